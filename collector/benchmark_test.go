@@ -1,0 +1,149 @@
+//go:build unix
+
+package collector
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
+)
+
+// BenchmarkScrape compares scrapes of 100,000 series with those of the library's
+// own instruments that show the same. The module bench reads what it says.
+func BenchmarkScrape(b *testing.B) {
+	const appliances, policies = 10, 165
+	bounds := []float64{60, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400}
+
+	counters := prometheus.NewCounterVec(prometheus.CounterOpts{Name: sessionsTotal.Name, Help: sessionsTotal.Help}, sessionsTotal.Labels)
+	histograms := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: sessionDuration.Name, Help: sessionDuration.Help, Buckets: bounds,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: ledger.NativeZeroThreshold,
+	}, sessionDuration.Labels)
+	running := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: sessionsRunning.Name, Help: sessionsRunning.Help}, sessionsRunning.Labels)
+
+	random := rand.New(rand.NewPCG(1, 2))
+	var sources []*source
+	for i := range appliances {
+		appliance := fmt.Sprintf("appliance-%d", i)
+		var views []ledger.SeriesView
+		for j := range policies {
+			key := ledger.Key{Type: vbaws.TypePolicy, ExtendedType: "PolicyBackup", Policy: fmt.Sprintf("policy-%d", j)}
+			s := &ledger.Series{Key: key}
+			for _, status := range []string{vbaws.StatusCanceled, vbaws.StatusFailed, vbaws.StatusSucceeded, vbaws.StatusWarning} {
+				labels := []string{appliance, key.Type, key.ExtendedType, key.Policy, status}
+				var sessions []session
+				for n := range 10 {
+					d := time.Duration(random.Int64N(1e11)) * time.Microsecond
+					id := fmt.Sprintf("%08x-0000-4000-8000-%012x", random.Uint32(), n)
+					sessions = append(sessions, session{id, d, epoch.Add(time.Duration(random.Int64N(1e15)))})
+					counters.WithLabelValues(labels...).(prometheus.ExemplarAdder).AddWithExemplar(1, prometheus.Labels{exemplarLabel: id})
+					histograms.WithLabelValues(labels...).(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{exemplarLabel: id})
+				}
+				c := tally(status, epoch, bounds, sessions...)
+				c.End = time.Time{} // no series but those that the library is fed with
+				s.Counters = append(s.Counters, c)
+			}
+			running.WithLabelValues(appliance, key.Type, key.ExtendedType, key.Policy)
+			views = append(views, ledger.SeriesView{Series: s})
+		}
+		v := newView(views...)
+		v.Bounds = bounds
+		sources = append(sources, newSource(appliance, &poller.Published{View: v}))
+	}
+
+	plain := prometheus.NewRegistry()
+	plain.MustRegister(counters, histograms, running)
+	own := prometheus.NewRegistry()
+	own.MustRegister(New(fixed(sources...)))
+
+	for _, format := range []string{"text", "openmetrics", "protobuf"} {
+		for _, side := range []struct {
+			name string
+			reg  *prometheus.Registry
+		}{{"library", plain}, {"collector", own}} {
+			b.Run(format+"/"+side.name, func(b *testing.B) {
+				b.ReportAllocs()
+				h := promhttp.HandlerFor(side.reg, promhttp.HandlerOpts{EnableOpenMetrics: true})
+				req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+				req.Header.Set("Accept", formats[format])
+				req.Header.Set("Accept-Encoding", "gzip")
+				w := &discard{header: http.Header{}}
+				h.ServeHTTP(w, req)
+				w.n = 0
+				before := cpuTime(b)
+				for b.Loop() {
+					h.ServeHTTP(w, req)
+				}
+				// Not the time: garbage is collected, and metrics are gathered, beside it.
+				b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+				b.ReportMetric(float64(w.n)/float64(b.N), "bytes/scrape")
+			})
+		}
+	}
+}
+
+// cpuTime is what the process has used of the CPUs so far.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// discard is a http.ResponseWriter that keeps the number of bytes.
+type discard struct {
+	header http.Header
+	n      int
+}
+
+func (d *discard) Header() http.Header { return d.header }
+func (d *discard) WriteHeader(int)     {}
+func (d *discard) Write(p []byte) (int, error) {
+	d.n += len(p)
+	return len(p), nil
+}
+
+// BenchmarkRender measures what the first scrape after a pass has to do for one
+// appliance of 1,000 series.
+func BenchmarkRender(b *testing.B) {
+	var views []ledger.SeriesView
+	for n := range 1000 {
+		key := ledger.Key{Type: vbaws.TypePolicy, ExtendedType: "PolicyBackup", Policy: fmt.Sprintf("policy-%d", n)}
+		views = append(views, ledger.SeriesView{Series: &ledger.Series{
+			Key:      key,
+			Counters: finals(epoch, tally(vbaws.StatusFailed, epoch, testBounds, session{"a", time.Minute, epoch})),
+			Last:     ledger.Last{Status: vbaws.StatusFailed, End: epoch, Duration: time.Minute},
+		}})
+	}
+	before := newView(views...)
+	changed := slices.Clone(before.Series)
+	again := *changed[500].Series
+	changed[500].Series = &again
+	after := newView(changed...)
+	old := renderView("prod-eu", before, nil)
+
+	for _, bench := range []struct {
+		name string
+		old  *viewRendering
+	}{{"anew", nil}, {"one series changed", old}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				renderView("prod-eu", after, bench.old)
+			}
+		})
+	}
+}

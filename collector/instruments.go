@@ -1,0 +1,114 @@
+package collector
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors/version"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
+)
+
+// codeNone is the label "code" of a request that got no answer.
+const codeNone = "error"
+
+// Instruments are the metrics of what the exporter itself does, which grow as
+// things happen. They belong to the process: none is stored. Any number of
+// goroutines may call its methods.
+type Instruments struct {
+	polls              *prometheus.CounterVec
+	pollDuration       *prometheus.HistogramVec
+	apiRequests        *prometheus.CounterVec
+	apiRequestDuration *prometheus.HistogramVec
+	reloadSuccessful   prometheus.Gauge
+	reloadSuccessTime  prometheus.Gauge
+}
+
+// NewInstruments registers the instruments, and the build's information, with
+// reg. It panics where one is registered already.
+func NewInstruments(reg prometheus.Registerer) *Instruments {
+	i := &Instruments{
+		polls: prometheus.NewCounterVec(polls.counterOpts(), polls.Labels),
+		// A pass with nothing new takes a request or two; a catch-up minutes.
+		pollDuration: prometheus.NewHistogramVec(pollDuration.histogramOpts(
+			0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600), pollDuration.Labels),
+		apiRequests: prometheus.NewCounterVec(apiRequests.counterOpts(), apiRequests.Labels),
+		apiRequestDuration: prometheus.NewHistogramVec(apiRequestDuration.histogramOpts(
+			0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60), apiRequestDuration.Labels),
+		reloadSuccessful:  prometheus.NewGauge(reloadSuccessful.gaugeOpts()),
+		reloadSuccessTime: prometheus.NewGauge(reloadSuccessTime.gaugeOpts()),
+	}
+	reg.MustRegister(i.polls, i.pollDuration, i.apiRequests, i.apiRequestDuration, i.reloadSuccessful, i.reloadSuccessTime,
+		version.NewCollector("vbaws_exporter"))
+	return i
+}
+
+// Add begins an appliance's series: every result at 0, so that the first failure
+// is a step. An appliance that is there already keeps what it has.
+func (i *Instruments) Add(appliance string) {
+	appliance = validUTF8(appliance)
+	for _, result := range poller.Results {
+		i.polls.WithLabelValues(appliance, string(result))
+	}
+	i.pollDuration.WithLabelValues(appliance)
+}
+
+// Remove forgets an appliance's series. Its poller must have ended: what it
+// reports later brings them back.
+func (i *Instruments) Remove(appliance string) {
+	of := prometheus.Labels{"appliance": validUTF8(appliance)}
+	i.polls.DeletePartialMatch(of)
+	i.pollDuration.DeletePartialMatch(of)
+	i.apiRequests.DeletePartialMatch(of)
+}
+
+// Polled counts a pass that took d.
+func (i *Instruments) Polled(appliance string, result poller.Result, d time.Duration) {
+	appliance = validUTF8(appliance)
+	i.polls.WithLabelValues(appliance, string(result)).Inc()
+	i.pollDuration.WithLabelValues(appliance).Observe(d.Seconds())
+}
+
+// Requested counts a request. Its label "code" is the HTTP status in decimal,
+// and "error" where no answer came.
+func (i *Instruments) Requested(appliance string, r vbaws.Request) {
+	code := codeNone
+	if r.Code != 0 {
+		code = strconv.Itoa(r.Code)
+	}
+	i.apiRequests.WithLabelValues(validUTF8(appliance), r.Endpoint, code).Inc()
+	i.apiRequestDuration.WithLabelValues(r.Endpoint).Observe(r.Duration.Seconds())
+}
+
+// Reloaded says how reading the configuration at the given time went, the first
+// time at the start of the process included.
+func (i *Instruments) Reloaded(ok bool, at time.Time) {
+	i.reloadSuccessful.Set(boolean(ok))
+	if ok {
+		i.reloadSuccessTime.Set(unixSeconds(at))
+	}
+}
+
+func (f *family) counterOpts() prometheus.CounterOpts {
+	return prometheus.CounterOpts{Name: f.Name, Help: f.Help, Unit: f.unit()}
+}
+
+func (f *family) gaugeOpts() prometheus.GaugeOpts {
+	return prometheus.GaugeOpts{Name: f.Name, Help: f.Help, Unit: f.unit()}
+}
+
+// histogramOpts are of a histogram with these classic buckets, and with native
+// ones as wide as those of sessions and not more than 160.
+func (f *family) histogramOpts(buckets ...float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name:                            f.Name,
+		Help:                            f.Help,
+		Unit:                            f.unit(),
+		Buckets:                         buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
+	}
+}

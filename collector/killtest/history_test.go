@@ -1,0 +1,155 @@
+package killtest
+
+import (
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
+
+// costs are what n remembered sessions cost.
+type costs struct {
+	n int
+	// heap is what a process adds to the heap that has loaded its books and made
+	// a pass, in bytes.
+	heap int64
+	file int64 // bytes
+	// open is how long it takes to open and check the file and to load the books,
+	// idle a pass without news, busy one with a session that ended, sweep one that
+	// reads by time.
+	open, idle, busy, sweep time.Duration
+	// requests and lookups are those of the busy passes together.
+	requests, lookups int
+}
+
+// counting counts what is asked of a book.
+type counting struct {
+	store.Book
+	lookups int
+}
+
+func (c *counting) Lookup(day int32, id ledger.ID) (ledger.Remembered, bool, error) {
+	c.lookups++
+	return c.Book.Lookup(day, id)
+}
+
+// TestHistoryCostsDiskAlone measures what 400 days of history cost: neither heap
+// nor requests nor look-ups, some bytes on the disk. Times are told, and judged
+// by no test.
+func TestHistoryCostsDiskAlone(t *testing.T) {
+	few := measure(t, 1000)
+	many := measure(t, *history)
+	for _, c := range []costs{few, many} {
+		t.Logf("%d sessions: heap %d KiB, file %.1f MiB (%.0f bytes a session), open %v, pass without news %v, with a session %v, with a sweep %v",
+			c.n, c.heap>>10, float64(c.file)/(1<<20), float64(c.file)/float64(c.n), c.open, c.idle, c.busy, c.sweep)
+	}
+	if grown := many.heap - few.heap; grown > 256<<10 {
+		t.Errorf("%d sessions more take %d KiB more of the heap", many.n-few.n, grown>>10)
+	}
+	if per := float64(many.file) / float64(many.n); many.n >= 10_000 && per > 150 {
+		t.Errorf("the file has %.0f bytes a session", per)
+	}
+	if many.requests != few.requests || many.lookups != few.lookups {
+		t.Errorf("passes took %d requests and %d look-ups with %d sessions, and %d and %d with %d",
+			few.requests, few.lookups, few.n, many.requests, many.lookups, many.n)
+	}
+}
+
+func measure(t *testing.T, n int) (c costs) {
+	t.Helper()
+	const passes = 20
+	c.n = n
+	f, server := newPlainFleet(t, 8)
+	s := setup{dir: t.TempDir()}
+	p := start(t, f, server, s)
+	p.poll()
+	book, err := p.store.Book("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remember(t, book, n, f.clock.Now())
+	p.close()
+
+	b := &counting{}
+	s.wrap = func(inner store.Book) poller.Book {
+		b.Book = inner
+		return b
+	}
+	before := heap()
+	begun := time.Now()
+	p = start(t, f, server, s)
+	c.open = time.Since(begun)
+	p.poll()
+	c.heap = heap() - before
+
+	best := func(prepare func()) time.Duration {
+		least := time.Duration(math.MaxInt64)
+		for range passes {
+			prepare()
+			begun := time.Now()
+			p.poll()
+			least = min(least, time.Since(begun))
+		}
+		return least
+	}
+	c.idle = best(func() {})
+	asked, looked := len(f.a.Requests()), b.lookups
+	c.busy = best(func() {
+		s := f.a.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "finance", PolicyID: f.policy[3].ID})
+		f.advance(time.Second)
+		f.a.Finish(s.ID, "Succeeded", time.Time{})
+	})
+	c.requests, c.lookups = len(f.a.Requests())-asked, b.lookups-looked
+	c.sweep = best(func() { f.advance(time.Hour) })
+	p.close()
+	info, err := os.Stat(filepath.Join(s.dir, store.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.file = info.Size()
+	return c
+}
+
+// remember lets the book remember n sessions of the 400 days before now, in the
+// order in which they would have come.
+func remember(t *testing.T, book store.Book, n int, now time.Time) {
+	t.Helper()
+	const span = 400 * 24 * time.Hour
+	perSave := max(1, n/500)
+	for i := 0; i < n; {
+		c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, perSave)}
+		for range min(perSave, n-i) {
+			at := now.Add(-span + time.Duration(float64(span)*float64(i)/float64(n)))
+			id := ledger.ID(uuid.New())
+			c.Remembered[id] = ledger.Remembered{
+				ID: id, Day: int32(at.Unix() / (24 * 60 * 60)), USN: int64(i), Print: uint32(i), At: at.Truncate(time.Second),
+			}
+			i++
+		}
+		if err := book.Save(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// heap returns how much of it is in use.
+func heap() int64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -1,0 +1,155 @@
+package ledger_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+var epoch = time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
+
+var bounds = []float64{60, 600, 3600}
+
+// tb is what testing.T and rapid.T share.
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Errorf(string, ...any)
+}
+
+// books is a ledger over a book in memory.
+type books struct {
+	tb
+	*ledger.Ledger
+	book store.Book
+	opts ledger.Options
+	now  time.Time
+}
+
+// open returns books that nothing was written into.
+func open(t tb, opts ledger.Options) *books {
+	if opts.Bounds == nil {
+		opts.Bounds = bounds
+	}
+	b := &books{tb: t, book: store.NewMemory(), opts: opts, now: epoch}
+	b.restart()
+	return b
+}
+
+// contacted returns books in which first contact was made, with the line at the
+// given time.
+func contacted(t tb, opts ledger.Options, line time.Time) *books {
+	b := open(t, opts)
+	b.pass(func(p *ledger.Pass) {
+		p.BeginFirstContact(b.now.Add(-24 * time.Hour))
+		p.EndFirstContact()
+		p.DrawLine(line)
+	})
+	return b
+}
+
+// restart opens the ledger anew, as another process would.
+func (b *books) restart() {
+	b.Helper()
+	state, err := b.book.Load()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Ledger = ledger.New(state, b.book, b.opts, b.now)
+}
+
+// pass makes one pass and saves it.
+func (b *books) pass(f func(*ledger.Pass)) *ledger.View {
+	b.Helper()
+	p := b.Begin(b.now)
+	f(p)
+	if c := p.Changes(); !c.Empty() {
+		if err := b.book.Save(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return p.Commit(b.now)
+}
+
+// fold makes one pass that meets the sessions, all of one policy.
+func (b *books) fold(policy string, from ledger.Origin, sessions ...vbaws.Session) *ledger.View {
+	b.Helper()
+	return b.pass(func(p *ledger.Pass) {
+		for _, s := range sessions {
+			b.into(p, s, policy, from)
+		}
+	})
+}
+
+func (b *books) into(p *ledger.Pass, s vbaws.Session, policy string, from ledger.Origin) {
+	b.Helper()
+	if err := p.Fold(s, policy, from); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// counts returns the counters that are not 0, by policy, type and status.
+func counts(v *ledger.View) map[string]uint64 {
+	m := make(map[string]uint64)
+	for _, s := range v.Series {
+		for _, c := range s.Counters {
+			if c.Count > 0 {
+				m[fmt.Sprintf("%s/%s/%s", s.Key.Policy, s.Key.Type, c.Status)] += c.Count
+			}
+		}
+	}
+	return m
+}
+
+// counter returns one counter of a view; nil where there is none.
+func counter(v *ledger.View, policy, status string) *ledger.Counter {
+	if s := series(v, policy); s != nil {
+		for _, c := range s.Counters {
+			if c.Status == status {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+func series(v *ledger.View, policy string) *ledger.SeriesView {
+	for i := range v.Series {
+		if v.Series[i].Key.Policy == policy {
+			return &v.Series[i]
+		}
+	}
+	return nil
+}
+
+// session returns the n-th session, which took from start to stop.
+func session(n int, status string, start, stop time.Time) vbaws.Session {
+	return vbaws.Session{
+		ID: vbawstest.ID(n), Type: vbaws.TypePolicy, Status: status, Start: start, Stop: stop, USN: int64(n),
+	}
+}
+
+// ended returns the n-th session, which began at start and took ten minutes.
+func ended(n int, status string, start time.Time) vbaws.Session {
+	return session(n, status, start, start.Add(10*time.Minute))
+}
+
+func running(n int, start time.Time) vbaws.Session {
+	return session(n, vbaws.StatusRunning, start, time.Time{})
+}
+
+// print writes out all of a view, what its pointers point at included.
+func print(t tb, v *ledger.View) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,318 @@
+package ledger_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// model keeps the books the simple way: it knows all that was ever committed.
+type model struct {
+	sessions map[int]*known
+	skipped  int // before the line
+	gone     int
+}
+
+// known is what was committed of one session.
+type known struct {
+	// eligible says that it is to be counted at its end, as its first sighting
+	// decides.
+	eligible bool
+	counted  string // status; empty: not counted
+	ends     map[string]bool
+	last     string // its newest final status
+	open     bool   // the last that was heard is that it has not ended
+	missing  int
+}
+
+// happening is something that a pass meets.
+type happening struct {
+	n       int
+	session vbaws.Session
+	from    ledger.Origin
+	gone    bool // the appliance says that there is no such session
+}
+
+const (
+	modelSessions = 12
+	// The first sessions began before the line.
+	beforeLine = 3
+)
+
+func startOf(n int) time.Time    { return epoch.Add(time.Duration(n-beforeLine) * 7 * time.Hour) }
+func tookOf(n int) time.Duration { return time.Duration(n*n) * 37 * time.Second }
+func policyOf(n int) string      { return []string{"", "Nightly", "Hourly"}[n%3] }
+
+func keyOf(n int) ledger.Key {
+	return ledger.Key{Type: vbaws.TypePolicy, Policy: policyOf(n)}
+}
+
+func (m *model) take(h happening) {
+	k := m.sessions[h.n]
+	if h.gone {
+		if k == nil || !k.open {
+			return
+		}
+		if k.missing++; k.missing < 2 {
+			return
+		}
+		k.open = false
+		if k.counted == "" && k.eligible {
+			m.gone++
+			// Should it come back, it is a stranger.
+			delete(m.sessions, h.n)
+		}
+		return
+	}
+	if k == nil {
+		k = &known{ends: make(map[string]bool)}
+		m.sessions[h.n] = k
+		switch h.from {
+		case ledger.Window:
+			k.eligible = true
+		case ledger.History:
+			k.eligible = !ledger.Finished(&h.session)
+		default:
+			k.eligible = h.n >= beforeLine
+			if !k.eligible && h.from == ledger.Regular {
+				m.skipped++
+			}
+		}
+	}
+	k.missing = 0
+	if k.open = !ledger.Finished(&h.session); k.open {
+		return
+	}
+	k.ends[h.session.Status] = true
+	k.last = h.session.Status
+	if k.eligible && k.counted == "" {
+		k.counted = h.session.Status
+	}
+}
+
+// seen is what a view must say of one series.
+type seen struct {
+	Counts, Sums map[string]int64
+	Ends         map[string]time.Time
+	Last         string
+	LastEnd      time.Time
+	Running      int
+	Oldest       time.Time
+}
+
+func (m *model) view() map[string]*seen {
+	v := make(map[string]*seen)
+	lastOf := make(map[string]int)
+	for n := range modelSessions {
+		k := m.sessions[n]
+		if k == nil {
+			continue
+		}
+		name := fmt.Sprint(keyOf(n))
+		s := v[name]
+		if s == nil {
+			s = &seen{Counts: map[string]int64{}, Sums: map[string]int64{}, Ends: map[string]time.Time{}}
+			v[name] = s
+		}
+		if k.counted != "" {
+			s.Counts[k.counted]++
+			s.Sums[k.counted] += tookOf(n).Microseconds()
+		}
+		end := startOf(n).Add(tookOf(n))
+		for status := range k.ends {
+			if end.After(s.Ends[status]) {
+				s.Ends[status] = end
+			}
+		}
+		// Later sessions have later ends, and higher ids.
+		if k.last != "" && n >= lastOf[name] {
+			lastOf[name], s.Last, s.LastEnd = n, k.last, end
+		}
+		if k.open {
+			s.Running++
+			if s.Oldest.IsZero() || startOf(n).Before(s.Oldest) {
+				s.Oldest = startOf(n)
+			}
+		}
+	}
+	return v
+}
+
+// shown is what a view says, in the words of the model.
+func shown(t tb, view *ledger.View) map[string]*seen {
+	v := make(map[string]*seen)
+	for _, sv := range view.Series {
+		s := &seen{Counts: map[string]int64{}, Sums: map[string]int64{}, Ends: map[string]time.Time{},
+			Last: sv.Last.Status, LastEnd: sv.Last.End, Running: sv.Running, Oldest: sv.OldestStart}
+		v[fmt.Sprint(sv.Key)] = s
+		for _, c := range sv.Counters {
+			if !c.End.IsZero() {
+				s.Ends[c.Status] = c.End
+			}
+			if c.Count == 0 {
+				if c.Histogram != nil || c.Exemplar != nil {
+					t.Fatalf("%v %s counted nothing and has a histogram or an exemplar", sv.Key, c.Status)
+				}
+				continue
+			}
+			s.Counts[c.Status] = int64(c.Count)
+			s.Sums[c.Status] = c.Histogram.Sum
+			var classic, native uint64
+			for _, n := range c.Histogram.Buckets {
+				classic += n
+			}
+			for _, b := range c.Histogram.Native {
+				native += b.Count
+			}
+			if all := c.Count - c.Histogram.Base; classic != all || native+c.Histogram.Zero != all {
+				t.Fatalf("%v %s: %d counted, %d in classic and %d in native buckets", sv.Key, c.Status, all, classic, native)
+			}
+		}
+	}
+	return v
+}
+
+// TestBooksEqualTheModel lets random passes end well, be abandoned, or be saved
+// by a process that dies before it publishes, and compares the view after each
+// with books that are kept the simple way.
+func TestBooksEqualTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := open(t, ledger.Options{})
+		m := &model{sessions: make(map[int]*known)}
+		contact := false
+		var usn int64
+		var old []*ledger.View
+		var oldPrints []string
+		last := make(map[string]int64)
+
+		for range rapid.IntRange(1, 30).Draw(t, "passes") {
+			b.now = b.now.Add(time.Minute)
+			p := b.Begin(b.now)
+			if !contact {
+				p.BeginFirstContact(epoch.Add(-48 * time.Hour))
+				p.EndFirstContact()
+				p.DrawLine(startOf(beforeLine))
+			}
+			var happened []happening
+			for range rapid.IntRange(0, 8).Draw(t, "happenings") {
+				h := happening{n: rapid.IntRange(0, modelSessions-1).Draw(t, "session")}
+				usn++
+				switch rapid.IntRange(0, 9).Draw(t, "happening") {
+				case 0:
+					h.gone = true
+					p.NotFound(vbawstest.ID(h.n))
+				case 1, 2, 3:
+					h.session = running(h.n, startOf(h.n))
+				case 4:
+					h.session = session(h.n, "Unheard", startOf(h.n), time.Time{})
+				default:
+					h.session = session(h.n, rapid.SampledFrom(append(vbaws.FinalStatuses, "Unheard")).Draw(t, "status"),
+						startOf(h.n), startOf(h.n).Add(tookOf(h.n)))
+				}
+				if !h.gone {
+					h.session.USN = usn
+					h.from = ledger.Regular
+					if !contact {
+						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Window, ledger.History, ledger.Regular}).Draw(t, "origin")
+					}
+					// A list may show it again at once.
+					for range rapid.IntRange(1, 2).Draw(t, "times") {
+						b.into(p, h.session, policyOf(h.n), h.from)
+					}
+					if st, err := p.Standing(&h.session); err != nil || st != ledger.Unchanged {
+						t.Fatalf("a session that was just taken in: %v, %v", st, err)
+					}
+				}
+				happened = append(happened, h)
+			}
+			switch rapid.IntRange(0, 5).Draw(t, "end of the pass") {
+			case 0: // the pass is abandoned
+				continue
+			case 1: // the process dies before it saves
+				b.restart()
+				continue
+			case 2: // and after
+				if err := b.book.Save(p.Changes()); err != nil {
+					t.Fatal(err)
+				}
+				b.restart()
+			default:
+				if c := p.Changes(); !c.Empty() {
+					if err := b.book.Save(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				p.Commit(b.now)
+			}
+			contact = true
+			for _, h := range happened {
+				m.take(h)
+			}
+
+			view := b.View()
+			got := shown(t, view)
+			for k, s := range m.view() {
+				if d := cmp.Diff(s, got[k]); d != "" {
+					t.Fatalf("%s: -model +view:\n%s", k, d)
+				}
+			}
+			// A series stays though its only session was dropped.
+			for k, s := range got {
+				if m.view()[k] == nil && (len(s.Counts) > 0 || s.Running > 0) {
+					t.Fatalf("%s: the model has none, the view %+v", k, s)
+				}
+				for status, n := range s.Counts {
+					ks := k + status
+					if n < last[ks] {
+						t.Fatalf("%s fell from %d to %d", ks, last[ks], n)
+					}
+					last[ks] = n
+				}
+			}
+			if got := view.Skipped[ledger.SkipBeforeLine]; got != uint64(m.skipped) {
+				t.Fatalf("%d skipped before the line, want %d", got, m.skipped)
+			}
+			if got := view.Skipped[ledger.SkipGone]; got != uint64(m.gone) {
+				t.Fatalf("%d gone, want %d", got, m.gone)
+			}
+			old, oldPrints = append(old, view), append(oldPrints, print(t, view))
+		}
+		for i, v := range old {
+			if now := print(t, v); now != oldPrints[i] {
+				t.Fatalf("a later pass changed view %d:\n%s", i, cmp.Diff(oldPrints[i], now))
+			}
+		}
+	})
+}
+
+// Whatever the order in which lists show the final states, and however often, a
+// session is counted once, and the newest end is the same.
+func TestOrderAndRepetitionDontMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all []vbaws.Session
+		for n := range rapid.IntRange(1, 10).Draw(t, "sessions") {
+			all = append(all, session(n, vbaws.FinalStatuses[n%4], startOf(n+beforeLine), startOf(n+beforeLine).Add(tookOf(n))))
+		}
+		want := contacted(t, ledger.Options{}, epoch).fold("Nightly", ledger.Regular, all...)
+		b := contacted(t, ledger.Options{}, epoch)
+		shuffled := rapid.Permutation(append(all, all...)).Draw(t, "order")
+		for len(shuffled) > 0 {
+			n := rapid.IntRange(1, len(shuffled)).Draw(t, "page")
+			b.fold("Nightly", ledger.Regular, shuffled[:n]...)
+			shuffled = shuffled[n:]
+		}
+		if d := cmp.Diff(shown(t, want), shown(t, b.View())); d != "" {
+			t.Fatalf("-in order +shuffled:\n%s", d)
+		}
+		if got, want := series(b.View(), "Nightly").Last, series(want, "Nightly").Last; got != want {
+			t.Fatalf("last %+v, want %+v", got, want)
+		}
+	})
+}

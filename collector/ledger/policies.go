@@ -1,0 +1,196 @@
+package ledger
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"vbaws_exporter/vbaws"
+)
+
+// Listed takes in one complete listing of a workload's policies, made at the
+// given time of the appliance's clock.
+func (p *Pass) Listed(workload string, listing []vbaws.Policy, at time.Time) {
+	p.names = nil
+	day := p.now.Truncate(24 * time.Hour)
+	present := make(map[PolicyKey]bool, len(listing))
+	for _, l := range listing {
+		k := PolicyKey{Workload: workload, ID: l.ID}
+		present[k] = true
+		pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
+		old := p.policy(k)
+		if old != nil {
+			pol.LookedUp = old.LookedUp
+			if old.Schedule.Equal(pol.Schedule) {
+				pol.Schedule, pol.Since = old.Schedule, old.Since
+			}
+		}
+		switch {
+		case !pol.Enabled:
+			pol.Since = time.Time{}
+		case pol.Since.IsZero():
+			pol.Since = at.UTC().Truncate(time.Second)
+		}
+		if old == nil || pol != *old {
+			p.policies[k] = &pol
+		}
+	}
+	for k, old := range p.allPolicies() {
+		if k.Workload == workload && !present[k] && !old.Gone() {
+			pol := *old
+			pol.Missing++
+			p.policies[k] = &pol
+		}
+	}
+}
+
+// DropGone removes the series of policies that the appliance no longer has, once
+// all workloads' listings were taken in. Series of which a session still runs
+// stay until it has ended.
+func (p *Pass) DropGone() {
+	gone := make(map[string]bool)
+	all := p.allPolicies()
+	for _, pol := range all {
+		if pol.Gone() {
+			gone[pol.Name] = true
+		}
+	}
+	for _, pol := range all {
+		if !pol.Gone() {
+			delete(gone, pol.Name)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	runs := make(map[Key]bool)
+	for _, u := range p.Unfinished() {
+		runs[u.key()] = true
+	}
+	for _, k := range p.keys() {
+		if gone[k.Policy] && k.Policy != "" && !runs[k] {
+			p.drop(k)
+		}
+	}
+}
+
+func (p *Pass) drop(k Key) {
+	if _, stored := p.l.state.Series[k]; stored {
+		p.series[k] = nil
+	} else {
+		delete(p.series, k)
+	}
+}
+
+// HasPolicy reports whether the appliance lists a policy of that name.
+func (p *Pass) HasPolicy(name string) bool {
+	if p.names == nil {
+		p.names = make(map[string]bool)
+		for _, pol := range p.allPolicies() {
+			if !pol.Gone() {
+				p.names[pol.Name] = true
+			}
+		}
+	}
+	return p.names[name]
+}
+
+// ToLookUp returns the policies that were not asked for their newest sessions.
+func (p *Pass) ToLookUp() []Policy {
+	var due []Policy
+	for _, pol := range p.allPolicies() {
+		if !pol.LookedUp && !pol.Gone() {
+			due = append(due, *pol)
+		}
+	}
+	slices.SortFunc(due, func(a, b Policy) int { return a.compare(b.PolicyKey) })
+	return due
+}
+
+func (k PolicyKey) compare(o PolicyKey) int {
+	return cmp.Or(strings.Compare(k.Workload, o.Workload), strings.Compare(k.ID, o.ID))
+}
+
+// LookedUp takes in that a policy was asked for its newest session.
+func (p *Pass) LookedUp(k PolicyKey) {
+	if old := p.policy(k); old != nil && !old.LookedUp {
+		pol := *old
+		pol.LookedUp = true
+		p.policies[k] = &pol
+	}
+}
+
+// SetZone takes in the name of the appliance's time zone.
+func (p *Pass) SetZone(name string) {
+	if p.meta.Zone != name {
+		p.editMeta().Zone = name
+	}
+}
+
+// Retire removes the series of policies that no listing ever had, once nothing
+// was heard of them since the given time: where policies can't be listed, that is
+// how one shows that it is gone.
+func (p *Pass) Retire(before time.Time) {
+	listed := make(map[string]bool)
+	for _, pol := range p.allPolicies() {
+		listed[pol.Name] = true
+	}
+	newest := make(map[string]time.Time)
+	note := func(policy string, t time.Time) {
+		if t.After(newest[policy]) {
+			newest[policy] = t
+		}
+	}
+	keys := p.keys()
+	for _, k := range keys {
+		for _, c := range p.seriesOf(k).Counters {
+			note(k.Policy, c.End)
+			note(k.Policy, c.Born)
+		}
+	}
+	for _, u := range p.Unfinished() {
+		note(u.Policy, p.now)
+	}
+	for _, k := range keys {
+		if k.Policy != "" && !listed[k.Policy] && newest[k.Policy].Before(before) {
+			p.drop(k)
+		}
+	}
+}
+
+// keys are those of all series, as this pass has them so far.
+func (p *Pass) keys() []Key {
+	return slices.Collect(maps.Keys(overlay(p.l.state.Series, p.series)))
+}
+
+func (p *Pass) seriesOf(k Key) *Series {
+	if s, ok := p.series[k]; ok {
+		return s
+	}
+	return p.l.state.Series[k]
+}
+
+func (p *Pass) policy(k PolicyKey) *Policy {
+	if pol, ok := p.policies[k]; ok {
+		return pol
+	}
+	return p.l.state.Policies[k]
+}
+
+func (p *Pass) allPolicies() map[PolicyKey]*Policy {
+	return overlay(p.l.state.Policies, p.policies)
+}
+
+// livePolicies returns those that the appliance has.
+func (l *Ledger) livePolicies() []*Policy {
+	var has []*Policy
+	for _, pol := range l.state.Policies {
+		if !pol.Gone() {
+			has = append(has, pol)
+		}
+	}
+	slices.SortFunc(has, func(a, b *Policy) int { return a.compare(b.PolicyKey) })
+	return has
+}

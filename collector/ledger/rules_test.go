@@ -1,0 +1,489 @@
+package ledger_test
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+func TestDurationAndEnd(t *testing.T) {
+	start := epoch.Add(time.Hour)
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	for name, test := range map[string]struct {
+		start, stop time.Time
+		own         time.Duration // executionDuration
+		took        time.Duration
+		end         time.Time // zero: the time of the pass
+	}{
+		"stop less start, whatever the appliance says": {start, at(2550602 * time.Microsecond), 550 * time.Millisecond, 2550602 * time.Microsecond, at(2550602 * time.Microsecond)},
+		"at once":                      {start, start, time.Second, 0, start},
+		"below zero is 0":              {start, at(-time.Minute), time.Second, 0, at(-time.Minute)},
+		"the appliance's without stop": {start, time.Time{}, 90 * time.Second, 90 * time.Second, at(90 * time.Second)},
+		"and without start":            {time.Time{}, at(time.Hour), 90 * time.Second, 90 * time.Second, at(time.Hour)},
+		"and without both":             {time.Time{}, time.Time{}, 90 * time.Second, 90 * time.Second, time.Time{}},
+		"its negative one is 0":        {start, time.Time{}, -90 * time.Second, 0, start},
+		"nothing is known":             {time.Time{}, time.Time{}, 0, 0, time.Time{}},
+		"to the microsecond":           {start, at(1500 * time.Nanosecond), 0, 2 * time.Microsecond, at(1500 * time.Nanosecond)},
+		"centuries":                    {time.Unix(0, 0), time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC), 0, math.MaxInt64, time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := vbaws.Session{ID: vbawstest.ID(1), Type: "Policy", Status: "Failed", Start: test.start, Stop: test.stop, Duration: test.own}
+			if got := ledger.Duration(&s); got != test.took {
+				t.Errorf("duration %v, want %v", got, test.took)
+			}
+			b := contacted(t, ledger.Options{}, time.Unix(0, 0))
+			b.now = b.now.Add(3 * time.Hour)
+			if test.end.IsZero() {
+				test.end = b.now
+			}
+			c := counter(b.fold("", ledger.Regular, s), "", "Failed")
+			if c.Count != 1 || !c.End.Equal(test.end) || !c.Exemplar.End.Equal(test.end) {
+				t.Errorf("count %d, end %v, exemplar's %v, want 1 and %v", c.Count, c.End, c.Exemplar.End, test.end)
+			}
+			if got := c.Histogram.Sum; got != test.took.Microseconds() {
+				t.Errorf("sum %d µs, want %d", got, test.took.Microseconds())
+			}
+		})
+	}
+}
+
+func TestFinished(t *testing.T) {
+	for _, test := range []struct {
+		status string
+		stop   time.Time
+		want   bool
+	}{
+		{"Running", time.Time{}, false},
+		{"Running", epoch, false},
+		{"NeverExecuted", time.Time{}, false},
+		{"NeverExecuted", epoch, false},
+		{"Succeeded", time.Time{}, true},
+		{"Warning", time.Time{}, true},
+		{"Failed", time.Time{}, true},
+		{"Canceled", time.Time{}, true},
+		{"Expired", time.Time{}, false},
+		{"Expired", epoch, true},
+		{"", epoch, true},
+		{"succeeded", time.Time{}, false},
+	} {
+		if got := ledger.Finished(&vbaws.Session{Status: test.status, Stop: test.stop}); got != test.want {
+			t.Errorf("%q, stop %v: %v, want %v", test.status, test.stop, got, test.want)
+		}
+	}
+}
+
+func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
+	firstContact := func(opts ledger.Options) *books {
+		b := open(t, opts)
+		b.pass(func(p *ledger.Pass) {
+			p.BeginFirstContact(epoch.Add(-24 * time.Hour))
+			p.EndFirstContact()
+			p.DrawLine(epoch.Add(-48 * time.Hour))
+			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Window)
+			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Window)
+			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
+			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Window)
+			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
+			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Regular)
+		})
+		return b
+	}
+	later := func(b *books) map[string]uint64 {
+		return counts(b.fold("Nightly", ledger.Regular,
+			ended(1, "Failed", epoch.Add(-time.Hour)), ended(2, "Succeeded", epoch.AddDate(-6, 0, 0)),
+			ended(3, "Warning", epoch.Add(-30*time.Hour)), ended(4, "Succeeded", epoch.Add(-time.Hour)),
+			ended(5, "Succeeded", epoch.Add(-30*time.Hour)), ended(6, "Canceled", epoch.Add(-time.Minute))))
+	}
+
+	b := firstContact(ledger.Options{Hold: 2 * time.Minute})
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 2, "Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
+		t.Errorf("first contact, -want +got:\n%s", d)
+	}
+	for _, c := range series(b.View(), "Nightly").Counters {
+		if c.Held || !c.Born.Equal(epoch.Add(-24*time.Hour)) {
+			t.Errorf("%s: held %v, born %v", c.Status, c.Held, c.Born)
+		}
+		if c.Histogram != nil && !c.Histogram.Born.Equal(c.Born) {
+			t.Errorf("%s: its histogram is born %v", c.Status, c.Histogram.Born)
+		}
+	}
+	if got := counter(b.View(), "Nightly", "Warning"); got.End.IsZero() {
+		t.Error("history moves no gauge")
+	}
+	want := map[string]uint64{"Nightly/Policy/Failed": 2, "Nightly/Policy/Canceled": 1, "Nightly/Policy/Succeeded": 2}
+	if d := cmp.Diff(want, later(b)); d != "" {
+		t.Errorf("later, -want +got:\n%s", d)
+	}
+
+	// Without a memory of earlier lives nothing that had ended is counted.
+	b = firstContact(ledger.Options{Forgetful: true})
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
+		t.Errorf("forgetful, -want +got:\n%s", d)
+	}
+	want = map[string]uint64{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Succeeded": 2}
+	if d := cmp.Diff(want, later(b)); d != "" {
+		t.Errorf("forgetful and later, -want +got:\n%s", d)
+	}
+}
+
+func TestTheFirstFinalStatusIsCounted(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	start := epoch.Add(time.Hour)
+	b.fold("Nightly", ledger.Regular, ended(1, "Failed", start))
+	b.fold("Nightly", ledger.Regular, session(1, "Succeeded", start, start.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Regular, running(1, start))
+	if s := series(v, "Nightly"); s.Running != 1 || !s.OldestStart.Equal(start) || s.Last.Status != "Succeeded" {
+		t.Errorf("running again: %+v", s)
+	}
+	b.restart()
+	v = b.fold("Nightly", ledger.Regular, session(1, "Warning", start, start.Add(2*time.Hour)))
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	s := series(v, "Nightly")
+	if s.Running != 0 || s.Last.Status != "Warning" || s.Last.Duration != 2*time.Hour {
+		t.Errorf("ended again: %+v", s)
+	}
+	for status, d := range map[string]time.Duration{"Failed": 10 * time.Minute, "Succeeded": time.Hour, "Warning": 2 * time.Hour} {
+		if c := counter(v, "Nightly", status); !c.End.Equal(start.Add(d)) {
+			t.Errorf("%s: newest end %v, want %v later", status, c.End, d)
+		}
+	}
+}
+
+func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
+	b := contacted(t, ledger.Options{Hold: time.Minute}, epoch)
+	v := b.fold("Nightly", ledger.Regular, running(1, epoch))
+	var got []string
+	for _, c := range series(v, "Nightly").Counters {
+		got = append(got, c.Status)
+		if c.Count != 0 || c.Histogram != nil || !c.Born.Equal(b.now) {
+			t.Errorf("%s: %+v", c.Status, c)
+		}
+	}
+	if want := slices.Sorted(slices.Values(vbaws.FinalStatuses)); !slices.Equal(got, want) {
+		t.Errorf("counters of %v, want %v", got, want)
+	}
+}
+
+func TestOnlyWhatHasBegunRuns(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	v := b.fold("Nightly", ledger.Regular,
+		session(1, "NeverExecuted", epoch, time.Time{}),
+		running(2, epoch.Add(2*time.Hour)), running(3, time.Time{}),
+		session(4, "Stopping", epoch.Add(time.Hour), time.Time{}))
+	if s := series(v, "Nightly"); s.Running != 3 || !s.OldestStart.Equal(epoch.Add(time.Hour)) {
+		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart)
+	}
+}
+
+func TestHold(t *testing.T) {
+	const hold = 2 * time.Minute
+	b := contacted(t, ledger.Options{Hold: hold}, epoch)
+	held := func() bool {
+		t.Helper()
+		c := counter(b.View(), "Nightly", "Failed")
+		if c.Count != 1 || c.Histogram == nil {
+			t.Fatalf("%+v", c)
+		}
+		return c.Held
+	}
+	nothing := func(*ledger.Pass) {}
+
+	// It ends so long after it was published, not after it was read.
+	p := b.Begin(b.now)
+	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Regular)
+	if err := b.book.Save(p.Changes()); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(time.Minute)
+	p.Commit(b.now)
+	if got, want := b.NextLift(), b.now.Add(hold); !got.Equal(want) || !held() {
+		t.Fatalf("next lift %v, want %v", got, want)
+	}
+	b.now = b.now.Add(hold - time.Second)
+	b.pass(nothing)
+	if !held() {
+		t.Fatal("lifted too early")
+	}
+
+	// A pass that is abandoned lifts nothing.
+	b.now = b.now.Add(time.Second)
+	b.Begin(b.now)
+	if !held() || b.NextLift().IsZero() {
+		t.Fatal("lifted by an abandoned pass")
+	}
+
+	// A stored hold begins anew.
+	b.restart()
+	if got, want := b.NextLift(), b.now.Add(hold); !got.Equal(want) || !held() {
+		t.Fatalf("next lift after a restart %v, want %v", got, want)
+	}
+	b.now = b.now.Add(hold)
+	b.pass(nothing)
+	if held() || !b.NextLift().IsZero() {
+		t.Fatal("not lifted")
+	}
+	b.restart()
+	if held() || !b.NextLift().IsZero() {
+		t.Fatal("lifted, but not for good")
+	}
+
+	// What is seen from here on shows at once; a status never seen before is held.
+	v := b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
+	if counter(v, "Nightly", "Failed").Held || !counter(v, "Nightly", "Expired").Held {
+		t.Error("a hold where there should be none, or none where there should be one")
+	}
+}
+
+func TestOtherBoundsStartHistogramsOver(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	before := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
+	was := print(t, before)
+	b.opts.Bounds = []float64{1, 2}
+	b.restart()
+	b.now = b.now.Add(time.Hour)
+	c := counter(b.pass(func(*ledger.Pass) {}), "Nightly", "Failed")
+	if c.Count != 2 || !c.Born.Equal(epoch) {
+		t.Errorf("counter %d, born %v", c.Count, c.Born)
+	}
+	if h := c.Histogram; h.Base != 2 || h.Sum != 0 || len(h.Buckets) != 3 || !h.Born.Equal(b.now) || h.Zero != 0 || h.Native != nil {
+		t.Errorf("histogram %+v", h)
+	}
+	c = counter(b.fold("Nightly", ledger.Regular, session(3, "Failed", epoch, epoch.Add(2*time.Second))), "Nightly", "Failed")
+	if h := c.Histogram; c.Count-h.Base != 1 || !slices.Equal(h.Buckets, []uint64{0, 1, 0}) {
+		t.Errorf("histogram %+v of counter %d", h, c.Count)
+	}
+	if print(t, before) != was {
+		t.Error("the view of before was changed")
+	}
+	p := b.Begin(b.now)
+	if !p.Changes().Empty() {
+		t.Error("the bounds are started over with every pass")
+	}
+}
+
+func TestARowIsSkippedOnce(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	named := vbaws.Row{Session: vbaws.Session{ID: vbawstest.ID(1)}, Err: errors.New("no status"), Hash: [16]byte{1}}
+	nameless := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{2}}
+	other := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{3}}
+	skip := func(rows ...vbaws.Row) (*ledger.View, int) {
+		var events int
+		v := b.pass(func(p *ledger.Pass) {
+			for _, r := range rows {
+				if err := p.SkipRow(&r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, e := range p.Events() {
+				if e.Skipped != ledger.SkipUndecodable || e.Err == nil {
+					t.Errorf("event %+v", e)
+				}
+				events++
+			}
+		})
+		return v, events
+	}
+	if v, n := skip(named, nameless, named, nameless); v.Skipped["undecodable"] != 2 || n != 2 {
+		t.Errorf("skipped %v in %d events", v.Skipped, n)
+	}
+	named.Hash = [16]byte{9} // an id that is there is what counts
+	if v, n := skip(named, nameless); v.Skipped["undecodable"] != 2 || n != 0 {
+		t.Errorf("skipped again: %v in %d events", v.Skipped, n)
+	}
+	b.restart()
+	if v, n := skip(nameless, other); v.Skipped["undecodable"] != 3 || n != 1 {
+		t.Errorf("skipped after a restart: %v in %d events", v.Skipped, n)
+	}
+}
+
+func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	v := b.fold("Nightly", ledger.Regular,
+		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
+		session(3, "Failed", time.Time{}, epoch), session(4, "Failed", time.Time{}, epoch.Add(-time.Microsecond)),
+		session(5, "Failed", time.Time{}, time.Time{}))
+	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 2 {
+		t.Errorf("%d counted, %v skipped", n, v.Skipped)
+	}
+	v = b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(-time.Microsecond)))
+	if v.Skipped["before_line"] != 2 {
+		t.Errorf("skipped again: %v", v.Skipped)
+	}
+	// They move gauges, whatever list shows them.
+	v = b.fold("Weekly", ledger.LookUp, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
+	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_line"] != 2 || len(counts(v)) != 1 {
+		t.Errorf("%+v, skipped %v, counted %v", s, v.Skipped, counts(v))
+	}
+	// One that was first heard of before its end is not counted at its end either.
+	b.fold("Nightly", ledger.Regular, running(7, epoch.Add(-time.Hour)))
+	v = b.fold("Nightly", ledger.Regular, ended(7, "Failed", epoch.Add(-time.Hour)))
+	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 3 {
+		t.Errorf("%d counted, %v skipped", n, v.Skipped)
+	}
+}
+
+func TestNotFoundTwiceInARowIsGone(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	id := vbawstest.ID(1)
+	b.fold("Nightly", ledger.Regular, running(1, epoch))
+	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { p.NotFound(id) }) }
+	check := func(v *ledger.View, running, gone int) {
+		t.Helper()
+		if s := series(v, "Nightly"); s.Running != running || v.Skipped["gone"] != uint64(gone) {
+			t.Fatalf("%d run and %d are gone, want %d and %d", s.Running, v.Skipped["gone"], running, gone)
+		}
+	}
+	check(missing(), 1, 0)
+	b.pass(func(p *ledger.Pass) { p.Found(id) })
+	check(missing(), 1, 0)
+	b.restart()
+	check(missing(), 0, 1)
+	check(missing(), 0, 1)
+	// It never was counted: should it come back, it is.
+	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	// One that was counted, ran again and is gone, was not skipped.
+	b.fold("Nightly", ledger.Regular, running(1, epoch))
+	missing()
+	check(missing(), 0, 1)
+	v = b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	one, two := running(1, epoch), running(2, epoch)
+	one.USN, two.USN = 100, 101
+	b.fold("Nightly", ledger.Regular, one, two)
+	one.USN, two.USN = 5, 6
+	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+		t.Errorf("%d resets, want 1 a pass", v.Resets)
+	}
+	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+		t.Errorf("%d resets though nothing fell since", v.Resets)
+	}
+}
+
+func TestTheNewestEndIsLast(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	if s := series(v, "Nightly"); s.Last.Status != "Failed" {
+		t.Errorf("an older end took its place: %+v", s.Last)
+	}
+	v = b.fold("Nightly", ledger.Regular, ended(3, "Warning", epoch.Add(time.Hour)))
+	if s := series(v, "Nightly"); s.Last.Status != "Warning" {
+		t.Errorf("of two that ended together the higher id is last: %+v", s.Last)
+	}
+	// The last one's own end may be corrected to an earlier one.
+	v = b.fold("Nightly", ledger.Regular, session(3, "Warning", epoch.Add(time.Hour), epoch.Add(61*time.Minute)))
+	if s := series(v, "Nightly"); s.Last.Duration != time.Minute {
+		t.Errorf("a correction is not taken in: %+v", s.Last)
+	}
+}
+
+func TestSeriesOfGonePolicies(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
+	b.fold("Hourly", ledger.Regular, ended(2, "Failed", epoch), running(3, epoch))
+	b.fold("Unlisted", ledger.Regular, ended(4, "Failed", epoch))
+	b.fold("", ledger.Regular, ended(5, "Failed", epoch))
+	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
+		return b.pass(func(p *ledger.Pass) {
+			p.Listed(workload, policies, b.now)
+			p.DropGone()
+		})
+	}
+	has := func(v *ledger.View, want ...string) {
+		t.Helper()
+		var got []string
+		for _, s := range v.Series {
+			got = append(got, s.Key.Policy)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("series of %q, want %q", got, want)
+		}
+	}
+	nightly, hourly := vbaws.Policy{ID: "n", Name: "Nightly"}, vbaws.Policy{ID: "h", Name: "Hourly"}
+	has(list("ec2", nightly, hourly), "", "Hourly", "Nightly", "Unlisted")
+	has(list("ec2"), "", "Hourly", "Nightly", "Unlisted")
+	has(list("rds"), "", "Hourly", "Nightly", "Unlisted") // says nothing of ec2
+	b.restart()
+	// What still runs keeps its series until it ends.
+	has(list("ec2"), "", "Hourly", "Unlisted")
+	b.fold("Hourly", ledger.Regular, ended(3, "Failed", epoch))
+	has(list("ec2"), "", "Unlisted")
+
+	// It comes back: its old sessions are remembered, its new ones counted.
+	list("ec2", nightly)
+	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(6, "Warning", epoch))
+	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Warning": 1, "/Policy/Failed": 1, "Unlisted/Policy/Failed": 1}, counts(v)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	// Another policy of the same name keeps the series.
+	list("rds", vbaws.Policy{ID: "other", Name: "Nightly"})
+	list("ec2")
+	has(list("ec2"), "", "Nightly", "Unlisted")
+}
+
+func TestFailuresOfMemoryAreReturned(t *testing.T) {
+	broken := errors.New("disk on fire")
+	b := contacted(t, ledger.Options{}, epoch)
+	state, err := b.book.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ledger.New(state, failing{broken}, b.opts, b.now).Begin(b.now)
+	s := ended(1, "Failed", epoch)
+	if err := p.Fold(s, "", ledger.Regular); !errors.Is(err, broken) {
+		t.Errorf("Fold: %v", err)
+	}
+	if _, err := p.Standing(&s); !errors.Is(err, broken) {
+		t.Errorf("Standing: %v", err)
+	}
+	if err := p.SkipRow(&vbaws.Row{Err: errors.New("no id")}); !errors.Is(err, broken) {
+		t.Errorf("SkipRow: %v", err)
+	}
+	if err := p.Forget(epoch); !errors.Is(err, broken) {
+		t.Errorf("Forget: %v", err)
+	}
+	if c := p.Changes(); !c.Empty() {
+		t.Errorf("changes though nothing could be known: %+v", c)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) HasDay(int32) bool { return true }
+func (f failing) Lookup(int32, ledger.ID) (ledger.Remembered, bool, error) {
+	return ledger.Remembered{}, false, f.err
+}
+func (f failing) Skipped(ledger.ID) (bool, error)            { return false, f.err }
+func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, f.err }
+
+// An id may be all zeros, and a session without times: what is remembered of it is
+// looked for all the same.
+func TestASessionOfZeros(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}
+	for range 3 {
+		v := b.fold("Nightly", ledger.Regular, s)
+		if got := counts(v)["Nightly/Policy/Failed"]; got != 1 {
+			t.Fatalf("counted %d times", got)
+		}
+	}
+}

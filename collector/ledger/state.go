@@ -1,0 +1,283 @@
+package ledger
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"time"
+
+	"github.com/google/uuid"
+
+	"vbaws_exporter/vbaws"
+)
+
+// ID identifies a session in the books.
+type ID [16]byte
+
+// ParseID returns the bytes of a UUID, or of an id that is none the first half
+// of its SHA-256.
+func ParseID(s string) ID {
+	if len(s) == 36 {
+		if id, err := uuid.Parse(s); err == nil {
+			return ID(id)
+		}
+	}
+	sum := sha256.Sum256([]byte(s))
+	return ID(sum[:16])
+}
+
+// Key names what sessions are counted by.
+type Key struct {
+	Type, ExtendedType, Policy string
+}
+
+// Compare orders keys for publication.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(
+		cmp.Compare(k.Policy, o.Policy),
+		cmp.Compare(k.Type, o.Type),
+		cmp.Compare(k.ExtendedType, o.ExtendedType),
+	)
+}
+
+// State is everything that is remembered of one appliance between two passes,
+// save the ids that Memory answers for.
+type State struct {
+	Meta Meta
+	// Series, and all below it, are never changed once they are here: a pass
+	// replaces what it changes.
+	Series     map[Key]*Series
+	Unfinished map[ID]*Unfinished
+	Policies   map[PolicyKey]*Policy
+}
+
+// Meta is what is remembered of an appliance as a whole.
+type Meta struct {
+	// FirstContact is when the appliance was first read, by the exporter's clock;
+	// zero before.
+	FirstContact time.Time
+	// ContactFrom is the start of the window that first contact counts, by the
+	// appliance's clock, once some of it was saved and not yet all; else zero.
+	ContactFrom time.Time
+	// Line is the start from which on a session that is not remembered is new.
+	// Zero: not drawn yet.
+	Line time.Time
+	// Watermark is the newest row of the list by USN that was ever read to; nil
+	// without one. It is not a number: 0 and below are USNs.
+	Watermark *Watermark
+	// LastSweep is the beginning of the last complete sweep, and LastWideSweep of
+	// the last one that reached further back, by the appliance's clock.
+	LastSweep, LastWideSweep time.Time
+	// SweptAt is LastSweep by the exporter's clock, and SweepInterval what has to
+	// pass from there to the next sweep.
+	SweptAt       time.Time
+	SweepInterval time.Duration
+	// Resets counts how often the USN was seen to start over.
+	Resets uint64
+	// Skipped counts sessions that were not counted, by reason.
+	Skipped map[string]uint64
+	// Zone is the appliance's time zone, in its own words; empty where it never
+	// told.
+	Zone string
+	// Bounds are the upper bounds in seconds of the classic buckets in which
+	// Counter.Buckets count, ascending and without +Inf.
+	Bounds []float64
+}
+
+// Watermark is a row of the list of sessions.
+type Watermark struct {
+	USN int64
+	ID  ID
+}
+
+// Reasons of Meta.Skipped.
+const (
+	// SkipUndecodable is a row that could not be understood as a session.
+	SkipUndecodable = "undecodable"
+	// SkipBeforeLine is a session of before first contact (or of longer ago than
+	// ids are remembered) that was not heard of then.
+	SkipBeforeLine = "before_line"
+	// SkipGone is an unfinished session that the appliance removed before it was
+	// seen to end.
+	SkipGone = "gone"
+)
+
+// SkipReasons are all of them.
+var SkipReasons = []string{SkipUndecodable, SkipBeforeLine, SkipGone}
+
+// Series is what is known of the sessions of one Key.
+type Series struct {
+	Key Key
+	// Counters has one element a status, sorted by it: the documented final
+	// statuses from the beginning, others once they are seen.
+	Counters []*Counter
+	// Last is the finished session with the newest end; zero where none is known.
+	Last Last
+}
+
+// Last describes the newest finished session of a series.
+type Last struct {
+	ID       ID
+	Status   string
+	End      time.Time // zero: no finished session is known
+	Duration time.Duration
+}
+
+// Counter counts the finished sessions of one Key and status, and their
+// durations.
+type Counter struct {
+	Status string
+	// Born is the created time of the counter.
+	Born time.Time
+	// Held says that the counter is published as 0, and its histogram, where it
+	// has one, as empty, until a pass lifts the hold.
+	Held bool
+	// Count is how many sessions were counted.
+	Count uint64
+	// End is the newest end of a session seen with this status, counted or not;
+	// zero where none was seen.
+	End time.Time
+	// Exemplar is the session counted last; nil while Count is 0.
+	Exemplar *Exemplar
+	// Histogram is nil until it is needed.
+	Histogram *Histogram
+}
+
+// Histogram holds durations in classic and in native buckets.
+type Histogram struct {
+	// Born is the created time of the histogram.
+	Born time.Time
+	// Base is the Count that the counter stood at when the histogram was born: 0,
+	// or more where the classic bounds were changed. The histogram's count is the
+	// counter's less Base: one field, so that the two cannot part.
+	Base uint64
+	// Sum is in microseconds, as fine as the appliance's times: whole numbers add
+	// up in any order.
+	Sum int64
+	// Buckets[i] counts the durations in (Bounds[i-1], Bounds[i]] alone; the last
+	// one those above all bounds.
+	Buckets []uint64
+	// Exemplars[i] is the newest of Buckets[i], nil where there is none.
+	Exemplars []*Exemplar
+	// Zero counts durations of at most NativeZeroThreshold, Native the others in
+	// exponential buckets of schema NativeSchema, sorted by index.
+	Zero   uint64
+	Native []NativeBucket
+}
+
+// NativeBucket is one bucket of a native histogram. In schema s bucket i holds
+// (2^((i-1)*2^-s), 2^(i*2^-s)].
+type NativeBucket struct {
+	Index int32
+	Count uint64
+}
+
+// NativeSchema has a resolution of 2^(1/8), 9 %.
+const NativeSchema int32 = 3
+
+// NativeZeroThreshold is the upper bound of the zero bucket, in seconds.
+const NativeZeroThreshold = 0.001
+
+// Exemplar names one session.
+type Exemplar struct {
+	SessionID string
+	Duration  time.Duration
+	End       time.Time
+}
+
+// Unfinished is a session that has not ended.
+type Unfinished struct {
+	Session vbaws.Session
+	// Policy is the name of its policy; empty for none.
+	Policy string
+	// Counted says that it was counted earlier, and has come to life again.
+	Counted bool
+	// Countable says that it is to be counted when it ends.
+	Countable bool
+	// Missing counts the passes in a row in which the appliance said that it does
+	// not know the session.
+	Missing int
+}
+
+// Remembered is what is kept of a session that was dealt with.
+type Remembered struct {
+	ID ID
+	// Day is the day of its start, in days since 1970: ids are kept by it so that
+	// neighbours in time are neighbours on disk. DayUnknown for none.
+	Day int32
+	// USN is the newest seen.
+	USN int64
+	// Print is a fingerprint of what may change in a finished session.
+	Print uint32
+	// At is when it was dealt with, by the exporter's clock, to the second.
+	At time.Time
+}
+
+// DayUnknown is the Remembered.Day of a session with neither start nor stop.
+const DayUnknown int32 = -1 << 31
+
+// PolicyKey identifies a policy; ids are only compared within a workload.
+type PolicyKey struct {
+	Workload, ID string
+}
+
+// Policy is what is remembered of a listed policy.
+type Policy struct {
+	PolicyKey
+	Name    string
+	Enabled bool
+	// Schedule is nil where it has none. It is immutable.
+	Schedule *vbaws.Schedule
+	// Since is from when on it was seen enabled with this schedule, by the
+	// appliance's clock; zero while it is disabled.
+	Since time.Time
+	// Missing counts the complete listings of its workload in a row that lacked
+	// it; from GoneAfter on it is gone, and kept to know its name.
+	Missing int
+	// Listed is when it was last in a listing, by the exporter's clock, to the
+	// day.
+	Listed time.Time
+	// LookedUp says that its newest session was asked for.
+	LookedUp bool
+}
+
+// GoneAfter is how many listings in a row must lack a policy.
+const GoneAfter = 2
+
+// Gone reports whether the appliance no longer has the policy.
+func (p *Policy) Gone() bool { return p.Missing >= GoneAfter }
+
+// Memory answers for the ids of the past. It may be slow, and fail.
+type Memory interface {
+	// Lookup returns what is remembered under that day and id.
+	Lookup(day int32, id ID) (Remembered, bool, error)
+	// HasDay reports whether anything may be remembered under day. It does no
+	// I/O: where it says no, Lookup need not be asked.
+	HasDay(day int32) bool
+	// Skipped reports whether the row of that id, or hash, was skipped before.
+	Skipped(id ID) (bool, error)
+	// Forgettable returns the newest Day among the ids that were dealt with before
+	// the given time, and whether there is any.
+	Forgettable(before time.Time) (day int32, any bool, err error)
+}
+
+// Changes is what a pass has changed. Maps hold new values, and nil for what is
+// to be removed. Nothing in it may be modified.
+type Changes struct {
+	Meta       *Meta // nil: unchanged
+	Series     map[Key]*Series
+	Unfinished map[ID]*Unfinished
+	Policies   map[PolicyKey]*Policy
+	// Remembered are new or replace what stood under the same day and id.
+	Remembered map[ID]Remembered
+	// Skipped are ids, or hashes, of rows that could not be understood, and when.
+	Skipped map[ID]time.Time
+	// Forget, where not zero: ids dealt with before it go, remembered and skipped
+	// ones alike.
+	Forget time.Time
+}
+
+// Empty reports whether there is nothing to save.
+func (c *Changes) Empty() bool {
+	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
+		len(c.Remembered) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+}

@@ -1,0 +1,180 @@
+package collector
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// metric is one series of a family, ready to be handed out: a scrape copies
+// pointers. It is immutable, with all it points to, and so may be part of any
+// number of scrapes at once. Exactly one of counter, gauge and histogram is set.
+//
+// The library's own constant metrics would not do: those with exemplars must
+// not be shared between scrapes, and none has both classic and native buckets.
+type metric struct {
+	family    *family
+	labels    []*dto.LabelPair // sorted by name
+	counter   *dto.Counter
+	gauge     *dto.Gauge
+	histogram *dto.Histogram
+}
+
+// Desc implements prometheus.Metric.
+func (m *metric) Desc() *prometheus.Desc { return m.family.desc }
+
+// Write implements prometheus.Metric.
+func (m *metric) Write(out *dto.Metric) error {
+	out.Label = m.labels
+	out.Counter = m.counter
+	out.Gauge = m.gauge
+	out.Histogram = m.histogram
+	return nil
+}
+
+// newSessionCounter returns what c is published as.
+func newSessionCounter(c *ledger.Counter) *dto.Counter {
+	out := &dto.Counter{Value: new(0.0), CreatedTimestamp: timestamp(c.Born)}
+	if c.Held {
+		return out
+	}
+	*out.Value = float64(c.Count)
+	if c.Exemplar != nil {
+		out.Exemplar = newExemplar(c.Exemplar, 1)
+	}
+	return out
+}
+
+// newSessionHistogram returns what the histogram of c, which must have one, is
+// published as: the same as of a prometheus.Histogram with classic and native
+// buckets. bounds are the upper bounds of the classic ones; they are kept.
+func newSessionHistogram(c *ledger.Counter, bounds []float64) *dto.Histogram {
+	h := c.Histogram
+	out := &dto.Histogram{CreatedTimestamp: timestamp(h.Born)}
+	if c.Held {
+		h = &ledger.Histogram{Base: c.Count, Buckets: make([]uint64, len(bounds)+1)}
+	}
+	out.SampleCount = new(c.Count - h.Base)
+	out.SampleSum = new(float64(h.Sum) / 1e6)
+
+	buckets := make([]dto.Bucket, len(bounds))
+	cumulative := make([]uint64, len(bounds))
+	out.Bucket = make([]*dto.Bucket, len(bounds), len(bounds)+1)
+	var sum uint64
+	for i := range bounds {
+		sum += h.Buckets[i]
+		cumulative[i] = sum
+		buckets[i].CumulativeCount = &cumulative[i]
+		buckets[i].UpperBound = &bounds[i]
+		out.Bucket[i] = &buckets[i]
+	}
+
+	out.Schema = new(ledger.NativeSchema)
+	out.ZeroThreshold = new(ledger.NativeZeroThreshold)
+	out.ZeroCount = new(h.Zero)
+	out.PositiveSpan, out.PositiveDelta = newSpans(h.Native)
+
+	addExemplars(out, h, bounds)
+	return out
+}
+
+// addExemplars adds those of h to the classic buckets, and in the order of time
+// to the native histogram, which has them apart from its buckets and only with a
+// time.
+func addExemplars(out *dto.Histogram, h *ledger.Histogram, bounds []float64) {
+	for i, e := range h.Exemplars {
+		if e == nil {
+			continue
+		}
+		exemplar := newExemplar(e, e.Duration.Seconds())
+		if exemplar == nil {
+			continue
+		}
+		if i == len(bounds) {
+			// Formats know the bucket of +Inf without being told, save its exemplar.
+			out.Bucket = append(out.Bucket, &dto.Bucket{CumulativeCount: out.SampleCount, UpperBound: new(math.Inf(+1))})
+		}
+		out.Bucket[i].Exemplar = exemplar
+		if exemplar.Timestamp != nil {
+			out.Exemplars = append(out.Exemplars, exemplar)
+		}
+	}
+	slices.SortStableFunc(out.Exemplars, func(a, b *dto.Exemplar) int {
+		return a.Timestamp.AsTime().Compare(b.Timestamp.AsTime())
+	})
+}
+
+// maxGap is how many empty buckets are written out rather than begin a span.
+// It is the library's choice.
+const maxGap = 2
+
+// newSpans returns buckets as native histograms encode them: runs of
+// neighbours, and each count as its difference from the one before.
+func newSpans(buckets []ledger.NativeBucket) ([]*dto.BucketSpan, []int64) {
+	var (
+		spans  []*dto.BucketSpan
+		deltas []int64
+		last   int64
+		next   int32 // the index after the last one written
+	)
+	add := func(count int64) {
+		*spans[len(spans)-1].Length++
+		deltas = append(deltas, count-last)
+		last = count
+		next++
+	}
+	for i, b := range buckets {
+		if gap := b.Index - next; i == 0 || gap > maxGap {
+			spans = append(spans, &dto.BucketSpan{Offset: &gap, Length: new(uint32(0))})
+			next = b.Index
+		}
+		for next < b.Index {
+			add(0)
+		}
+		add(int64(b.Count))
+	}
+	return spans, deltas
+}
+
+// exemplarLabel is the label of every exemplar.
+const exemplarLabel = "session_id"
+
+// newExemplar returns nil where the session's id is too long for an exemplar.
+func newExemplar(e *ledger.Exemplar, value float64) *dto.Exemplar {
+	id := validUTF8(e.SessionID)
+	if len(exemplarLabel)+utf8.RuneCountInString(id) > prometheus.ExemplarMaxRunes {
+		return nil
+	}
+	return &dto.Exemplar{
+		Label:     []*dto.LabelPair{{Name: new(exemplarLabel), Value: &id}},
+		Value:     &value,
+		Timestamp: timestamp(e.End),
+	}
+}
+
+// timestamp returns nil for the zero time.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// unixSeconds returns t, which must not be zero, as fine as the appliance's
+// times: to the microsecond.
+func unixSeconds(t time.Time) float64 {
+	return float64(t.UnixMicro()) / 1e6
+}
+
+// validUTF8 makes s fit for a label: one that isn't would cost the whole scrape.
+func validUTF8(s string) string {
+	return strings.ToValidUTF8(s, string(utf8.RuneError))
+}

@@ -1,0 +1,253 @@
+package poller_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+// golden compares a scrape with a file of testdata.
+func (w *world) golden(name string) {
+	w.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.Fatal(err)
+	}
+	var got bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&got, f); err != nil {
+			w.Fatal(err)
+		}
+	}
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			w.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got.String()); d != "" {
+		w.Errorf("%s, -want +got:\n%s", path, d)
+	}
+}
+
+// The answer that the vendor's API description prints, to the letter: one session
+// of 2020 without a zone, and a totalCount of 57.
+func TestTheVendorsSample(t *testing.T) {
+	sample, err := os.ReadFile(filepath.Join("..", "..", "vbaws", "testdata", "sessions-sample.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, vbawstest.Config{Product: 2}, poller.Config{})
+	w.DeletePolicy(vbawstest.ID(1))
+	w.OnRequest(func(r *http.Request) {
+		if r.URL.Query().Get("Offset") != "" {
+			w.RawSessions([]byte(`{"totalCount":57,"results":[]}`))
+		} else {
+			w.RawSessions(sample)
+		}
+	})
+	w.pass()
+	series := `extended_type="" policy="" status="Succeeded" type="RetentionActivity"`
+	w.is("vbaws_sessions_total", series, 1)
+	w.is("vbaws_session_duration_seconds", series, 1)
+	w.is("vbaws_session_last_duration_seconds", `extended_type="" policy="" type="RetentionActivity"`, 2.550602)
+	w.golden("sample.prom")
+	for range 4 { // sweeps among them
+		w.later(30 * time.Minute)
+	}
+	w.is("vbaws_sessions_total", series, 1)
+	w.skipped(map[string]uint64{})
+	w.mode(poller.WatermarkUSN)
+}
+
+func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
+	for _, history := range []int{50, 20000} {
+		for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
+			t.Run(fmt.Sprintf("%d sessions, %s", history, revision), func(t *testing.T) {
+				w := newWorld(t, vbawstest.Config{Revisions: []string{revision}, AccessLifetime: 24 * time.Hour}, poller.Config{})
+				// The newest ends now.
+				w.clock.Advance(-time.Duration(history) * 6 * time.Minute)
+				for range history {
+					w.clock.Advance(6 * time.Minute)
+					w.end("Succeeded")
+				}
+				w.begin()
+				w.pass()
+				w.pass()
+				w.clock.Advance(6 * time.Minute)
+				w.pass() // with the first sweep
+				view, saves := w.p.Published().View, w.book.saves
+				for range 3 {
+					w.ResetRequests()
+					w.later(time.Minute)
+					all := w.Requests()
+					if len(all) != 1 || all[0].Route != "/api/v1/sessions" || all[0].Bytes >= 2048 {
+						t.Errorf("requests %+v, want one of sessions with less than 2 KiB", all)
+					}
+				}
+				if w.book.saves != saves || w.p.Published().View != view {
+					t.Errorf("%d saves by idle passes, and the view is the same: %v", w.book.saves-saves, w.p.Published().View == view)
+				}
+			})
+		}
+	}
+}
+
+// From 1.2 on, where sessions have names, reading k changes costs in the order of k.
+func TestCostIsInTheOrderOfChanges(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}, AccessLifetime: 24 * time.Hour}, poller.Config{})
+	w.clock.Advance(-5000 * 6 * time.Minute)
+	for range 5000 {
+		w.clock.Advance(6 * time.Minute)
+		w.end("Succeeded")
+	}
+	w.pass()
+	w.pass()
+	w.later(6 * time.Minute)
+	const row = 1024 // bytes, at most
+	all := 0
+	for k, pages := range map[int]int{1: 2, 10: 3, 100: 4, 1000: 6} {
+		for range k {
+			w.clock.Advance(time.Microsecond)
+			w.end("Canceled") // of others the log is asked for
+		}
+		w.ResetRequests()
+		w.pass()
+		all += k
+		w.counted(map[string]int{"Nightly/Policy/Succeeded": 240, "Nightly/Policy/Canceled": all})
+		bytes := 0
+		for _, r := range w.Requests() {
+			if r.Route != "/api/v1/sessions" {
+				t.Errorf("%d changes: a request to %s", k, r.Path)
+			}
+			bytes += r.Bytes
+		}
+		if n := len(w.Requests()); n > pages {
+			t.Errorf("%d changes took %d requests, want at most %d", k, n, pages)
+		}
+		if rows := bytes / row; rows > 12*k+12 {
+			t.Errorf("%d changes took %d KiB, some %d rows", k, bytes>>10, rows)
+		}
+	}
+}
+
+// A scrape waits for no appliance, and what was known stays.
+func TestScrapingWhileTheApplianceHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := vbawstest.NewClock(epoch)
+		a := vbawstest.New(vbawstest.Config{Now: clock.Now})
+		server := vbawstest.NewPipeServer(a)
+		defer server.Close()
+		u, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := vbaws.New(vbaws.Config{
+			URL: u, Username: vbawstest.DefaultUsername, Now: clock.Now, Transport: server.Transport(),
+			Password: func() (string, error) { return vbawstest.DefaultPassword, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := poller.New(poller.Config{
+			Appliance: "test", Interval: time.Minute, Timeout: 2 * time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
+			Ledger: ledger.Options{Bounds: []float64{60}}, Logger: &logbook{}, Now: clock.Now,
+		}, client, store.NewMemory())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{T: t, Appliance: a, clock: clock, p: p, reg: newRegistry(p)}
+		w.end("Failed")
+		w.pass()
+		before := scrape(t, w.reg)
+
+		hang := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
+		defer hang.Remove()
+		done := make(chan error)
+		go func() { done <- p.Poll(t.Context()) }()
+		<-hang.Entered()
+		asked := time.Now()
+		for range 3 {
+			if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+				t.Errorf("-before +while it hangs:\n%s", d)
+			}
+			w.is("vbaws_up", "", 1)
+		}
+		if waited := time.Since(asked); waited != 0 {
+			t.Errorf("the scrapes waited %v", waited)
+		}
+		if err := <-done; vbaws.KindOf(err) != vbaws.KindTimeout {
+			t.Errorf("the pass ended with %v", err)
+		}
+		if waited := time.Since(asked); waited != 2*time.Minute {
+			t.Errorf("the pass ended after %v", waited)
+		}
+		w.is("vbaws_up", "", 0)
+		if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+			t.Errorf("-before +after it has failed:\n%s", d)
+		}
+	})
+}
+
+// Without a book that lasts, what had ended before the start is not counted, but
+// seen.
+func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Forgetful: true}})
+	w.ends(3, "Failed")
+	s := w.begin()
+	w.clock.Advance(time.Second)
+	w.pass()
+	w.counted(map[string]int{})
+	w.is("vbaws_session_last_status", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`, 1)
+	w.Finish(s.ID, "Warning", time.Time{})
+	w.ends(1, "Failed")
+	w.later(time.Minute)
+	w.later(2 * time.Hour)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+}
+
+// What ends while first contact is read is news, whichever list shows it first.
+func TestSessionsThatEndDuringFirstContact(t *testing.T) {
+	for page := 1; page <= 6; page++ {
+		t.Run(fmt.Sprint("after page ", page), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{MaxPageSize: 3}, poller.Config{})
+			w.ends(3, "Succeeded")
+			s := w.begin()
+			w.clock.Advance(time.Minute)
+			w.afterPages(func(n int) bool {
+				if n == page {
+					w.Finish(s.ID, "Failed", time.Time{})
+					w.end("Warning")
+				}
+				return n == page
+			})
+			w.pass()
+			w.AfterPage(nil)
+			w.later(time.Minute)
+			w.later(2 * time.Hour)
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+		})
+	}
+}

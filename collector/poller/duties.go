@@ -1,0 +1,195 @@
+package poller
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// duties is the last PolicySet and what it was made of.
+type duties struct {
+	set  *PolicySet
+	view *ledger.View
+	// from and until are between which times of the appliance's clock it holds.
+	from, until time.Time
+	// zone is that of zoneName.
+	zone     *time.Location
+	zoneName string
+	// plans are kept since it takes time to find the longest gap of a schedule.
+	plans map[planKey]*schedule.Plan
+}
+
+type planKey struct {
+	schedule *vbaws.Schedule
+	zone     *time.Location
+}
+
+// policySet says what is due and what was done, as of now.
+func (p *Poller) policySet(view *ledger.View) *PolicySet {
+	now := p.applianceNow()
+	d := &p.duties
+	if d.view == view && !now.Before(d.from) && now.Before(d.until) {
+		return d.set
+	}
+	zone := p.zone(view.Zone)
+	old := d.plans
+	d.plans = make(map[planKey]*schedule.Plan)
+	until := now.Add(24 * time.Hour)
+	set := &PolicySet{}
+	rows := make(map[[2]string]*PolicyRow)
+	for _, pol := range view.Policies {
+		if !p.cfg.Wanted.policy(pol.Name) || p.cfg.Ledger.MaxPolicies > 0 && len(set.All) >= p.cfg.Ledger.MaxPolicies {
+			continue
+		}
+		set.All = append(set.All, PolicyInfo{Name: pol.Name, ID: pol.ID, Workload: pol.Workload})
+		row := rows[[2]string{pol.Name, pol.Workload}]
+		if row == nil {
+			row = &PolicyRow{Name: pol.Name, Workload: pol.Workload}
+			rows[[2]string{pol.Name, pol.Workload}] = row
+		}
+		row.Enabled = row.Enabled || pol.Enabled
+		plan := p.plan(pol.Schedule, zone, old)
+		_, done := successesIn(view, pol.Name)
+		for _, kind := range p.kindsOf(plan, done) {
+			k := PolicyKind{Kind: kind, Success: success(kind, done)}
+			k.Interval, _ = plan.LongestGap(kind)
+			if pol.Enabled && zone != nil {
+				if due, ok := plan.LastDue(kind, now); ok && !due.Before(pol.Since) {
+					k.Due = due
+				}
+				if next, ok := plan.Next(kind, now); ok && next.Before(until) {
+					until = next
+				}
+			}
+			row.merge(k)
+		}
+	}
+	for _, row := range rows {
+		slices.SortFunc(row.Kinds, func(a, b PolicyKind) int { return cmp.Compare(a.Kind, b.Kind) })
+		set.Rows = append(set.Rows, *row)
+	}
+	slices.SortFunc(set.Rows, func(a, b PolicyRow) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Workload, b.Workload))
+	})
+	d.set, d.view, d.from, d.until = set, view, now, until
+	return set
+}
+
+// plan returns the plan of a schedule, one that was made before where there is
+// one. Without a zone it is good for its gaps alone.
+func (p *Poller) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]*schedule.Plan) *schedule.Plan {
+	key := planKey{s, zone}
+	plan := p.duties.plans[key]
+	if plan == nil {
+		plan = old[key]
+	}
+	if plan == nil {
+		plan = schedule.New(s, cmp.Or(zone, time.UTC))
+	}
+	p.duties.plans[key] = plan
+	return plan
+}
+
+// merge takes in what is said of another policy of the same name and workload.
+func (r *PolicyRow) merge(k PolicyKind) {
+	i := slices.IndexFunc(r.Kinds, func(o PolicyKind) bool { return o.Kind == k.Kind })
+	if i < 0 {
+		r.Kinds = append(r.Kinds, k)
+		return
+	}
+	o := &r.Kinds[i]
+	if o.Interval == 0 || k.Interval != 0 && k.Interval < o.Interval {
+		o.Interval = k.Interval
+	}
+	if k.Due.After(o.Due) {
+		o.Due = k.Due
+	}
+	// Sessions only tell the name: the newest success is that of both.
+}
+
+// kindsOf returns the kinds of runs that something is said of: those that are
+// scheduled and those that were done; the empty kind alone where sessions don't
+// say.
+func (p *Poller) kindsOf(plan *schedule.Plan, done map[schedule.Kind]time.Time) []schedule.Kind {
+	_, mute := done[schedule.Whole]
+	revision := p.api.APIVersion() // empty before the first pass
+	if mute && len(done) == 1 || revision != "" && !vbaws.TypesSessions(revision) {
+		return []schedule.Kind{schedule.Whole}
+	}
+	kinds := slices.Clone(plan.Kinds())
+	for k := range done {
+		if k != schedule.Whole && !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// successesIn returns the newest success of each kind of a policy's sessions, with
+// the zero time for kinds that never succeeded, and whether any session is known.
+func successesIn(view *ledger.View, policy string) (known bool, done map[schedule.Kind]time.Time) {
+	done = make(map[schedule.Kind]time.Time)
+	i, _ := slices.BinarySearchFunc(view.Series, ledger.Key{Policy: policy, Type: vbaws.TypePolicy}, func(s ledger.SeriesView, k ledger.Key) int {
+		return s.Key.Compare(k)
+	})
+	for ; i < len(view.Series); i++ {
+		s := view.Series[i]
+		if s.Key.Policy != policy || s.Key.Type != vbaws.TypePolicy {
+			break
+		}
+		known = known || !s.Last.End.IsZero()
+		kind := schedule.KindOf(s.Key.ExtendedType)
+		for _, c := range s.Counters {
+			if succeeded(c.Status) && !c.End.Before(done[kind]) {
+				done[kind] = c.End
+			}
+		}
+	}
+	return known, done
+}
+
+// successes are those of the last committed pass.
+func (p *Poller) successes(policy string) (bool, map[schedule.Kind]time.Time) {
+	return successesIn(p.ledger.View(), policy)
+}
+
+// success returns the newest success that satisfies kind.
+func success(kind schedule.Kind, done map[schedule.Kind]time.Time) time.Time {
+	var newest time.Time
+	for by, at := range done {
+		if schedule.Satisfies(kind, by) && at.After(newest) {
+			newest = at
+		}
+	}
+	return newest
+}
+
+func succeeded(status string) bool {
+	return status == vbaws.StatusSucceeded || status == vbaws.StatusWarning
+}
+
+// zone returns the zone that schedules are in; nil where nobody told. It is the
+// same pointer for as long as the name is the same: plans are kept by it.
+func (p *Poller) zone(name string) *time.Location {
+	if name == "" {
+		return p.cfg.TimeZone
+	}
+	if name != p.duties.zoneName {
+		p.duties.zoneName = name
+		loc, err := schedule.Location(name)
+		if err != nil {
+			level.Warn(p.log).Log("msg", "the appliance's time zone is not known here", "time_zone", name, "err", err)
+			loc = p.cfg.TimeZone
+		}
+		p.duties.zone = loc
+	}
+	return p.duties.zone
+}

@@ -1,0 +1,385 @@
+package poller_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	kitlog "github.com/go-kit/log"
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// duties is a simulated appliance in Berlin whose policies are watched.
+type duties struct {
+	t     *testing.T
+	clock *vbawstest.Clock
+	a     *vbawstest.Appliance
+	p     *poller.Poller
+	build func() *poller.Poller
+}
+
+func newDuties(t *testing.T, start string, cfg vbawstest.Config, pcfg poller.Config) *duties {
+	t.Helper()
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := time.ParseInLocation("2006-01-02 15:04", start, zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &duties{t: t, clock: vbawstest.NewClock(at.UTC())}
+	cfg.Now, cfg.Zone = d.clock.Now, zone
+	d.a = vbawstest.New(cfg)
+	server := vbawstest.NewServer(d.a)
+	t.Cleanup(server.Close)
+	pcfg.Backfill = time.Hour
+	book := store.NewMemory()
+	d.build = func() *poller.Poller { return newPollerOver(t, server, d.clock, pcfg, book) }
+	d.p = d.build()
+	return d
+}
+
+// after lets time pass, makes a pass and returns the row of a policy.
+func (d *duties) after(wait time.Duration, policy string) *poller.PolicyRow {
+	d.t.Helper()
+	d.clock.Advance(wait)
+	if err := d.p.Poll(context.Background()); err != nil {
+		d.t.Fatal(err)
+	}
+	return row(d.p, policy)
+}
+
+func row(p *poller.Poller, policy string) *poller.PolicyRow {
+	for _, r := range p.Published().Policies.Rows {
+		if r.Name == policy {
+			return &r
+		}
+	}
+	return nil
+}
+
+// ran puts a session of a policy that ended just now.
+func (d *duties) ran(policy vbawstest.Policy, extendedType, status string) {
+	now := d.a.Now()
+	d.a.Put(vbawstest.Session{
+		Type: "Policy", ExtendedType: extendedType, Name: policy.Name, PolicyID: policy.ID,
+		Status: status, Start: now.Add(-time.Minute), Stop: now,
+	})
+}
+
+func kind(t *testing.T, r *poller.PolicyRow, name string) poller.PolicyKind {
+	t.Helper()
+	if r != nil {
+		for _, k := range r.Kinds {
+			if string(k.Kind) == name {
+				return k
+			}
+		}
+	}
+	t.Fatalf("nothing is said of kind %q in %+v", name, r)
+	return poller.PolicyKind{}
+}
+
+func nightly(hour int) *vbawstest.ScheduleSettings {
+	days := vbawstest.Retention{Type: "Days", Count: 7}
+	return &vbawstest.ScheduleSettings{
+		DailyEnabled: true,
+		Daily: &vbawstest.DailySchedule{
+			Kind: "Everyday", RunsPerHour: 1,
+			Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 3}, hour, (hour+12)%24),
+			Backup:   vbawstest.Hours(days, hour),
+		},
+	}
+}
+
+// TestWhatIsDueIsTold follows one policy that runs, then doesn't, then is switched
+// off and on.
+func TestWhatIsDueIsTold(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+
+	// What was due before it was first seen is nobody's fault.
+	r := d.after(0, "Nightly")
+	if k := kind(t, r, "backup"); !k.Due.IsZero() || !k.Success.IsZero() || k.Interval != 25*time.Hour || !r.Enabled {
+		t.Errorf("at first contact: %+v", r)
+	}
+	if k := kind(t, r, "snapshot"); k.Interval != 13*time.Hour {
+		t.Errorf("the snapshots' longest gap is %v", k.Interval)
+	}
+
+	// 02:10: due at 02:00, which is midnight in UTC.
+	r = d.after(7*time.Hour+40*time.Minute, "Nightly")
+	due := time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC)
+	if k := kind(t, r, "backup"); !k.Due.Equal(due) || !k.Success.IsZero() {
+		t.Errorf("the first time: %+v, want due %v and no success", k, due)
+	}
+
+	// A snapshot is no backup, but a backup a snapshot.
+	d.ran(pol, "PolicySnapshot", "Succeeded")
+	r = d.after(5*time.Minute, "Nightly")
+	if b, s := kind(t, r, "backup"), kind(t, r, "snapshot"); !b.Success.IsZero() || s.Success.Before(s.Due) {
+		t.Errorf("after a snapshot: %+v", r)
+	}
+	d.ran(pol, "PolicyBackup", "Failed")
+	if k := kind(t, d.after(5*time.Minute, "Nightly"), "backup"); !k.Success.IsZero() {
+		t.Errorf("after a failure: %+v", k)
+	}
+	d.ran(pol, "PolicyBackup", "Warning")
+	if k := kind(t, d.after(5*time.Minute, "Nightly"), "backup"); k.Success.Before(k.Due) {
+		t.Errorf("after a warning, which has backed up: %+v", k)
+	}
+
+	// The next night nothing runs, and time alone must show it: the appliance has
+	// nothing new to tell.
+	r = d.after(24*time.Hour, "Nightly")
+	if k := kind(t, r, "backup"); !k.Due.Equal(due.Add(24*time.Hour)) || !k.Success.Before(k.Due) {
+		t.Errorf("a missed night: %+v", k)
+	}
+
+	// A restart says the same before its first pass.
+	d.p = d.build()
+	if diff := cmp.Diff(r, row(d.p, "Nightly")); diff != "" {
+		t.Errorf("after a restart: %s", diff)
+	}
+
+	d.a.EnablePolicy(pol.ID, false)
+	r = d.after(10*time.Minute, "Nightly")
+	if k := kind(t, r, "backup"); r.Enabled || !k.Due.IsZero() || k.Success.IsZero() {
+		t.Errorf("switched off: %+v", r)
+	}
+	d.a.EnablePolicy(pol.ID, true)
+	if k := kind(t, d.after(10*time.Minute, "Nightly"), "backup"); !k.Due.IsZero() {
+		t.Errorf("switched on again, due by what it missed meanwhile: %+v", k)
+	}
+	if k := kind(t, d.after(24*time.Hour, "Nightly"), "backup"); k.Due.IsZero() {
+		t.Errorf("a day later: %+v", k)
+	}
+
+	d.a.DeletePolicy(pol.ID)
+	d.after(10*time.Minute, "Nightly")
+	if r := d.after(10*time.Minute, "Nightly"); r != nil {
+		t.Errorf("deleted: %+v", r)
+	}
+}
+
+// TestAnHourlySnapshotDoesNotHideAMissingBackup has snapshots go well for two days.
+func TestAnHourlySnapshotDoesNotHideAMissingBackup(t *testing.T) {
+	d := newDuties(t, "2026-03-28 12:00", vbawstest.Config{}, poller.Config{}) // summer time begins on the 29th
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Busy", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Busy")
+	for range 48 {
+		d.clock.Advance(time.Hour)
+		d.ran(pol, "PolicySnapshot", "Succeeded")
+		r := d.after(0, "Busy")
+		b, s := kind(t, r, "backup"), kind(t, r, "snapshot")
+		if s.Success.Before(s.Due) {
+			t.Fatalf("snapshots are late at %v: %+v", d.clock.Now(), s)
+		}
+		if b.Success.After(b.Due) {
+			t.Fatalf("backups look done at %v: %+v", d.clock.Now(), b)
+		}
+	}
+}
+
+// TestRevisionWithoutKinds watches a policy whose sessions don't say what they make.
+func TestRevisionWithoutKinds(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Nightly")
+	d.clock.Advance(8 * time.Hour)
+	d.ran(pol, "", "Succeeded")
+	r := d.after(time.Minute, "Nightly")
+	k := kind(t, r, "")
+	if len(r.Kinds) != 1 || k.Due.IsZero() || k.Success.Before(k.Due) || k.Interval != 13*time.Hour {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestTimeZoneByConfiguration watches with an account that may not ask for it.
+func TestTimeZoneByConfiguration(t *testing.T) {
+	newYork, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Reader"}}
+	for _, zone := range []*time.Location{nil, newYork} {
+		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Users: users}, poller.Config{TimeZone: zone})
+		d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+		d.after(0, "Nightly")
+		k := kind(t, d.after(24*time.Hour, "Nightly"), "backup")
+		if zone == nil {
+			if !k.Due.IsZero() || k.Interval == 0 {
+				t.Errorf("without a zone: %+v", k)
+			}
+		} else if want := time.Date(2026, 6, 11, 6, 0, 0, 0, time.UTC); !k.Due.Equal(want) {
+			t.Errorf("due %v, want %v", k.Due, want)
+		}
+		if got := d.p.Published().Forbidden; !got["/api/v1/settings/dateTime"] || got["/api/v1/statistics/summary"] {
+			t.Errorf("forbidden: %v", got)
+		}
+	}
+}
+
+// TestSuccessesOfBeforeFirstContact: a weekly backup that succeeded days ago isn't
+// late because the exporter is new.
+func TestSuccessesOfBeforeFirstContact(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+		WeeklyEnabled: true,
+		Weekly: &vbawstest.WeeklySchedule{
+			TimeLocal: vbawstest.At(3, 0),
+			Snapshot:  vbawstest.Weekdays(vbawstest.Retention{Count: 3}, time.Saturday),
+			Backup:    vbawstest.Weekdays(vbawstest.Retention{Type: "Days", Count: 7}, time.Saturday),
+		},
+	}})
+	long := d.a.Now().Add(-100 * time.Hour)
+	for i := range 30 { // a backup, and many failures since
+		s := vbawstest.Session{
+			Type: "Policy", ExtendedType: "PolicyBackup", Name: pol.Name, PolicyID: pol.ID,
+			Status: "Failed", Start: long.Add(time.Duration(i) * time.Hour),
+		}
+		if i == 0 {
+			s.Status = "Succeeded"
+		}
+		s.Stop = s.Start.Add(10 * time.Minute)
+		d.a.Put(s)
+	}
+	d.after(0, "Weekly")
+	r := d.after(time.Minute, "Weekly")
+	if k := kind(t, r, "backup"); !k.Success.Equal(long.Add(10 * time.Minute).Truncate(time.Microsecond)) {
+		t.Errorf("backup: %+v, want the success of %v", k, long)
+	}
+	for _, s := range d.p.Published().View.Series {
+		for _, c := range s.Counters {
+			if c.Count != 0 {
+				t.Errorf("%+v: %d sessions of before the window are counted", s.Key, c.Count)
+			}
+		}
+	}
+	d.a.ResetRequests()
+	d.after(time.Minute, "Weekly")
+	if n := len(d.a.Requests()); n != 1 {
+		t.Errorf("%d requests, want 1: the look-up is made once", n)
+	}
+}
+
+// TestInventoryHarmsNoPass lets every endpoint that isn't sessions fail or hang.
+func TestInventoryHarmsNoPass(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{
+		Summary: vbawstest.Summary{Instances: 9, ProtectedInstances: 7},
+	}, poller.Config{})
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Nightly")
+	before := d.p.Published()
+	if before.Facts.Summary.ProtectedInstances != 7 || before.Facts.License == nil || before.Version == "" {
+		t.Fatalf("facts: %+v of version %q", before.Facts, before.Version)
+	}
+	d.a.OnRequest(func(r *http.Request) {
+		if r.URL.Path != "/api/v1/sessions" && r.URL.Path != "/api/v1/token" {
+			panic(http.ErrAbortHandler) // resets the connection
+		}
+	})
+	d.ran(pol, "PolicyBackup", "Succeeded")
+	r := d.after(10*time.Minute, "Nightly")
+	if k := kind(t, r, "backup"); k.Success.IsZero() {
+		t.Errorf("the session was not taken in: %+v", k)
+	}
+	after := d.p.Published()
+	if !after.Up || after.Facts.Summary.ProtectedInstances != 7 || after.Version != before.Version {
+		t.Errorf("up %v, facts %+v, version %q: the last values must stay", after.Up, after.Facts, after.Version)
+	}
+	if len(after.Troubles) < 5 {
+		t.Errorf("troubles %v: every endpoint that fails must show", after.Troubles)
+	}
+	d.a.OnRequest(nil)
+	d.after(10*time.Minute, "Nightly")
+	if got := d.p.Published().Troubles; len(got) != 0 {
+		t.Errorf("troubles that are over: %v", got)
+	}
+}
+
+// TestRefusedLoginSaysNothingOfTheList: some refuse it by the status that a wrong
+// question has.
+func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{LoginRefusedStatus: http.StatusBadRequest}, poller.Config{})
+	d.after(0, "")
+	d.a.Reconfigure(func(c *vbawstest.Config) {
+		c.Users = []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: "another", Role: vbawstest.RoleAdministrator}}
+	})
+	d.a.RevokeTokens()
+	if err := d.p.Poll(context.Background()); err == nil {
+		t.Fatal("the password is wrong and the pass is good")
+	}
+	if got := d.p.Published(); got.Result != "auth" || got.Mode != "usn" {
+		t.Errorf("result %s, read by %s, want auth and usn", got.Result, got.Mode)
+	}
+}
+
+// TestAListingThatFails: a session whose policy can't be told is counted once the
+// listing has failed for long, and with its policy where it hasn't.
+func TestAListingThatFails(t *testing.T) {
+	for failing, policy := range map[int]string{0: "Nightly", 2: "Nightly", 3: ""} {
+		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+		pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
+		now := d.a.Now()
+		d.a.Put(vbawstest.Session{
+			Type: "Job", Name: pol.Name, PolicyID: pol.ID, Status: "Failed", Start: now.Add(-time.Minute), Stop: now,
+		})
+		fault := d.a.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: http.StatusServiceUnavailable})
+		passes := 0
+		for good := false; !good; passes++ {
+			if passes == failing {
+				fault.Remove()
+			}
+			good = d.p.Poll(context.Background()) == nil
+			d.clock.Advance(time.Minute)
+			if passes == 2 && failing == 3 {
+				fault.Remove()
+			}
+		}
+		if want := min(failing, 2) + 1; passes != want {
+			t.Errorf("%d failures of the listing: good in pass %d, want %d", failing, passes, want)
+		}
+		if s := d.p.Published().View.Series; len(s) != 1 || s[0].Key.Policy != policy {
+			t.Errorf("%d failures of the listing: counted as %+v, want policy %q", failing, s, policy)
+		}
+	}
+}
+
+// TestWhatWasSavedIsTold: a pass that was saved when it is told to end still
+// publishes and logs what it saved, since no later one will.
+func TestWhatWasSavedIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var log strings.Builder
+	cfg := poller.Config{
+		Logger: kitlog.NewLogfmtLogger(&log),
+		Step: func(name string) {
+			if name == poller.StepSaved && strings.Contains(log.String(), "appliance is read") {
+				cancel()
+			}
+		},
+	}
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, cfg)
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
+	if err := d.p.Poll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	d.clock.Advance(time.Minute)
+	d.ran(pol, "PolicyBackup", "Succeeded")
+	if err := d.p.Poll(ctx); err != nil || ctx.Err() == nil {
+		t.Fatalf("%v, cancelled: %v", err, ctx.Err())
+	}
+	if n := strings.Count(log.String(), "session finished"); n != 1 {
+		t.Errorf("%d sessions are told, want 1: %s", n, log.String())
+	}
+	if got := d.p.Published(); got.Passes != 2 || len(got.Recent) != 1 {
+		t.Errorf("published: %+v", got.Status)
+	}
+}

@@ -1,0 +1,217 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"golang.org/x/sync/semaphore"
+
+	"vbaws_exporter/vbaws"
+)
+
+const (
+	// inventoryTimeout bounds what a slow endpoint can cost the next pass.
+	inventoryTimeout = 20 * time.Second
+	// inventoryParallel is how many requests are under way at once.
+	inventoryParallel = 4
+)
+
+// takeInventory asks for what no pass depends on: policies, their newest
+// sessions, and the appliance's facts. It comes after the publication of a pass,
+// as a transaction of its own. What fails keeps its last values.
+func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
+	ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
+	defer cancel()
+	w := p.newPass()
+	if lookUp {
+		w.lookUp(ctx)
+	}
+	if since := p.start.Sub(p.inventoryAt); since >= p.cfg.InventoryInterval || since < 0 {
+		p.inventoryAt = p.start
+		w.askFacts(ctx)
+		if p.listedAt != p.start {
+			if _, err := w.listPolicies(ctx); err == nil {
+				w.books.DropGone()
+			}
+		}
+		if p.cfg.PolicyRetention > 0 {
+			w.books.Retire(p.applianceNow().Add(-p.cfg.PolicyRetention))
+		}
+	}
+	w.sayNotes()
+	err := p.save(w.books)
+	if err != nil {
+		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
+	}
+	next := *p.published.Load()
+	next.View = p.ledger.View()
+	next.Policies = p.policySet(next.View)
+	next.Facts, next.Version = p.facts, p.version
+	next.Forbidden = maps.Clone(p.forbidden)
+	next.Troubles = nil
+	for endpoint, err := range p.troubles {
+		if next.Troubles == nil {
+			next.Troubles = make(map[string]string)
+		}
+		next.Troubles[endpoint] = err.Error()
+	}
+	p.published.Store(&next)
+	if err == nil {
+		p.tell(ctx, w)
+	}
+}
+
+// askFacts asks for the appliance's facts.
+func (p *pass) askFacts(ctx context.Context) {
+	next := Facts{}
+	if p.facts != nil {
+		next = *p.facts
+	}
+	version := p.version
+	zone := ""
+	questions := []struct {
+		path string
+		ask  func() error
+	}{
+		{"/api/v1/statistics/summary", func() (err error) {
+			s, err := p.api.Summary(ctx)
+			if err == nil {
+				next.Summary = s
+			}
+			return err
+		}},
+		{"/api/v1/licensing/license", func() (err error) {
+			l, err := p.api.License(ctx)
+			if err == nil {
+				next.License = l
+			}
+			return err
+		}},
+		{"/api/v1/repositories", func() (err error) {
+			r, err := p.listRepositories(ctx)
+			if err == nil {
+				next.Repositories = r
+			}
+			return err
+		}},
+		{"/api/v1/system/version", func() (err error) {
+			v, err := p.api.Version(ctx)
+			if err == nil {
+				version = v
+			}
+			return err
+		}},
+		{"/api/v1/settings/dateTime", func() (err error) {
+			z, err := p.api.TimeZone(ctx)
+			zone = z.Name
+			return err
+		}},
+	}
+	errs := make([]error, len(questions))
+	atOnce(len(questions), func(i int) {
+		if !p.isAbsent(questions[i].path) {
+			errs[i] = questions[i].ask()
+		}
+	})
+	for i, q := range questions {
+		if !p.isAbsent(q.path) {
+			p.answered(q.path, errs[i])
+		}
+	}
+	if zone != "" {
+		p.books.SetZone(zone)
+	}
+	p.facts, p.version = &next, version
+}
+
+// listRepositories reads all backup repositories. It never returns nil without an
+// error.
+func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
+	all := []vbaws.Repository{}
+	for offset := 0; ; {
+		page, err := p.api.Repositories(ctx, offset, pageLimit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Repositories...)
+		offset += page.Rows
+		switch {
+		case page.Rows > 0 && page.TotalCount != offset && offset < maxRepositories:
+		case page.TotalCount > offset:
+			return nil, fmt.Errorf("%d repositories came of %d", offset, page.TotalCount)
+		default:
+			return all, nil
+		}
+	}
+}
+
+// maxRepositories is more than any appliance has.
+const maxRepositories = 10000
+
+// atOnce calls f for 0 to n-1, a few at a time, and returns when all have
+// returned.
+func atOnce(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	places := semaphore.NewWeighted(inventoryParallel)
+	for i := range n {
+		_ = places.Acquire(context.Background(), 1)
+		wg.Go(func() {
+			defer places.Release(1)
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// answered takes in how an endpoint answered that no pass depends on, and reports
+// whether it did well. A change is noted.
+func (p *pass) answered(endpoint string, err error) bool {
+	switch {
+	case err == nil:
+		p.forbidden[endpoint] = false
+		delete(p.troubles, endpoint)
+		return true
+	case vbaws.HasStatus(err, 403):
+		if !p.forbidden[endpoint] {
+			p.note("the account lacks a right", "endpoint", endpoint)
+		}
+		p.forbidden[endpoint] = true
+		delete(p.troubles, endpoint)
+	case vbaws.HasStatus(err, 404), vbaws.HasStatus(err, 405), vbaws.HasStatus(err, 501):
+		p.absent[endpoint] = absence{p.api.APIVersion(), p.start}
+	case errors.Is(err, context.Canceled):
+	default:
+		p.trouble(endpoint, err)
+	}
+	return false
+}
+
+func (p *pass) trouble(endpoint string, err error) {
+	if p.troubles[endpoint] == nil {
+		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
+	}
+	p.troubles[endpoint] = err
+}
+
+// absence is that the appliance said it has no such route.
+type absence struct {
+	version string // the revision that it was asked by
+	at      time.Time
+}
+
+// askAgain is when a route is asked for again that was said to be absent: it may
+// have been a proxy that said so.
+const askAgain = 24 * time.Hour
+
+// isAbsent reports whether the appliance is known not to offer a route.
+func (p *Poller) isAbsent(path string) bool {
+	a, ok := p.absent[path]
+	return ok && a.version == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
+}
+
+func (p *Poller) applianceNow() time.Time { return p.now().Add(p.skew).UTC() }

@@ -1,0 +1,313 @@
+package poller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// policyOf returns the name of the policy that s is of, empty for none; ok is
+// false where it takes a question to know.
+func (p *pass) policyOf(s *vbaws.Session) (name string, ok bool) {
+	if policy, known := p.books.UnfinishedPolicy(s); known {
+		return policy, true
+	}
+	switch {
+	case s.Name == "":
+		return "", vbaws.NamesSessions(p.api.APIVersion())
+	case s.Type == vbaws.TypePolicy || p.books.HasPolicy(s.Name):
+		return s.Name, true
+	}
+	// Types other than Policy may carry the name of a workload.
+	return "", p.notPolicies[s.Name]
+}
+
+// unlistedLimit is how many passes in a row may fail because the policies can't be
+// listed.
+const unlistedLimit = 3
+
+// resolve finds the policies of the sessions that wait for one, and folds them.
+func (p *pass) resolve(ctx context.Context) error {
+	if len(p.pending) == 0 {
+		return nil
+	}
+	named := vbaws.NamesSessions(p.api.APIVersion())
+	limited := ctx
+	if named {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, inventoryTimeout)
+		defer cancel()
+	}
+	listing, err := p.listPolicies(limited)
+	complete := err == nil
+	if complete {
+		p.unlisted = 0
+	} else if p.unlisted++; ctx.Err() != nil || !named || p.unlisted < unlistedLimit {
+		// Whatever is counted now without its policy is counted so for good. But
+		// where sessions have names, those of the policies themselves tell theirs: a
+		// listing that keeps failing must not keep these from being counted.
+		return err
+	}
+
+	owner := make(map[ledger.ID]string)
+	unnamed := make(map[ledger.ID]vbaws.Session)
+	for id, w := range p.pending {
+		if w.session.Name == "" {
+			unnamed[id] = w.session
+		}
+	}
+	if err := p.claim(ctx, listing, unnamed, owner); err != nil {
+		return err
+	}
+	for _, w := range p.sortedPending() {
+		policy, ok := p.policyOf(&w.session)
+		switch {
+		case ok:
+		case w.session.Name != "":
+			if complete {
+				p.notPolicies[w.session.Name] = true
+			}
+		default:
+			var claimed bool
+			if policy, claimed = owner[ledger.ParseID(w.session.ID)]; claimed {
+				break
+			}
+			// What is new is counted, of no policy. What was counted before, of a
+			// policy that can no longer be told, must not move another's gauges.
+			st, err := p.books.Standing(&w.session)
+			if err != nil {
+				return &storageError{err}
+			}
+			if st == ledger.Changed {
+				continue
+			}
+		}
+		if err := p.fold(w.session, policy, w.from); err != nil {
+			return err
+		}
+	}
+	clear(p.pending)
+	return nil
+}
+
+// claim asks policy by policy, the one with the newest change first, for its
+// sessions, until each of unnamed is found.
+func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
+	from := oldest(unnamed)
+	policies = slices.SortedFunc(slices.Values(policies), func(a, b listedPolicy) int {
+		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
+	})
+	// Where sessions started at the same time, one may hide between two pages.
+	for range rereads {
+		hidden := false
+		for _, pol := range policies {
+			if len(unnamed) == 0 {
+				return nil
+			}
+			// Without FromUtc: it may leave out what has no end yet.
+			q := vbaws.SessionsQuery{PolicyID: pol.ID, Sort: vbaws.SortStartTimeDesc}
+			r, err := p.list(ctx, q, byStart, walkLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
+				if id := p.rowID(row); row.Err == nil && hasKey(unnamed, id) {
+					owner[id] = pol.Name
+					delete(unnamed, id)
+				}
+				older := row.Err == nil && !row.Start.IsZero() && row.Start.Before(from)
+				return len(unnamed) == 0 || older, nil
+			})
+			switch {
+			case saysNotFound(err): // removed since it was listed
+			case err != nil:
+				return fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
+			default:
+				hidden = hidden || !r.whole()
+			}
+		}
+		if !hidden {
+			return nil
+		}
+	}
+	return nil
+}
+
+// oldest returns the oldest start of the sessions; zero where one has none.
+func oldest(sessions map[ledger.ID]vbaws.Session) time.Time {
+	var from time.Time
+	for _, s := range sessions {
+		if s.Start.IsZero() {
+			return time.Time{}
+		}
+		if from.IsZero() || s.Start.Before(from) {
+			from = s.Start
+		}
+	}
+	return from
+}
+
+func hasKey[K comparable, V any](m map[K]V, k K) bool {
+	_, ok := m[k]
+	return ok
+}
+
+// listedPolicy is a policy and the workload whose listing had it.
+type listedPolicy struct {
+	vbaws.Policy
+	workload string
+}
+
+// listPolicies lists the policies of all workloads that the appliance offers and
+// the account may see, at once. Each workload whose listing is complete goes into
+// the books, whatever becomes of the others; the error is the first that was met.
+func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
+	workloads := slices.DeleteFunc(slices.Clone(p.api.Workloads()), func(w vbaws.Workload) bool {
+		return p.isAbsent(w.Path)
+	})
+	listings := make([][]vbaws.Policy, len(workloads))
+	errs := make([]error, len(workloads))
+	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
+
+	var all []listedPolicy
+	var failed error
+	for i, w := range workloads {
+		switch {
+		case vbaws.HasStatus(errs[i], 404) && !vbaws.NamesSessions(p.api.APIVersion()):
+			// The revision is documented to have the route: it isn't the appliance
+			// that says so. Believed, it would leave all sessions without a policy.
+			p.trouble(w.Path, errs[i])
+			failed = fmt.Errorf("list policies: %w", errs[i])
+		case p.answered(w.Path, errs[i]):
+			p.books.Listed(w.Name, listings[i], p.applianceNow())
+			for _, pol := range listings[i] {
+				all = append(all, listedPolicy{pol, w.Name})
+			}
+		case p.troubles[w.Path] != nil && failed == nil:
+			failed = fmt.Errorf("list policies: %w", errs[i])
+		}
+	}
+	p.listed = failed == nil
+	if p.listed {
+		p.listedAt = p.start
+	}
+	return all, failed
+}
+
+// listWorkload reads one workload's policies. It is an error where fewer came
+// than the appliance says there are: a policy must not seem gone because the
+// list moved.
+func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) ([]vbaws.Policy, error) {
+	var all []vbaws.Policy
+	seen := make(map[string]bool)
+	for offset := 0; ; {
+		page, err := p.policies(ctx, w, offset)
+		if err != nil {
+			return nil, err
+		}
+		news := false
+		for _, pol := range page.Policies {
+			if !seen[pol.ID] {
+				seen[pol.ID] = true
+				news = true
+				all = append(all, pol)
+			}
+		}
+		offset += page.Rows
+		switch {
+		case page.Rows > 0 && news && !w.Single:
+		case !w.Single && page.TotalCount > offset:
+			return nil, &vbaws.Error{
+				Kind: vbaws.KindDecode, Op: "GET " + w.Path,
+				Err: fmt.Errorf("%d policies came of %d", offset, page.TotalCount),
+			}
+		default:
+			return all, nil
+		}
+	}
+}
+
+func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (*vbaws.PoliciesPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	return p.api.Policies(ctx, w, offset, pageLimit)
+}
+
+// lookUp asks for what gauges say of policies and no list that was read has: the
+// newest session, and the newest success of each kind. Its failure is no failure
+// of the pass.
+func (p *pass) lookUp(ctx context.Context) {
+	asked := 0
+	for _, pol := range p.books.ToLookUp() {
+		if p.cfg.Wanted.policy(pol.Name) {
+			ask, err := p.lookUpOne(ctx, &pol)
+			var api *vbaws.APIError
+			switch {
+			case err == nil:
+				delete(p.troubles, sessionsEndpoint)
+			case errors.As(err, &api) && api.StatusCode < 500 && api.StatusCode != 429: // and it stays so
+			default:
+				p.trouble(sessionsEndpoint, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
+				return
+			}
+			if ask {
+				asked++
+			}
+		}
+		p.books.LookedUp(pol.PolicyKey)
+		if asked == lookUps {
+			return
+		}
+	}
+}
+
+const sessionsEndpoint = "/api/v1/sessions"
+
+// lookUpOne reads a policy's sessions, the newest first, until there is one, and a
+// success of each kind that is scheduled. It reports whether it had to ask.
+func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
+	known, kinds := p.successes(pol.Name)
+	open := make(map[schedule.Kind]bool)
+	for _, k := range p.kindsOf(schedule.New(pol.Schedule, time.UTC), kinds) {
+		if success(k, kinds).IsZero() {
+			open[k] = true
+		}
+	}
+	if known && len(open) == 0 {
+		return false, nil
+	}
+	rows := 0
+	_, err = p.list(ctx, vbaws.SessionsQuery{
+		PolicyID: pol.ID, Types: []string{vbaws.TypePolicy}, Status: vbaws.FinalStatuses, Sort: vbaws.SortStartTimeDesc,
+	}, byStart, walkLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
+		rows++
+		if row.Err != nil {
+			return false, nil
+		}
+		satisfies := false
+		if succeeded(row.Status) {
+			for k := range open {
+				if schedule.Satisfies(k, schedule.KindOf(row.ExtendedType)) {
+					satisfies = true
+					delete(open, k)
+				}
+			}
+		}
+		if !known || satisfies {
+			known = true
+			st, err := p.books.Standing(&row.Session)
+			if err == nil && st != ledger.Unchanged {
+				err = p.fold(row.Session, pol.Name, ledger.LookUp)
+			}
+			if err != nil {
+				return true, err
+			}
+		}
+		return len(open) == 0 || rows >= lookUpRows, nil
+	})
+	return true, err
+}

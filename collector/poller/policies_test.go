@@ -1,0 +1,377 @@
+package poller_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// endOf adds a session of a type and a name that ended now.
+func (w *world) endOf(typ, name, policyID string) vbawstest.Session {
+	w.clock.Advance(time.Second)
+	now := w.Now()
+	return w.Put(vbawstest.Session{Type: typ, Name: name, PolicyID: policyID, Status: "Succeeded", Start: now.Add(-time.Minute), Stop: now})
+}
+
+// claims returns the policies that were asked for their sessions since
+// ResetRequests, in order.
+func (w *world) claims() (ids []string) {
+	for _, q := range w.queries() {
+		if id := q.Get("PolicyId"); id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Before 1.2 sessions have no names: each policy is asked for its own.
+func TestPoliciesClaimTheirSessions(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	id := func(name string) string { return w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true}).ID }
+	hourly, weekly := id("Hourly"), id("Weekly")
+	w.pass()
+	w.pass() // looks each policy up
+	check := func(listings int, claims ...string) {
+		t.Helper()
+		w.ResetRequests()
+		w.later(time.Minute)
+		n := 0
+		for _, r := range w.Requests() {
+			if r.Route == "/api/v1/policies" && r.Query().Get("Offset") == "" {
+				n++
+			}
+		}
+		if n != listings {
+			t.Errorf("%d listings of policies, want %d", n, listings)
+		}
+		if d := cmp.Diff(claims, w.claims()); d != "" {
+			t.Errorf("policies asked for their sessions, -want +got:\n%s", d)
+		}
+	}
+	check(0)
+	want := map[string]int{"Weekly/Policy/Succeeded": 1}
+	w.endOf("Policy", "", weekly)
+	check(1, weekly)
+	w.counted(want)
+
+	// The one that changed last is asked first, until all are claimed.
+	w.endOf("Policy", "", hourly)
+	w.endOf("Job", "", vbawstest.ID(1))
+	check(1, vbawstest.ID(1), hourly)
+	want["Hourly/Policy/Succeeded"], want["Nightly/Job/Succeeded"] = 1, 1
+	w.counted(want)
+
+	// Once, when it is first heard of.
+	w.clock.Advance(time.Second)
+	s := w.Start(vbawstest.Session{Type: "Policy", PolicyID: weekly})
+	check(1, weekly)
+	w.Finish(s.ID, "Failed", time.Time{})
+	check(0)
+	want["Weekly/Policy/Failed"] = 1
+	w.counted(want)
+
+	// One that none claims is of no policy.
+	w.endOf("RetentionActivity", "", "")
+	check(1, weekly, vbawstest.ID(1), hourly)
+	want["/RetentionActivity/Succeeded"] = 1
+	w.counted(want)
+	w.later(2 * time.Hour)
+	w.counted(want)
+}
+
+// Where a policy's own sessions can't be asked for, the pass fails: there is no
+// other way to know, and a session is counted only once.
+func TestAClaimThatFailsFailsThePass(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	w.pass()
+	w.pass()
+	w.endOf("Policy", "", vbawstest.ID(1))
+	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Status: 500, Count: -1})
+	w.fails()
+	w.counted(map[string]int{})
+	f.Remove()
+	w.pass()
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+}
+
+// A proxy's 404 doesn't say that a policy has no sessions.
+func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
+	for skip := 0; ; skip++ {
+		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{InventoryInterval: 1000 * time.Hour})
+		w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
+		w.pass()
+		w.pass()
+		w.endOf("Policy", "", vbawstest.ID(1))
+		f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Skip: skip, Status: 404, HTML: true})
+		err := w.p.Poll(t.Context())
+		hits := f.Hits()
+		f.Remove()
+		if hits > 0 && err == nil {
+			t.Errorf("question %d is answered with a 404, and the pass is good", skip+1)
+		}
+		w.pass()
+		w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+		if hits == 0 {
+			if skip < 3 {
+				t.Errorf("the pass asks for sessions %d times", skip)
+			}
+			return
+		}
+	}
+}
+
+// Nor that the appliance has no policies: by this revision it has.
+func TestA404OfTheListingIsNotBelieved(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	w.pass()
+	w.pass()
+	w.endOf("Policy", "", vbawstest.ID(1))
+	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Status: 404, HTML: true, Count: -1})
+	w.fails()
+	w.counted(map[string]int{})
+	f.Remove()
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+}
+
+func TestNamesOfSessions(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}}, poller.Config{})
+	w.pass()
+	w.pass()
+	w.ResetRequests()
+	want := map[string]int{
+		// A Policy's name is a policy's, listed or not.
+		"Nightly/Policy/Succeeded": 1, "Removed/Policy/Succeeded": 1,
+		// Others' are one only where there is such a policy.
+		"Nightly/Job/Succeeded": 1, "Nightly/Task/Succeeded": 1,
+		"/Task/Succeeded": 2, "/RestoreTask/Succeeded": 1, "/RetentionActivity/Succeeded": 1,
+	}
+	w.endOf("Policy", "Nightly", "")
+	w.endOf("Policy", "Removed", "")
+	w.endOf("Job", "Nightly", "")
+	w.endOf("Task", "Nightly", "")
+	w.endOf("Task", "i-0abc", "")
+	w.endOf("Task", "nightly", "") // case counts
+	w.endOf("RestoreTask", "web-1", "")
+	w.endOf("RetentionActivity", "", "")
+	w.later(time.Minute)
+	w.counted(want)
+	if got := w.claims(); got != nil {
+		t.Errorf("policies asked for their sessions: %v", got)
+	}
+	// Names of workloads are looked for once.
+	w.ResetRequests()
+	w.endOf("Task", "i-0abc", "")
+	want["/Task/Succeeded"]++
+	w.later(time.Minute)
+	w.counted(want)
+	if n := w.requests("/api/v1/virtualMachines/policies"); n != 0 {
+		t.Errorf("%d listings for the name of a workload that was looked for before", n)
+	}
+	for _, name := range []string{"vbaws_sessions_total", "vbaws_sessions_running", "vbaws_policy_info"} {
+		for _, m := range w.gather(name) {
+			for _, l := range m.Label {
+				if l.GetName() == "policy" && !slices.Contains([]string{"", "Nightly", "Removed"}, l.GetValue()) {
+					t.Errorf("%s: policy=%q", name, l.GetValue())
+				}
+			}
+		}
+	}
+}
+
+// Its first session may come before the next listing.
+func TestAPolicyThatIsNewSinceTheLastListing(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.pass()
+	w.pass()
+	w.endOf("Job", "Fresh", "")
+	w.PutPolicy(vbawstest.Policy{Name: "Fresh", Enabled: true, Workload: vbawstest.RDS})
+	w.later(time.Second)
+	w.counted(map[string]int{"Fresh/Job/Succeeded": 1})
+}
+
+const vmPolicies = "/api/v1/virtualMachines/policies"
+
+func TestAListingThatIsForbidden(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: vmPolicies, Status: 403, ErrorCode: "AccessDenied", Count: -1})
+	w.endOf("Policy", "Nightly", "")
+	w.endOf("Job", "Nightly", "")
+	w.pass()
+	for range 3 {
+		w.later(6 * time.Minute)
+		w.endOf("Policy", "Nightly", "")
+	}
+	w.pass()
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 4, "/Job/Succeeded": 1})
+	w.is("vbaws_exporter_endpoint_forbidden", fmt.Sprintf("endpoint=%q", vmPolicies), 1)
+	w.is("vbaws_exporter_endpoint_forbidden", `endpoint="/api/v1/rds/policies"`, 0)
+	if !w.p.Published().Forbidden[vmPolicies] || !w.p.Published().Up {
+		t.Errorf("published %+v", w.p.Published().Status)
+	}
+	if lines := w.log.with(vmPolicies); len(lines) != 1 {
+		t.Errorf("log lines: %q", lines)
+	}
+	f.Remove()
+	w.later(6 * time.Minute)
+	w.is("vbaws_exporter_endpoint_forbidden", fmt.Sprintf("endpoint=%q", vmPolicies), 0)
+	w.endOf("Job", "Nightly", "")
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 4, "/Job/Succeeded": 1, "Nightly/Job/Succeeded": 1})
+}
+
+// An account without any special right can do all that sessions need.
+func TestAnAccountWithoutRights(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Users: []vbawstest.User{
+		{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Restore Operator"},
+	}}, poller.Config{})
+	w.endOf("Policy", "Nightly", "")
+	w.pass()
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+	var got []string
+	for endpoint, is := range w.p.Published().Forbidden {
+		if is {
+			got = append(got, endpoint)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"/api/v1/licensing/license", "/api/v1/repositories", "/api/v1/settings/dateTime", "/api/v1/system/version"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("forbidden, -want +got:\n%s", d)
+	}
+	if lines := w.log.with("lacks a right"); len(lines) != len(want) {
+		t.Errorf("log lines: %q", lines)
+	}
+}
+
+func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	other := w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
+	w.ends(2, "Failed")
+	w.endOf("Policy", "Hourly", other.ID)
+	w.pass()
+	there := map[string]int{"Nightly/Policy/Failed": 2, "Hourly/Policy/Succeeded": 1}
+	gone := map[string]int{"Hourly/Policy/Succeeded": 1}
+	next := func(want map[string]int) {
+		t.Helper()
+		w.later(6 * time.Minute)
+		w.counted(want)
+	}
+	nightly := w.Policies()[0]
+	w.DeletePolicy(nightly.ID)
+	next(there)
+	// It was back in between: it takes two more.
+	w.PutPolicy(nightly)
+	next(there)
+	w.DeletePolicy(nightly.ID)
+	next(there)
+	// What can't be listed, or not to its end, lacks nothing.
+	for _, f := range []vbawstest.Fault{
+		{Kind: vbawstest.FaultStatus, Status: 500}, {Kind: vbawstest.FaultStatus, Status: 403}, {Kind: vbawstest.FaultGarbage},
+	} {
+		f.Route, f.Count = vmPolicies, -1
+		in := w.Inject(f)
+		next(there)
+		next(there)
+		in.Remove()
+	}
+	next(gone)
+	if _, ok := w.sample("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`); ok {
+		t.Error("its gauges are still there")
+	}
+	next(gone)
+
+	// It comes back: what was counted stays counted, what is new is.
+	w.PutPolicy(nightly)
+	next(gone)
+	w.ends(1, "Warning")
+	next(map[string]int{"Hourly/Policy/Succeeded": 1, "Nightly/Policy/Warning": 1})
+}
+
+// A listing that comes in pages is complete when all have come.
+func TestAListingInPages(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{MaxPageSize: 2}, poller.Config{})
+	for i := range 6 {
+		w.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Policy ", i), Enabled: true})
+		w.endOf("Policy", fmt.Sprint("Policy ", i), "")
+	}
+	for range 4 {
+		w.later(6 * time.Minute)
+	}
+	want := make(map[string]int)
+	for i := range 6 {
+		want[fmt.Sprintf("Policy %d/Policy/Succeeded", i)] = 1
+	}
+	w.counted(want)
+}
+
+// Policies without a session in the window are asked for their newest one: a few a
+// pass, after the first.
+func TestLookUps(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
+	w.DeletePolicy(vbawstest.ID(1))
+	old := w.Now().Add(-5 * 24 * time.Hour)
+	name := func(i int) string { return fmt.Sprintf("Policy %02d", i) }
+	for i := range 50 {
+		p := w.PutPolicy(vbawstest.Policy{Name: name(i), Enabled: true})
+		for n := range 3 { // the last of them is the newest
+			start := old.Add(time.Duration(n*50+i) * time.Minute)
+			w.Put(vbawstest.Session{
+				Type: "Policy", ExtendedType: "PolicyBackup", Name: p.Name, PolicyID: p.ID,
+				Status: []string{"Succeeded", "Warning", "Failed"}[n], Start: start, Stop: start.Add(time.Minute),
+			})
+		}
+		w.Start(vbawstest.Session{Type: "Job", Name: p.Name, PolicyID: p.ID, Status: "NeverExecuted"})
+	}
+	var got []int
+	for range 5 {
+		w.ResetRequests()
+		w.later(time.Minute)
+		got = append(got, len(w.claims()))
+	}
+	if d := cmp.Diff([]int{0, 20, 20, 10, 0}, got); d != "" {
+		t.Errorf("look-ups a pass, -want +got:\n%s", d)
+	}
+	w.counted(map[string]int{})
+	w.skipped(map[string]uint64{})
+	for i := range 50 {
+		failed := fmt.Sprintf(`extended_type="PolicyBackup" policy=%q status="Failed" type="Policy"`, name(i))
+		w.is("vbaws_session_last_status", failed, 1)
+		w.is("vbaws_session_last_end_timestamp_seconds", failed, seconds(old.Add(time.Duration(100+i)*time.Minute+time.Minute)))
+	}
+	// And not again, by the next process either.
+	w.restart()
+	w.ResetRequests()
+	w.later(time.Minute)
+	w.later(time.Minute)
+	if got := w.claims(); got != nil {
+		t.Errorf("looked up again: %v", got)
+	}
+}
+
+func TestALookUpThatFailsIsTriedAgain(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
+	old := w.Now().Add(-5 * 24 * time.Hour)
+	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
+	w.pass()
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Skip: 1, Status: 500, Count: 3})
+	w.later(time.Minute) // the walk is well
+	if _, ok := w.sample("vbaws_session_last_status", failedSeries); ok {
+		t.Fatal("it was looked up")
+	}
+	if len(w.p.Published().Troubles) == 0 {
+		t.Error("its failure doesn't show")
+	}
+	w.later(time.Minute)
+	w.is("vbaws_session_last_status", failedSeries, 1)
+	if got := w.p.Published().Troubles; len(got) > 0 {
+		t.Errorf("its failure still shows: %v", got)
+	}
+}

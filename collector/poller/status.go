@@ -1,0 +1,125 @@
+package poller
+
+import (
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// Published is all that can be seen of one appliance at one moment. It is
+// immutable.
+type Published struct {
+	// View is nil until something is known of the appliance: from the store, or
+	// by the first good pass.
+	View *ledger.View
+	// Policies is nil until they are known.
+	Policies *PolicySet
+	// Facts is nil until the first inventory.
+	Facts *Facts
+	Status
+}
+
+// PolicySet is what is said of an appliance's policies. It is immutable.
+type PolicySet struct {
+	// All are the policies, each on its own.
+	All []PolicyInfo
+	// Rows are the same where those that share name and workload are one: names
+	// need not be unique.
+	Rows []PolicyRow
+}
+
+// PolicyInfo is one policy.
+type PolicyInfo struct {
+	Name, ID, Workload string
+}
+
+// PolicyRow is what is said of the policies of one name and workload. Where they
+// differ, it is what is worse: enabled if one is, the shortest interval, the newest
+// start that was due.
+type PolicyRow struct {
+	Name, Workload string
+	Enabled        bool
+	// Kinds are sorted.
+	Kinds []PolicyKind
+}
+
+// PolicyKind is what is said of one kind of run of a policy.
+type PolicyKind struct {
+	// Kind is snapshot, replica, backup or archive; empty where sessions don't say.
+	Kind schedule.Kind
+	// Interval is the longest gap that the schedule leaves; 0 without a schedule.
+	Interval time.Duration
+	// Due is the newest scheduled start since the policy was first seen enabled with
+	// this schedule, by the appliance's clock; zero for none.
+	Due time.Time
+	// Success is the newest end with Succeeded or Warning; zero for none.
+	Success time.Time
+}
+
+// Facts is what an appliance says of itself. It is immutable. What could not be
+// asked for keeps its last value; nil where there never was one.
+type Facts struct {
+	Summary      *vbaws.Summary
+	License      *vbaws.License
+	Repositories []vbaws.Repository
+}
+
+// Status is how the polling of one appliance goes. It belongs to the process:
+// none of it is stored.
+type Status struct {
+	// Passes counts finished passes, good and bad.
+	Passes uint64
+	// Up says that the last finished pass read the appliance. It means nothing
+	// while Passes is 0.
+	Up bool
+	// LastPoll is the end of the last pass, LastSuccess of the last good one; zero
+	// where there was none.
+	LastPoll, LastSuccess time.Time
+	// Result is the last pass's.
+	Result Result
+	// Err is what the last pass failed with; nil after a good one.
+	Err error
+	// Next is when the next pass is due.
+	Next time.Time
+	// APIVersion is the revision in use; empty before one was agreed on.
+	APIVersion string
+	// Version is the product's version; empty where it isn't known.
+	Version string
+	// Mode is how the list is read: usn or from_utc.
+	Mode string
+	// Forbidden lists the endpoints that the account has no right to, and false
+	// for those that were allowed.
+	Forbidden map[string]bool
+	// Troubles are what else is wrong with endpoints that no pass depends on.
+	Troubles map[string]string
+	// Recent are sessions that ended, the newest first; failures are kept longer
+	// than others.
+	Recent []Ended
+}
+
+// Ended is a session that was counted.
+type Ended struct {
+	Session  vbaws.Session
+	Policy   string
+	Duration time.Duration
+	// Errors are the first errors of its log, or warnings where it has no errors.
+	Errors []string
+}
+
+// Result is how a pass ended: a value of the label "result".
+type Result string
+
+// ResultSuccess and ResultStorage are what a pass can end with beside a
+// vbaws.Kind.
+const (
+	ResultSuccess Result = "success"
+	ResultStorage Result = "storage"
+)
+
+// Results are all of them.
+var Results = []Result{
+	ResultSuccess, Result(vbaws.KindAuth), Result(vbaws.KindTLS), Result(vbaws.KindTimeout),
+	Result(vbaws.KindUnreachable), Result(vbaws.KindHTTP), Result(vbaws.KindDecode), ResultStorage,
+}

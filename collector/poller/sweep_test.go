@@ -1,0 +1,295 @@
+package poller_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// swept returns the FromUtc of the pages asked for since ResetRequests, each once.
+func (w *world) swept() (from []time.Time) {
+	w.Helper()
+	for _, q := range w.queries() {
+		if s := q.Get("FromUtc"); s != "" {
+			at, err := time.Parse(time.RFC3339, s)
+			if err != nil {
+				w.Fatal(err)
+			}
+			if !slices.ContainsFunc(from, at.Equal) {
+				from = append(from, at)
+			}
+		}
+	}
+	return from
+}
+
+func TestSweepsComeAtDoublingIntervals(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.ends(3, "Succeeded")
+	// What never ends doesn't hold a sweep back.
+	w.Put(vbawstest.Session{Type: "Policy", Name: "Nightly", Status: "Running", Start: w.Now().Add(-10 * 24 * time.Hour)})
+	w.clock.Set(epoch.Add(time.Minute).Truncate(time.Second))
+	w.pass()
+	contact := w.Now()
+	last := contact
+	var got []time.Duration
+	wide := 0
+	for range 26 * 12 {
+		w.ResetRequests()
+		w.later(5 * time.Minute)
+		from := w.swept()
+		if len(from) == 0 {
+			continue
+		}
+		got = append(got, w.Now().Sub(contact))
+		switch reach := last.Sub(from[0]); {
+		case len(from) > 1:
+			t.Fatalf("one pass swept from %v", from)
+		case reach >= 27*time.Hour:
+			if w.Now().Sub(contact) < 24*time.Hour {
+				t.Errorf("a wide sweep after %v", w.Now().Sub(contact))
+			}
+			wide++
+		case reach != time.Hour:
+			t.Errorf("after %v: swept from %v before the last sweep", w.Now().Sub(contact), reach)
+		}
+		last = w.Now()
+		if want := w.p.Published().View.LastSweep; !want.Equal(last) {
+			t.Errorf("the time watermark is %v, want %v", want, last)
+		}
+	}
+	const m = time.Minute
+	want := []time.Duration{5 * m, 15 * m, 35 * m, 75 * m}
+	for at := 135 * m; at <= 26*time.Hour; at += time.Hour {
+		want = append(want, at)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("sweeps after first contact, -want +got:\n%s", d)
+	}
+	if wide != 1 {
+		t.Errorf("%d wide sweeps in 26 hours", wide)
+	}
+}
+
+func TestClocksThatAreSetBackLoseNothing(t *testing.T) {
+	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
+		for name, back := range map[string]func(*world, *vbawstest.Clock){
+			"appliance": func(w *world, _ *vbawstest.Clock) { w.StepClock(-7 * time.Hour) },
+			"ours":      func(_ *world, ours *vbawstest.Clock) { ours.Advance(-7 * time.Hour) },
+			"both":      func(w *world, ours *vbawstest.Clock) { w.StepClock(-7 * time.Hour); ours.Advance(-5 * time.Hour) },
+		} {
+			t.Run(fmt.Sprintf("%s by %s", name, mode), func(t *testing.T) {
+				w := newWorld(t, vbawstest.Config{AccessLifetime: 100 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+				ours := vbawstest.NewClock(epoch)
+				w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
+				w.reg = newRegistry(w.p)
+				later := func(d time.Duration) {
+					t.Helper()
+					ours.Advance(d)
+					w.later(d)
+				}
+				w.ends(3, "Succeeded")
+				later(time.Minute)
+				later(2 * time.Hour)
+				back(w, ours)
+				failed := 0
+				for range 8 {
+					later(30 * time.Minute)
+					w.end("Failed")
+					w.end("Failed", vbawstest.VisibleAfter(20*time.Minute)) // below the watermark
+					w.end("Failed")
+					failed += 3
+				}
+				later(time.Hour)
+				later(time.Hour)
+				later(time.Hour)
+				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": failed})
+				w.skipped(map[string]uint64{})
+			})
+		}
+	}
+}
+
+// A session that no list shows any more is asked for by its id.
+func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
+	s := w.begin()
+	waits := w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "NeverExecuted", Start: w.Now()})
+	w.pass()
+	w.later(3 * time.Hour)
+	running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
+	w.is("vbaws_sessions_running", running, 1)
+	w.ResetRequests()
+	w.later(3 * time.Hour)
+	var asked []string
+	for _, r := range w.Requests() {
+		if r.Route == "/api/v1/sessions/{id}" {
+			asked = append(asked, r.Path)
+		}
+	}
+	if d := cmp.Diff([]string{"/api/v1/sessions/" + waits.ID}, asked); d != "" {
+		t.Errorf("asked by id while the other is listed as running, -want +got:\n%s", d)
+	}
+	// It ended, and FromUtc selects by the start, which is long ago.
+	w.Finish(s.ID, "Failed", time.Time{})
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.is("vbaws_sessions_running", running, 0)
+	w.Finish(waits.ID, "Warning", time.Time{})
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+	w.ResetRequests()
+	w.later(time.Minute)
+	if n := w.requests("/api/v1/sessions/{id}"); n != 0 {
+		t.Errorf("%d questions by id though nothing is unfinished", n)
+	}
+}
+
+func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
+	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
+			w.ends(1, "Succeeded")
+			s := w.begin()
+			w.ends(1, "Succeeded")
+			w.pass()
+			running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
+			w.is("vbaws_sessions_running", running, 1)
+			w.Delete(s.ID)
+			w.later(time.Hour) // a sweep in either mode
+			w.is("vbaws_sessions_running", running, 1)
+			w.skipped(map[string]uint64{})
+			w.later(time.Hour)
+			w.is("vbaws_sessions_running", running, 0)
+			w.skipped(map[string]uint64{"gone": 1})
+			w.is("vbaws_exporter_sessions_skipped_total", `reason="gone"`, 1)
+			w.later(time.Hour)
+			w.skipped(map[string]uint64{"gone": 1})
+			if lines := w.log.with("reason=gone"); len(lines) != 1 {
+				t.Errorf("log lines: %q", lines)
+			}
+		})
+	}
+}
+
+// A 404 of a proxy says nothing of a session.
+func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
+	s := w.begin()
+	w.pass()
+	w.later(3 * time.Hour)
+	w.Finish(s.ID, "Failed", time.Time{})
+	for _, f := range []vbawstest.Fault{
+		{Status: 404, HTML: true}, {Status: 404, ErrorCode: "InvalidURI"}, {Status: 403, ErrorCode: "NotFound"}, {Status: 410, ErrorCode: "NotFound"},
+	} {
+		f.Kind, f.Route, f.Count = vbawstest.FaultStatus, "/api/v1/sessions/{id}", -1
+		in := w.Inject(f)
+		for range 3 {
+			w.clock.Advance(time.Minute)
+			w.fails()
+		}
+		in.Remove()
+		w.skipped(map[string]uint64{})
+		w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 1)
+	}
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+}
+
+func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
+	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
+			w.pass()
+			w.clock.Advance(time.Minute)
+			s := w.end("Failed")
+			w.later(time.Minute)
+			running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
+			last := `extended_type="PolicyBackup" policy="Nightly" status="Succeeded" type="Policy"`
+			w.Reopen(s.ID)
+			w.later(time.Minute)
+			w.is("vbaws_sessions_running", running, 1)
+			w.is("vbaws_session_last_status", last, 0)
+			w.restart()
+			w.clock.Advance(time.Minute)
+			w.Finish(s.ID, "Succeeded", time.Time{})
+			w.pass()
+			w.is("vbaws_sessions_running", running, 0)
+			w.is("vbaws_session_last_status", last, 1)
+			w.is("vbaws_session_last_duration_seconds", running, (4 * time.Minute).Seconds())
+			w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+		})
+	}
+}
+
+func TestAnUnknownStatusCountsOnceThereIsAStop(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.pass()
+	s := w.begin()
+	w.Update(s.ID, func(s *vbawstest.Session) { s.Status = "Draining" })
+	w.later(time.Minute)
+	w.counted(map[string]int{})
+	w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 1)
+	w.Finish(s.ID, "Drained", time.Time{})
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Drained": 1})
+	w.is("vbaws_session_last_status", `extended_type="PolicyBackup" policy="Nightly" status="Drained" type="Policy"`, 1)
+	w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 0)
+}
+
+func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
+	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
+			w.ends(2, "Succeeded")
+			w.pass()
+			w.ends(2, "Failed")
+			w.PutRaw(vbawstest.ID(7), 90, w.Now(), fmt.Appendf(nil, `{"id":%q,"usn":90}`, vbawstest.ID(7)))
+			w.PutRaw(vbawstest.ID(8), 91, w.Now(), []byte(`{"usn":91,"status":{"a":[1]},"executionStartTime":7}`))
+			w.PutRaw(vbawstest.ID(9), 92, w.Now(), []byte(`"?"`))
+			w.ResetUSN(100)
+			w.ends(2, "Failed")
+			want := map[string]int{"Nightly/Policy/Succeeded": 2, "Nightly/Policy/Failed": 4}
+			for range 4 {
+				w.later(20 * time.Minute)
+				w.counted(want)
+				w.skipped(map[string]uint64{"undecodable": 3})
+			}
+			w.restart()
+			w.later(time.Hour)
+			w.skipped(map[string]uint64{"undecodable": 3})
+			if lines := w.log.with("can't be understood"); len(lines) != 3 {
+				t.Errorf("log lines: %q", lines)
+			}
+			// Of one that comes to its senses there is a first final status.
+			w.Put(vbawstest.Session{ID: vbawstest.ID(7), Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "Failed", Start: w.Now(), Stop: w.Now()})
+			w.later(time.Minute)
+			want["Nightly/Policy/Failed"]++
+			w.counted(want)
+		})
+	}
+}
+
+// A stranger from before first contact is no news, but told once.
+func TestAStrangerFromBeforeTheLineIsToldOnce(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.ends(2, "Succeeded")
+	w.pass()
+	old := w.Now().AddDate(0, 0, -20)
+	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "Failed", Start: old, Stop: old})
+	for range 3 {
+		w.later(time.Hour)
+	}
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 2})
+	w.skipped(map[string]uint64{"before_line": 1})
+	if lines := w.log.with("reason=before_line"); len(lines) != 1 {
+		t.Errorf("log lines: %q", lines)
+	}
+	w.is("vbaws_session_last_end_timestamp_seconds", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`, seconds(old))
+}

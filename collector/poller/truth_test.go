@@ -1,0 +1,633 @@
+package poller_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// steps is how long each life of a fleet is.
+var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("RAPID_CHECKS") == "" && !given("rapid.checks") {
+		// Each check is a life of a thousand steps, and each row of switches has
+		// its own.
+		flag.Set("rapid.checks", "1")
+	}
+	os.Exit(m.Run())
+}
+
+func given(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
+// switches are what is unknown of an appliance, and how it is read.
+type switches struct {
+	revision     string
+	perSession   bool
+	fromUTC      vbawstest.FromUtc
+	shift        time.Duration
+	totalIsWhole bool
+	maxPage      int
+	order        vbawstest.Order
+	shuffleTies  bool
+	refuseDesc   bool
+	times        vbawstest.TimeFormat
+	runningStop  vbawstest.RunningStop
+	duration     vbawstest.DurationFormat
+	usnFilter    vbawstest.UsnFilter
+	offset       time.Duration
+	watermark    poller.Watermark
+	backfill     time.Duration
+	partSize     int
+	faults       bool
+}
+
+// factors are the values of each switch.
+var factors = [][]any{
+	{"1.0-rev0", "1.1-rev0", "1.2-rev0", "1.5-rev0", "1.8-rev0"},
+	{false, true},
+	{vbawstest.FromStart, vbawstest.FromAfterStart, vbawstest.FromStop, vbawstest.FromIgnored},
+	{time.Duration(0), 14 * time.Hour, -12 * time.Hour},
+	{false, true},
+	{0, 20, 100},
+	{vbawstest.OrderStartDesc, vbawstest.OrderStartAsc, vbawstest.OrderUsnAsc, vbawstest.OrderID, vbawstest.OrderShuffled},
+	{false, true},
+	{false, true},
+	{vbawstest.TimesNaive, vbawstest.TimesMicroZ, vbawstest.TimesMilliZ, vbawstest.TimesTicksZ},
+	{vbawstest.StopAbsent, vbawstest.StopNull, vbawstest.StopZero},
+	{vbawstest.DurationComponent, vbawstest.DurationMillis, vbawstest.DurationZero},
+	{vbawstest.UsnEquals, vbawstest.UsnGreater, vbawstest.UsnIgnored},
+	{time.Duration(0), 6 * time.Hour, -6 * time.Hour},
+	{poller.WatermarkAuto, poller.WatermarkFromUTC, poller.WatermarkUSN},
+	{24 * time.Hour, 5 * 24 * time.Hour},
+	{0, 1, 7},
+	{false, true},
+}
+
+func newSwitches(row []any) switches {
+	s := switches{
+		revision: row[0].(string), perSession: row[1].(bool), fromUTC: row[2].(vbawstest.FromUtc),
+		shift: row[3].(time.Duration), totalIsWhole: row[4].(bool), maxPage: row[5].(int),
+		order: row[6].(vbawstest.Order), shuffleTies: row[7].(bool), refuseDesc: row[8].(bool),
+		times: row[9].(vbawstest.TimeFormat), runningStop: row[10].(vbawstest.RunningStop),
+		duration: row[11].(vbawstest.DurationFormat), usnFilter: row[12].(vbawstest.UsnFilter),
+		offset: row[13].(time.Duration), watermark: row[14].(poller.Watermark),
+		backfill: row[15].(time.Duration), partSize: row[16].(int), faults: row[17].(bool),
+	}
+	if s.refuseDesc && s.watermark == poller.WatermarkUSN {
+		s.refuseDesc = false // a pass must fail there: TestForcedUSNFailsWhereItIsRefused
+	}
+	return s
+}
+
+// pairwise returns rows in which every pair of values of two factors occurs.
+func pairwise(factors [][]any) [][]any {
+	type pair struct{ f, v, g, w int }
+	open := make(map[pair]bool)
+	for f := range factors {
+		for g := f + 1; g < len(factors); g++ {
+			for v := range factors[f] {
+				for w := range factors[g] {
+					open[pair{f, v, g, w}] = true
+				}
+			}
+		}
+	}
+	var rows [][]any
+	for len(open) > 0 {
+		// Greedy: start with an open pair, then give each factor the value that
+		// closes the most.
+		seed := slices.SortedFunc(maps.Keys(open), func(a, b pair) int {
+			return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+		})[0]
+		row := make([]int, len(factors))
+		for i := range row {
+			row[i] = -1
+		}
+		row[seed.f], row[seed.g] = seed.v, seed.w
+		closes := func(f, v int) (n int) {
+			for g, w := range row {
+				if w >= 0 && (f < g && open[pair{f, v, g, w}] || g < f && open[pair{g, w, f, v}]) {
+					n++
+				}
+			}
+			return n
+		}
+		for f := range factors {
+			if row[f] >= 0 {
+				continue
+			}
+			best, most := len(rows)%len(factors[f]), -1
+			for i := range factors[f] {
+				v := (i + len(rows)) % len(factors[f])
+				if n := closes(f, v); n > most {
+					best, most = v, n
+				}
+			}
+			row[f] = best
+		}
+		values := make([]any, len(factors))
+		for f, v := range row {
+			values[f] = factors[f][v]
+			for g := f + 1; g < len(row); g++ {
+				delete(open, pair{f, v, g, row[g]})
+			}
+		}
+		rows = append(rows, values)
+	}
+	return rows
+}
+
+// TestMetricsEqualTheTruth lets a fleet live through a thousand random steps
+// under every pair of values of the switches, with passes in between, and
+// compares all of /metrics with what happened.
+func TestMetricsEqualTheTruth(t *testing.T) {
+	for i, row := range pairwise(factors) {
+		s := newSwitches(row)
+		t.Run(fmt.Sprintf("%02d", i), func(t *testing.T) {
+			t.Parallel()
+			t.Logf("%+v", s)
+			rapid.Check(t, func(t *rapid.T) { live(t, s) })
+		})
+	}
+}
+
+var epoch = time.Date(2026, time.March, 28, 22, 13, 7, 0, time.UTC)
+
+const backfill = 24 * time.Hour
+
+// life is one fleet, and an exporter that watches it.
+type life struct {
+	*rapid.T
+	switches
+	clock  *vbawstest.Clock
+	a      *vbawstest.Appliance
+	p      *poller.Poller
+	reg    *prometheus.Registry
+	policy []vbawstest.Policy
+	// contact is the appliance's clock at first contact.
+	contact time.Time
+	// seen are the sessions as they were at the last settlement.
+	seen map[string]vbawstest.Session
+	// touched are sessions that were changed since then after their end, or
+	// removed: once is enough, since what happens twice between two passes can't
+	// be seen.
+	touched map[string]bool
+	removed map[string]bool // before their end
+	// owners are the policies that sessions belonged to when they began.
+	owners map[string]string
+	passes int
+}
+
+func live(t *rapid.T, s switches) {
+	clock := vbawstest.NewClock(epoch)
+	a := vbawstest.New(vbawstest.Config{
+		Now: clock.Now, Offset: s.offset, Seed: rapid.Uint64().Draw(t, "seed"),
+		Revisions: []string{s.revision}, USNPerSession: s.perSession, UsnFilter: s.usnFilter,
+		FromUtc: s.fromUTC, FromUtcShift: s.shift, TotalIsWhole: s.totalIsWhole,
+		MaxPageSize: s.maxPage, DefaultOrder: s.order, ShuffleTies: s.shuffleTies,
+		RefuseUsnDesc: s.refuseDesc, Times: s.times, RunningStop: s.runningStop, Duration: s.duration,
+	})
+	l := &life{
+		T: t, switches: s, clock: clock, a: a,
+		seen: make(map[string]vbawstest.Session), touched: make(map[string]bool),
+		removed: make(map[string]bool), owners: make(map[string]string),
+	}
+	server := vbawstest.NewServer(a)
+	defer server.Close()
+	transport := server.Transport()
+	defer transport.CloseIdleConnections()
+	for i, name := range []string{"Nightly EC2", "Hourly \"prod\"", "Größe\nñ", "finance"} {
+		l.policy = append(l.policy, a.PutPolicy(vbawstest.Policy{Name: name, Enabled: i != 3, Workload: vbawstest.EC2}))
+	}
+
+	// What was there before, all of it within reach of first contact.
+	for range rapid.IntRange(0, 40).Draw(t, "old sessions") {
+		start := a.Now().Add(-time.Duration(rapid.Int64Range(int64(time.Minute), int64(s.backfill+10*time.Hour)).Draw(t, "age")))
+		id := l.start(start)
+		if rapid.IntRange(0, 9).Draw(t, "ended") > 0 {
+			end := start.Add(l.length())
+			if now := a.Now(); end.After(now) {
+				end = now
+			}
+			a.Finish(id, l.final(), end)
+		}
+	}
+	l.contact = a.Now().Truncate(time.Second)
+	l.p = newPoller(t, server, clock, poller.Config{
+		Watermark: s.watermark, Backfill: s.backfill, PartSize: s.partSize,
+		InventoryInterval: 24 * time.Hour, // it is no part of this
+	})
+	l.reg = newRegistry(l.p)
+	l.poll()
+	l.passed()
+	l.settle()
+
+	for range *steps {
+		l.step()
+	}
+	l.settle()
+	if v := a.Violations(); len(v) > 0 {
+		t.Fatalf("the exporter did what a monitor must not: %v", v)
+	}
+}
+
+func (l *life) length() time.Duration {
+	return time.Duration(rapid.Int64Range(0, int64(3*time.Hour)).Draw(l.T, "length"))
+}
+
+func (l *life) final() string {
+	return rapid.SampledFrom([]string{"Succeeded", "Succeeded", "Warning", "Failed", "Canceled", "Expired"}).Draw(l.T, "status")
+}
+
+// start begins a session of one kind or another.
+func (l *life) start(at time.Time, opts ...vbawstest.ChangeOption) string {
+	s := vbawstest.Session{Start: at, Status: vbawstest.StatusRunning}
+	kind := rapid.IntRange(0, 9).Draw(l.T, "kind")
+	switch {
+	case kind < 8:
+		p := rapid.SampledFrom(l.policy).Draw(l.T, "policy")
+		s.Type = rapid.SampledFrom([]string{"Policy", "Policy", "Job", "Task"}).Draw(l.T, "type")
+		s.ExtendedType = rapid.SampledFrom([]string{"PolicyBackup", "PolicySnapshot"}).Draw(l.T, "extended type")
+		s.Name, s.PolicyID = p.Name, p.ID
+	case kind == 8:
+		s.Type, s.ExtendedType, s.Name = "RestoreTask", "VmRestore", rapid.SampledFrom([]string{"web-1", "db-2"}).Draw(l.T, "workload")
+	default:
+		s.Type = "RetentionActivity"
+	}
+	s = l.a.Put(s, opts...)
+	if s.PolicyID != "" {
+		l.owners[s.ID] = s.Name
+	}
+	return s.ID
+}
+
+// pick draws one of the sessions that match.
+func (l *life) pick(match func(vbawstest.Session) bool) (string, bool) {
+	var ids []string
+	for _, h := range l.a.History() {
+		if s := h.States[len(h.States)-1].Session; h.Deleted.IsZero() && match(s) && !l.removed[s.ID] && !l.touched[s.ID] {
+			ids = append(ids, s.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return "", false
+	}
+	return rapid.SampledFrom(ids).Draw(l.T, "session"), true
+}
+
+func running(s vbawstest.Session) bool { return s.Status == vbawstest.StatusRunning }
+
+// settled are finished sessions that were settled as they are.
+func (l *life) settled(s vbawstest.Session) bool {
+	seen, ok := l.seen[s.ID]
+	return ok && !running(s) && !running(seen)
+}
+
+// recent are settled sessions that reading by FromUtc sees again: it doesn't
+// look at what is older.
+func (l *life) recent(s vbawstest.Session) bool {
+	return l.settled(s) && s.Start.After(l.a.Now().Add(-50*time.Minute))
+}
+
+// step does something to the fleet, to its appliance or to the exporter.
+func (l *life) step() {
+	switch n := rapid.IntRange(0, 99).Draw(l.T, "step"); {
+	case n < 20:
+		if rapid.IntRange(0, 4).Draw(l.T, "at the same time") > 0 {
+			l.clock.Advance(time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(5*time.Second)).Draw(l.T, "later")))
+		}
+		l.start(l.a.Now())
+	case n < 45:
+		if id, ok := l.pick(running); ok {
+			l.a.Finish(id, l.final(), time.Time{}, l.delay()...)
+		}
+	case n < 70:
+		l.clock.Advance(time.Duration(rapid.Int64Range(0, int64(10*time.Minute)).Draw(l.T, "later")))
+	case n < 73: // becomes visible late, as a transaction that commits late
+		l.start(l.a.Now(), l.delay()...)
+	case n < 76: // a result that is corrected
+		if id, ok := l.pick(l.recent); ok {
+			l.a.Update(id, func(s *vbawstest.Session) { s.Status, s.Result = l.final(), "" })
+			l.touched[id] = true
+		}
+	case n < 78: // back to life
+		if id, ok := l.pick(l.recent); ok {
+			l.seen[id], _ = l.a.Reopen(id)
+		}
+	case n < 80: // an old row is touched and rises to the top
+		if id, ok := l.pick(l.settled); ok {
+			l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
+		}
+	case n < 82: // retention
+		if id, ok := l.pick(l.settled); ok {
+			l.a.Delete(id)
+			l.touched[id] = true
+		}
+	case n < 83: // a session is removed before its end
+		if id, ok := l.pick(func(s vbawstest.Session) bool { _, seen := l.seen[s.ID]; return seen && running(s) }); ok {
+			l.a.Delete(id)
+			l.removed[id] = true
+		}
+	case n < 84:
+		if !l.perSession {
+			l.a.ResetUSN(rapid.Int64Range(-50, 400).Draw(l.T, "USN"))
+		}
+	case n < 85:
+		if !l.perSession {
+			l.a.RenumberUSN(rapid.Int64Range(-50, 400).Draw(l.T, "USN"))
+		}
+	case n < 86: // a tie
+		if id, ok := l.pick(running); ok {
+			if other, ok := l.pick(running); ok {
+				s, _ := l.a.Lookup(other)
+				l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." }, vbawstest.WithUSN(s.USN))
+			}
+		}
+	case n < 87:
+		l.a.StepClock(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(l.T, "step of the clock")))
+	case n < 90:
+		if l.faults {
+			l.inject()
+		}
+	case n < 91:
+		l.a.RevokeTokens()
+	case n < 92:
+		l.betweenPages()
+	case n < 99:
+		l.poll()
+	default:
+		l.settle()
+	}
+}
+
+func (l *life) delay() []vbawstest.ChangeOption {
+	if rapid.IntRange(0, 4).Draw(l.T, "late") > 0 {
+		return nil
+	}
+	return []vbawstest.ChangeOption{vbawstest.VisibleAfter(time.Duration(rapid.Int64Range(0, int64(40*time.Minute)).Draw(l.T, "delay")))}
+}
+
+func (l *life) inject() {
+	f := vbawstest.Fault{
+		Kind: rapid.SampledFrom([]vbawstest.FaultKind{
+			vbawstest.FaultStatus, vbawstest.FaultReset, vbawstest.FaultTruncate, vbawstest.FaultStartPage, vbawstest.FaultGarbage,
+		}).Draw(l.T, "fault"),
+		Skip:   rapid.IntRange(0, 6).Draw(l.T, "skip"),
+		Count:  rapid.IntRange(1, 6).Draw(l.T, "count"),
+		Status: rapid.SampledFrom([]int{500, 503, 429, 404, 403, 400}).Draw(l.T, "HTTP status"),
+	}
+	f.Route = rapid.SampledFrom([]string{"/api/v1/sessions", "/api/v1/sessions/{id}", "/api/v1/token"}).Draw(l.T, "route")
+	l.a.Inject(f)
+}
+
+// betweenPages lets the list move after each of the next pages.
+func (l *life) betweenPages() {
+	var moves []func()
+	for range rapid.IntRange(1, 8).Draw(l.T, "moves") {
+		switch rapid.IntRange(0, 2).Draw(l.T, "move") {
+		case 0:
+			if id, ok := l.pick(running); ok {
+				status := l.final()
+				moves = append(moves, func() {
+					if h, _ := l.a.HistoryOf(id); h.Deleted.IsZero() && running(h.States[len(h.States)-1].Session) {
+						l.a.Finish(id, status, time.Time{})
+					}
+				})
+			}
+		case 1:
+			if id, ok := l.pick(l.settled); ok {
+				l.touched[id] = true
+				moves = append(moves, func() { l.a.Delete(id) })
+			}
+		case 2:
+			if id, ok := l.pick(l.settled); ok {
+				moves = append(moves, func() {
+					l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
+				})
+			}
+		}
+	}
+	l.a.AfterPage(func(*http.Request) {
+		if len(moves) > 0 {
+			moves[0]()
+			moves = moves[1:]
+		}
+	})
+}
+
+// poll makes a pass, which may fail only while faults are on.
+func (l *life) poll() {
+	l.passes++
+	if err := l.p.Poll(context.Background()); err != nil && !l.faults {
+		l.Fatalf("pass %d: %v", l.passes, err)
+	}
+}
+
+// passed makes passes until one is good.
+func (l *life) passed() {
+	var err error
+	for range 30 {
+		l.passes++
+		if err = l.p.Poll(context.Background()); err == nil {
+			return
+		}
+		l.clock.Advance(time.Minute)
+	}
+	l.Fatalf("no pass gets through: %v", err)
+}
+
+// settle lets the fleet rest for as long as anything may take to be seen, and
+// compares the scrape with the truth.
+func (l *life) settle() {
+	l.a.AfterPage(nil)
+	l.a.Reveal()
+	for range 3 {
+		l.clock.Advance(61 * time.Minute)
+		l.passed()
+	}
+	// Where FromUtc is misread, only the wide sweep of each day is sure to see.
+	l.clock.Advance(25 * time.Hour)
+	l.passed()
+	l.passed()
+	want, got := l.truth(), scrape(l, l.reg)
+	if d := cmp.Diff(want, got); d != "" {
+		l.Fatalf("after %d passes, -truth +/metrics:\n%s\nby %s", l.passes, d, l.p.Published().Mode)
+	}
+	clear(l.touched)
+	clear(l.seen)
+	for _, h := range l.a.History() {
+		if h.Deleted.IsZero() {
+			l.seen[h.ID] = h.States[len(h.States)-1].Session
+		}
+	}
+}
+
+// written is t as the appliance writes it.
+func (l *life) written(t time.Time) time.Time {
+	if l.times == vbawstest.TimesMilliZ {
+		return t.Truncate(time.Millisecond)
+	}
+	return t.Truncate(time.Microsecond)
+}
+
+// key labels what belongs to a session.
+func (l *life) key(s vbawstest.Session) string {
+	ext := s.ExtendedType
+	if l.revision == "1.0-rev0" {
+		ext = ""
+	}
+	return fmt.Sprintf("extended_type=%q policy=%q type=%q", ext, l.owners[s.ID], s.Type)
+}
+
+// truth says what /metrics must say.
+func (l *life) truth() map[string]float64 {
+	m := make(map[string]float64)
+	sums := make(map[string]time.Duration)
+	type last struct {
+		id     string
+		end    time.Time
+		status string
+		took   time.Duration
+	}
+	lasts := make(map[string]last)
+	statuses := make(map[string]map[string]bool)
+	since := l.contact.Add(-l.backfill)
+	for _, h := range l.a.History() {
+		s := h.States[0].Session
+		k := l.key(s)
+		if statuses[k] == nil {
+			statuses[k] = map[string]bool{"Succeeded": true, "Warning": true, "Failed": true, "Canceled": true}
+		}
+		counted := false
+		var mine last
+		for _, st := range h.States {
+			if running(st.Session) {
+				continue
+			}
+			start, stop := l.written(st.Start), l.written(st.Stop)
+			took := max(0, stop.Sub(start)).Round(time.Microsecond)
+			ks := k[:strings.Index(k, " type=")] + fmt.Sprintf(" status=%q", st.Status) + k[strings.Index(k, " type="):]
+			statuses[k][st.Status] = true
+			if !counted {
+				counted = true
+				if l.wasInWindow(st, since) {
+					m["vbaws_sessions_total "+ks]++
+					m["vbaws_session_duration_seconds_count "+ks]++
+					sums[ks] += took
+				}
+			}
+			end := "vbaws_session_last_end_timestamp_seconds " + ks
+			m[end] = max(m[end], seconds(stop))
+			mine = last{h.ID, stop, st.Status, took}
+		}
+		if o := lasts[k]; mine.id != "" && (mine.end.After(o.end) || mine.end.Equal(o.end) && mine.id > o.id) {
+			lasts[k] = mine
+		}
+		run := "vbaws_sessions_running " + k
+		m[run] += 0
+		if now := h.States[len(h.States)-1].Session; running(now) && h.Deleted.IsZero() {
+			m[run]++
+			oldest := "vbaws_sessions_running_oldest_start_timestamp_seconds " + k
+			if at := seconds(l.written(now.Start)); m[oldest] == 0 || at < m[oldest] {
+				m[oldest] = at
+			}
+		}
+	}
+	for ks, sum := range sums {
+		m["vbaws_session_duration_seconds_sum "+ks] = float64(sum.Microseconds()) / 1e6
+	}
+	for k, words := range statuses {
+		at := strings.Index(k, " type=")
+		for w := range words {
+			ks := k[:at] + fmt.Sprintf(" status=%q", w) + k[at:]
+			m["vbaws_sessions_total "+ks] += 0
+			if o, ok := lasts[k]; ok {
+				m["vbaws_session_last_status "+ks] = 0
+				if o.status == w {
+					m["vbaws_session_last_status "+ks] = 1
+				}
+			}
+		}
+		if o, ok := lasts[k]; ok {
+			m["vbaws_session_last_duration_seconds "+k] = o.took.Seconds()
+		}
+	}
+	return m
+}
+
+// wasInWindow reports whether first contact counted a session that had ended by
+// then, or a later one is to be counted.
+func (l *life) wasInWindow(ended vbawstest.State, since time.Time) bool {
+	if ended.Committed.After(epoch) {
+		return true
+	}
+	since = since.Add(l.shift)
+	switch l.fromUTC {
+	case vbawstest.FromStart:
+		return !ended.Start.Before(since)
+	case vbawstest.FromAfterStart:
+		return ended.Start.After(since)
+	case vbawstest.FromStop:
+		return !ended.Stop.Before(since)
+	}
+	return true
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+// scrape gathers what the truth speaks of.
+func scrape(t interface{ Fatal(...any) }, reg *prometheus.Registry) map[string]float64 {
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := make(map[string]float64)
+	for _, f := range families {
+		for _, metric := range f.Metric {
+			k := labelsOf(metric)
+			switch name := f.GetName(); name {
+			case "vbaws_session_duration_seconds":
+				m[name+"_count "+k] = float64(metric.Histogram.GetSampleCount())
+				m[name+"_sum "+k] = metric.Histogram.GetSampleSum()
+			case "vbaws_sessions_total":
+				m[name+" "+k] = metric.Counter.GetValue()
+			case "vbaws_sessions_running", "vbaws_sessions_running_oldest_start_timestamp_seconds",
+				"vbaws_session_last_end_timestamp_seconds", "vbaws_session_last_status", "vbaws_session_last_duration_seconds":
+				m[name+" "+k] = metric.Gauge.GetValue()
+			}
+		}
+	}
+	return m
+}
+
+func labelsOf(m *dto.Metric) string {
+	var labels []string
+	for _, l := range m.Label {
+		if l.GetName() != "appliance" {
+			labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+		}
+	}
+	sort.Strings(labels)
+	return strings.Join(labels, " ")
+}

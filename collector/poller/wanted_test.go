@@ -1,0 +1,178 @@
+package poller_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	kitlog "github.com/go-kit/log"
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// counted returns how many sessions each series has, by type and policy.
+func counted(p *poller.Poller) map[string]int {
+	n := make(map[string]int)
+	for _, s := range p.Published().View.Series {
+		k := s.Key.Type + " of " + s.Key.Policy
+		n[k] += 0
+		for _, c := range s.Counters {
+			n[k] += int(c.Count)
+		}
+	}
+	return n
+}
+
+// TestOnlyWhatIsWantedIsCounted lets sessions of every sort end and run, by names
+// and by PolicyId.
+func TestOnlyWhatIsWantedIsCounted(t *testing.T) {
+	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
+		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{revision}}, poller.Config{
+			Wanted: poller.Wanted{
+				Type:   func(typ string) bool { return typ != "Task" },
+				Policy: func(name string) bool { return name == "" || strings.HasPrefix(name, "prod-") },
+			},
+		})
+		var policies []vbawstest.Policy
+		for _, name := range []string{"prod-1", "test"} {
+			policies = append(policies, d.a.PutPolicy(vbawstest.Policy{Name: name, Enabled: true, Schedule: nightly(2)}))
+		}
+		put := func() {
+			now := d.a.Now()
+			for _, pol := range policies {
+				for _, typ := range []string{"Policy", "Job", "Task"} {
+					for _, status := range []string{"Succeeded", "Running"} {
+						s := vbawstest.Session{
+							Type: typ, Name: pol.Name, PolicyID: pol.ID, Status: status, Start: now.Add(-time.Second),
+						}
+						if status != "Running" {
+							s.Stop = now
+						}
+						d.a.Put(s)
+					}
+				}
+			}
+			d.a.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Succeeded", Start: now, Stop: now})
+		}
+		put()
+		d.after(0, "")
+		put()
+		d.after(time.Minute, "")
+		d.after(2*time.Hour, "") // with sweeps
+		want := map[string]int{"Policy of prod-1": 2, "Job of prod-1": 2, "RetentionActivity of ": 2}
+		if diff := cmp.Diff(want, counted(d.p)); diff != "" {
+			t.Errorf("%s: %s", revision, diff)
+		}
+		if rows := d.p.Published().Policies.Rows; len(rows) != 1 || rows[0].Name != "prod-1" {
+			t.Errorf("%s: policies %+v", revision, rows)
+		}
+		d.a.ResetRequests()
+		d.after(time.Minute, "")
+		if n := len(d.a.Requests()); n != 1 {
+			t.Errorf("%s: %d requests of an idle pass: what is left out must not be asked for again", revision, n)
+		}
+	}
+}
+
+// TestTooManyPolicies: the first keep their series, the others are counted together,
+// and it is said once.
+func TestTooManyPolicies(t *testing.T) {
+	var log strings.Builder
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{
+		Ledger: ledger.Options{MaxPolicies: 3}, Logger: kitlog.NewLogfmtLogger(&log),
+	})
+	total := 0
+	for round := range 3 {
+		for i := range 5 {
+			pol := vbawstest.Policy{Name: fmt.Sprintf("policy-%d", i), ID: vbawstest.ID(i)}
+			if round == 0 {
+				d.a.PutPolicy(pol)
+			}
+			d.ran(pol, "PolicyBackup", "Failed")
+			total++
+		}
+		d.after(time.Minute, "")
+	}
+	got := counted(d.p)
+	sum := 0
+	for _, n := range got {
+		sum += n
+	}
+	if sum != total || len(got) != 4 || got["Policy of "] != 6 {
+		t.Errorf("%d sessions counted as %v, want %d, and 6 of two policies together", sum, got, total)
+	}
+	if n := d.p.Published().View.TurnedAway; n != 2 {
+		t.Errorf("%d policies are turned away, want 2", n)
+	}
+	if n := len(d.p.Published().Policies.All); n != 3 {
+		t.Errorf("%d policies are shown, want 3", n)
+	}
+	if n := strings.Count(log.String(), "too many policies"); n != 2 {
+		t.Errorf("%d log lines, want one for each of two policies:\n%s", n, log.String())
+	}
+
+	// One that goes makes room.
+	for k := range maps.Keys(got) {
+		if name, ok := strings.CutPrefix(k, "Policy of policy-"); ok {
+			d.a.DeletePolicy(vbawstest.ID(int(name[0] - '0')))
+			break
+		}
+	}
+	d.after(6*time.Minute, "")
+	d.after(6*time.Minute, "")
+	for i := range 5 {
+		if slices.ContainsFunc(d.a.Policies(), func(p vbawstest.Policy) bool { return p.ID == vbawstest.ID(i) }) {
+			d.ran(vbawstest.Policy{Name: fmt.Sprintf("policy-%d", i), ID: vbawstest.ID(i)}, "PolicyBackup", "Failed")
+		}
+	}
+	if err := d.p.Poll(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.p.Published().View.TurnedAway; n != 1 {
+		t.Errorf("%d policies are turned away, want 1", n)
+	}
+}
+
+// TestPoliciesThatCantBeListedRetire: without a listing, a policy is gone when
+// nothing was heard of it for long.
+func TestPoliciesThatCantBeListedRetire(t *testing.T) {
+	const day = 24 * time.Hour
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
+	d.a.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
+	old, young := vbawstest.Policy{Name: "old"}, vbawstest.Policy{Name: "young"}
+	d.after(0, "")
+	d.ran(old, "PolicyBackup", "Failed")
+	d.ran(young, "PolicyBackup", "Failed")
+	d.a.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Failed", Start: d.a.Now(), Stop: d.a.Now()})
+	d.after(time.Minute, "")
+	d.clock.Advance(20 * day)
+	d.ran(young, "PolicyBackup", "Failed")
+	d.after(time.Minute, "")
+	has := func(want ...string) {
+		t.Helper()
+		got := slices.Sorted(maps.Keys(counted(d.p)))
+		if !slices.Equal(got, want) {
+			t.Errorf("series %q, want %q", got, want)
+		}
+	}
+	d.after(14*day, "")
+	has("Policy of old", "Policy of young", "RetentionActivity of ")
+	d.after(2*day, "")
+	has("Policy of young", "RetentionActivity of ")
+	// Should it run after all, it is counted, and once.
+	d.ran(old, "PolicyBackup", "Failed")
+	d.after(time.Minute, "")
+	if got := counted(d.p)["Policy of old"]; got != 1 {
+		t.Errorf("%d sessions of a policy that came back, want 1", got)
+	}
+	if got := d.p.Published().Forbidden["/api/v1/virtualMachines/policies"]; !got {
+		t.Error("the listing isn't shown as forbidden")
+	}
+}

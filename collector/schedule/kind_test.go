@@ -1,0 +1,58 @@
+package schedule
+
+import (
+	"testing"
+	_ "time/tzdata"
+)
+
+func TestKindOf(t *testing.T) {
+	for word, want := range map[string]Kind{
+		"PolicySnapshot": Snapshot, "PolicyRdsSnapshot": Snapshot, "PolicyRemoteSnapshot": Replica,
+		"PolicyBackup": Backup, "PolicyEfsBackup": Backup, "VpcBackup": Backup, "PolicyEfsBackupCopy": Replica,
+		// Not observed, in the manner of the others.
+		"PolicyRdsRemoteSnapshot": Replica, "PolicyReplication": Replica, "PolicyDynamoDbBackupCopy": Replica,
+		"PolicyArchive": Archive, "PolicyRdsArchiveBackup": Archive, "policybackup": Backup,
+		"": Whole, "Something": Whole, "ArchiveRetrieval": Whole, "ArchiveRetrievalProlongation": Whole,
+		"RestoreFromBackup": Whole, "SnapshotRetention": Whole, "ConfigurationBackupActivity": Whole,
+		"SelfBackupActivity": Whole, "DeleteSnapshot": Whole,
+	} {
+		if got := KindOf(word); got != want {
+			t.Errorf("%s is of kind %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestSatisfies(t *testing.T) {
+	kinds := []Kind{Whole, Snapshot, Replica, Backup, Archive}
+	stands := map[[2]Kind]bool{{Snapshot, Backup}: true, {Backup, Archive}: true}
+	for _, due := range kinds {
+		for _, by := range kinds {
+			want := due == by || due == Whole || stands[[2]Kind{due, by}]
+			if got := Satisfies(due, by); got != want {
+				t.Errorf("a success of kind %q stands for a run of kind %q: %t", by, due, got)
+			}
+		}
+	}
+}
+
+func TestLocation(t *testing.T) {
+	for name, want := range map[string]string{
+		"Europe/Berlin": "Europe/Berlin", "UTC": "Etc/UTC", "Etc/UTC": "Etc/UTC",
+		"W. Europe Standard Time": "Europe/Berlin", "India Standard Time": "Asia/Calcutta", "UTC-11": "Etc/GMT+11",
+	} {
+		got, err := Location(name)
+		if err != nil || got.String() != want {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"", "Local", "local", "W. Europe", "../../etc/passwd", "(UTC+01:00) Amsterdam"} {
+		if got, err := Location(name); err == nil {
+			t.Errorf("%q is %s", name, got)
+		}
+	}
+	for name := range windowsZones {
+		if _, err := Location(name); err != nil {
+			t.Error(err)
+		}
+	}
+}

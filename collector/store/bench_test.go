@@ -1,0 +1,123 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// history fills a book with n sessions of 400 days, day by day, perSave at a
+// time, as passes would.
+func history(b *testing.B, s *Store, n, perSave int) {
+	b.Helper()
+	book := openBook(b, s, "a")
+	sync := s.db.NoSync
+	s.db.NoSync = true // it is not speed that is asked for
+	defer func() { s.db.NoSync = sync }()
+	for i := 0; i < n; {
+		c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, perSave)}
+		for range perSave {
+			day := int32(20000 + i*400/n)
+			c.Remembered[session(i)] = ledger.Remembered{Day: day, USN: int64(i), Print: uint32(i), At: time.Unix(int64(day)*86400, 0)}
+			i++
+		}
+		save(b, book, c)
+	}
+	if err := s.db.Sync(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func openBench(b *testing.B, path string) *Store {
+	b.Helper()
+	s, err := Open(path, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// Bytes on disk a session, and what it takes to open and check the file.
+func BenchmarkOpen(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		for _, perSave := range []int{5, 1000} {
+			if n/perSave > 20_000 && testing.Short() {
+				continue
+			}
+			b.Run(fmt.Sprintf("sessions=%d/persave=%d", n, perSave), func(b *testing.B) {
+				path := b.TempDir()
+				s := openBench(b, path)
+				history(b, s, n, perSave)
+				newest, err := newestMeta(s.file, s.pageSize)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+				info, err := os.Stat(filepath.Join(path, FileName))
+				if err != nil {
+					b.Fatal(err)
+				}
+				for b.Loop() {
+					s := openBench(b, path)
+					openBook(b, s, "a")
+					if err := s.Close(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(info.Size())/float64(n), "filebytes/session")
+				b.ReportMetric(float64(newest.pages)*float64(os.Getpagesize())/float64(n), "usedbytes/session")
+			})
+		}
+	}
+}
+
+// Pages written for each changed record: 100 of 100 000.
+func BenchmarkSave(b *testing.B) {
+	for name, day := range map[string]func(i int) int32{
+		"today":    func(int) int32 { return 20399 },
+		"any":      func(i int) int32 { return 20000 + int32(i*7919%400) },
+		"tomorrow": func(int) int32 { return 20400 },
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := openBench(b, b.TempDir())
+			defer func() { _ = s.Close() }()
+			history(b, s, 100_000, 100)
+			book := openBook(b, s, "a")
+			stats := s.db.Stats()
+			before, i, records := stats.TxStats.GetPageCount(), 100_000, 0
+			for b.Loop() {
+				c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, 100)}
+				for range 100 {
+					c.Remembered[session(i)] = ledger.Remembered{Day: day(i), At: time.Unix(20400*86400, 0)}
+					i++
+				}
+				save(b, book, c)
+				records += 100
+			}
+			stats = s.db.Stats()
+			// The meta page is not counted by bbolt.
+			b.ReportMetric(float64(stats.TxStats.GetPageCount()-before+int64(records/100))/float64(records), "pages/record")
+		})
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	s := openBench(b, b.TempDir())
+	defer func() { _ = s.Close() }()
+	history(b, s, 100_000, 100)
+	book := openBook(b, s, "a")
+	i := 0
+	for b.Loop() {
+		n := i * 7919 % 100_000
+		if _, found, err := book.Lookup(int32(20000+n*400/100_000), session(n)); !found || err != nil {
+			b.Fatal(found, err)
+		}
+		i++
+	}
+}

@@ -1,0 +1,284 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// TB is what both testing and rapid offer.
+type TB interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func open(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func openBook(t TB, s *Store, appliance string) Book {
+	t.Helper()
+	b, err := s.Book(appliance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func save(t TB, b Book, c *ledger.Changes) {
+	t.Helper()
+	if err := b.Save(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// model says what a Book has to answer, by plain words.
+type model struct {
+	state   ledger.State
+	ids     map[dayID]ledger.Remembered
+	skipped map[ledger.ID]time.Time
+	known   map[dayID]bool // those that may be in ids, and more
+}
+
+type dayID struct {
+	day int32
+	id  ledger.ID
+}
+
+func newModel() *model {
+	known := map[dayID]bool{}
+	for n := range byte(31) {
+		for _, day := range someDays {
+			known[dayID{day, ledger.ID{0: n % 3, 15: n}}] = true
+		}
+	}
+	return &model{
+		known: known,
+		state: ledger.State{
+			Series:     map[ledger.Key]*ledger.Series{},
+			Unfinished: map[ledger.ID]*ledger.Unfinished{},
+			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
+		},
+		ids:     map[dayID]ledger.Remembered{},
+		skipped: map[ledger.ID]time.Time{},
+	}
+}
+
+func (m *model) clone() *model {
+	return &model{
+		state: ledger.State{
+			Meta:       m.state.Meta,
+			Series:     maps.Clone(m.state.Series),
+			Unfinished: maps.Clone(m.state.Unfinished),
+			Policies:   maps.Clone(m.state.Policies),
+		},
+		ids:     maps.Clone(m.ids),
+		known:   m.known, // grows with the other's
+		skipped: maps.Clone(m.skipped),
+	}
+}
+
+func replace[K comparable, V any](to, changes map[K]*V) {
+	maps.Copy(to, changes)
+	maps.DeleteFunc(to, func(_ K, v *V) bool { return v == nil })
+}
+
+// expires reports whether an id is forgotten at t.
+func expires(r ledger.Remembered, t time.Time) bool {
+	return r.At.Before(t) && int64(r.Day)*86400*1e3 <= t.UnixMilli()
+}
+
+func (m *model) save(c *ledger.Changes) {
+	if c.Meta != nil {
+		m.state.Meta = *c.Meta
+	}
+	replace(m.state.Series, c.Series)
+	replace(m.state.Unfinished, c.Unfinished)
+	replace(m.state.Policies, c.Policies)
+	for id, r := range c.Remembered {
+		r.At = r.At.Truncate(time.Second)
+		m.ids[dayID{r.Day, id}] = r
+		m.known[dayID{r.Day, id}] = true
+	}
+	for id, at := range c.Skipped {
+		m.skipped[id] = at.Truncate(time.Second)
+	}
+	if !c.Forget.IsZero() {
+		maps.DeleteFunc(m.ids, func(_ dayID, r ledger.Remembered) bool { return expires(r, c.Forget) })
+		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(c.Forget) })
+	}
+}
+
+// diff returns how a Book differs from the model.
+func (m *model) diff(t TB, b Book) string {
+	t.Helper()
+	got, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Series == nil || got.Unfinished == nil || got.Policies == nil {
+		t.Fatal("Load returned a nil map")
+	}
+	if diff := cmp.Diff(&m.state, got, cmpopts.EquateEmpty()); diff != "" {
+		return diff
+	}
+	days := map[int32]bool{}
+	for k := range m.ids {
+		days[k.day] = true
+	}
+	ids := map[dayID]ledger.Remembered{}
+	for k := range m.known {
+		r, found, err := b.Lookup(k.day, k.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found {
+			ids[k] = r
+		}
+		if b.HasDay(k.day) != days[k.day] {
+			return fmt.Sprintf("HasDay(%d) = %v", k.day, !days[k.day])
+		}
+	}
+	skipped := map[ledger.ID]bool{}
+	for n := range byte(31) {
+		id := ledger.ID{0: n % 3, 15: n}
+		found, err := b.Skipped(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found {
+			skipped[id] = true
+		}
+	}
+	wantSkipped := map[ledger.ID]bool{}
+	for id := range m.skipped {
+		wantSkipped[id] = true
+	}
+	if !maps.EqualFunc(m.ids, ids, equalRemembered) {
+		return cmp.Diff(m.ids, ids)
+	}
+	return cmp.Diff(wantSkipped, skipped)
+}
+
+func equalRemembered(a, b ledger.Remembered) bool {
+	sameTime := a.At.Equal(b.At)
+	a.At, b.At = time.Time{}, time.Time{}
+	return sameTime && a == b
+}
+
+func (m *model) forgettable(before time.Time) (day int32, found bool) {
+	for k, r := range m.ids {
+		if expires(r, before) && (!found || k.day > day) {
+			day, found = k.day, true
+		}
+	}
+	return day, found
+}
+
+// conform saves random changes to a Book and to the model. reopen returns the
+// Book as a new process would find it.
+func conform(t *rapid.T, b Book, reopen func() Book) {
+	m := newModel()
+	for range rapid.IntRange(1, 8).Draw(t, "steps") {
+		switch rapid.IntRange(0, 3).Draw(t, "step") {
+		case 0, 1:
+			c := genChanges.Draw(t, "changes")
+			save(t, b, c)
+			m.save(c)
+			continue
+		case 2:
+			b = reopen()
+		case 3:
+			before := genAt.Draw(t, "before")
+			wantDay, want := m.forgettable(before)
+			day, found, err := b.Forgettable(before)
+			if err != nil || day != wantDay || found != want {
+				t.Fatalf("Forgettable(%v) = %d, %v, %v, want %d, %v", before, day, found, err, wantDay, want)
+			}
+		}
+		if diff := m.diff(t, b); diff != "" {
+			t.Fatalf("state (-want +got):\n%s", diff)
+		}
+	}
+	if diff := m.diff(t, b); diff != "" {
+		t.Fatalf("state in the end (-want +got):\n%s", diff)
+	}
+}
+
+func TestConformanceOfMemory(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		b := NewMemory()
+		conform(t, b, func() Book { return b })
+	})
+}
+
+func TestConformanceOfStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		path, err := os.MkdirTemp(dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		conform(t, openBook(t, s, "a"), func() Book {
+			// A neighbour in the same file must not be seen.
+			save(t, openBook(t, s, "b"), genChanges.Draw(t, "neighbour"))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = Open(path, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			return openBook(t, s, "a")
+		})
+	})
+}
+
+// What Load returns may be worked on without the Book taking notice.
+func TestLoadIsACopy(t *testing.T) {
+	disk := openBook(t, open(t, t.TempDir()), "a")
+	for name, b := range map[string]Book{"memory": NewMemory(), "store": disk} {
+		meta := &ledger.Meta{Skipped: map[string]uint64{"gone": 1}, Bounds: []float64{1, 2}, Watermark: &ledger.Watermark{USN: 3}}
+		save(t, b, &ledger.Changes{Meta: meta})
+		first, err := b.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Meta.Skipped["gone"]++
+		first.Meta.Bounds[0]++
+		first.Meta.Watermark.USN++
+		first.Series[ledger.Key{}] = &ledger.Series{}
+		second, err := b.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(*meta, second.Meta); diff != "" || len(second.Series) != 0 {
+			t.Errorf("%s: changed with what it returned: %s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,440 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// moveKey is the key of what an appliance's exports and imports leave.
+	moveKey = "move"
+	// importingBucket is the top bucket in which an import is prepared.
+	importingBucket = "importing"
+	// importBatch is how many bytes of records an import writes at once.
+	importBatch = 1 << 20
+)
+
+// Points at which Options.Crash is called by Import.
+const (
+	CrashStaged   = "import.staged"   // a part is on the disk, and not the appliance's
+	CrashSwapped  = "import.swapped"  // the transaction is complete, and not committed
+	CrashImported = "import.imported" // it is on the disk
+)
+
+// MovedError says that the state of an appliance was exported, so that it goes on
+// elsewhere, and must not go on here.
+type MovedError struct {
+	Path, Appliance string
+	Exported        time.Time
+}
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("the state of appliance %q in %s was exported on %s, and another exporter goes on with it: take the appliance out of this one's configuration file, or bring its state back by vbaws_exporter state import",
+		e.Appliance, e.Path, e.Exported.Format(time.RFC3339))
+}
+
+// UnknownError says that there is no state of an appliance.
+type UnknownError struct {
+	Path, Appliance string
+	Known           []string
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("%s has no state of an appliance %q; it has that of %q", e.Path, e.Appliance, e.Known)
+}
+
+// ExistsError says that an import would overwrite state.
+type ExistsError struct {
+	Path     string
+	Existing Summary
+	Imported Header
+}
+
+func (e *ExistsError) Error() string {
+	have := fmt.Sprintf("%s has state of appliance %q already", e.Path, e.Existing.Appliance)
+	switch move, m := e.Existing.Move, e.Imported; {
+	case !e.Existing.Away:
+		return fmt.Sprintf("%s, last saved on %s, with %d sessions; the file's was exported on %s, with %d sessions",
+			have, e.Existing.Saved.Format(time.RFC3339), e.Existing.Sessions, m.Exported.Format(time.RFC3339), m.Sessions)
+	case move == m.Move:
+		return fmt.Sprintf("%s, which this very file was exported from: another exporter may have gone on with it since", have)
+	default:
+		return fmt.Sprintf("%s, which was exported on %s, after this file: it is of the state's move %d, and the last from here was move %d",
+			have, e.Existing.Exported.Format(time.RFC3339), m.Move, move)
+	}
+}
+
+// Summary is what Summaries tells of an appliance.
+type Summary struct {
+	Appliance string
+	// Saved is when it was saved last.
+	Saved time.Time
+	// Sessions are the remembered ones, Bytes what all of it takes in the file.
+	Sessions, Bytes uint64
+	// Move numbers the exports that it has gone through, the last of which was at
+	// Exported; 0 for none. Away says that it was not imported here since.
+	Move     uint64
+	Exported time.Time
+	Away     bool
+}
+
+// Summaries tells of all appliances, in the order of their names.
+func (s *Store) Summaries() (all []Summary, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		all = nil
+		appliances := tx.Bucket([]byte(appliancesBucket))
+		return appliances.ForEach(func(name, _ []byte) error {
+			p := bookTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
+			one, err := p.summary()
+			all = append(all, one)
+			return err
+		})
+	})
+	return all, err
+}
+
+func (p bookTx) summary() (Summary, error) {
+	seen, err := p.seen()
+	if err != nil {
+		return Summary{}, err
+	}
+	move, err := p.move()
+	if err != nil {
+		return Summary{}, err
+	}
+	s := Summary{Appliance: p.appliance, Saved: seen, Move: move.Number, Exported: move.Exported, Away: move.Away}
+	for _, name := range applianceBuckets {
+		b, err := p.bucket(name)
+		if err != nil {
+			return Summary{}, err
+		}
+		stats := b.Stats()
+		s.Bytes += uint64(stats.LeafAlloc + stats.BranchAlloc + stats.InlineBucketInuse)
+		if name == idsBucket {
+			s.Sessions = uint64(stats.KeyN)
+		}
+	}
+	return s, nil
+}
+
+// move returns what exports and imports left, and nothing where there were none.
+func (p bookTx) move() (moveRecord, error) {
+	payload, found, err := p.get("", []byte(moveKey))
+	if err != nil || !found {
+		return moveRecord{}, err
+	}
+	r, err := decodeMove(payload)
+	if err != nil {
+		return moveRecord{}, p.damaged("", []byte(moveKey), err)
+	}
+	return r, nil
+}
+
+func (p bookTx) putMove(r moveRecord) error {
+	payload, err := encode(r)
+	if err != nil {
+		return err
+	}
+	return p.root.Put([]byte(moveKey), placeOf(p.appliance, "").seal([]byte(moveKey), payload))
+}
+
+// here returns a *MovedError for an appliance that another exporter goes on with.
+func (p bookTx) here() error {
+	move, err := p.move()
+	if err == nil && move.Away {
+		err = &MovedError{p.path, p.appliance, move.Exported}
+	}
+	return err
+}
+
+// known returns an *UnknownError for an appliance without state.
+func (p bookTx) known(tx *bbolt.Tx) error {
+	if p.root != nil {
+		return nil
+	}
+	e := &UnknownError{Path: p.path, Appliance: p.appliance}
+	_ = tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
+		e.Known = append(e.Known, string(name))
+		return nil
+	})
+	return e
+}
+
+// Export writes the state of an appliance to w, and then lets go of it: Book
+// refuses it by a *MovedError until it is imported here again. It may be exported
+// again, and what is written is the same again. No book of the appliance may be
+// at hand. exporter is the version of the exporter. When it fails, all is as
+// before, save for what was written to w.
+func (s *Store) Export(appliance, exporter string, w io.Writer) (Header, error) {
+	return s.export(appliance, exporter, w, func() error { return nil })
+}
+
+// ExportFile is Export to a new file, which appears once it is complete and on
+// the disk.
+func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err error) {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return Header{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return Header{}, err
+	}
+	unfinished := path + ".new"
+	f, err := os.OpenFile(unfinished, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return Header{}, err
+	}
+	closed := false
+	closeFile := func() error {
+		if closed {
+			return nil
+		}
+		closed = true
+		return f.Close()
+	}
+	h, err = s.export(appliance, exporter, f, func() error { return errors.Join(f.Sync(), closeFile()) })
+	if err == nil {
+		// What crashes here has let go, and exporting it again gives the same file.
+		err = os.Rename(unfinished, path)
+	}
+	if err != nil {
+		return Header{}, errors.Join(err, closeFile(), os.Remove(unfinished))
+	}
+	return h, syncDir(filepath.Dir(path))
+}
+
+// export writes to w, and lets go of the state when durable has returned nil.
+func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h Header, err error) {
+	s.booksMu.Lock()
+	defer s.booksMu.Unlock()
+	if s.books[appliance] != nil {
+		return Header{}, fmt.Errorf("appliance %q is being polled", appliance)
+	}
+	var move moveRecord
+	err = s.view(func(tx *bbolt.Tx) error {
+		p := (&book{store: s, appliance: appliance}).in(tx)
+		if err := p.known(tx); err != nil {
+			return err
+		}
+		if move, err = p.move(); err != nil {
+			return err
+		}
+		if !move.Away {
+			move = moveRecord{Number: move.Number + 1, Exported: s.now().UTC().Truncate(time.Second), Away: true}
+		}
+		h, err = p.export(w, Header{Appliance: appliance, Move: move.Number, Exported: move.Exported, Exporter: exporter})
+		return err
+	})
+	if err == nil {
+		err = durable()
+	}
+	if err != nil {
+		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
+	}
+	err = s.update(func(tx *bbolt.Tx) error {
+		return (&book{store: s, appliance: appliance}).in(tx).putMove(move)
+	})
+	if err != nil {
+		return Header{}, fmt.Errorf("let go of appliance %q: %w", appliance, err)
+	}
+	return h, nil
+}
+
+// export writes all records but that of the move.
+func (p bookTx) export(w io.Writer, h Header) (Header, error) {
+	h.Records = 1 // when it was saved
+	if p.root.Get([]byte(metaKey)) != nil {
+		h.Records++
+	}
+	for _, name := range applianceBuckets {
+		b, err := p.bucket(name)
+		if err != nil {
+			return Header{}, err
+		}
+		n := uint64(b.Stats().KeyN)
+		h.Records += n
+		if name == idsBucket {
+			h.Sessions = n
+		}
+	}
+	e, err := newExportWriter(w, h)
+	if err != nil {
+		return Header{}, err
+	}
+	for _, key := range []string{metaKey, seenKey} {
+		payload, found, err := p.get("", []byte(key))
+		if err == nil && found {
+			err = e.record(0, []byte(key), payload)
+		}
+		if err != nil {
+			return Header{}, err
+		}
+	}
+	// What fails to be written is no fault of a record.
+	var failed error
+	for i, name := range exportBuckets[1:] {
+		err := p.each(name, func(key, payload []byte) error {
+			failed = e.record(i+1, key, payload)
+			return failed
+		})
+		if err != nil {
+			return Header{}, cmp.Or(failed, err)
+		}
+	}
+	if e.records != h.Records {
+		return Header{}, fmt.Errorf("%d records were written, and there should be %d", e.records, h.Records)
+	}
+	return h, e.finish()
+}
+
+// Import takes in the state of an appliance that Export wrote, as a whole or not
+// at all. It refuses to overwrite what is there by an *ExistsError, unless that
+// was exported from here before, or replace says so. What is wrong with what is
+// read is an *ExportFileError. No book of the appliance may be at hand.
+func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
+	s.booksMu.Lock()
+	defer s.booksMu.Unlock()
+	if err := s.dropImport(); err != nil {
+		return Header{}, err
+	}
+	in := importing{store: s}
+	err = readExport(r, func(read Header) error {
+		h = read
+		in.appliance = h.Appliance
+		return s.mayImport(h, replace)
+	}, in.add)
+	if err == nil {
+		err = in.finish(h)
+	}
+	if err != nil {
+		return Header{}, errors.Join(err, s.dropImport())
+	}
+	s.crash(CrashImported)
+	return h, nil
+}
+
+// mayImport says why a state must not be imported.
+func (s *Store) mayImport(h Header, replace bool) error {
+	if err := checkName(h.Appliance); err != nil {
+		return &ExportFileError{err}
+	}
+	if s.books[h.Appliance] != nil {
+		return fmt.Errorf("appliance %q is being polled", h.Appliance)
+	}
+	return s.view(func(tx *bbolt.Tx) error {
+		p := (&book{store: s, appliance: h.Appliance}).in(tx)
+		if p.root == nil || replace {
+			return nil
+		}
+		existing, err := p.summary()
+		if err != nil || existing.Away && h.Move > existing.Move {
+			return err
+		}
+		return &ExistsError{s.path, existing, h}
+	})
+}
+
+// dropImport removes what an import that didn't end well has left.
+func (s *Store) dropImport() error {
+	left := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		left = tx.Bucket([]byte(importingBucket)) != nil
+		return nil
+	})
+	if err != nil || !left {
+		return err
+	}
+	err = s.update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
+	if err != nil {
+		return fmt.Errorf("drop an import that didn't end: %w", err)
+	}
+	return nil
+}
+
+// importing is an import under way. What it holds in memory is a batch: a whole
+// state needn't fit.
+type importing struct {
+	store     *Store
+	appliance string
+	batch     []write
+	size      int
+}
+
+// add takes in one record.
+func (in *importing) add(bucket string, key, payload []byte) error {
+	key = bytes.Clone(key)
+	record := placeOf(in.appliance, bucket).seal(key, payload)
+	in.batch = append(in.batch, write{bucket, key, record})
+	if in.size += len(key) + len(record); in.size < in.store.importBatch {
+		return nil
+	}
+	return in.flush(nil)
+}
+
+// flush writes the batch to the disk, and what then fills the bucket besides.
+func (in *importing) flush(also func(bookTx) error) error {
+	err := in.store.update(func(tx *bbolt.Tx) error {
+		all, err := tx.CreateBucketIfNotExists([]byte(importingBucket))
+		if err != nil {
+			return err
+		}
+		root, err := all.CreateBucketIfNotExists([]byte(in.appliance))
+		if err != nil {
+			return err
+		}
+		for _, name := range applianceBuckets {
+			if _, err := root.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		p := bookTx{path: in.store.path, appliance: in.appliance, root: root}
+		if err := p.write(in.batch); err != nil || also == nil {
+			return err
+		}
+		return also(p)
+	})
+	if err != nil {
+		return fmt.Errorf("import appliance %q: %w", in.appliance, err)
+	}
+	clear(in.batch)
+	in.batch, in.size = in.batch[:0], 0
+	in.store.crash(CrashStaged)
+	return nil
+}
+
+// finish makes what was taken in the state of the appliance.
+func (in *importing) finish(h Header) error {
+	err := in.flush(func(p bookTx) error { return p.putMove(moveRecord{Number: h.Move, Exported: h.Exported}) })
+	if err != nil {
+		return err
+	}
+	// By a transaction of its own: bbolt moves a bucket as it is on the disk.
+	err = in.store.update(func(tx *bbolt.Tx) error {
+		appliances, name := tx.Bucket([]byte(appliancesBucket)), []byte(in.appliance)
+		if appliances.Bucket(name) != nil {
+			if err := appliances.DeleteBucket(name); err != nil {
+				return err
+			}
+		}
+		if err := tx.MoveBucket(name, tx.Bucket([]byte(importingBucket)), appliances); err != nil {
+			return err
+		}
+		if err := tx.DeleteBucket([]byte(importingBucket)); err != nil {
+			return err
+		}
+		in.store.crash(CrashSwapped)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("import appliance %q: %w", in.appliance, err)
+	}
+	return nil
+}

@@ -1,0 +1,583 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+func init() { children["import"] = importChild }
+
+// records returns all records of an appliance but that of its moves, as they are
+// in the file, and nil for one that isn't known.
+func records(t TB, s *Store, appliance string) map[string]string {
+	t.Helper()
+	var all map[string]string
+	err := s.view(func(tx *bbolt.Tx) error {
+		root := tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(appliance))
+		if root == nil {
+			return nil
+		}
+		all = map[string]string{}
+		return root.ForEach(func(key, record []byte) error {
+			if record != nil {
+				if string(key) != moveKey {
+					all[string(key)] = hex.EncodeToString(record)
+				}
+				return nil
+			}
+			return root.Bucket(key).ForEach(func(k, record []byte) error {
+				all[fmt.Sprintf("%s %x", key, k)] = hex.EncodeToString(record)
+				return nil
+			})
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func export(t TB, s *Store, appliance string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := s.Export(appliance, "1.2.3", &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// reopen returns the store as a new process would find it.
+func reopen(t TB, s *Store) *Store {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(filepath.Dir(s.path), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestMove moves an appliance from store to store, between which it lives on, and
+// looks for it in all of them. Files of earlier moves turn up again.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		stores := make([]*Store, 3)
+		neighbours := make([]map[string]string, len(stores))
+		for i := range stores {
+			path, err := os.MkdirTemp(dir, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stores[i], err = Open(path, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = stores[i].Close() }()
+			stores[i].importBatch = rapid.IntRange(200, 5000).Draw(t, "batch")
+			save(t, openBook(t, stores[i], "neighbour"), genChanges.Draw(t, "neighbour"))
+			neighbours[i] = records(t, stores[i], "neighbour")
+		}
+		m, at := newModel(), 0
+		live := func() {
+			b := openBook(t, stores[at], "a")
+			for range rapid.IntRange(1, 3).Draw(t, "saves") {
+				c := genChanges.Draw(t, "changes")
+				if !c.Empty() {
+					save(t, b, c)
+					m.save(c)
+				}
+			}
+		}
+		save(t, openBook(t, stores[0], "a"), remember(1, 20000))
+		m.save(remember(1, 20000))
+		live()
+		var files [][]byte
+		seen := make([]int, len(stores)) // by each store, the newest of them
+		for move := range rapid.IntRange(1, 5).Draw(t, "moves") {
+			from, to := stores[at], rapid.IntRange(0, len(stores)-1).Draw(t, "to")
+			var known *MovedError
+			if _, err := from.Export("a", "1.2.3", io.Discard); err == nil {
+				t.Fatal("was exported while there is a book")
+			}
+			from = reopen(t, from)
+			stores[at] = from
+			want := records(t, from, "a")
+			file := export(t, from, "a")
+			if diff := cmp.Diff(want, records(t, from, "a")); diff != "" {
+				t.Fatalf("exporting changed (-before +after):\n%s", diff)
+			}
+			if _, err := from.Book("a"); !errors.As(err, &known) || known.Appliance != "a" {
+				t.Fatalf("the book of what was exported: %v", err)
+			}
+			if !bytes.Equal(file, export(t, from, "a")) {
+				t.Fatal("what is exported again is another")
+			}
+			stores[to] = reopen(t, stores[to])
+			seen[at] = move + 1
+			for i, old := range files[:min(len(files), seen[to])] {
+				var exists *ExistsError
+				if _, err := stores[to].Import(bytes.NewReader(old), false); !errors.As(err, &exists) {
+					t.Fatalf("the file of move %d, at move %d: %v", i, move, err)
+				}
+			}
+			h, err := stores[to].Import(bytes.NewReader(file), to == at)
+			if err != nil {
+				t.Fatalf("move %d: %v", move, err)
+			}
+			if h.Appliance != "a" || h.Move != uint64(move+1) || h.Exporter != "1.2.3" {
+				t.Fatalf("header %+v", h)
+			}
+			at, seen[to] = to, move+1
+			if rapid.Bool().Draw(t, "restart") {
+				stores[at] = reopen(t, stores[at])
+			}
+			if diff := cmp.Diff(want, records(t, stores[at], "a")); diff != "" {
+				t.Fatalf("records (-exported +imported):\n%s", diff)
+			}
+			if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+				t.Fatalf("state (-want +got):\n%s", diff)
+			}
+			files = append(files, file)
+			live()
+		}
+		for i, s := range stores {
+			if diff := cmp.Diff(neighbours[i], records(t, s, "neighbour")); diff != "" {
+				t.Fatalf("neighbour (-before +after):\n%s", diff)
+			}
+			if _, err := s.Book("a"); i != at && records(t, s, "a") != nil && err == nil {
+				t.Fatalf("it lives in store %d and in store %d", at, i)
+			}
+		}
+		stores[at] = reopen(t, stores[at])
+		if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+			t.Fatalf("state in the end (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// exported returns the file of appliance a of closed.
+func exported(t testing.TB) []byte {
+	t.Helper()
+	path := t.TempDir()
+	s := open(t, path)
+	s.now = func() time.Time { return time.Unix(1.8e9, 0) }
+	c := remember(0, 20000)
+	for n := range 5 {
+		id := session(n)
+		c.Remembered[id] = ledger.Remembered{ID: id, Day: 20000 + int32(n%2), At: time.Unix(20000*86400, 0)}
+	}
+	key := ledger.Key{Type: "Policy"}
+	c.Series = map[ledger.Key]*ledger.Series{key: {Key: key, Counters: []*ledger.Counter{{Status: "Failed", Held: true, Count: 3,
+		Exemplar: &ledger.Exemplar{SessionID: "x"}, Histogram: &ledger.Histogram{Buckets: []uint64{1, 2}}}}}}
+	c.Unfinished = map[ledger.ID]*ledger.Unfinished{session(9): {Policy: "daily"}}
+	c.Policies = map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}}
+	c.Skipped = map[ledger.ID]time.Time{session(8): time.Unix(1e9, 0)}
+	save(t, openBook(t, s, "a"), c)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	s.now = func() time.Time { return time.Unix(1.8e9+60, 0) }
+	return export(t, s, "a")
+}
+
+// resum puts the right checksum at the end.
+func resum(file []byte) []byte {
+	body := file[:max(0, len(file)-sha256.Size)]
+	sum := sha256.Sum256(body)
+	return append(bytes.Clone(body), sum[:]...)
+}
+
+// What isn't what was written is refused in words, and leaves nothing.
+func TestImportRefuses(t *testing.T) {
+	t.Parallel()
+	file := exported(t)
+	path := t.TempDir()
+	s := open(t, path)
+	save(t, openBook(t, s, "b"), remember(1, 20000))
+	before := records(t, s, "b")
+	refuse := func(name string, file []byte, want ...string) {
+		t.Helper()
+		_, err := s.Import(bytes.NewReader(file), false)
+		var bad *ExportFileError
+		if !errors.As(err, &bad) {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %q doesn't say %q", name, err, w)
+			}
+		}
+		left := false
+		if err := s.view(func(tx *bbolt.Tx) error { left = tx.Bucket([]byte(importingBucket)) != nil; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if left || records(t, s, "a") != nil || !cmp.Equal(before, records(t, s, "b")) {
+			t.Fatalf("%s: something of it is there", name)
+		}
+	}
+	for n := range file {
+		// Now and then some of it is on the disk by then.
+		if s.importBatch = importBatch; n%50 == 0 {
+			s.importBatch = 1
+		}
+		refuse(fmt.Sprintf("the first %d bytes", n), file[:n])
+		damaged := bytes.Clone(file)
+		damaged[n] ^= 1 << (n % 8)
+		refuse(fmt.Sprintf("byte %d is another", n), damaged)
+	}
+	header := bytes.IndexByte(file[len(exportWords)+2:], '\n') + len(exportWords) + 3
+	edit := func(old, new string) []byte { return resum(bytes.Replace(file, []byte(old), []byte(new), 1)) }
+	refuse("empty", nil, "is empty")
+	refuse("text", []byte("some text\n"), "is no exported state")
+	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows version 1 only")
+	refuse("newer records", edit(`"format":"1"`, `"format":"2"`), `records of format "2"`, `exporter "1.2.3"`)
+	refuse("unknown words", edit(`"format":`, `"more":1,"format":`), "is damaged: header", `more`)
+	refuse("no name", edit(`"appliance":"a"`, `"appliance":""`), "name of appliance")
+	refuse("other counts", edit(`"records":11`, `"records":12`), "it has 11 records, and its header says 12")
+	refuse("other sessions", edit(`"sessions":5`, `"sessions":4`), "it has 5 sessions, and its header says 4")
+	refuse("cut off", file[:header+20], "is cut off at byte", "of 11 records")
+	refuse("cut off at the end", file[:len(file)-1], "is cut off at byte", "after 11 of 11 records")
+	refuse("longer", append(bytes.Clone(file), 0), "something follows its end")
+	refuse("checksum", append(bytes.Clone(file[:len(file)-1]), file[len(file)-1]^1), "its checksum doesn't match")
+
+	if _, err := s.Import(bytes.NewReader(file), false); err != nil {
+		t.Fatal(err)
+	}
+	var exists *ExistsError
+	if _, err := s.Import(bytes.NewReader(file), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "has state of appliance \"a\" already") {
+		t.Errorf("a second time: %v", err)
+	}
+	errDisk := errors.New("can't read")
+	if _, err := s.Import(io.MultiReader(bytes.NewReader(file[:header+9]), errReader{errDisk}), true); !errors.Is(err, errDisk) {
+		t.Errorf("a disk that can't be read: %v", err)
+	}
+}
+
+type errReader struct{ err error }
+
+func (e errReader) Read([]byte) (int, error) { return 0, e.err }
+
+type errWriter struct{ left int }
+
+func (e *errWriter) Write(p []byte) (int, error) {
+	if e.left -= len(p); e.left < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+var errFull = errors.New("disk full")
+
+// An export that fails changes nothing.
+func TestExportFails(t *testing.T) {
+	path := closed(t)
+	s := open(t, path)
+	for _, left := range []int{0, 5000} {
+		if _, err := s.Export("a", "", &errWriter{left}); !errors.Is(err, errFull) {
+			t.Errorf("the disk is full after %d bytes: %v", left, err)
+		}
+	}
+	file := filepath.Join(path, "file")
+	if _, err := s.ExportFile("a", "", filepath.Join(path, "nowhere", "file")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such folder: %v", err)
+	}
+	var unknown *UnknownError
+	if _, err := s.ExportFile("b", "", file); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `it has that of ["a"]`) {
+		t.Errorf("unknown appliance: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ExportFile("a", "", file); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("there is such a file: %v", err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "precious" {
+		t.Errorf("it was overwritten: %q, %v", got, err)
+	}
+	failing := s.commit
+	s.commit = func(*bbolt.Tx) error { return errFull }
+	if _, err := s.ExportFile("a", "", file+"2"); !errors.Is(err, errFull) {
+		t.Errorf("the state's disk is full: %v", err)
+	}
+	s.commit = failing
+	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
+		t.Errorf("folder holds %v, %v", entries, err)
+	}
+	openBook(t, s, "a")
+}
+
+func TestExportFile(t *testing.T) {
+	path := closed(t)
+	s := open(t, path)
+	file := filepath.Join(path, "file")
+	// What a crash has left is not in the way.
+	if err := os.WriteFile(file+".new", make([]byte, 1e6), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.ExportFile("a", "1.2.3", file)
+	if err != nil || h.Sessions != 200 || h.Records != 200+6 || h.Move != 1 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode() != 0o600 && runtime.GOOS != "windows" {
+		t.Errorf("%v, %v", info, err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(got, export(t, s, "a")) {
+		t.Errorf("it isn't what Export writes, %v", err)
+	}
+	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
+		t.Errorf("folder holds %v, %v", entries, err)
+	}
+	all, err := s.Summaries()
+	if err != nil || len(all) != 1 || all[0].Appliance != "a" || all[0].Sessions != 200 || !all[0].Away || all[0].Bytes < 200*40 {
+		t.Errorf("summary %+v, %v", all, err)
+	}
+	// Back to where it came from: only where that is said.
+	var exists *ExistsError
+	if _, err := s.Import(bytes.NewReader(got), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "this very file") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Import(bytes.NewReader(got), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := resets(t, openBook(t, s, "a")); got != 199 {
+		t.Errorf("state is of save %d, want 199", got)
+	}
+}
+
+func TestOpenExisting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	if _, err := Open(path, Options{Existing: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
+	s, err := Open(closed(t), Options{Existing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// importChild imports the file args[1] to the folder args[0] until it comes to the
+// point args[2] for the time len(args[3]), and ends there as a crash would end it.
+func importChild(args []string) {
+	points := 0
+	s, err := Open(args[0], Options{Crash: func(point string) {
+		if point == args[2] {
+			if points++; points == len(args[3]) {
+				os.Exit(7)
+			}
+		}
+	}})
+	if err != nil {
+		panic(err)
+	}
+	s.importBatch = 1000
+	f, err := os.Open(args[1])
+	if err != nil {
+		panic(err)
+	}
+	if _, err := s.Import(f, true); err != nil {
+		panic(err)
+	}
+}
+
+// A process that ends while it imports leaves what was there, or what it imports,
+// as a whole; and the next import isn't hindered.
+func TestCrashOfImport(t *testing.T) {
+	t.Parallel()
+	from := closed(t)
+	file := filepath.Join(t.TempDir(), "file")
+	source := open(t, from)
+	if _, err := source.ExportFile("a", "", file); err != nil {
+		t.Fatal(err)
+	}
+	imported := records(t, source, "a")
+	for _, there := range []bool{false, true} {
+		for _, point := range []struct {
+			name, visit string
+			done        bool
+		}{{CrashStaged, "x", false}, {CrashStaged, "xxxxx", false}, {CrashSwapped, "x", false}, {CrashImported, "x", true}} {
+			path := t.TempDir()
+			s := open(t, path)
+			save(t, openBook(t, s, "b"), remember(1, 20000))
+			if there {
+				save(t, openBook(t, s, "a"), remember(1, 20000))
+			}
+			before, neighbour := records(t, s, "a"), records(t, s, "b")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			out, err := child(t, "import", path, file, point.name, point.visit).CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+				t.Fatalf("%v: %v\n%s", point, err, out)
+			}
+			want := before
+			if point.done {
+				want = imported
+			}
+			s = open(t, path)
+			if diff := cmp.Diff(want, records(t, s, "a")); diff != "" {
+				t.Errorf("%v: records (-want +got):\n%s", point, diff)
+			}
+			err = s.view(func(tx *bbolt.Tx) error {
+				if tx.Bucket([]byte(importingBucket)) != nil {
+					t.Errorf("%v: what is left of it isn't dropped", point)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Import(bytes.NewReader(f), true); err != nil {
+				t.Errorf("%v: the next import: %v", point, err)
+			}
+			if !cmp.Equal(imported, records(t, s, "a")) || !cmp.Equal(neighbour, records(t, s, "b")) {
+				t.Errorf("%v: after the next import, something is another", point)
+			}
+		}
+	}
+}
+
+// The memory that a move takes doesn't grow with what is remembered.
+func TestMoveMemory(t *testing.T) {
+	s := open(t, t.TempDir())
+	const sessions = 150_000
+	for done := 0; done < sessions; done += 5000 {
+		c := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		for n := done; n < done+5000; n++ {
+			id := session(n)
+			c.Remembered[id] = ledger.Remembered{ID: id, Day: 20000 + int32(n/1000), At: time.Unix(1e9, 0)}
+		}
+		save(t, openBook(t, s, "a"), c)
+	}
+	s = reopen(t, s)
+	defer func() { _ = s.Close() }()
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	most := uint64(0)
+	measure := func() {
+		runtime.GC()
+		runtime.ReadMemStats(&now)
+		most = max(most, now.HeapAlloc-min(before.HeapAlloc, now.HeapAlloc))
+	}
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Export("a", "", w)
+		ended <- errors.Join(err, w.Close())
+	}()
+	into, err := Open(t.TempDir(), Options{Crash: func(string) { measure() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = into.Close() }()
+	into.importBatch = 200_000
+	h, err := into.Import(r, false)
+	if err = errors.Join(err, <-ended); err != nil || h.Sessions != sessions {
+		t.Fatalf("%d sessions, %v", h.Sessions, err)
+	}
+	// As records in memory they would be some 20 MB.
+	if most > 4<<20 {
+		t.Errorf("it takes %d KiB of heap", most>>10)
+	}
+	t.Logf("%d KiB of heap", most>>10)
+}
+
+// FuzzReadExport: whatever is in a file, it is read without a panic, and what is
+// taken for good can be written, and is the same then.
+func FuzzReadExport(f *testing.F) {
+	file := exported(f)
+	f.Add(file[:len(file)-sha256.Size])
+	f.Add([]byte(exportWords + "1\n"))
+	f.Add([]byte(exportWords + "2\n{}\n"))
+	f.Add(file[:len(file)/2])
+	f.Add([]byte("PK\x03\x04"))
+	type row struct {
+		bucket       string
+		key, payload []byte
+	}
+	read := func(file []byte) (h Header, rows []row, err error) {
+		err = readExport(bytes.NewReader(file), func(got Header) error { h = got; return nil },
+			func(bucket string, key, payload []byte) error {
+				rows = append(rows, row{bucket, bytes.Clone(key), bytes.Clone(payload)})
+				return nil
+			})
+		return h, rows, err
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		// As it is, and with the checksum that it should have, which nobody guesses.
+		file := resum(append(bytes.Clone(body), make([]byte, sha256.Size)...))
+		if _, _, err := read(body); err == nil && !bytes.Equal(body, resum(body)) {
+			t.Fatal("a wrong checksum is right")
+		}
+		h, rows, err := read(file)
+		if err != nil {
+			var bad *ExportFileError
+			if !errors.As(err, &bad) {
+				t.Fatalf("got %T: %v", err, err)
+			}
+			return
+		}
+		var again bytes.Buffer
+		e, err := newExportWriter(&again, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			for i, name := range exportBuckets {
+				if name == r.bucket {
+					if err := e.record(i, r.key, r.payload); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		if err := e.finish(); err != nil {
+			t.Fatal(err)
+		}
+		h2, rows2, err := read(again.Bytes())
+		if err != nil {
+			t.Fatalf("what was written again: %v", err)
+		}
+		if diff := cmp.Diff(h, h2); diff != "" {
+			t.Fatal(diff)
+		}
+		if diff := cmp.Diff(rows, rows2, cmp.AllowUnexported(row{})); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}

@@ -1,0 +1,343 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+)
+
+// bbolt maps its file into memory and follows what it reads there: a damaged
+// page makes it crash, or lose records without a word. So the file is looked at
+// before bbolt is let near it. What is said here about the layout is bbolt's
+// file version 2, in the byte order of the machine.
+
+const (
+	pageHeaderSize = 16 // id uint64, flags, count uint16, overflow uint32
+	elementSize    = 16 // branch: pos, ksize uint32, id uint64. leaf: flags, pos, ksize, vsize uint32
+	bucketSize     = 16 // root, sequence uint64
+
+	branchFlag, leafFlag, freelistFlag = 0x01, 0x02, 0x10
+	bucketFlag                         = 0x01
+
+	metaMagic   = 0xED0CDAED
+	metaVersion = 2
+	noFreelist  = ^uint64(0)
+)
+
+var native = binary.NativeEndian
+
+// bboltMeta is one of the two pages that a file begins with. Each commit writes
+// the one that its number's parity says; the newest valid one counts.
+type bboltMeta struct {
+	root, freelist, pages, tx uint64
+}
+
+// readMeta returns the meta page in slot 0 or 1.
+func readMeta(r io.ReaderAt, pageSize int, slot uint64) (bboltMeta, error) {
+	var b [pageHeaderSize + 64]byte
+	if _, err := r.ReadAt(b[:], int64(slot)*int64(pageSize)); err != nil {
+		return bboltMeta{}, fmt.Errorf("read meta page %d: %w", slot, err)
+	}
+	m := b[pageHeaderSize:]
+	sum := fnv.New64a()
+	sum.Write(m[:56])
+	if native.Uint32(m) != metaMagic || native.Uint32(m[4:]) != metaVersion || native.Uint64(m[56:]) != sum.Sum64() {
+		return bboltMeta{}, fmt.Errorf("meta page %d is not valid", slot)
+	}
+	return bboltMeta{
+		root:     native.Uint64(m[16:]),
+		freelist: native.Uint64(m[32:]),
+		pages:    native.Uint64(m[40:]),
+		tx:       native.Uint64(m[48:]),
+	}, nil
+}
+
+// newestMeta returns the meta page that counts.
+func newestMeta(r io.ReaderAt, pageSize int) (bboltMeta, error) {
+	m0, err0 := readMeta(r, pageSize, 0)
+	m1, err1 := readMeta(r, pageSize, 1)
+	switch {
+	case err0 != nil && err1 != nil:
+		return bboltMeta{}, errors.Join(err0, err1)
+	case err0 != nil, err1 == nil && m1.tx > m0.tx:
+		return m1, nil
+	}
+	return m0, nil
+}
+
+// checkPages reads a file of bbolt's of the given size and says what is wrong
+// with it: a page that isn't what it is referred to as, elements that aren't
+// packed as they were written, keys out of order, a page that is used twice or
+// not at all.
+func checkPages(r io.ReaderAt, size int64, pageSize int) error {
+	meta, err := newestMeta(r, pageSize)
+	if err != nil {
+		return err
+	}
+	if meta.pages > uint64(size)/uint64(pageSize) {
+		return fmt.Errorf("file has %d bytes, and should have at least %d pages of %d", size, meta.pages, pageSize)
+	}
+	// The tree is read in its own order, which is slow where nothing of it is in
+	// memory yet.
+	if _, err := io.Copy(io.Discard, io.NewSectionReader(r, 0, int64(meta.pages)*int64(pageSize))); err != nil {
+		return fmt.Errorf("read the file: %w", err)
+	}
+	c := &pageChecker{r: r, size: uint64(pageSize), used: make([]bool, meta.pages)}
+	c.used[0], c.used[1] = true, true
+	if err := c.tree(meta.root, nil, nil, 0); err != nil {
+		return err
+	}
+	if meta.freelist == noFreelist {
+		return nil
+	}
+	if err := c.freelist(meta.freelist); err != nil {
+		return err
+	}
+	for id, used := range c.used {
+		if !used {
+			return fmt.Errorf("page %d is neither used nor free", id)
+		}
+	}
+	return nil
+}
+
+type pageChecker struct {
+	r       io.ReaderAt
+	size    uint64
+	used    []bool   // by page
+	buffers [][]byte // by depth
+}
+
+// use takes note that pages [id, id+n) are in use.
+func (c *pageChecker) use(id, n uint64) error {
+	if id >= uint64(len(c.used)) || n > uint64(len(c.used))-id {
+		return fmt.Errorf("page %d (and %d more) is beyond the end, %d", id, n-1, len(c.used))
+	}
+	for i := id; i < id+n; i++ {
+		if c.used[i] {
+			return fmt.Errorf("page %d is used twice", i)
+		}
+		c.used[i] = true
+	}
+	return nil
+}
+
+// page reads a page and those that it flows over into. What it returns is valid
+// until the next call with the same depth.
+func (c *pageChecker) page(id uint64, depth int) ([]byte, error) {
+	var header [pageHeaderSize]byte
+	if id >= uint64(len(c.used)) {
+		return nil, fmt.Errorf("page %d is beyond the end, %d", id, len(c.used))
+	}
+	if _, err := c.r.ReadAt(header[:], int64(id*c.size)); err != nil {
+		return nil, fmt.Errorf("read page %d: %w", id, err)
+	}
+	if got := native.Uint64(header[:]); got != id {
+		return nil, fmt.Errorf("page %d calls itself %d", id, got)
+	}
+	n := 1 + uint64(native.Uint32(header[12:]))
+	if err := c.use(id, n); err != nil {
+		return nil, err
+	}
+	for len(c.buffers) <= depth {
+		c.buffers = append(c.buffers, nil)
+	}
+	if uint64(len(c.buffers[depth])) < n*c.size {
+		c.buffers[depth] = make([]byte, n*c.size)
+	}
+	p := c.buffers[depth][:n*c.size]
+	if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
+		return nil, fmt.Errorf("read page %d: %w", id, err)
+	}
+	return p, nil
+}
+
+// tree checks the page id and what is below it. Its keys are not below lo, and
+// below hi unless that is nil.
+func (c *pageChecker) tree(id uint64, lo, hi []byte, depth int) error {
+	p, err := c.page(id, depth)
+	if err != nil {
+		return err
+	}
+	flags, count := native.Uint16(p[8:]), int(native.Uint16(p[10:]))
+	switch {
+	case flags == leafFlag:
+		_, err := c.leaf(p, lo, hi, depth, true)
+		if err != nil {
+			return fmt.Errorf("page %d: %w", id, err)
+		}
+		return nil
+	case flags != branchFlag:
+		return fmt.Errorf("page %d is of type %#x", id, flags)
+	case count == 0:
+		return fmt.Errorf("page %d has no branches", id)
+	}
+	// Children are read after all keys are known to be sound.
+	keys, ids := make([][]byte, 0, count+1), make([]uint64, 0, count)
+	next := pageHeaderSize + count*elementSize
+	for i := range count {
+		at := pageHeaderSize + i*elementSize
+		if at+elementSize > len(p) {
+			return fmt.Errorf("page %d: %d branches are too many", id, count)
+		}
+		e := p[at:]
+		key, end, err := element(p, at, next, native.Uint32(e), native.Uint32(e[4:]), 0)
+		if err != nil {
+			return fmt.Errorf("page %d, branch %d: %w", id, i, err)
+		}
+		if i > 0 && bytes.Compare(keys[i-1], key) >= 0 || bytes.Compare(key, lo) < 0 || hi != nil && bytes.Compare(key, hi) >= 0 {
+			return fmt.Errorf("page %d, branch %d: keys are out of order", id, i)
+		}
+		keys, ids, next = append(keys, key), append(ids, native.Uint64(e[8:])), end
+	}
+	keys = append(keys, hi)
+	for i, child := range ids {
+		if err := c.tree(child, keys[i], keys[i+1], depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaf checks a leaf page and the buckets in it, and returns the end of its last
+// element. Buckets within an inline one there are none.
+func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (int, error) {
+	count := int(native.Uint16(p[10:]))
+	next := pageHeaderSize + count*elementSize
+	if next > len(p) {
+		return 0, fmt.Errorf("%d elements are too many", count)
+	}
+	// Pages are written with zeros behind what is in them.
+	if count == 0 && len(p) >= next+elementSize && !allZero(p[next:next+elementSize]) {
+		return 0, errors.New("page has elements and calls itself empty")
+	}
+	var last []byte
+	for i := range count {
+		at := pageHeaderSize + i*elementSize
+		e := p[at:]
+		ksize, vsize := native.Uint32(e[8:]), native.Uint32(e[12:])
+		key, end, err := element(p, at, next, native.Uint32(e[4:]), ksize, vsize)
+		if err != nil {
+			return 0, fmt.Errorf("element %d: %w", i, err)
+		}
+		if i > 0 && bytes.Compare(last, key) >= 0 || bytes.Compare(key, lo) < 0 || hi != nil && bytes.Compare(key, hi) >= 0 {
+			return 0, fmt.Errorf("element %d: keys are out of order", i)
+		}
+		switch flags := native.Uint32(e); {
+		case flags == bucketFlag && buckets:
+			if err := c.bucket(p[next+int(ksize):end], depth); err != nil {
+				return 0, fmt.Errorf("bucket %q: %w", key, err)
+			}
+		case flags != 0:
+			return 0, fmt.Errorf("element %d is of type %#x", i, flags)
+		}
+		last, next = key, end
+	}
+	return next, nil
+}
+
+// bucket checks what value, the element of a bucket, refers to or holds.
+func (c *pageChecker) bucket(value []byte, depth int) error {
+	if len(value) < bucketSize {
+		return fmt.Errorf("%d bytes are no bucket", len(value))
+	}
+	if root := native.Uint64(value); root != 0 {
+		if len(value) != bucketSize {
+			return errors.New("has both a page and a value")
+		}
+		return c.tree(root, nil, nil, depth+1)
+	}
+	inline := value[bucketSize:]
+	if len(inline) < pageHeaderSize || native.Uint16(inline[8:]) != leafFlag {
+		return errors.New("inline page is no leaf")
+	}
+	end, err := c.leaf(inline, nil, nil, depth, false)
+	if err == nil && end != len(inline) {
+		return fmt.Errorf("inline page has %d bytes, not %d", len(inline), end)
+	}
+	return err
+}
+
+// element returns the key of the element at offset at, and where its data ends,
+// which has to begin at next.
+func element(p []byte, at, next int, pos, ksize, vsize uint32) (key []byte, end int, err error) {
+	if uint64(at)+uint64(pos) != uint64(next) {
+		return nil, 0, errors.New("data is not where it was written")
+	}
+	if ksize == 0 || uint64(next)+uint64(ksize)+uint64(vsize) > uint64(len(p)) {
+		return nil, 0, fmt.Errorf("key of %d and value of %d bytes don't fit", ksize, vsize)
+	}
+	return p[next : next+int(ksize)], next + int(ksize) + int(vsize), nil
+}
+
+// freelist checks the list of free pages, which begins at page id.
+func (c *pageChecker) freelist(id uint64) error {
+	p, err := c.page(id, 0)
+	if err != nil {
+		return err
+	}
+	if flags := native.Uint16(p[8:]); flags != freelistFlag {
+		return fmt.Errorf("page %d, the list of free pages, is of type %#x", id, flags)
+	}
+	count, ids := uint64(native.Uint16(p[10:])), p[pageHeaderSize:]
+	if count == 0xFFFF { // the true count does not fit there
+		count, ids = native.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		return fmt.Errorf("page %d: %d free pages are too many", id, count)
+	}
+	for i := range count {
+		if err := c.use(native.Uint64(ids[8*i:]), 1); err != nil {
+			return fmt.Errorf("free page: %w", err)
+		}
+	}
+	return nil
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// readWriterAt is the part of a file that takeBack needs.
+type readWriterAt interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+}
+
+// takeBack undoes the commit numbered tx, which has failed and was the last. It
+// may have got as far as its meta page, since to sync that page is the last
+// thing that a commit does. The meta page of the commit before is in the other
+// slot, and no commit has overwritten the pages that it refers to: it takes the
+// place of the one in doubt, whatever is there. takeBack may be repeated until
+// it succeeds.
+func takeBack(f readWriterAt, pageSize int, tx uint64) error {
+	slot, before := tx%2, 1-tx%2
+	m, err := readMeta(f, pageSize, before)
+	if err != nil {
+		return err
+	}
+	if m.tx != tx-1 {
+		return fmt.Errorf("meta page %d is of commit %d, not %d", before, m.tx, tx-1)
+	}
+	page := make([]byte, pageSize)
+	if _, err := f.ReadAt(page, int64(before)*int64(pageSize)); err != nil {
+		return fmt.Errorf("read meta page %d: %w", before, err)
+	}
+	native.PutUint64(page, slot) // the page's own number
+	if _, err := f.WriteAt(page, int64(slot)*int64(pageSize)); err != nil {
+		return fmt.Errorf("write meta page %d: %w", slot, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync meta page %d: %w", slot, err)
+	}
+	return nil
+}

@@ -1,0 +1,513 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/vbaws"
+)
+
+// recordVersion is the first byte of every record.
+const recordVersion = 1
+
+// headerSize is the length of what stands before a record's payload: version
+// and checksum.
+const headerSize = 1 + 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// place is where records stand. Its value is the checksum of the names, which
+// the records' own begin with: a record that strayed is found out.
+type place uint32
+
+// placeOf returns the place of an appliance's bucket.
+func placeOf(appliance, bucket string) place {
+	sum := crc32.Checksum([]byte(appliance), castagnoli)
+	return place(crc32.Update(sum, castagnoli, []byte("\x00"+bucket+"\x00")))
+}
+
+func (p place) sum(key []byte, version byte, payload []byte) uint32 {
+	sum := crc32.Update(uint32(p), castagnoli, key)
+	sum = crc32.Update(sum, castagnoli, []byte{version})
+	return crc32.Update(sum, castagnoli, payload)
+}
+
+// seal returns the record of payload under key.
+func (p place) seal(key, payload []byte) []byte {
+	record := make([]byte, headerSize, headerSize+len(payload))
+	record[0] = recordVersion
+	binary.BigEndian.PutUint32(record[1:], p.sum(key, recordVersion, payload))
+	return append(record, payload...)
+}
+
+// unseal returns the payload of the record under key. It shares the record's
+// memory.
+func (p place) unseal(key, record []byte) ([]byte, error) {
+	if len(record) < headerSize {
+		return nil, fmt.Errorf("%d bytes are no record", len(record))
+	}
+	payload := record[headerSize:]
+	if binary.BigEndian.Uint32(record[1:]) != p.sum(key, record[0], payload) {
+		return nil, errors.New("checksum doesn't match")
+	}
+	if record[0] != recordVersion {
+		return nil, fmt.Errorf("record version %d is unknown", record[0])
+	}
+	return payload, nil
+}
+
+// Ids stand under their day and themselves, so that what is looked up together
+// shares pages. The day's sign bit is flipped, so that days sort.
+const idKeySize = 4 + 16
+
+func idKey(day int32, id ledger.ID) []byte {
+	return append(dayKey(day), id[:]...)
+}
+
+// dayKey is what the keys of a day begin with.
+func dayKey(day int32) []byte {
+	return binary.BigEndian.AppendUint32(make([]byte, 0, idKeySize), uint32(day)^1<<31)
+}
+
+// dayOf returns the day that a key begins with.
+func dayOf(key []byte) int32 {
+	return int32(binary.BigEndian.Uint32(key) ^ 1<<31)
+}
+
+// rememberedSize is the length of the payload: USN, print and time.
+const rememberedSize = 8 + 4 + 4
+
+func encodeRemembered(r ledger.Remembered) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, rememberedSize), uint64(r.USN))
+	b = binary.BigEndian.AppendUint32(b, r.Print)
+	return binary.BigEndian.AppendUint32(b, encodeSeconds(r.At))
+}
+
+func decodeRemembered(key, payload []byte) (ledger.Remembered, error) {
+	if len(key) != idKeySize {
+		return ledger.Remembered{}, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
+	}
+	if len(payload) != rememberedSize {
+		return ledger.Remembered{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), rememberedSize)
+	}
+	return ledger.Remembered{
+		ID:    ledger.ID(key[4:]),
+		Day:   dayOf(key),
+		USN:   int64(binary.BigEndian.Uint64(payload)),
+		Print: binary.BigEndian.Uint32(payload[8:]),
+		At:    decodeSeconds(binary.BigEndian.Uint32(payload[12:])),
+	}, nil
+}
+
+// encodeSeconds returns t in whole seconds since 1970, and 0 for the zero time.
+// The exporter's clock is what is stored so; where it is off by lifetimes, the
+// nearest that can be said has to do.
+func encodeSeconds(t time.Time) uint32 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint32(min(max(t.Unix(), 1), math.MaxUint32))
+}
+
+func decodeSeconds(s uint32) time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(s), 0).UTC()
+}
+
+// encodeSkipped is the payload of a row skipped at t, decodeSkipped its reverse.
+func encodeSkipped(t time.Time) []byte {
+	return binary.BigEndian.AppendUint32(nil, encodeSeconds(t))
+}
+
+func decodeSkipped(key, payload []byte) (time.Time, error) {
+	if len(key) != len(ledger.ID{}) {
+		return time.Time{}, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+	}
+	if len(payload) != 4 {
+		return time.Time{}, fmt.Errorf("payload has %d bytes, not 4", len(payload))
+	}
+	return decodeSeconds(binary.BigEndian.Uint32(payload)), nil
+}
+
+// hashKey is the key of what is identified by words, which may be longer than a
+// key can be.
+func hashKey(words ...string) []byte {
+	h := sha256.New()
+	for _, w := range words {
+		h.Write(binary.AppendUvarint(nil, uint64(len(w))))
+		h.Write([]byte(w))
+	}
+	return h.Sum(nil)[:16]
+}
+
+func seriesKey(k ledger.Key) []byte       { return hashKey(k.Type, k.ExtendedType, k.Policy) }
+func policyKey(k ledger.PolicyKey) []byte { return hashKey(k.Workload, k.ID) }
+
+// instant is a time as text: whole seconds since 1970, rounded down, a point,
+// and nine digits of nanoseconds. Any time can be said so, also those of years
+// that RFC 3339 has no words for. The zero time is left out.
+type instant time.Time
+
+func (i instant) IsZero() bool { return time.Time(i).IsZero() }
+
+func (i instant) MarshalText() ([]byte, error) {
+	t := time.Time(i)
+	if t.IsZero() {
+		return nil, nil
+	}
+	return appendInstant(nil, t), nil
+}
+
+func appendInstant(b []byte, t time.Time) []byte {
+	b = strconv.AppendInt(b, t.Unix(), 10)
+	// Nine digits, with a one before them that the point takes the place of.
+	at := len(b)
+	b = strconv.AppendInt(b, int64(1e9+t.Nanosecond()), 10)
+	b[at] = '.'
+	return b
+}
+
+func (i *instant) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*i = instant{}
+		return nil
+	}
+	whole, fraction, _ := strings.Cut(string(text), ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return fmt.Errorf("time %q: %w", text, err)
+	}
+	nsec, err := strconv.ParseUint(fraction, 10, 32)
+	if err != nil || len(fraction) != 9 {
+		return fmt.Errorf("time %q: nanoseconds are nine digits", text)
+	}
+	*i = instant(time.Unix(sec, int64(nsec)).UTC())
+	return nil
+}
+
+// hexID is an id as text.
+type hexID ledger.ID
+
+func (h hexID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
+
+func (h *hexID) UnmarshalText(text []byte) error {
+	if len(text) != 2*len(h) {
+		return fmt.Errorf("id %q has %d digits, not %d", text, len(text), 2*len(h))
+	}
+	if _, err := hex.Decode(h[:], text); err != nil {
+		return fmt.Errorf("id %q: %w", text, err)
+	}
+	return nil
+}
+
+// The types below are the payloads. They are apart from the ledger's so that
+// what is on disk only changes where it is meant to; schedules alone are in
+// vbaws's own form. Durations are in nanoseconds.
+type (
+	metaRecord struct {
+		FirstContact  instant           `json:"first_contact,omitzero"`
+		ContactFrom   instant           `json:"contact_from,omitzero"`
+		Line          instant           `json:"line,omitzero"`
+		Watermark     *watermarkRecord  `json:"watermark,omitzero"`
+		LastSweep     instant           `json:"last_sweep,omitzero"`
+		LastWideSweep instant           `json:"last_wide_sweep,omitzero"`
+		SweptAt       instant           `json:"swept_at,omitzero"`
+		SweepInterval int64             `json:"sweep_interval,omitzero"`
+		Resets        uint64            `json:"resets,omitzero"`
+		Skipped       map[string]uint64 `json:"skipped,omitempty"`
+		Zone          string            `json:"zone,omitzero"`
+		Bounds        []float64         `json:"bounds,omitempty"`
+	}
+	watermarkRecord struct {
+		USN int64 `json:"usn"`
+		ID  hexID `json:"id"`
+	}
+	seriesRecord struct {
+		Type         string          `json:"type"`
+		ExtendedType string          `json:"extended_type,omitzero"`
+		Policy       string          `json:"policy,omitzero"`
+		Counters     []counterRecord `json:"counters,omitempty"`
+		Last         lastRecord      `json:"last,omitzero"`
+	}
+	lastRecord struct {
+		ID       hexID   `json:"id,omitzero"`
+		Status   string  `json:"status,omitzero"`
+		End      instant `json:"end,omitzero"`
+		Duration int64   `json:"duration,omitzero"`
+	}
+	counterRecord struct {
+		Status    string           `json:"status"`
+		Born      instant          `json:"born,omitzero"`
+		Held      bool             `json:"held,omitzero"`
+		Count     uint64           `json:"count,omitzero"`
+		End       instant          `json:"end,omitzero"`
+		Exemplar  *exemplarRecord  `json:"exemplar,omitzero"`
+		Histogram *histogramRecord `json:"histogram,omitzero"`
+	}
+	histogramRecord struct {
+		Born      instant           `json:"born,omitzero"`
+		Base      uint64            `json:"base,omitzero"`
+		Sum       int64             `json:"sum,omitzero"`
+		Buckets   []uint64          `json:"buckets,omitempty"`
+		Exemplars []*exemplarRecord `json:"exemplars,omitempty"`
+		Zero      uint64            `json:"zero,omitzero"`
+		Native    []nativeRecord    `json:"native,omitempty"`
+	}
+	nativeRecord struct {
+		Index int32  `json:"i"`
+		Count uint64 `json:"n"`
+	}
+	exemplarRecord struct {
+		SessionID string  `json:"session_id"`
+		Duration  int64   `json:"duration,omitzero"`
+		End       instant `json:"end,omitzero"`
+	}
+	unfinishedRecord struct {
+		ID           string  `json:"id"`
+		Type         string  `json:"type,omitzero"`
+		ExtendedType string  `json:"extended_type,omitzero"`
+		Status       string  `json:"status,omitzero"`
+		Result       string  `json:"result,omitzero"`
+		Reason       string  `json:"reason,omitzero"`
+		Name         string  `json:"name,omitzero"`
+		Start        instant `json:"start,omitzero"`
+		Stop         instant `json:"stop,omitzero"`
+		Duration     int64   `json:"duration,omitzero"`
+		USN          int64   `json:"usn,omitzero"`
+		Policy       string  `json:"policy,omitzero"`
+		Counted      bool    `json:"counted,omitzero"`
+		Countable    bool    `json:"countable,omitzero"`
+		Missing      int     `json:"missing,omitzero"`
+	}
+	policyRecord struct {
+		Workload string          `json:"workload"`
+		ID       string          `json:"id"`
+		Name     string          `json:"name,omitzero"`
+		Enabled  bool            `json:"enabled,omitzero"`
+		Schedule *vbaws.Schedule `json:"schedule,omitzero"`
+		Since    instant         `json:"since,omitzero"`
+		Missing  int             `json:"missing,omitzero"`
+		Listed   instant         `json:"listed,omitzero"`
+		LookedUp bool            `json:"looked_up,omitzero"`
+	}
+	seenRecord struct {
+		At instant `json:"at"`
+	}
+)
+
+// encode returns v as JSON. It fails on strings that are no valid UTF-8, which
+// what was read from JSON never is, and on numbers that JSON has no words for.
+func encode(v any) ([]byte, error) {
+	return json.Marshal(v, json.Deterministic(true))
+}
+
+// decode is strict: what it doesn't know a newer exporter has written, and that
+// is told by the version of the format.
+func decode(payload []byte, v any) error {
+	return json.Unmarshal(payload, v, json.RejectUnknownMembers(true))
+}
+
+func encodeMeta(m *ledger.Meta) ([]byte, error) {
+	r := metaRecord{
+		FirstContact:  instant(m.FirstContact),
+		ContactFrom:   instant(m.ContactFrom),
+		Line:          instant(m.Line),
+		LastSweep:     instant(m.LastSweep),
+		LastWideSweep: instant(m.LastWideSweep),
+		SweptAt:       instant(m.SweptAt),
+		SweepInterval: int64(m.SweepInterval),
+		Resets:        m.Resets,
+		Skipped:       m.Skipped,
+		Zone:          m.Zone,
+		Bounds:        m.Bounds,
+	}
+	if w := m.Watermark; w != nil {
+		r.Watermark = &watermarkRecord{USN: w.USN, ID: hexID(w.ID)}
+	}
+	return encode(r)
+}
+
+func decodeMeta(payload []byte) (ledger.Meta, error) {
+	var r metaRecord
+	if err := decode(payload, &r); err != nil {
+		return ledger.Meta{}, err
+	}
+	m := ledger.Meta{
+		FirstContact:  time.Time(r.FirstContact),
+		ContactFrom:   time.Time(r.ContactFrom),
+		Line:          time.Time(r.Line),
+		LastSweep:     time.Time(r.LastSweep),
+		LastWideSweep: time.Time(r.LastWideSweep),
+		SweptAt:       time.Time(r.SweptAt),
+		SweepInterval: time.Duration(r.SweepInterval),
+		Resets:        r.Resets,
+		Skipped:       r.Skipped,
+		Zone:          r.Zone,
+		Bounds:        r.Bounds,
+	}
+	if w := r.Watermark; w != nil {
+		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
+	}
+	return m, nil
+}
+
+func decodeExemplar(r *exemplarRecord) *ledger.Exemplar {
+	if r == nil {
+		return nil
+	}
+	return &ledger.Exemplar{SessionID: r.SessionID, Duration: time.Duration(r.Duration), End: time.Time(r.End)}
+}
+
+func decodeHistogram(r *histogramRecord) *ledger.Histogram {
+	if r == nil {
+		return nil
+	}
+	h := &ledger.Histogram{Born: time.Time(r.Born), Base: r.Base, Sum: r.Sum, Buckets: r.Buckets, Zero: r.Zero}
+	for _, e := range r.Exemplars {
+		h.Exemplars = append(h.Exemplars, decodeExemplar(e))
+	}
+	for _, b := range r.Native {
+		h.Native = append(h.Native, ledger.NativeBucket(b))
+	}
+	return h
+}
+
+func decodeSeries(key, payload []byte) (*ledger.Series, error) {
+	var r seriesRecord
+	if err := decode(payload, &r); err != nil {
+		return nil, err
+	}
+	s := &ledger.Series{
+		Key: ledger.Key{Type: r.Type, ExtendedType: r.ExtendedType, Policy: r.Policy},
+		Last: ledger.Last{
+			ID:       ledger.ID(r.Last.ID),
+			Status:   r.Last.Status,
+			End:      time.Time(r.Last.End),
+			Duration: time.Duration(r.Last.Duration),
+		},
+	}
+	for _, c := range r.Counters {
+		s.Counters = append(s.Counters, &ledger.Counter{
+			Status:    c.Status,
+			Born:      time.Time(c.Born),
+			Held:      c.Held,
+			Count:     c.Count,
+			End:       time.Time(c.End),
+			Exemplar:  decodeExemplar(c.Exemplar),
+			Histogram: decodeHistogram(c.Histogram),
+		})
+	}
+	if !bytes.Equal(key, seriesKey(s.Key)) {
+		return nil, fmt.Errorf("series %+v stands under another's key", s.Key)
+	}
+	return s, nil
+}
+
+func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
+	s := u.Session
+	return encode(unfinishedRecord{
+		ID:           s.ID,
+		Type:         s.Type,
+		ExtendedType: s.ExtendedType,
+		Status:       s.Status,
+		Result:       s.Result,
+		Reason:       s.Reason,
+		Name:         s.Name,
+		Start:        instant(s.Start),
+		Stop:         instant(s.Stop),
+		Duration:     int64(s.Duration),
+		USN:          s.USN,
+		Policy:       u.Policy,
+		Counted:      u.Counted,
+		Countable:    u.Countable,
+		Missing:      u.Missing,
+	})
+}
+
+func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error) {
+	if len(key) != len(ledger.ID{}) {
+		return ledger.ID{}, nil, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+	}
+	var r unfinishedRecord
+	if err := decode(payload, &r); err != nil {
+		return ledger.ID{}, nil, err
+	}
+	return ledger.ID(key), &ledger.Unfinished{
+		Session: vbaws.Session{
+			ID:           r.ID,
+			Type:         r.Type,
+			ExtendedType: r.ExtendedType,
+			Status:       r.Status,
+			Result:       r.Result,
+			Reason:       r.Reason,
+			Name:         r.Name,
+			Start:        time.Time(r.Start),
+			Stop:         time.Time(r.Stop),
+			Duration:     time.Duration(r.Duration),
+			USN:          r.USN,
+		},
+		Policy:    r.Policy,
+		Counted:   r.Counted,
+		Countable: r.Countable,
+		Missing:   r.Missing,
+	}, nil
+}
+
+func encodePolicy(p *ledger.Policy) ([]byte, error) {
+	return encode(policyRecord{
+		Workload: p.Workload,
+		ID:       p.ID,
+		Name:     p.Name,
+		Enabled:  p.Enabled,
+		Schedule: p.Schedule,
+		Since:    instant(p.Since),
+		Missing:  p.Missing,
+		Listed:   instant(p.Listed),
+		LookedUp: p.LookedUp,
+	})
+}
+
+func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
+	var r policyRecord
+	if err := decode(payload, &r); err != nil {
+		return nil, err
+	}
+	p := &ledger.Policy{
+		PolicyKey: ledger.PolicyKey{Workload: r.Workload, ID: r.ID},
+		Name:      r.Name,
+		Enabled:   r.Enabled,
+		Schedule:  r.Schedule,
+		Since:     time.Time(r.Since),
+		Missing:   r.Missing,
+		Listed:    time.Time(r.Listed),
+		LookedUp:  r.LookedUp,
+	}
+	if !bytes.Equal(key, policyKey(p.PolicyKey)) {
+		return nil, fmt.Errorf("policy %+v stands under another's key", p.PolicyKey)
+	}
+	return p, nil
+}
+
+func encodeSeen(t time.Time) ([]byte, error) {
+	return encode(seenRecord{At: instant(t)})
+}
+
+func decodeSeen(payload []byte) (time.Time, error) {
+	var r seenRecord
+	err := decode(payload, &r)
+	return time.Time(r.At), err
+}

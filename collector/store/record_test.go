@@ -1,0 +1,394 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// Each record comes back as it was.
+func TestRecordsRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		equal := func(got, want any, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("came back otherwise (-want +got):\n%s", diff)
+			}
+		}
+		m := genMeta.Draw(t, "meta")
+		payload, err := encodeMeta(m)
+		equal(nil, nil, err)
+		gotMeta, err := decodeMeta(payload)
+		equal(&gotMeta, m, err)
+
+		s := genSeries.Draw(t, "series")
+		payload, err = encodeSeries(s)
+		equal(nil, nil, err)
+		gotSeries, err := decodeSeries(seriesKey(s.Key), payload)
+		equal(gotSeries, s, err)
+
+		u, id := genUnfinished.Draw(t, "unfinished"), genID.Draw(t, "id")
+		payload, err = encodeUnfinished(u)
+		equal(nil, nil, err)
+		gotID, gotUnfinished, err := decodeUnfinished(id[:], payload)
+		equal(gotUnfinished, u, err)
+		equal(gotID, id, nil)
+
+		p := genPolicy.Draw(t, "policy")
+		payload, err = encodePolicy(p)
+		equal(nil, nil, err)
+		gotPolicy, err := decodePolicy(policyKey(p.PolicyKey), payload)
+		equal(gotPolicy, p, err)
+
+		at := genTime.Draw(t, "seen")
+		payload, err = encodeSeen(at)
+		equal(nil, nil, err)
+		gotAt, err := decodeSeen(payload)
+		equal(gotAt, at, err)
+
+		r := ledger.Remembered{
+			ID:    id,
+			Day:   rapid.Int32().Draw(t, "day"),
+			USN:   rapid.Int64().Draw(t, "usn"),
+			Print: rapid.Uint32().Draw(t, "print"),
+			At:    decodeSeconds(rapid.Uint32().Draw(t, "at")),
+		}
+		gotRemembered, err := decodeRemembered(idKey(r.Day, r.ID), encodeRemembered(r))
+		equal(gotRemembered, r, err)
+		gotAt, err = decodeSkipped(id[:], encodeSkipped(r.At))
+		equal(gotAt, r.At, err)
+	})
+}
+
+// fill sets all of v to something.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1e9, 1).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(v.Index(i))
+		}
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key)
+		fill(value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(errors.New("something"))) // the one kind of interface that there is
+	case reflect.String:
+		v.SetString("something")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(0.1)
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
+		v.SetUint(7)
+	default:
+		panic("no value for a " + v.Type().String())
+	}
+}
+
+// A field that the ledger gains has to be stored.
+func TestEveryFieldIsStored(t *testing.T) {
+	var want ledger.State
+	fill(reflect.ValueOf(&want).Elem())
+	c := &ledger.Changes{Meta: &want.Meta, Series: map[ledger.Key]*ledger.Series{}, Unfinished: want.Unfinished, Policies: map[ledger.PolicyKey]*ledger.Policy{}}
+	for _, s := range want.Series {
+		c.Series[s.Key] = s
+	}
+	for _, p := range want.Policies {
+		c.Policies[p.PolicyKey] = p
+	}
+	s := open(t, t.TempDir())
+	b := openBook(t, s, "a")
+	save(t, b, c)
+	got, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("not all is stored (-want +got):\n%s", diff)
+	}
+}
+
+// What is on disk is what earlier versions have written: where this test fails
+// after a release, files of before it are not read any more, and formatVersion
+// has to say so. A record is a line: its kind, its key, its payload.
+func TestFormatIsAsItWas(t *testing.T) {
+	var s ledger.State
+	fill(reflect.ValueOf(&s).Elem())
+	var got bytes.Buffer
+	add := func(kind string, key, payload []byte, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(payload)
+		if !strings.HasPrefix(text, "{") {
+			text = fmt.Sprintf("%x", payload)
+		}
+		fmt.Fprintf(&got, "%s %x %s\n", kind, key, text)
+	}
+	payload, err := encodeMeta(&s.Meta)
+	add("meta", []byte(metaKey), payload, err)
+	for _, v := range s.Series {
+		payload, err := encodeSeries(v)
+		add("series", seriesKey(v.Key), payload, err)
+	}
+	for id, v := range s.Unfinished {
+		payload, err := encodeUnfinished(v)
+		add("unfinished", id[:], payload, err)
+	}
+	for _, v := range s.Policies {
+		payload, err := encodePolicy(v)
+		add("policies", policyKey(v.PolicyKey), payload, err)
+	}
+	payload, err = encodeSeen(time.Unix(1e9, 1))
+	add("seen", []byte(seenKey), payload, err)
+	r := ledger.Remembered{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Print: 3, At: time.Unix(1e9, 0)}
+	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	add("skipped", r.ID[:], encodeSkipped(r.At), nil)
+	fmt.Fprintf(&got, "record %x\n", placeOf("a", seriesBucket).seal([]byte("key"), []byte("payload")))
+
+	file := filepath.Join("testdata", "format-"+formatVersion+".txt")
+	if *update {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("records are written otherwise than %s says (-want +got):\n%s", file, diff)
+	}
+}
+
+func TestSecondsAreWithinWhatCanBeSaid(t *testing.T) {
+	for _, tt := range []struct{ at, want time.Time }{
+		{time.Time{}, time.Time{}},
+		{time.Unix(0, 0), time.Unix(1, 0)},
+		{time.Unix(-5, 0), time.Unix(1, 0)},
+		{time.Unix(1, 999), time.Unix(1, 0)},
+		{time.Unix(math.MaxUint32+1, 0), time.Unix(math.MaxUint32, 0)},
+	} {
+		if got := decodeSeconds(encodeSeconds(tt.at)); !got.Equal(tt.want) {
+			t.Errorf("%v came back as %v, want %v", tt.at, got, tt.want)
+		}
+	}
+}
+
+// Days are in order on disk, which the search for what is to be forgotten needs.
+func TestIDKeysSortByDay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.Int32().Draw(t, "a"), rapid.Int32().Draw(t, "b")
+		x, y := genID.Draw(t, "x"), genID.Draw(t, "y")
+		if a < b && bytes.Compare(idKey(a, x), idKey(b, y)) >= 0 {
+			t.Fatalf("day %d sorts after %d", a, b)
+		}
+		if got := dayOf(idKey(a, x)); got != a {
+			t.Fatalf("day %d came back as %d", a, got)
+		}
+	})
+}
+
+// Any bit of a record, its key or its place that is not as it was written is
+// found out.
+func TestUnsealRefusesWhatWasNotSealed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "key")
+		payload := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload")
+		p := placeOf("a", "series")
+		record := p.seal(key, payload)
+		got, err := p.unseal(key, record)
+		if err != nil || !bytes.Equal(got, payload) {
+			t.Fatalf("unseal: %x, %v", got, err)
+		}
+		bit := rapid.IntRange(0, 8*(len(record)+len(key))-1).Draw(t, "bit")
+		if i := bit / 8; i < len(record) {
+			record[i] ^= 1 << (bit % 8)
+		} else {
+			key[i-len(record)] ^= 1 << (bit % 8)
+		}
+		if _, err := p.unseal(key, record); err == nil {
+			t.Fatal("a flipped bit was accepted")
+		}
+	})
+	key := []byte("key")
+	record := placeOf("a", "series").seal(key, []byte("payload"))
+	for _, p := range []place{placeOf("b", "series"), placeOf("a", "policies"), placeOf("a", ""), placeOf("aseries", "")} {
+		if _, err := p.unseal(key, record); err == nil {
+			t.Error("a record of another place was accepted")
+		}
+	}
+	if _, err := placeOf("a", "series").unseal(key, record[:len(record)-1]); err == nil {
+		t.Error("a shortened record was accepted")
+	}
+}
+
+// A record version that isn't known is said to be that, not damage.
+func TestUnsealUnknownVersion(t *testing.T) {
+	p := placeOf("a", "series")
+	record := p.seal([]byte("k"), []byte("payload"))
+	record[0]++
+	sum := p.sum([]byte("k"), record[0], record[headerSize:])
+	record[1], record[2], record[3], record[4] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
+	if _, err := p.unseal([]byte("k"), record); err == nil || err.Error() != "record version 2 is unknown" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// decoders are called with what may be anything. They answer with an error, or
+// with what encodes to something that decodes to the same.
+var decoders = map[string]func(key, payload []byte) (again func() ([]byte, error), err error){
+	"meta": func(_, payload []byte) (func() ([]byte, error), error) {
+		m, err := decodeMeta(payload)
+		return func() ([]byte, error) { return encodeMeta(&m) }, err
+	},
+	"series": func(key, payload []byte) (func() ([]byte, error), error) {
+		s, err := decodeSeries(key, payload)
+		return func() ([]byte, error) { return encodeSeries(s) }, err
+	},
+	"unfinished": func(key, payload []byte) (func() ([]byte, error), error) {
+		_, u, err := decodeUnfinished(key, payload)
+		return func() ([]byte, error) { return encodeUnfinished(u) }, err
+	},
+	"policy": func(key, payload []byte) (func() ([]byte, error), error) {
+		p, err := decodePolicy(key, payload)
+		return func() ([]byte, error) { return encodePolicy(p) }, err
+	},
+	"seen": func(_, payload []byte) (func() ([]byte, error), error) {
+		t, err := decodeSeen(payload)
+		return func() ([]byte, error) { return encodeSeen(t) }, err
+	},
+	"remembered": func(key, payload []byte) (func() ([]byte, error), error) {
+		r, err := decodeRemembered(key, payload)
+		return func() ([]byte, error) { return encodeRemembered(r), nil }, err
+	},
+	"skipped": func(key, payload []byte) (func() ([]byte, error), error) {
+		at, err := decodeSkipped(key, payload)
+		return func() ([]byte, error) { return encodeSkipped(at), nil }, err
+	},
+}
+
+// examples returns a key and a payload of every kind.
+func examples(tb testing.TB, seed int) map[string][2][]byte {
+	examples := map[string][2][]byte{}
+	add := func(kind string, key, payload []byte, err error) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		examples[kind] = [2][]byte{key, payload}
+	}
+	payload, err := encodeMeta(genMeta.Example(seed))
+	add("meta", []byte(metaKey), payload, err)
+	s := genSeries.Example(seed)
+	payload, err = encodeSeries(s)
+	add("series", seriesKey(s.Key), payload, err)
+	id := session(seed)
+	payload, err = encodeUnfinished(genUnfinished.Example(seed))
+	add("unfinished", id[:], payload, err)
+	p := genPolicy.Example(seed)
+	payload, err = encodePolicy(p)
+	add("policy", policyKey(p.PolicyKey), payload, err)
+	payload, err = encodeSeen(genTime.Example(seed))
+	add("seen", []byte(seenKey), payload, err)
+	r := ledger.Remembered{ID: id, Day: 20000, USN: -1, Print: 5, At: time.Unix(1e9, 0)}
+	add("remembered", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	add("skipped", id[:], encodeSkipped(time.Unix(1e9, 0)), nil)
+	return examples
+}
+
+func FuzzDecode(f *testing.F) {
+	for seed := range 4 {
+		for kind, e := range examples(f, seed) {
+			f.Add(kind, e[0], e[1])
+			f.Add(kind, e[0], append(e[1], 0))
+			f.Add(kind, e[0][1:], e[1])
+			f.Add(kind, e[0], e[1][:len(e[1])/2])
+		}
+	}
+	f.Add("meta", []byte{}, []byte(`{"bounds":[1e999]}`))
+	f.Add("meta", []byte{}, []byte(`{"line":"1."}`))
+	f.Add("meta", []byte{}, []byte(`{"line":"-9223372036854775808.999999999"}`))
+	f.Add("meta", []byte{}, []byte(`{"unknown":1}`))
+	f.Fuzz(func(t *testing.T, kind string, key, payload []byte) {
+		decode, ok := decoders[kind]
+		if !ok {
+			return
+		}
+		encode, err := decode(key, payload)
+		if err != nil {
+			return
+		}
+		once, err := encode()
+		if err != nil {
+			t.Fatalf("what was decoded can't be encoded: %v", err)
+		}
+		encode, err = decode(key, once)
+		if err != nil {
+			t.Fatalf("what was encoded can't be decoded: %v", err)
+		}
+		if twice, err := encode(); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("encoded otherwise the second time: %q, then %q, %v", once, twice, err)
+		}
+	})
+}
+
+// The examples of the fuzz test decode, so that it begins with something.
+func TestExamplesDecode(t *testing.T) {
+	for seed := range 4 {
+		for kind, e := range examples(t, seed) {
+			if _, err := decoders[kind](e[0], e[1]); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+}
+
+func FuzzUnseal(f *testing.F) {
+	p := placeOf("a", "series")
+	f.Add([]byte("key"), p.seal([]byte("key"), []byte("payload")))
+	f.Add([]byte("key"), []byte{1, 0, 0, 0, 0})
+	f.Add([]byte(nil), []byte(nil))
+	f.Fuzz(func(t *testing.T, key, record []byte) {
+		payload, err := p.unseal(key, record)
+		if err == nil && !bytes.Equal(p.seal(key, payload), record) {
+			t.Errorf("record %x of key %x was accepted, and not written", record, key)
+		}
+	})
+}

@@ -1,0 +1,544 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// childVar says which of children a process of the test binary is to be.
+const childVar = "VBAWS_EXPORTER_STORE_CHILD"
+
+// children are run in processes of their own, which may die.
+var children = map[string]func(args []string){
+	"damaged": damagedChild,
+	"kill":    killChild,
+}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childVar); name != "" {
+		children[name](os.Args[1:])
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func child(t *testing.T, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), childVar+"="+name)
+	return cmd
+}
+
+// remember is a change of one session, dealt with on the given day.
+func remember(n int, day int32) *ledger.Changes {
+	id := session(n)
+	return &ledger.Changes{
+		Meta: &ledger.Meta{Resets: uint64(n)},
+		Remembered: map[ledger.ID]ledger.Remembered{
+			id: {ID: id, Day: day, USN: int64(n), At: time.Unix(int64(day)*86400+3600, 0).UTC()},
+		},
+	}
+}
+
+func resets(t *testing.T, b Book) uint64 {
+	t.Helper()
+	s, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Meta.Resets
+}
+
+func TestOpenMakesPrivateFolderAndFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "data")
+	open(t, path)
+	entries, err := os.ReadDir(path)
+	if err != nil || len(entries) != 1 || entries[0].Name() != FileName {
+		t.Errorf("folder holds %v, %v", entries, err)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	for name, want := range map[string]fs.FileMode{path: 0o700 | fs.ModeDir, filepath.Join(path, FileName): 0o600} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode() != want {
+			t.Errorf("mode of %s is %v, %v, want %v", name, info.Mode(), err, want)
+		}
+	}
+}
+
+// What a crash left of the making of a file is not in the way.
+func TestOpenAfterCreationWasInterrupted(t *testing.T) {
+	path := t.TempDir()
+	if err := os.WriteFile(filepath.Join(path, FileName+".new"), make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	save(t, openBook(t, open(t, path), "a"), remember(1, 20000))
+	if entries, err := os.ReadDir(path); err != nil || len(entries) != 1 {
+		t.Errorf("folder holds %v, %v", entries, err)
+	}
+}
+
+func TestOpenSaysWhoIsInTheWay(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	s := open(t, path)
+	save(t, openBook(t, s, "a"), remember(1, 20000))
+	_, err := Open(path, Options{})
+	if want := filepath.Join(path, FileName) + " is in use by another process"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	// The first is none the worse.
+	save(t, openBook(t, s, "a"), remember(2, 20000))
+}
+
+func TestOpenWhereNoFolderCanBe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var pathErr *fs.PathError
+	if _, err := Open(file, Options{}); !errors.As(err, &pathErr) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// edit changes a closed file by bbolt's means.
+func edit(t *testing.T, path string, fn func(tx *bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(path, FileName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(fn), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closed returns a folder whose file holds appliance a.
+func closed(t *testing.T) (path string) {
+	t.Helper()
+	path = t.TempDir()
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBook(t, s, "a")
+	c := remember(0, 20000)
+	for n := range 200 {
+		maps.Copy(c.Remembered, remember(n, 20000).Remembered)
+	}
+	c.Meta.Resets = 199
+	save(t, b, c)
+	series := &ledger.Series{Key: ledger.Key{Type: "Policy"}, Counters: []*ledger.Counter{{Status: "Failed", Count: 3}}}
+	save(t, b, &ledger.Changes{
+		Series:     map[ledger.Key]*ledger.Series{series.Key: series},
+		Unfinished: map[ledger.ID]*ledger.Unfinished{session(1): {Policy: "daily"}},
+		Policies:   map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}},
+		Skipped:    map[ledger.ID]time.Time{session(2): time.Unix(1e9, 0)},
+	})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func a(tx *bbolt.Tx) *bbolt.Bucket {
+	return tx.Bucket([]byte(appliancesBucket)).Bucket([]byte("a"))
+}
+
+// What is not what was written is refused by name, and left alone.
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	flip := func(bucket string) func(*bbolt.Tx) error {
+		return func(tx *bbolt.Tx) error {
+			b := a(tx).Bucket([]byte(bucket))
+			key, record := b.Cursor().First()
+			record = bytes.Clone(record)
+			record[len(record)-1] ^= 1
+			return b.Put(key, record)
+		}
+	}
+	for name, tt := range map[string]struct {
+		edit func(*bbolt.Tx) error
+		want []string
+	}{
+		"newer format": {
+			func(tx *bbolt.Tx) error { return tx.Bucket([]byte("format")).Put([]byte("version"), []byte("2")) },
+			[]string{`has format "2"`, `knows format "1" only`},
+		},
+		"no format": {
+			func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("format")) },
+			[]string{`has format ""`},
+		},
+		"unknown top bucket": {
+			func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("other")); return err },
+			[]string{`bucket "other" is unknown`, "move it away", "backup"},
+		},
+		"no appliances": {
+			func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("appliances")) },
+			[]string{`bucket "appliances" is missing`},
+		},
+		"unknown key": {
+			func(tx *bbolt.Tx) error { return a(tx).Put([]byte("x"), []byte("y")) },
+			[]string{`appliance "a"`, "key 78", "is unknown"},
+		},
+		"key instead of an appliance": {
+			func(tx *bbolt.Tx) error { return tx.Bucket([]byte("appliances")).Put([]byte("b"), []byte("y")) },
+			[]string{`appliance "b"`, "is no bucket"},
+		},
+		"missing bucket": {
+			func(tx *bbolt.Tx) error { return a(tx).DeleteBucket([]byte("series")) },
+			[]string{`appliance "a", series`, "bucket is missing"},
+		},
+		"missing record": {
+			func(tx *bbolt.Tx) error { return a(tx).Delete([]byte("seen")) },
+			[]string{"key 7365656e", "record is missing"},
+		},
+		"renamed appliance": {
+			func(tx *bbolt.Tx) error {
+				all := tx.Bucket([]byte("appliances"))
+				b, err := all.CreateBucket([]byte("b"))
+				if err != nil {
+					return err
+				}
+				for _, name := range applianceBuckets {
+					if err := tx.MoveBucket([]byte(name), a(tx), b); err != nil {
+						return err
+					}
+				}
+				return errors.Join(b.Put([]byte("seen"), a(tx).Get([]byte("seen"))), all.DeleteBucket([]byte("a")))
+			},
+			[]string{`appliance "b"`, "key 7365656e", "checksum"},
+		},
+		"series":     {flip("series"), []string{`appliance "a", series, key `, "checksum"}},
+		"unfinished": {flip("unfinished"), []string{`appliance "a", unfinished, key `, "checksum"}},
+		"policies":   {flip("policies"), []string{`appliance "a", policies, key `, "checksum"}},
+		"ids":        {flip("ids"), []string{`appliance "a", ids, key 80004e20`, "checksum"}},
+		"skipped":    {flip("skipped"), []string{`appliance "a", skipped, key `, "checksum"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := closed(t)
+			edit(t, path, tt.edit)
+			file := filepath.Join(path, FileName)
+			before, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Open(path, Options{})
+			if err == nil {
+				t.Fatal("was opened")
+			}
+			for _, want := range append(tt.want, file) {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error says %q, and not %q", err, want)
+				}
+			}
+			after, err := os.ReadFile(file)
+			if err != nil || !bytes.Equal(before, after) {
+				t.Errorf("file was changed, %v", err)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
+	for name, content := range map[string][]byte{
+		"empty": {},
+		"short": []byte("short"),
+		"text":  bytes.Repeat([]byte("some text\n"), 5000),
+		"zeros": make([]byte, 1<<16),
+	} {
+		path := t.TempDir()
+		file := filepath.Join(path, FileName)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(path, Options{})
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) || damaged.Path != file {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if after, err := os.ReadFile(file); err != nil || !bytes.Equal(content, after) {
+			t.Errorf("%s: file was changed, %v", name, err)
+		}
+	}
+}
+
+// A file of which one meta page was not written as a whole is as it was before
+// that commit.
+func TestOpenAfterTornMetaPage(t *testing.T) {
+	path := closed(t)
+	file := filepath.Join(path, FileName)
+	s := open(t, path)
+	pageSize := s.pageSize
+	save(t, openBook(t, s, "a"), remember(1000, 20000))
+	newest, err := newestMeta(s.file, pageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[int(newest.tx%2)*pageSize+pageHeaderSize+20] ^= 1
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := resets(t, openBook(t, open(t, path), "a")); got != 199 {
+		t.Errorf("state is of save %d, want 199", got)
+	}
+}
+
+func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
+	path := t.TempDir()
+	s := open(t, path)
+	before, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBook(t, s, "a")
+	if _, err := b.Load(); err != nil {
+		t.Fatal(err)
+	}
+	save(t, b, &ledger.Changes{})
+	after, err := os.ReadFile(s.path)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("file was changed, %v", err)
+	}
+	for _, name := range []string{"", strings.Repeat("x", bbolt.MaxKeySize+1)} {
+		if _, err := s.Book(name); err == nil {
+			t.Errorf("name of %d bytes was accepted", len(name))
+		}
+	}
+}
+
+// What can't be written down is refused before anything is written, and what
+// comes later is not hindered.
+func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
+	b := openBook(t, open(t, t.TempDir()), "a")
+	save(t, b, remember(1, 20000))
+	bad := "\xff"
+	for name, c := range map[string]*ledger.Changes{
+		"series":     {Series: map[ledger.Key]*ledger.Series{{Policy: bad}: {Key: ledger.Key{Policy: bad}}}},
+		"unfinished": {Unfinished: map[ledger.ID]*ledger.Unfinished{{1}: {Policy: bad}}},
+		"policy":     {Policies: map[ledger.PolicyKey]*ledger.Policy{{ID: bad}: {PolicyKey: ledger.PolicyKey{ID: bad}}}},
+		"meta":       {Meta: &ledger.Meta{Skipped: map[string]uint64{bad: 1}}},
+	} {
+		c.Remembered = remember(2, 20001).Remembered
+		if err := b.Save(c); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), `appliance "a"`) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if b.HasDay(20001) {
+			t.Errorf("%s: something was saved", name)
+		}
+	}
+	save(t, b, remember(2, 20001))
+}
+
+func TestDropUnused(t *testing.T) {
+	path := t.TempDir()
+	now := time.Unix(2e9, 0)
+	s, err := Open(path, Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for _, name := range []string{"kept", "old", "older"} {
+		save(t, openBook(t, s, name), remember(1, 20000))
+	}
+	now = now.Add(time.Hour)
+	save(t, openBook(t, s, "new"), remember(1, 20000))
+
+	drop := func(before time.Time, want ...string) {
+		t.Helper()
+		got, err := s.DropUnused([]string{"kept", "unknown"}, before)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("dropped (-want +got): %v\n%s", err, diff)
+		}
+	}
+	drop(now.Add(-time.Hour))
+	drop(now, "old", "older")
+	drop(now)
+
+	check := func() {
+		t.Helper()
+		for name, want := range map[string]bool{"kept": true, "new": true, "old": false, "older": false} {
+			b := openBook(t, s, name)
+			_, found, err := b.Lookup(20000, session(1))
+			if err != nil || found != want || b.HasDay(20000) != want || (resets(t, b) == 1) != want {
+				t.Errorf("%s is there: %v, %v, want %v", name, found, err, want)
+			}
+		}
+	}
+	check()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	check()
+	save(t, openBook(t, s, "old"), remember(2, 20001))
+	if b := openBook(t, s, "old"); !b.HasDay(20001) || b.HasDay(20000) {
+		t.Error("a dropped book does not begin anew")
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := open(t, t.TempDir())
+	b := openBook(t, s, "a")
+	save(t, b, remember(1, 20000))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, loadErr := b.Load()
+	_, _, lookupErr := b.Lookup(20000, session(1))
+	_, skippedErr := b.Skipped(session(1))
+	_, _, forgettableErr := b.Forgettable(time.Unix(2e9, 0))
+	_, bookErr := s.Book("b")
+	_, dropErr := s.DropUnused(nil, time.Unix(2e9, 0))
+	for i, err := range []error{loadErr, lookupErr, skippedErr, forgettableErr, bookErr, dropErr, b.Save(remember(2, 20000))} {
+		if !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("call %d: got %v", i, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Appliances are polled, and saved, at the same time.
+func TestBooksAreIndependent(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	var wg sync.WaitGroup
+	for _, name := range []string{"a", "b", "c"} {
+		b := openBook(t, s, name)
+		wg.Go(func() {
+			for n := range 20 {
+				if err := b.Save(remember(n, 20000+int32(n))); err != nil {
+					t.Error(err)
+				}
+				if _, found, err := b.Lookup(20000+int32(n), session(n)); !found || err != nil {
+					t.Errorf("session %d: %v, %v", n, found, err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 200 {
+				b.HasDay(20010)
+				if _, _, err := b.Forgettable(time.Unix(20010*86400, 0)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, name := range []string{"a", "b", "c"} {
+		if got := resets(t, openBook(t, s, name)); got != 19 {
+			t.Errorf("appliance %s is at %d, want 19", name, got)
+		}
+	}
+}
+
+// The search for what is to be forgotten does not go through what is not.
+func TestForgetReadsOldDaysOnly(t *testing.T) {
+	path := closed(t)
+	edit(t, path, func(tx *bbolt.Tx) error {
+		return a(tx).Bucket([]byte(idsBucket)).Put(idKey(20001, session(1)), []byte("no record"))
+	})
+	db, err := bbolt.Open(filepath.Join(path, FileName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	err = db.View(func(tx *bbolt.Tx) error {
+		p := bookTx{appliance: "a", root: a(tx)}
+		n := 0
+		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte) { n++ }); err != nil || n != 200 {
+			t.Errorf("found %d of 200, %v", n, err)
+		}
+		if err := p.expired(time.Unix(20001*86400, 0), func([]byte) {}); err == nil {
+			t.Error("the last day was not read")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killChild saves in the folder args[0] until it comes to the point args[1] of
+// save args[2], and ends there as a crash would end it.
+func killChild(args []string) {
+	points := 0
+	s, err := Open(args[0], Options{Crash: func(point string) {
+		if point == args[1] {
+			if points++; points == len(args[2]) {
+				os.Exit(7)
+			}
+		}
+	}})
+	if err != nil {
+		panic(err)
+	}
+	b, err := s.Book("a")
+	if err != nil {
+		panic(err)
+	}
+	for n := range 10 {
+		if err := b.Save(remember(n+1, 20000)); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// A process that ends at a named point leaves the state of before the commit, or
+// of after it.
+func TestCrashPoints(t *testing.T) {
+	t.Parallel()
+	for point, want := range map[string]uint64{CrashBegin: 2, CrashFilled: 2, CrashDone: 3} {
+		path := t.TempDir()
+		out, err := child(t, "kill", path, point, "xxx").CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+			t.Fatalf("%s: %v\n%s", point, err, out)
+		}
+		if got := resets(t, openBook(t, open(t, path), "a")); got != want {
+			t.Errorf("%s: state is of save %d, want %d", point, got, want)
+		}
+	}
+}
+
+func TestCrashPointsAreInOrder(t *testing.T) {
+	var points []string
+	s, err := Open(t.TempDir(), Options{Crash: func(point string) { points = append(points, point) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, openBook(t, s, "a"), &ledger.Changes{})
+	save(t, openBook(t, s, "a"), remember(1, 20000))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(points, []string{CrashBegin, CrashFilled, CrashDone}) {
+		t.Errorf("got %v", points)
+	}
+}

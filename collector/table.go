@@ -1,0 +1,217 @@
+package collector
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// MetricDoc documents one metric.
+type MetricDoc struct {
+	Name string
+	// Type is counter, gauge or histogram.
+	Type string
+	// Labels are in the order of the documentation, not in that of the exposition.
+	Labels []string
+	Help   string
+}
+
+// Metrics returns the table of all metrics of this package, in the order of the
+// documentation. The caller may keep and change what it gets.
+func Metrics() []MetricDoc {
+	table := slices.Concat(collected, instrumented)
+	docs := make([]MetricDoc, len(table))
+	for i, f := range table {
+		docs[i] = f.MetricDoc
+		docs[i].Labels = slices.Clone(f.Labels)
+	}
+	return docs
+}
+
+// Label names. Those of sessions are the same on every metric about them.
+var (
+	byAppliance = []string{"appliance"}
+	bySeries    = []string{"appliance", "type", "extended_type", "policy"}
+	byStatus    = []string{"appliance", "type", "extended_type", "policy", "status"}
+
+	byPolicy     = []string{"appliance", "policy", "workload"}
+	byPolicyKind = []string{"appliance", "policy", "workload", "kind"}
+)
+
+// What Collector shows of what was published.
+var (
+	up = newGauge("vbaws_up",
+		"Whether the last finished pass read the appliance. Absent before the first pass of this process.",
+		byAppliance)
+	applianceInfo = newGauge("vbaws_appliance_info",
+		"Always 1. Labelled by the product's version (empty where it isn't known) and the revision of the API in use.",
+		[]string{"appliance", "version", "api_version"})
+
+	sessionsTotal = newCounter("vbaws_sessions_total",
+		"Sessions finished, each counted once.",
+		byStatus)
+	sessionDuration = newHistogram("vbaws_session_duration_seconds",
+		"How long the finished sessions took, from start to stop.",
+		byStatus)
+	sessionsRunning = newGauge("vbaws_sessions_running",
+		"Sessions that have begun and not ended.",
+		bySeries)
+	runningOldestStart = newGauge("vbaws_sessions_running_oldest_start_timestamp_seconds",
+		"Start of the longest running session, in Unix time. Absent when none runs.",
+		bySeries)
+	lastEnd = newGauge("vbaws_session_last_end_timestamp_seconds",
+		"Newest end of a session with this status, in Unix time.",
+		byStatus)
+	lastStatus = newGauge("vbaws_session_last_status",
+		"1 for the status of the session that finished last, 0 for the others.",
+		byStatus)
+	lastDuration = newGauge("vbaws_session_last_duration_seconds",
+		"How long the session took that finished last.",
+		bySeries)
+
+	policyInfo = newGauge("vbaws_policy_info",
+		"Always 1, for each policy that the appliance has. Names need not be unique; policy_id is.",
+		[]string{"appliance", "policy", "policy_id", "workload"})
+	policyEnabled = newGauge("vbaws_policy_enabled",
+		"Whether the policy is enabled.",
+		byPolicy)
+	policyInterval = newGauge("vbaws_policy_expected_interval_seconds",
+		"The longest gap that the policy's schedule leaves between two runs. Absent without a schedule.",
+		byPolicyKind)
+	policyDue = newGauge("vbaws_policy_last_due_timestamp_seconds",
+		"Newest scheduled start since the policy was first seen enabled with its schedule, in Unix time. Absent when it is disabled or unscheduled, or the appliance's time zone is unknown.",
+		byPolicyKind)
+	policySuccess = newGauge("vbaws_policy_last_success_timestamp_seconds",
+		"Newest end of a session of the policy with Succeeded or Warning, in Unix time. A backup counts as a snapshot too. Absent where none is known.",
+		byPolicyKind)
+	instances = newGauge("vbaws_instances",
+		"Instances that the appliance knows.",
+		byAppliance)
+	instancesProtected = newGauge("vbaws_instances_protected",
+		"Instances that are protected by a policy.",
+		byAppliance)
+	policies = newGauge("vbaws_policies",
+		"Policies, as the appliance counts them.",
+		byAppliance)
+	repositories = newGauge("vbaws_repositories",
+		"Backup repositories, as the appliance counts them.",
+		byAppliance)
+	alarms = newGauge("vbaws_alarms",
+		"Alarms of the appliance.",
+		byAppliance)
+	licenseInfo = newGauge("vbaws_license_info",
+		"Always 1. Labelled by the license's type: Free, Subscription, Marketplace, Managed.",
+		[]string{"appliance", "license_type"})
+	licenseExpiry = newGauge("vbaws_license_expiry_timestamp_seconds",
+		"When the license expires, in Unix time. Absent for one that doesn't.",
+		byAppliance)
+	licenseInstances = newGauge("vbaws_license_instances",
+		"Instances that the license covers.",
+		byAppliance)
+	licenseInstancesUsed = newGauge("vbaws_license_instances_used",
+		"How much of the license is used, in instances and fractions of them.",
+		byAppliance)
+	repositoryInfo = newGauge("vbaws_repository_info",
+		`Always 1, for each backup repository. encryption is "true" or "false".`,
+		[]string{"appliance", "repository", "repository_id", "bucket", "region", "encryption"})
+
+	lastPoll = newGauge("vbaws_exporter_last_poll_timestamp_seconds",
+		"End of the last pass over the appliance, good or bad, in Unix time.",
+		byAppliance)
+	lastSuccessfulPoll = newGauge("vbaws_exporter_last_successful_poll_timestamp_seconds",
+		"End of the last good pass over the appliance, in Unix time.",
+		byAppliance)
+	watermarkUSN = newGauge("vbaws_exporter_watermark_usn",
+		"Update sequence number up to which the appliance's list of sessions was read.",
+		byAppliance)
+	watermarkTime = newGauge("vbaws_exporter_watermark_timestamp_seconds",
+		"Time by the appliance's clock up to which its sessions were read by their start, in Unix time.",
+		byAppliance)
+	watermarkResets = newCounter("vbaws_exporter_watermark_resets_total",
+		"How often the appliance's update sequence number was seen to start over.",
+		byAppliance)
+	sessionsSkipped = newCounter("vbaws_exporter_sessions_skipped_total",
+		"Sessions that were not counted, by reason.",
+		[]string{"appliance", "reason"})
+	endpointForbidden = newGauge("vbaws_exporter_endpoint_forbidden",
+		"Whether the account lacks the right to use the endpoint.",
+		[]string{"appliance", "endpoint"})
+
+	policiesTurnedAway = newGauge("vbaws_exporter_policies_turned_away",
+		"Policies without series of their own, since there are more than max_policies. Their sessions are counted as those of no policy.",
+		byAppliance)
+
+	collected = []*family{
+		up, applianceInfo,
+		sessionsTotal, sessionDuration, sessionsRunning, runningOldestStart, lastEnd, lastStatus, lastDuration,
+		policyInfo, policyEnabled, policyInterval, policyDue, policySuccess,
+		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
+		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
+		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
+		policiesTurnedAway,
+	}
+)
+
+// What Instruments counts as it happens.
+var (
+	polls = newCounter("vbaws_exporter_polls_total",
+		"Passes over the appliance, by how they ended: success or the kind of failure.",
+		[]string{"appliance", "result"})
+	pollDuration = newHistogram("vbaws_exporter_poll_duration_seconds",
+		"How long the passes over the appliance took.",
+		byAppliance)
+	apiRequests = newCounter("vbaws_exporter_api_requests_total",
+		`Requests to the appliance, by the route's template and the HTTP status, "error" where no answer came.`,
+		[]string{"appliance", "endpoint", "code"})
+	apiRequestDuration = newHistogram("vbaws_exporter_api_request_duration_seconds",
+		"How long the requests to all appliances took, by the route's template.",
+		[]string{"endpoint"})
+	reloadSuccessful = newGauge("vbaws_exporter_config_last_reload_successful",
+		"Whether the configuration was understood when it was read last.",
+		nil)
+	reloadSuccessTime = newGauge("vbaws_exporter_config_last_reload_success_timestamp_seconds",
+		"When the configuration in use was read, in Unix time.",
+		nil)
+	// buildInfo is registered by its library, whose words these are.
+	buildInfo = newGauge("vbaws_exporter_build_info",
+		"A metric with a constant '1' value labeled by version, revision, branch, goversion from which vbaws_exporter was built, and the goos and goarch for the build.",
+		[]string{"version", "revision", "branch", "goversion", "goos", "goarch", "tags"})
+
+	instrumented = []*family{
+		polls, pollDuration, apiRequests, apiRequestDuration, reloadSuccessful, reloadSuccessTime, buildInfo,
+	}
+)
+
+// family is a metric of the table, and its descriptor.
+type family struct {
+	MetricDoc
+	desc *prometheus.Desc
+}
+
+func newCounter(name, help string, labels []string) *family {
+	return newFamily("counter", name, help, labels)
+}
+
+func newGauge(name, help string, labels []string) *family {
+	return newFamily("gauge", name, help, labels)
+}
+
+func newHistogram(name, help string, labels []string) *family {
+	return newFamily("histogram", name, help, labels)
+}
+
+func newFamily(typ, name, help string, labels []string) *family {
+	f := &family{MetricDoc: MetricDoc{Name: name, Type: typ, Labels: labels, Help: help}}
+	f.desc = prometheus.V2.NewDesc(name, help, prometheus.UnconstrainedLabels(labels), nil, prometheus.WithUnit(f.unit()))
+	return f
+}
+
+// unit returns the unit for OpenMetrics, which wants it to be the name's last
+// word; empty for none.
+func (f *family) unit() string {
+	if strings.HasSuffix(f.Name, "_seconds") {
+		return "seconds"
+	}
+	return ""
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+
+	"vbaws_exporter/collector"
+	"vbaws_exporter/internal/config"
+)
+
+// rows returns the cells of README's table whose header begins with the given
+// cells.
+func rows(t *testing.T, header ...string) [][]string {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(readme), "\n| "+strings.Join(header, " | ")+" |")
+	if !ok {
+		t.Fatalf("README has no table %v", header)
+	}
+	var found [][]string
+	for i, line := range strings.Split(table, "\n") {
+		if i < 2 { // the rest of the header, and the line below it
+			continue
+		}
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for j := range cells {
+			cells[j] = strings.TrimSpace(cells[j])
+		}
+		found = append(found, cells)
+	}
+	return found
+}
+
+// code returns what is between the backticks, which must be all of the cell.
+func code(t *testing.T, cell string) string {
+	t.Helper()
+	if len(cell) < 2 || cell[0] != '`' || cell[len(cell)-1] != '`' {
+		t.Errorf("%q is not code", cell)
+		return cell
+	}
+	return cell[1 : len(cell)-1]
+}
+
+func TestReadmeHasEveryMetric(t *testing.T) {
+	var want, got []string
+	for _, m := range collector.Metrics() {
+		want = append(want, fmt.Sprintf("%s %s %s", m.Name, m.Type, strings.Join(m.Labels, ", ")))
+	}
+	for _, r := range rows(t, "metric", "type", "labels") {
+		got = append(got, fmt.Sprintf("%s %s %s", code(t, r[0]), r[1], r[2]))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadmeHasEveryKey(t *testing.T) {
+	want := append(config.Keys(), "") // and nothing twice
+	got := []string{""}
+	for _, r := range rows(t, "key", "default") {
+		got = append(got, code(t, r[0]))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestReadmeHasEveryFlag compares the flags, their commands and their defaults.
+func TestReadmeHasEveryFlag(t *testing.T) {
+	app := newApp(new(flags)).Model()
+	commands := map[string][]string{} // by flag and default
+	for _, f := range app.Flags {
+		if f.Name != "help" && f.Name != "version" && !f.Hidden {
+			commands[describe(f)] = []string{"all"}
+		}
+	}
+	for _, c := range app.FlattenedCommands() {
+		for _, f := range c.Flags {
+			if !f.Hidden {
+				commands[describe(f)] = append(commands[describe(f)], c.FullCommand)
+			}
+		}
+	}
+	var want, got []string
+	for _, flag := range slices.Sorted(maps.Keys(commands)) {
+		slices.SortFunc(commands[flag], func(a, b string) int { return strings.Compare(b, a) }) // serve, demo
+		want = append(want, flag+": "+strings.Join(commands[flag], ", "))
+	}
+	for _, r := range rows(t, "flag", "commands", "default") {
+		value := ""
+		if r[2] != "" {
+			value = code(t, r[2])
+		}
+		got = append(got, fmt.Sprintf("%s=%s: %s", code(t, r[0]), value, r[1]))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func describe(f *kingpin.FlagModel) string { return "--" + f.Name + "=" + strings.Join(f.Default, " ") }
+
+// promtool checks rules; where it isn't installed, the test is skipped.
+func promtool(t *testing.T, rules string) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed")
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	write(t, file, rules)
+	if out, err := exec.Command(path, "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s\n%s", err, out, rules)
+	}
+}
+
+// knownMetrics checks that an expression uses only metrics that there are.
+func knownMetrics(t *testing.T, expr string) {
+	t.Helper()
+	known := map[string]bool{}
+	for _, m := range collector.Metrics() {
+		known[m.Name] = true
+		if m.Type == "histogram" {
+			known[m.Name+"_sum"], known[m.Name+"_count"], known[m.Name+"_bucket"] = true, true, true
+		}
+	}
+	for _, name := range regexp.MustCompile(`\bvbaws_\w+`).FindAllString(expr, -1) {
+		if !known[name] {
+			t.Errorf("there is no metric %s: %s", name, expr)
+		}
+	}
+}
+
+func TestReadmeRules(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "### Alerts\n")
+	_, after, _ := strings.Cut(section, "```yaml\n")
+	rules, _, ok := strings.Cut(after, "```\n")
+	if !ok {
+		t.Fatal("README has no rules")
+	}
+	knownMetrics(t, rules)
+	promtool(t, rules)
+}
+
+// TestDashboards: whatever promtool is installed, as an old one of a distribution, understands
+// the queries of all panels. What else must hold of them is tested beside what makes
+// them, in grafana/generate.
+func TestDashboards(t *testing.T) {
+	paths, err := filepath.Glob("grafana/*.json")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no dashboards", err)
+	}
+	// What Grafana puts in place of its variables.
+	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$target", "0.95", `"$1"`, `"$1"`, "$", "")
+	type rule struct {
+		Record string
+		Expr   string
+	}
+	var rules []rule
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d struct {
+			Panels []struct {
+				ID      int
+				Targets []struct{ Expr, RefID string }
+			}
+		}
+		if err := json.Unmarshal(data, &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				expr := variables.Replace(target.Expr)
+				knownMetrics(t, expr)
+				rules = append(rules, rule{fmt.Sprintf("panel_%d:%s", p.ID, target.RefID), expr})
+			}
+		}
+	}
+	if len(rules) < 50 {
+		t.Errorf("%d queries", len(rules))
+	}
+	text, err := yaml.Dump(map[string]any{"groups": []any{map[string]any{"name": "panels", "rules": rules}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, string(text))
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// TestCompose: compose.yml is what the Compose Specification asks for, each file and folder
+// that it mounts or builds from exists, and Grafana finds its files where they say
+// that others are.
+func TestCompose(t *testing.T) {
+	options, err := cli.NewProjectOptions([]string{"../../deploy/compose.yml"}, cli.WithResolvedPaths(true), cli.WithConsistency(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]string{}
+	for name, s := range project.Services {
+		if s.Build != nil {
+			exists(t, filepath.Join(s.Build.Context, s.Build.Dockerfile))
+		}
+		for _, v := range s.Volumes {
+			if v.Type == types.VolumeTypeBind {
+				exists(t, v.Source)
+				if !v.ReadOnly {
+					t.Errorf("%s may write to %s", name, v.Source)
+				}
+			}
+			targets[name+":"+v.Target] = v.Source
+		}
+		for _, p := range s.Ports {
+			if p.HostIP != "127.0.0.1" {
+				t.Errorf("%s can be reached from elsewhere, at port %s", name, p.Published)
+			}
+		}
+		if s.Build == nil && !strings.Contains(s.Image, ":") {
+			t.Errorf("%s is of any version", s.Image)
+		}
+	}
+	for _, name := range []string{"exporter", "prometheus", "alertmanager", "grafana"} {
+		if _, ok := project.Services[name]; !ok {
+			t.Errorf("there is no %s", name)
+		}
+	}
+
+	// What refers to what by its path in a container.
+	var provider struct {
+		Providers []struct {
+			Options struct{ Path string }
+		}
+	}
+	load(t, "../provisioning/dashboards/vbaws.yml", &provider)
+	for board := range boards(t) {
+		if path := provider.Providers[0].Options.Path + "/" + board; targets["grafana:"+path] == "" {
+			t.Errorf("nothing is mounted at %s", path)
+		}
+	}
+	home := project.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+	if home == nil || targets["grafana:"+*home] == "" {
+		t.Errorf("the home dashboard %v isn't mounted", home)
+	}
+	source, err := os.ReadFile("../provisioning/datasources/vbaws.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Expand(string(source), func(name string) string {
+		if strings.HasPrefix(name, "VBAWS_") && project.Services["grafana"].Environment[name] == nil {
+			t.Errorf("Grafana's environment lacks %s", name)
+		}
+		return ""
+	})
+	var scrape struct {
+		RuleFiles     []string `yaml:"rule_files"`
+		ScrapeConfigs []struct {
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	load(t, targets["prometheus:/etc/prometheus/prometheus.yml"], &scrape)
+	for _, name := range scrape.RuleFiles {
+		if targets["prometheus:/etc/prometheus/"+name] == "" {
+			t.Errorf("the rules %s aren't mounted", name)
+		}
+	}
+	for _, target := range scrape.ScrapeConfigs[0].StaticConfigs[0].Targets {
+		if host, _, _ := strings.Cut(target, ":"); len(project.Services[host].Ports) == 0 {
+			t.Errorf("there is no %s to be scraped", host)
+		}
+	}
+}
+
+func exists(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}

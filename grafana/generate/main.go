@@ -1,0 +1,66 @@
+// Command generate writes Grafana's dashboards, and the alert rules for Grafana's own
+// alerting, from ../../prometheus/alerts.yml. Run it in this folder:
+//
+//	go run .
+//
+// It is a module of its own, so that the exporter depends neither on Grafana's SDK nor
+// on Prometheus. It takes the metrics' names and labels from the exporter, and the alerts'
+// expressions from the alerts, so that a board can't say something else than they do.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+func main() {
+	if err := run(".."); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+// run writes all files below a folder, which is grafana/.
+func run(dir string) error {
+	files, err := generate(filepath.Join("..", "..", "prometheus", "alerts.yml"))
+	if err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), content, 0o644); err != nil {
+			return fmt.Errorf("write what was generated: %w", err)
+		}
+	}
+	return nil
+}
+
+// generate returns the files by their names in grafana/.
+func generate(alertsPath string) (map[string][]byte, error) {
+	a, err := loadAlerts(alertsPath)
+	if err != nil {
+		return nil, err
+	}
+	onBoards := a.cheaply(average, averageAtBothEnds)
+	files := map[string][]byte{}
+	for _, make := range []func() (dashboard.Dashboard, error){
+		func() (dashboard.Dashboard, error) { return overview(onBoards) },
+		func() (dashboard.Dashboard, error) { return policy(onBoards) },
+		exporter,
+	} {
+		d, err := make()
+		if err != nil {
+			return nil, fmt.Errorf("build a dashboard: %w", err)
+		}
+		text, err := json.MarshalIndent(d, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("write %s as JSON: %w", *d.Uid, err)
+		}
+		files[*d.Uid+".json"] = append(text, '\n')
+	}
+	files["provisioning/alerting/vbaws-alerts.yml"], err = a.managed()
+	return files, err
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestHealthcheck asks exporters as they may be set up, and one that is gone.
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := keyPair(t)
+	write(t, filepath.Join(dir, "web.pem"), string(cert))
+	write(t, filepath.Join(dir, "web.key"), string(key))
+	own, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}}}}
+	t.Cleanup(client.CloseIdleConnections)
+
+	const tlsConfig = "tls_server_config: {cert_file: web.pem, key_file: web.key%s}\n"
+	account := fmt.Sprintf("basic_auth_users: {%s: %q}\n", webUsername, webHash)
+	for _, test := range []struct {
+		webConfig string
+		how       access
+		want      string
+	}{
+		{"", access{}, " is healthy\n"},
+		{fmt.Sprintf(tlsConfig, ""), access{client: client}, " is healthy\n"},
+		{fmt.Sprintf(tlsConfig, "") + account, access{client, webUsername, webPassword}, " serves, but not without an account\n"},
+		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), access{client: client}, " serves, but not without a client certificate (tls: certificate required)\n"},
+	} {
+		args := []string{"demo", "--log.level=debug"}
+		if test.webConfig != "" {
+			file := filepath.Join(dir, "web.yml")
+			write(t, file, test.webConfig)
+			args = append(args, "--web.config.file="+file)
+		}
+		p := startWith(t, test.how, args...)
+		_, address, _ := strings.Cut(p.url, "://")
+		check := []string{"healthcheck", "--web.listen-address=" + address}
+		if status, stdout, stderr := once(t, check...); status != 0 || stdout != address+test.want || stderr != "" {
+			t.Errorf("status %d, %q, %q, want %q", status, stdout, stderr, test.want)
+		}
+		// One that is gone fails, whatever others do.
+		check = append(check, "--web.listen-address=127.0.0.1:1")
+		if status, stdout, stderr := once(t, check...); status != 1 || stdout != "" ||
+			stderr != "vbaws_exporter: ask 127.0.0.1:1 for /-/healthy: dial tcp 127.0.0.1:1: connect: connection refused\n" {
+			t.Errorf("status %d, %q, %q", status, stdout, stderr)
+		}
+		p.stop(syscall.SIGTERM)
+	}
+}

@@ -1,0 +1,294 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// login logs in by asking for the appliance's clock, which every account may.
+func (p *prober) login(ctx context.Context) []Finding {
+	ctx, cancel := p.limit(ctx)
+	defer cancel()
+	start := p.o.Now()
+	shown, err := p.client.SystemTime(ctx)
+	end := p.o.Now()
+	if bad := p.notLoggedIn(err); bad != nil {
+		return []Finding{*bad}
+	}
+	findings := []Finding{ok(Login, "logged in as %q", p.a.Username)}
+	if err != nil && (refusesRevision(err) || p.client.APIVersion() == "") {
+		return append(findings, p.noRevision(err))
+	}
+	date, dateErr := http.ParseTime(p.wire.header.Get("Date"))
+	if dateErr != nil {
+		date = time.Time{}
+	}
+	return append(findings, p.revision(), clock(shown, date, start.Add(end.Sub(start)/2), err))
+}
+
+// notLoggedIn explains why there is no token, and is nil where there is one.
+func (p *prober) notLoggedIn(err error) *Finding {
+	var f Finding
+	api, isAnswer := errors.AsType[*vbaws.APIError](err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, vbaws.ErrMFA):
+		f = fail(Login, "make an account without multi-factor authentication for the exporter",
+			"%q uses multi-factor authentication, so nothing unattended can log in with it", p.a.Username)
+	case vbaws.KindOf(err) == vbaws.KindAuth && p.wire.loggedIn:
+		f = fail(Login, "look whether something else logs the account out, and at the appliance's clock", "logged in, but the tokens are refused: %v", err)
+	case p.wire.loggedIn:
+		return nil
+	case refusesRevision(err):
+		f = p.noRevision(err)
+	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
+		f = fail(Login, "correct username and password (or password_file), and look whether the account is locked or disabled: each try may count against it",
+			"the appliance refuses %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
+	case vbaws.KindOf(err) == vbaws.KindAuth:
+		f = fail(Login, "correct password or password_file", "no password to log in with: %v", err)
+	case isAnswer && api.StatusCode == http.StatusNotFound:
+		f = fail(Login, portAdvice(p.a.URL), "nothing to log in to: what answers there is another API: %v", err)
+	default:
+		f = fail(Login, "", "can't log in: %v", err)
+	}
+	return &f
+}
+
+func in(code string) string {
+	if code == "" {
+		return ""
+	}
+	return " (" + code + ")"
+}
+
+// refusesRevision reports whether err is about the revision that was asked in. The
+// vendor's problem types and codes name it in two ways of writing.
+func refusesRevision(err error) bool {
+	api, isAnswer := errors.AsType[*vbaws.APIError](err)
+	if !isAnswer {
+		return false
+	}
+	for _, name := range []string{"UnsupportedApiVersion", "InvalidApiVersion"} {
+		if strings.EqualFold(api.Code, name) || strings.HasSuffix(strings.ToLower(api.Type), "/"+strings.ToLower(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *prober) noRevision(err error) Finding {
+	do := "look for a newer version of this exporter, or for the revision that the appliance's documentation names, and set api_version to it"
+	if p.a.APIVersion != "" {
+		do = "set api_version to auto, or to a revision that the appliance speaks"
+	}
+	return fail(Revision, do, "no revision in common; tried: %s: %v", strings.Join(p.wire.revisions, ", "), err)
+}
+
+// revision tells the revision that was settled on.
+func (p *prober) revision() Finding {
+	v := p.client.APIVersion()
+	text := v
+	switch refused := p.wire.revisions[:len(p.wire.revisions)-1]; {
+	case p.a.APIVersion != "":
+		text += ", as api_version says"
+	case len(refused) > 0:
+		text += ", after the appliance refused " + strings.Join(refused, ", ")
+	}
+	if !vbaws.NamesSessions(v) {
+		text += "; its sessions carry no name, so their policies are found by asking for each policy's sessions"
+	}
+	return ok(Revision, "%s", text)
+}
+
+// skewed is what makes a difference to alerts.
+const skewed = time.Minute
+
+// clock compares the appliance's clock, as /system/time and the header Date tell
+// it, with ours. Either may be zero; err is why the first is.
+func clock(shown, date, now time.Time, err error) Finding {
+	const do = "have the appliance and this machine synchronize their clocks (NTP)"
+	var texts []string
+	off := false
+	for _, source := range []struct {
+		name string
+		t    time.Time
+	}{{"the header Date", date}, {"/system/time", shown}} {
+		if source.t.IsZero() {
+			continue
+		}
+		d := source.t.Sub(now).Round(time.Second)
+		off = off || d.Abs() >= skewed
+		texts = append(texts, ahead(d)+" by "+source.name)
+	}
+	if err != nil {
+		texts = append(texts, fmt.Sprintf("/system/time can't be asked: %v", err))
+	}
+	text := "the appliance's clock is " + strings.Join(texts, ", ")
+	switch {
+	case off:
+		return warn(Clock, do, "%s: what alerts compare with time() is off by as much", text)
+	case date.IsZero() && shown.IsZero():
+		return warn(Clock, "", "the appliance doesn't tell its time: %v", err)
+	}
+	return ok(Clock, "%s", text)
+}
+
+func ahead(d time.Duration) string {
+	switch {
+	case d.Abs() <= time.Second: // Date is in whole seconds.
+		return "right"
+	case d > 0:
+		return d.String() + " ahead"
+	}
+	return (-d).String() + " behind"
+}
+
+// right is an endpoint, and what the exporter lacks without it.
+type right struct {
+	path, without string
+	ask           func(context.Context) (what string, err error)
+}
+
+// errNotAsked: there is nothing to ask by.
+var errNotAsked = errors.New("not asked")
+
+// rights asks each endpoint of which the exporter takes something, the list of
+// sessions first.
+func (p *prober) rights(ctx context.Context) []Finding {
+	session := "" // the id of one
+	all := []right{
+		{"/api/v1/sessions", "everything", func(ctx context.Context) (string, error) {
+			page, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
+			if err == nil && len(page.Rows) > 0 {
+				session = page.Rows[0].ID
+			}
+			return "", err
+		}},
+		{"/api/v1/sessions/{id}/log", "the reasons of failures, in the log and on the status page", func(ctx context.Context) (string, error) {
+			if session == "" {
+				return "", errNotAsked
+			}
+			_, err := p.client.SessionLog(ctx, session)
+			return "", err
+		}},
+		{"/api/v1/statistics/summary", "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", func(ctx context.Context) (string, error) {
+			_, err := p.client.Summary(ctx)
+			return "", err
+		}},
+		{"/api/v1/licensing/license", "the license and its expiry (vbaws_license_…)", func(ctx context.Context) (string, error) {
+			_, err := p.client.License(ctx)
+			return "", err
+		}},
+		{"/api/v1/repositories", "the repositories (vbaws_repository_info)", func(ctx context.Context) (string, error) {
+			_, err := p.client.Repositories(ctx, 0, 1)
+			return "", err
+		}},
+		{"/api/v1/system/version", "the product's version (a label of vbaws_appliance_info)", func(ctx context.Context) (string, error) {
+			return p.client.Version(ctx)
+		}},
+	}
+	for _, w := range p.client.Workloads() {
+		all = append(all, right{w.Path, p.withoutPolicies(w), func(ctx context.Context) (string, error) {
+			_, err := p.client.Policies(ctx, w, 0, 1)
+			return "", err
+		}})
+	}
+
+	var may, absent []string
+	var findings []Finding
+	for i, r := range all {
+		what, err := p.ask(ctx, r)
+		switch {
+		case err == nil:
+			if what != "" {
+				what = " (" + what + ")"
+			}
+			may = append(may, r.path+what)
+			continue
+		case errors.Is(err, errNotAsked):
+			continue
+		case i == 0 && vbaws.HasStatus(err, http.StatusForbidden):
+			return append(findings, fail(Rights, "give the account a role that may see sessions",
+				"%s is forbidden to %q: without it there is nothing to count", r.path, p.a.Username))
+		case i == 0:
+			return append(findings, fail(Rights, "", "%s can't be read: %v", r.path, err))
+		case vbaws.HasStatus(err, http.StatusNotFound):
+			absent = append(absent, r.path)
+			continue
+		}
+		findings = append(findings, p.lacking(r, err))
+	}
+	findings = append(findings, p.timeZone(ctx))
+	if len(absent) > 0 {
+		findings = append([]Finding{ok(Rights, "not found (404), as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
+	}
+	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
+}
+
+// below lists endpoints by what they have of their own.
+func below(endpoints []string) string {
+	short := make([]string, len(endpoints))
+	for i, e := range endpoints {
+		short[i] = strings.TrimPrefix(e, "/api/v1/")
+	}
+	return strings.Join(short, ", ")
+}
+
+func (p *prober) ask(ctx context.Context, r right) (string, error) {
+	ctx, cancel := p.limit(ctx)
+	defer cancel()
+	return r.ask(ctx)
+}
+
+func (p *prober) withoutPolicies(w vbaws.Workload) string {
+	s := "whether " + w.Name + " policies are enabled, when they are due and when they last succeeded (vbaws_policy_…)"
+	if !vbaws.NamesSessions(p.client.APIVersion()) {
+		s += ", and the names of policies on all sessions"
+	}
+	return s
+}
+
+// lacking is a part that does without.
+func (p *prober) lacking(r right, err error) Finding {
+	if vbaws.HasStatus(err, http.StatusForbidden) {
+		return warn(Rights, "give the account a role with that right, or do without",
+			"%s is forbidden to %q: without %s", r.path, p.a.Username, r.without)
+	}
+	return warn(Rights, "", "%s can't be read, so for now without %s: %v", r.path, r.without, err)
+}
+
+// timeZone asks for the zone that schedules are in.
+func (p *prober) timeZone(ctx context.Context) Finding {
+	const path = "/api/v1/settings/dateTime"
+	const without = "when policies are due (vbaws_policy_last_due_timestamp_seconds)"
+	var zone vbaws.TimeZone
+	_, err := p.ask(ctx, right{ask: func(ctx context.Context) (_ string, err error) {
+		zone, err = p.client.TimeZone(ctx)
+		return "", err
+	}})
+	if err != nil {
+		switch {
+		case p.a.TimeZone != nil:
+			return ok(Rights, "%s can't be read (%v), and timezone stands in for it: %s", path, err, p.a.TimeZone)
+		case vbaws.HasStatus(err, http.StatusForbidden):
+			return warn(Rights, "set timezone to the appliance's, or give the account a role with that right",
+				"%s is forbidden to %q: without %s", path, p.a.Username, without)
+		}
+		return warn(Rights, "set timezone to the appliance's", "%s can't be read, so without %s: %v", path, without, err)
+	}
+	if _, err := schedule.Location(zone.Name); err != nil {
+		if p.a.TimeZone != nil {
+			return ok(Rights, "the appliance's time zone %q is not known here, and timezone stands in for it: %s", zone.Name, p.a.TimeZone)
+		}
+		return warn(Rights, "set timezone to the name that the IANA has for it", "the appliance's time zone %q is not known here: without %s", zone.Name, without)
+	}
+	return ok(Rights, "the appliance's time zone is %s", zone.Name)
+}

@@ -1,0 +1,304 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vbaws_exporter/internal/config"
+	"vbaws_exporter/vbaws"
+)
+
+// sample is how many sessions are asked for at once.
+const sample = 1000
+
+// list finds out how the list of sessions behaves where that is not documented.
+// Nothing of it is needed to count right; it says how the exporter will read, and
+// what to expect where something looks odd.
+func (p *prober) list(ctx context.Context) []Finding {
+	byUSN := true
+	q := vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc, Limit: sample}
+	page, err := p.sessions(ctx, q)
+	refusal := err
+	if vbaws.HasStatus(err, http.StatusBadRequest) {
+		byUSN, q.Sort = false, vbaws.SortStartTimeDesc
+		page, err = p.sessions(ctx, q)
+	}
+	if err != nil {
+		return []Finding{fail(Sessions, "", "the list can't be read, sorted by %s: %v", q.Sort, err)}
+	}
+	times := p.writtenTimes()
+	findings := []Finding{found(page)}
+	if !byUSN {
+		findings = append(findings, p.withoutUSN(fmt.Sprintf("the appliance refuses Sort=%s: %v", vbaws.SortUSNDesc, refusal)))
+	}
+	if len(page.Rows) == 0 {
+		return findings
+	}
+	if byUSN {
+		findings = append(findings, p.order(page))
+	}
+	findings = append(findings, p.usnFilter(ctx, q, page.Rows))
+	findings = append(findings, p.paging(ctx, page)...)
+	findings = append(findings, p.total(ctx, page), p.fromUTC(ctx, page))
+	return append(findings, p.times(page, times))
+}
+
+// found tells how many sessions there are, and how many make no sense.
+func found(page *vbaws.SessionsPage) Finding {
+	bad, why := 0, error(nil)
+	for i := range page.Rows {
+		if err := page.Rows[i].Err; err != nil {
+			bad, why = bad+1, err
+		}
+	}
+	total := strconv.Itoa(page.TotalCount)
+	if page.TotalCount < 0 {
+		total = "an unknown number of"
+	}
+	switch {
+	case len(page.Rows) == 0:
+		return warn(Sessions, "run a policy, and look whether the account sees its session in the appliance's own list", "there are none: nothing can be counted before the first")
+	case bad > 0:
+		return warn(Sessions, "report it to the exporter's authors with the API revision", "%s in all; %d of %d can't be understood and are skipped, such as: %v",
+			total, bad, len(page.Rows), why)
+	}
+	return ok(Sessions, "%s in all, as totalCount says", total)
+}
+
+// withoutUSN says what follows where the USN is of no use.
+func (p *prober) withoutUSN(why string) Finding {
+	if p.a.Watermark == config.WatermarkUSN {
+		return fail(USN, "set watermark to auto or from_utc", "%s, and watermark is usn", why)
+	}
+	return ok(USN, "%s; the list is read by time instead", why)
+}
+
+// order judges a page that was asked for by descending USN.
+func (p *prober) order(page *vbaws.SessionsPage) Finding {
+	owner := map[int64]string{}
+	var last *int64
+	for i := range page.Rows {
+		r := &page.Rows[i]
+		if !r.HasUSN {
+			continue
+		}
+		if last != nil && r.USN > *last {
+			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d comes after %d", vbaws.SortUSNDesc, r.USN, *last))
+		}
+		if id, taken := owner[r.USN]; taken && id != r.ID {
+			return p.withoutUSN(fmt.Sprintf("sessions share a USN (%d), so it can't tell what is new", r.USN))
+		}
+		owner[r.USN], last = r.ID, &r.USN
+	}
+	if last == nil {
+		return p.withoutUSN("no session has a USN")
+	}
+	s := fmt.Sprintf("Sort=%s is accepted and in order, and each USN is of one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
+	if p.a.Watermark == config.WatermarkFromUTC {
+		s += "; not used, since watermark is from_utc"
+	}
+	return ok(USN, "%s", s)
+}
+
+// usnFilter finds out what the parameter Usn selects: the vendor's API description
+// says equality, and a script that runs against appliances takes it for greater.
+// rows are what q gives without it.
+func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
+	const unused = "; the exporter doesn't use it"
+	usns := make([]int64, 0, len(rows))
+	for i := range rows {
+		if rows[i].HasUSN {
+			usns = append(usns, rows[i].USN)
+		}
+	}
+	slices.Sort(usns)
+	usns = slices.Compact(usns)
+	if len(usns) < 3 {
+		return ok(USN, "too few sessions to tell what the parameter Usn selects%s", unused)
+	}
+	asked := func(usn int64) (*vbaws.SessionsPage, error) {
+		p.wire.usn = strconv.FormatInt(usn, 10)
+		defer func() { p.wire.usn = "" }()
+		return p.sessions(ctx, q)
+	}
+	refused := func(err error) Finding { return ok(USN, "the parameter Usn is refused%s: %v", unused, err) }
+	// Nothing is there, nor will be soon. A page of the middle alone may have none
+	// below it by chance, where pages are short and ties come in any order.
+	beyond := usns[len(usns)-1] + 1<<20
+	page, err := asked(beyond)
+	if err != nil {
+		return refused(err)
+	}
+	if len(page.Rows) > 0 {
+		return ok(USN, "what the parameter Usn selects: everything: it is ignored%s", unused)
+	}
+	// With some below and some above it.
+	middle := usns[len(usns)/2]
+	if page, err = asked(middle); err != nil {
+		return refused(err)
+	}
+	below, equal, above := 0, 0, 0
+	for i := range page.Rows {
+		r := &page.Rows[i]
+		switch c := cmp.Compare(r.USN, middle); {
+		case !r.HasUSN:
+		case c < 0:
+			below++
+		case c == 0:
+			equal++
+		default:
+			above++
+		}
+	}
+	reading := "can't be told, since it selects nothing"
+	switch {
+	case below > 0:
+		reading = "some of those below too"
+	case equal > 0 && above > 0:
+		reading = "that USN and those above"
+	case equal > 0:
+		reading = "that USN alone"
+	case above > 0:
+		reading = "the USNs above"
+	}
+	return ok(USN, "what the parameter Usn selects: %s%s", reading, unused)
+}
+
+func count(n int) string { return fmt.Sprintf("%d %s", n, plural(n, "session", "sessions")) }
+
+// paging finds out about Limit and Offset. page was asked for with a large Limit.
+func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding {
+	var findings []Finding
+	n, total := len(page.Rows), page.TotalCount
+	switch {
+	case total < 0:
+		findings = append(findings, warn(Paging, "report it to the exporter's authors with the API revision", "the list has no totalCount, so that nothing shows when one was read in part"))
+	case n > sample:
+		findings = append(findings, ok(Paging, "Limit=%d is ignored: it gives %s", sample, count(n)))
+	case n < min(sample, total):
+		findings = append(findings, ok(Paging, "Limit=%d gives %s of %d: pages are capped, and more of them are read", sample, count(n), total))
+	default:
+		findings = append(findings, ok(Paging, "Limit=%d gives %s of %d: no cap in sight", sample, count(n), total))
+	}
+	if n < 2 && total < 2 {
+		return findings
+	}
+	short, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: 2})
+	switch {
+	case err != nil:
+		return append(findings, fail(Paging, "", "a page of two, sorted by %s, can't be read: %v", vbaws.SortStartTimeDesc, err))
+	case len(short.Rows) != 2:
+		return append(findings, warn(Paging, "report it to the exporter's authors with the API revision", "Limit=2 gives %s", count(len(short.Rows))))
+	}
+	findings = append(findings, ok(Paging, "Limit=2 gives two"))
+	return append(findings, p.offset(ctx, max(n, total), n < total, short.Rows[0].ID))
+}
+
+// offset asks for the last of so many sessions. first is the id of the one that must
+// not come then.
+func (p *prober) offset(ctx context.Context, total int, capped bool, first string) Finding {
+	last, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Offset: total - 1, Limit: 1})
+	switch {
+	case err != nil:
+		return fail(Paging, "", "the last session, by Offset=%d, can't be read: %v", total-1, err)
+	case len(last.Rows) == 0 || last.Rows[0].ID != first:
+		return ok(Paging, "Offset is honoured")
+	case capped:
+		return fail(Paging, "report it to the exporter's authors with the API revision", "Offset is ignored and pages are capped: what is beyond the first page can't be read")
+	}
+	return warn(Paging, "report it to the exporter's authors with the API revision", "Offset is ignored; as long as the list comes as one page, that does no harm")
+}
+
+// total finds out whether totalCount is of what a filter leaves.
+func (p *prober) total(ctx context.Context, page *vbaws.SessionsPage) Finding {
+	running, err := p.sessions(ctx, vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}, Sort: vbaws.SortStartTimeDesc, Limit: sample})
+	if err != nil {
+		return fail(Sessions, "", "those that run can't be listed: %v", err)
+	}
+	n, others := len(running.Rows), 0
+	for i := range running.Rows {
+		if r := &running.Rows[i]; r.Err == nil && r.Status != vbaws.StatusRunning {
+			others++
+		}
+	}
+	switch {
+	case others > 0:
+		return warn(Sessions, "report it to the exporter's authors with the API revision", "Status=Running is ignored: it gives %s of other statuses", count(others))
+	case running.TotalCount == n && n < page.TotalCount:
+		return ok(Paging, "totalCount is of what the filter leaves: %d running of %d", n, page.TotalCount)
+	case n < len(page.Rows) && running.TotalCount >= len(page.Rows):
+		return ok(Paging, "totalCount is of the whole list whatever the filter (%d with %d running), so filtered lists can't be checked for being whole", running.TotalCount, n)
+	}
+	return ok(Paging, "%d running of %d: not enough to tell whether totalCount is of the filter", n, page.TotalCount)
+}
+
+// fromUTC asks for what begins in two days.
+func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding {
+	// By the appliance's clock, and further ahead than any mistake of time zone.
+	now := page.Date
+	if now.IsZero() {
+		now = p.o.Now()
+	}
+	ahead, err := p.sessions(ctx, vbaws.SessionsQuery{FromUTC: now.Add(48 * time.Hour), Sort: vbaws.SortStartTimeDesc, Limit: 2})
+	switch {
+	case err != nil && p.a.Watermark == config.WatermarkFromUTC:
+		return warn(Times, "set watermark to auto", "FromUtc two days ahead is refused: %v", err)
+	case err != nil:
+		return ok(Times, "FromUtc two days ahead is refused, so whether it is honoured isn't known: %v", err)
+	case len(ahead.Rows) > 0:
+		return warn(Times, "", "FromUtc is ignored: whenever the exporter reads by time, it reads the whole list")
+	}
+	return ok(Times, "FromUtc is honoured: nothing begins two days ahead")
+}
+
+// writtenTimes returns the start times of the sessions in the last answer, as the
+// appliance writes them. An answer too long to be kept is looked at as far as it
+// goes.
+func (p *prober) writtenTimes() []string {
+	const key = `"executionStartTime"`
+	var times []string
+	for rest := p.wire.body.String(); ; {
+		_, after, more := strings.Cut(rest, key)
+		if !more {
+			return times
+		}
+		rest = after
+		_, value, more := strings.Cut(after, ":")
+		if !more {
+			return times
+		}
+		var s string
+		if json.NewDecoder(strings.NewReader(value)).Decode(&s) == nil && s != "" {
+			times = append(times, s)
+		}
+	}
+}
+
+// times judges how times are written, and whether they are UTC.
+func (p *prober) times(page *vbaws.SessionsPage, written []string) Finding {
+	if len(written) == 0 {
+		return ok(Times, "no session has a start")
+	}
+	naive, example := 0, written[0]
+	for _, s := range written {
+		if len(s) > len(time.DateOnly) && !strings.ContainsAny(s[len(time.DateOnly):], "Zz+-") {
+			naive, example = naive+1, s
+		}
+	}
+	newest := slices.MaxFunc(page.Rows, func(a, b vbaws.Row) int { return a.Start.Compare(b.Start) }).Start
+	if ahead := newest.Sub(page.Date); !page.Date.IsZero() && ahead > skewed {
+		return warn(Times, "set the appliance's clock or time zone", "a session began %s in the future, so times are not UTC or the clock was set back: %s",
+			ahead.Round(time.Second), example)
+	}
+	if naive == 0 {
+		return ok(Times, "times carry a zone, such as %s", example)
+	}
+	return ok(Times, "times carry no zone and are taken for UTC, such as %s", example)
+}

@@ -1,0 +1,67 @@
+package check
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"slices"
+)
+
+// maxKept is how much of an answer is kept to look at.
+const maxKept = 1 << 20
+
+// wire is between the client and the transport. It asks what the client has no
+// word for, and keeps of the answers what the client has no use for. It serves one
+// request at a time.
+type wire struct {
+	next http.RoundTripper
+
+	// usn, where not empty, goes as the parameter Usn with every GET.
+	usn string
+
+	// loggedIn: the client had a token to send.
+	loggedIn bool
+	// revisions are the API revisions asked in, each once.
+	revisions []string
+	// header and body are of the last answer; the body as far as it was read.
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.usn != "" && r.Method == http.MethodGet {
+		r = r.Clone(r.Context())
+		q := r.URL.Query()
+		q.Set("Usn", w.usn)
+		r.URL.RawQuery = q.Encode()
+	}
+	if v := r.Header.Get("X-Api-Version"); !slices.Contains(w.revisions, v) {
+		w.revisions = append(w.revisions, v)
+	}
+	if r.Header.Get("Authorization") != "" {
+		w.loggedIn = true
+	}
+	w.header = nil
+	w.body.Reset()
+	resp, err := w.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	w.header = resp.Header
+	if r.Method == http.MethodGet { // and not the answer to a login
+		resp.Body = &kept{resp.Body, &w.body}
+	}
+	return resp, nil
+}
+
+// kept is a body of which a copy is made as it is read.
+type kept struct {
+	io.ReadCloser
+	to *bytes.Buffer
+}
+
+func (k *kept) Read(p []byte) (int, error) {
+	n, err := k.ReadCloser.Read(p)
+	k.to.Write(p[:min(n, maxKept-k.to.Len())])
+	return n, err
+}

@@ -1,0 +1,238 @@
+// Package config reads the configuration file.
+//
+// It knows every key, its limits and its default, and builds from them what
+// talks to an appliance: a password that is read when it is needed, and an HTTP
+// transport whose certificates are read anew when their files change. It
+// doesn't know what the values are used for, and opens no connection.
+//
+// A Config can only be had by reading a file that is right in every key, so
+// who holds one need not check it. Errors say file, line and key, and what
+// would be right. They never repeat a value of the file, because any value may
+// be a secret that was put in the wrong place.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	commoncfg "github.com/prometheus/common/config"
+)
+
+// Config is a valid configuration. It is immutable.
+type Config struct {
+	// DurationBuckets are the upper bounds, in seconds, of the classic buckets of
+	// session durations: ascending, above 0, finite.
+	DurationBuckets []float64
+	// Appliances has at least one element. Their names differ.
+	Appliances []Appliance
+}
+
+// Settings can be set for all appliances and for each.
+type Settings struct {
+	// PollInterval is the time from one pass to the next.
+	PollInterval time.Duration
+	// PollTimeout is the longest wait without a page arriving.
+	PollTimeout time.Duration
+	// Backfill is how long before first contact the sessions began that are
+	// counted; 0 counts only what begins later.
+	Backfill time.Duration
+	// Watermark is how the list of sessions is read.
+	Watermark Watermark
+	// NewSeriesHold is how long a counter born after first contact shows 0; with
+	// 0 it never does.
+	NewSeriesHold time.Duration
+	// InventoryInterval is how often policies and facts of the appliance are asked
+	// for.
+	InventoryInterval time.Duration
+	// PolicyRetention is how long after its last session a policy goes that can't
+	// be listed.
+	PolicyRetention time.Duration
+	// MaxPolicies is how many policies have series of their own.
+	MaxPolicies int
+	// Policies and Types choose sessions by the name of their policy and by type.
+	Policies, Types Filter
+}
+
+// Filter chooses words. The zero value chooses all.
+type Filter struct {
+	include, exclude []*regexp.Regexp
+}
+
+// Wants reports whether s is chosen: included, where anything is, and not
+// excluded.
+func (f *Filter) Wants(s string) bool {
+	matches := func(r *regexp.Regexp) bool { return r.MatchString(s) }
+	return (len(f.include) == 0 || slices.ContainsFunc(f.include, matches)) && !slices.ContainsFunc(f.exclude, matches)
+}
+
+// Watermark is a way to find what is new in the list of sessions.
+type Watermark string
+
+// The values of the key watermark.
+const (
+	// WatermarkAuto goes by USN as long as the appliance's are fit for it.
+	WatermarkAuto Watermark = "auto"
+	// WatermarkUSN reads from the highest USN down to the one read last.
+	WatermarkUSN Watermark = "usn"
+	// WatermarkFromUTC reads what began since the last pass, and some time before.
+	WatermarkFromUTC Watermark = "from_utc"
+)
+
+// Appliance is one appliance to watch. Printing or marshalling it shows no
+// secret.
+type Appliance struct {
+	Settings
+	// Name is the value of the label "appliance", and what state is kept under.
+	Name string
+	// URL has a scheme, http or https, and a host; no user, path or query.
+	URL *url.URL
+	// Username is the account's.
+	Username string
+	// APIVersion is the revision to speak, such as 1.7-rev0; empty to negotiate.
+	APIVersion string
+	// TimeZone is that of the appliance's schedules, for an account that may not ask
+	// the appliance; nil where it isn't given.
+	TimeZone *time.Location
+
+	// These are behind pointers, where fmt prints an address.
+	login *login
+	http  *commoncfg.HTTPClientConfig
+}
+
+type login struct {
+	password commoncfg.Secret
+	file     string // in place of password
+}
+
+// Password returns the account's password. One in a file is read anew at each
+// call, so that it can be changed without a restart. Any goroutine may call.
+func (a *Appliance) Password() (string, error) {
+	if a.login.file == "" {
+		return string(a.login.password), nil
+	}
+	f, err := os.Open(a.login.file)
+	if err != nil {
+		return "", fmt.Errorf("reading password_file: %w", err)
+	}
+	defer f.Close()
+	const limit = 64 << 10
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return "", fmt.Errorf("reading password_file: %w", err)
+	}
+	if len(b) > limit {
+		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.login.file)
+	}
+	password := strings.TrimRight(string(b), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("reading password_file: %s is empty", a.login.file)
+	}
+	return password, nil
+}
+
+// Transport returns a new transport to the appliance, with connections of its
+// own. It reads the files of tls_config now, and again whenever one changed.
+func (a *Appliance) Transport() (http.RoundTripper, error) {
+	rt, err := commoncfg.NewRoundTripperFromConfig(*a.http, a.Name)
+	if err != nil {
+		return nil, fmt.Errorf("appliance %q: tls_config: %w", a.Name, err)
+	}
+	return rt, nil
+}
+
+// maxSize is far beyond any configuration, and keeps a path that isn't one
+// (a device, a log) from filling memory.
+const maxSize = 8 << 20
+
+// Load reads and validates the file at path.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("reading configuration: %s is larger than %d MiB: not a configuration file", path, maxSize>>20)
+	}
+	return Parse(path, data)
+}
+
+// Parse validates data, the content of the file called name: its folder is what
+// relative file names in it refer to. What is wrong comes as Errors.
+func Parse(name string, data []byte) (*Config, error) {
+	p := &parser{file: name, dir: filepath.Dir(name)}
+	c := p.parse(data)
+	if len(p.errs) > 0 {
+		return nil, p.errs.sorted()
+	}
+	return c, nil
+}
+
+// Error is one mistake in a configuration file.
+type Error struct {
+	File string
+	// Line and Column count from 1; 0 is unknown.
+	Line, Column int
+	// Key is the path of the key, such as appliances[0].url; empty for the whole
+	// file.
+	Key string
+	// Message says what is wrong, and what would be right.
+	Message string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
+		if e.Column > 0 {
+			fmt.Fprintf(&b, ":%d", e.Column)
+		}
+	}
+	b.WriteString(": ")
+	if e.Key != "" {
+		b.WriteString(e.Key + ": ")
+	}
+	b.WriteString(e.Message)
+	return b.String()
+}
+
+// Errors are all the mistakes in a file, in its order. It is never empty. As
+// an error it is one line: the first, and how many more there are.
+type Errors []*Error
+
+func (e Errors) Error() string {
+	s := e[0].Error()
+	switch n := len(e) - 1; n {
+	case 0:
+		return s
+	case 1:
+		return s + " (and 1 more mistake)"
+	default:
+		return fmt.Sprintf("%s (and %d more mistakes)", s, n)
+	}
+}
+
+// Unwrap makes each of them visible to errors.Is and errors.As.
+func (e Errors) Unwrap() []error {
+	errs := make([]error, len(e))
+	for i := range e {
+		errs[i] = e[i]
+	}
+	return errs
+}
+
+var errNoValue = errors.New("has no value (one that begins with a character like # & * ! needs quotes)")

@@ -1,0 +1,498 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"vbaws_exporter/collector"
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/config"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// patience is how long a test waits for what must come. It only ends tests that
+// fail.
+const patience = 30 * time.Second
+
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s doesn't come", what)
+		}
+	}
+}
+
+// world is a daemon that runs, and what it shows.
+type world struct {
+	t *testing.T
+	*Daemon
+	registry *prometheus.Registry
+	settings string
+	stop     func()
+}
+
+func parse(t *testing.T, settings string, sites ...site) *config.Config {
+	t.Helper()
+	text := settings + "\nappliances:\n"
+	for _, s := range sites {
+		text += fmt.Sprintf("- {name: %s, url: %q, username: %s, password: %q%s}\n", s.name, s.url, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.more)
+	}
+	cfg, err := config.Parse("config.yml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// run starts a daemon over books.
+func run(t *testing.T, books func(string) (poller.Book, error), settings string, sites ...site) *world {
+	t.Helper()
+	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings}
+	d, err := New(Options{
+		Config: parse(t, settings, sites...), Book: books,
+		Instruments: collector.NewInstruments(w.registry), Logger: log.NewLogfmtLogger(log.NewSyncWriter(t.Output())),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Daemon = d
+	w.registry.MustRegister(collector.New(d.Sources))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { d.Run(ctx); close(done) }()
+	w.stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(w.stop)
+	return w
+}
+
+func (w *world) reload(sites ...site) {
+	w.t.Helper()
+	if err := w.Reload(parse(w.t, w.settings, sites...)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) source(name string) *member {
+	for _, m := range w.current.Load().members {
+		if m.Name() == name {
+			return m
+		}
+	}
+	w.t.Fatalf("no appliance %s", name)
+	return nil
+}
+
+// awaitPass waits for the first pass of the poller that an appliance has now.
+func (w *world) awaitPass(name string) {
+	w.t.Helper()
+	m := w.source(name)
+	await(w.t, "a pass over "+name, func() bool { return m.poller.Published().Passes > 0 })
+}
+
+// gather returns the values of all series: counters and gauges, and counts of
+// histograms. It may be called by any goroutine.
+func (w *world) gather() map[string]float64 {
+	families, err := w.registry.Gather()
+	if err != nil {
+		w.t.Error(err)
+	}
+	values := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			name := f.GetName() + "{" + strings.Join(labels, ",") + "}"
+			switch f.GetType() {
+			case dto.MetricType_COUNTER:
+				values[name] = m.Counter.GetValue()
+			case dto.MetricType_GAUGE:
+				values[name] = m.Gauge.GetValue()
+			case dto.MetricType_HISTOGRAM:
+				values[name] = float64(m.Histogram.GetSampleCount())
+			}
+		}
+	}
+	return values
+}
+
+func (w *world) sum(prefix string) float64 {
+	total := 0.0
+	for name, v := range w.gather() {
+		if strings.HasPrefix(name, prefix) {
+			total += v
+		}
+	}
+	return total
+}
+
+func storeBooks(t *testing.T) func(string) (poller.Book, error) {
+	t.Helper()
+	s, err := store.Open(filepath.Join(t.TempDir(), "data"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(name string) (poller.Book, error) { return s.Book(name) }
+}
+
+func memoryBooks(string) (poller.Book, error) { return store.NewMemory(), nil }
+
+// finish puts a session that has ended into an appliance.
+func finish(a *vbawstest.Server, policy, status string) {
+	now := a.Now()
+	a.Put(vbawstest.Session{
+		Type: "Policy", ExtendedType: "PolicyBackup", Name: policy, Status: status,
+		Start: now.Add(-time.Minute), Stop: now,
+	})
+}
+
+func counted(name string) string { return fmt.Sprintf(`vbaws_sessions_total{appliance=%q`, name) }
+
+// grows reports whether a series may never fall.
+func grows(name string) bool {
+	metric, _, _ := strings.Cut(name, "{")
+	return strings.HasSuffix(metric, "_total") || metric == "vbaws_session_duration_seconds" || metric == "vbaws_exporter_poll_duration_seconds"
+}
+
+// watch gathers until the test is over, and tells of gaps and falls. What belongs
+// to the appliance "guest" comes and goes; it must not fall in the ledger.
+func (w *world) watch(over <-chan struct{}) (scrapes int) {
+	seen := make(map[string]float64)
+	guests := make(map[string]float64)
+	for {
+		select {
+		case <-over:
+			return scrapes
+		default:
+		}
+		now := w.gather()
+		scrapes++
+		for name, v := range now {
+			guest := strings.Contains(name, `appliance="guest"`)
+			if guest && grows(name) && !strings.HasPrefix(name, "vbaws_exporter_") {
+				if v < guests[name] {
+					w.t.Errorf("fell from %v to %v: %s", guests[name], v, name)
+				}
+				guests[name] = v
+			}
+			if !guest && strings.HasPrefix(name, "vbaws_up{") && v != 1 {
+				w.t.Errorf("down: %s", name)
+			}
+		}
+		for name, was := range seen {
+			v, there := now[name]
+			switch {
+			case strings.Contains(name, `appliance="guest"`):
+			case !there:
+				w.t.Errorf("a gap: %s", name)
+			case v < was && grows(name):
+				w.t.Errorf("fell from %v to %v: %s", was, v, name)
+			}
+		}
+		seen = now
+		if w.t.Failed() {
+			return scrapes
+		}
+	}
+}
+
+// TestReloads goes over to another configuration a hundred times, while sessions
+// end and a scraper watches.
+func TestReloads(t *testing.T) {
+	t.Parallel()
+	const reloads, regulars = 100, 4
+	rng := rand.New(rand.NewPCG(1, 2))
+	type place struct {
+		*vbawstest.Server
+		urls     [2]string
+		finished int
+	}
+	places := make(map[string]*place)
+	var sites []site
+	for _, name := range []string{"r0", "r1", "r2", "r3", "untouched", "guest"} {
+		a := vbawstest.New(vbawstest.Config{Seed: rng.Uint64()})
+		for _, policy := range []string{"web", "db"} {
+			a.PutPolicy(vbawstest.Policy{Name: policy, Enabled: true})
+		}
+		first, second := vbawstest.NewHTTPServer(a), vbawstest.NewHTTPServer(a)
+		t.Cleanup(first.Close)
+		t.Cleanup(second.Close)
+		places[name] = &place{first, [2]string{first.URL, second.URL}, 1}
+		finish(first, "web", "Succeeded")
+		sites = append(sites, site{name, first.URL, ""})
+	}
+	names := slices.Sorted(maps.Keys(places))
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(vbawstest.DefaultPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	w := run(t, storeBooks(t), "poll_interval: 5s\nnew_series_hold: 0s", sites...)
+	for _, name := range names {
+		await(t, "what "+name+" says", func() bool { return w.source(name).Published().Facts != nil && w.sum(counted(name)) == 1 })
+	}
+	untouched := w.source("untouched").poller
+
+	over := make(chan struct{})
+	scrapes := make(chan int)
+	go func() { scrapes <- w.watch(over) }()
+	unwatch := sync.OnceValue(func() int { close(over); return <-scrapes })
+	t.Cleanup(func() { unwatch() })
+
+	settings := []string{"", ", poll_interval: 6s", ", poll_timeout: 30s", ", watermark: from_utc", ", watermark: usn", ", max_policies: 7"}
+	for i := range reloads {
+		s := &sites[rng.IntN(regulars)]
+		p := places[s.name]
+		s.url = p.urls[rng.IntN(2)]
+		s.more = settings[rng.IntN(len(settings))]
+		guest := i%7 < 4
+		next := slices.Clone(sites)
+		if !guest {
+			next = next[:len(next)-1]
+		}
+		rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
+		w.reload(next...)
+		if got := len(w.Sources()); got != len(next) {
+			t.Fatalf("%d appliances, want %d", got, len(next))
+		}
+		name := names[rng.IntN(len(names))]
+		finish(places[name].Server, []string{"web", "db"}[rng.IntN(2)], []string{"Succeeded", "Failed", "Warning"}[rng.IntN(3)])
+		places[name].finished++
+		if i%12 == 0 {
+			w.awaitPass(s.name)
+		}
+		if t.Failed() {
+			break
+		}
+	}
+	w.reload(sites...)
+	for _, name := range names {
+		want := float64(places[name].finished)
+		await(t, fmt.Sprintf("the count of %s, %v", name, want), func() bool { return w.sum(counted(name)) >= want })
+	}
+	// Another look at all, which must find nothing new.
+	for i := range sites {
+		if sites[i].name != "untouched" {
+			sites[i].more = ", poll_timeout: 31s"
+		}
+	}
+	w.reload(sites...)
+	for _, name := range names {
+		w.awaitPass(name)
+		if got, want := w.sum(counted(name)), float64(places[name].finished); got != want {
+			t.Errorf("%s: counted %v sessions of %v", name, got, want)
+		}
+	}
+	t.Logf("%d scrapes", unwatch())
+
+	if w.source("untouched").poller != untouched {
+		t.Error("the poller of an appliance that never changed was replaced")
+	}
+	logins := 0
+	for _, r := range places["untouched"].Requests() {
+		if r.Method == http.MethodPost {
+			logins++
+		}
+	}
+	if logins != 1 {
+		t.Errorf("%d logins where nothing changed", logins)
+	}
+}
+
+// TestPredecessorStaysVisible: an appliance whose new address hangs shows what
+// the old one said.
+func TestPredecessorStaysVisible(t *testing.T) {
+	t.Parallel()
+	a := appliance(t)
+	finish(a, "web", "Succeeded")
+	w := run(t, memoryBooks, "", site{"a", a.URL, ""})
+	await(t, "the inventory", func() bool { return w.source("a").Published().Facts != nil })
+	before := w.source("a").Published()
+	values := w.gather()
+	w.reload(site{"a", hanging(t), ""})
+	if w.source("a").Published() != before {
+		t.Error("what is published changed before anything was read")
+	}
+	now := w.gather()
+	for name, v := range values {
+		if strings.HasPrefix(name, "vbaws_exporter_a") || strings.HasPrefix(name, "vbaws_exporter_p") {
+			continue // of the process: requests go on
+		}
+		if got, there := now[name]; !there || got != v {
+			t.Errorf("%s: %v, was %v", name, got, v)
+		}
+	}
+
+	// It comes back, at another address, and nothing was missed or repeated.
+	finish(a, "web", "Failed")
+	w.reload(site{"a", a.URL, ", new_series_hold: 0s"})
+	w.awaitPass("a")
+	if got := w.sum(counted("a")); got != 2 {
+		t.Errorf("counted %v", got)
+	}
+	await(t, "what ended last", func() bool { return len(w.source("a").Published().Recent) == 2 })
+	if got := w.source("a").Published(); got.Passes != before.Passes+1 || got.Version == "" {
+		t.Errorf("%+v", got.Status)
+	}
+}
+
+// TestFailedReloadChangesNothing: what is wrong is found before anything is
+// stopped, or else what was stopped goes on.
+func TestFailedReloadChangesNothing(t *testing.T) {
+	t.Parallel()
+	a, b := appliance(t), appliance(t)
+	broken := errors.New("disk on fire")
+	var mu sync.Mutex
+	failing := ""
+	books := func(name string) (poller.Book, error) {
+		if name == "shut" {
+			return nil, broken
+		}
+		return &brokenBook{store.NewMemory(), func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if failing == name {
+				return broken
+			}
+			return nil
+		}}, nil
+	}
+	w := run(t, books, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
+	w.awaitPass("a")
+	w.awaitPass("b")
+	members := w.current.Load().members
+	passes := func(i int) uint64 { return members[i].poller.Published().Passes }
+	before := []uint64{passes(0), passes(1)}
+
+	for name, test := range map[string]struct {
+		more    string
+		failing string
+		add     string
+		want    error
+	}{
+		"a file that isn't there":   {", tls_config: {ca_file: missing.pem}", "", "c", os.ErrNotExist},
+		"a book that can't open":    {", poll_timeout: 1s", "", "shut", broken},
+		"a book that can't load":    {", poll_timeout: 1s", "b", "c", broken},
+		"a new one that can't load": {", poll_timeout: 1s", "c", "c", broken},
+	} {
+		mu.Lock()
+		failing = test.failing
+		mu.Unlock()
+		err := w.Reload(parse(t, "poll_interval: 5s", site{"a", a.URL, test.more}, site{"b", b.URL, ", poll_timeout: 1s"}, site{test.add, "http://127.0.0.1:1", ""}))
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !slices.Equal(w.current.Load().members, members) {
+			t.Errorf("%s: the appliances changed", name)
+		}
+		if w.sum(`vbaws_exporter_polls_total{appliance="c"`)+w.sum(`vbaws_exporter_polls_total{appliance="shut"`) != 0 {
+			t.Errorf("%s: shows an appliance that isn't there", name)
+		}
+	}
+	await(t, "what goes on", func() bool { return passes(0) > before[0] && passes(1) > before[1] })
+}
+
+// brokenBook fails to load when told.
+type brokenBook struct {
+	store.Book
+	fail func() error
+}
+
+func (b *brokenBook) Load() (*ledger.State, error) {
+	if err := b.fail(); err != nil {
+		return nil, err
+	}
+	return b.Book.Load()
+}
+
+// TestAppliancesComeAndGo: one that left is gone from the metrics, for good, and
+// goes on in its own books when it comes back.
+func TestAppliancesComeAndGo(t *testing.T) {
+	t.Parallel()
+	for name, books := range map[string]func(string) (poller.Book, error){"store": storeBooks(t), "memory": memoryBooks} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := appliance(t), appliance(t)
+			finish(b, "web", "Failed")
+			sites := []site{{"a", a.URL, ""}, {"b", b.URL, ""}}
+			w := run(t, books, "", sites...)
+			w.awaitPass("b")
+			await(t, "the count", func() bool { return w.sum(counted("b")) == 1 })
+			w.reload(sites[0])
+			gone := func() {
+				t.Helper()
+				for name := range w.gather() {
+					if strings.Contains(name, `appliance="b"`) {
+						t.Errorf("still there: %s", name)
+					}
+				}
+			}
+			gone()
+			await(t, "the logout", func() bool {
+				return slices.ContainsFunc(b.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete })
+			})
+			gone()
+
+			finish(b, "web", "Failed")
+			w.reload(sites...)
+			if got := w.sum(counted("b")); got != 1 {
+				t.Errorf("before a pass: counted %v", got)
+			}
+			w.awaitPass("b")
+			if got := w.sum(counted("b")); got != 2 {
+				t.Errorf("counted %v", got)
+			}
+		})
+	}
+}
+
+// TestNewBucketsStartHistogramsOver, and nothing else.
+func TestNewBucketsStartHistogramsOver(t *testing.T) {
+	t.Parallel()
+	a := appliance(t)
+	finish(a, "web", "Failed")
+	w := run(t, storeBooks(t), "duration_buckets: [60]", site{"a", a.URL, ""})
+	w.awaitPass("a")
+	w.settings = "duration_buckets: [60, 120]"
+	w.reload(site{"a", a.URL, ""})
+	w.awaitPass("a")
+	if sessions, durations := w.sum(counted("a")), w.sum("vbaws_session_duration_seconds{"); sessions != 1 || durations != 0 {
+		t.Errorf("%v sessions, %v durations", sessions, durations)
+	}
+	if got := w.Config().DurationBuckets; !slices.Equal(got, []float64{60, 120}) {
+		t.Errorf("buckets %v", got)
+	}
+}
+
+func TestReloadAfterTheEnd(t *testing.T) {
+	a := appliance(t)
+	w := run(t, memoryBooks, "", site{"a", a.URL, ""})
+	w.stop()
+	if err := w.Reload(w.Config()); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,138 @@
+// Package demo sets up something to look at: a simulated appliance, and a
+// configuration that points at it.
+//
+// It knows where both are, and for how long. It doesn't know what happens on the
+// appliance, which is vbawstest's affair, or how that is watched.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// Demo is a running appliance. Its files are in a folder of its own.
+type Demo struct {
+	// Dir is that folder.
+	Dir string
+	// ConfigFile is the configuration, CertFile the appliance's certificate.
+	ConfigFile, CertFile string
+	// URL, Username and Password are how to reach the appliance.
+	URL, Username, Password string
+
+	server *vbawstest.Server
+	fleet  *vbawstest.Fleet
+}
+
+// history lies behind the appliance at the start.
+const history = 24 * time.Hour
+
+// Start sets up an appliance with a day of history, serves it on the loopback
+// interface, and writes the files. What makes its policies run on is Run. The
+// caller must Close it.
+func Start(seed uint64) (_ *Demo, err error) {
+	dir, err := os.MkdirTemp("", "vbaws_exporter-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the demo: %w", err)
+	}
+	d := &Demo{
+		Dir:        dir,
+		ConfigFile: filepath.Join(dir, "config.yml"),
+		CertFile:   filepath.Join(dir, "appliance.pem"),
+		Username:   vbawstest.DefaultUsername,
+		Password:   vbawstest.DefaultPassword,
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	now := time.Now()
+	appliance := vbawstest.New(vbawstest.DemoConfig(seed, now))
+	d.fleet = vbawstest.NewFleet(appliance, vbawstest.DemoFleet(seed, now))
+	d.fleet.Backfill(now.Add(-history))
+	d.server, err = vbawstest.Listen(appliance, "127.0.0.1:0", true)
+	if err != nil {
+		return nil, err
+	}
+	d.URL = d.server.URL
+	if err := os.WriteFile(d.CertFile, d.server.CertPEM(), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's certificate: %w", err)
+	}
+	cfg, err := yaml.Dump(map[string]any{
+		"poll_interval": "5s",
+		// Twice a scrape interval of 15 s.
+		"new_series_hold": "30s",
+		"appliances": []map[string]any{{
+			"name": "demo", "url": d.URL, "username": d.Username, "password": d.Password,
+			"tls_config": map[string]string{"ca_file": d.CertFile},
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the demo's configuration: %w", err)
+	}
+	if err := os.WriteFile(d.ConfigFile, cfg, 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	return d, nil
+}
+
+// StoragePath is where the state of the demo goes.
+func (d *Demo) StoragePath() string { return filepath.Join(d.Dir, "data") }
+
+// Run lets time pass for the appliance until ctx ends.
+func (d *Demo) Run(ctx context.Context) { d.fleet.Run(ctx) }
+
+// Close ends the appliance and removes the folder with all that is in it.
+func (d *Demo) Close() error {
+	if d.server != nil {
+		d.server.Close()
+	}
+	if err := os.RemoveAll(d.Dir); err != nil {
+		return fmt.Errorf("remove the demo's folder: %w", err)
+	}
+	return nil
+}
+
+// Describe says where to look. The addresses are those that the exporter was
+// told to listen on.
+func (d *Demo) Describe(w io.Writer, addresses []string, telemetryPath string) error {
+	text := "A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n\n"
+	for _, address := range addresses {
+		base := "http://" + visible(address)
+		text += fmt.Sprintf("  status page  %s/\n  metrics      %s%s\n", base, base, telemetryPath)
+	}
+	text += fmt.Sprintf(`
+  appliance    %s/api/v1
+  account      %s
+  password     %s
+  certificate  %s
+  folder       %s (goes away at the end)
+
+Ctrl-C ends it.
+
+`, d.URL, d.Username, d.Password, d.CertFile, d.Dir)
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// visible returns an address to look at for one to listen on.
+func visible(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,161 @@
+// Package state is what the commands do that move the state of an appliance from
+// one exporter to another.
+//
+// It knows what operators type and should read. What is in a state, and that it
+// goes over as a whole or not at all, is the business of package store.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"vbaws_exporter/collector/store"
+)
+
+// Names that stand for standard output and input. The latter isn't opened, since it may
+// be another user's, as in containers.
+const (
+	Standard = "-"
+	stdin    = "/dev/stdin"
+)
+
+// open opens the state in a folder.
+func open(path string, o store.Options) (*store.Store, error) {
+	s, err := store.Open(path, o)
+	var inUse *store.InUseError
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.Existing:
+		return nil, fmt.Errorf("there is no exporter's state in the folder %s: %w", path, err)
+	case errors.As(err, &inUse):
+		return nil, fmt.Errorf("%w: stop the exporter that runs with it first", err)
+	}
+	return s, err
+}
+
+// Export writes the state of an appliance in the folder path to the file output,
+// from where another exporter goes on with it, and says so on stdout. Where output
+// is Standard, the state itself goes to stdout, and what is said to stderr. By is
+// the exporter's version.
+func Export(path, appliance, output, by string, stdout, stderr io.Writer) (err error) {
+	s, err := open(path, store.Options{Existing: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	var h store.Header
+	say, name := stdout, output
+	if output == Standard {
+		say, name = stderr, "what was written"
+		h, err = s.Export(appliance, by, stdout)
+	} else {
+		h, err = s.ExportFile(appliance, by, output)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: it is not overwritten, since it may be the only copy of a state", err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(say, "exported appliance %q, with %d remembered sessions, to %s\n"+
+		"the exporter with %s refuses to poll it from now on: take it out of its configuration file, and import %s where it goes on\n",
+		h.Appliance, h.Sessions, output, path, name)
+	return err
+}
+
+// Import takes the state in a file into the folder path, and says so on stdout.
+// With replace, what is there of the appliance is overwritten.
+func Import(path, file string, replace bool, stdout io.Writer) (err error) {
+	if file == "" { // kingpin's word for -, too
+		return fmt.Errorf("import: a file has to be named; %s is what comes through a pipe", stdin)
+	}
+	r := os.Stdin
+	if file != stdin {
+		if r, err = os.Open(file); err != nil {
+			return err
+		}
+		defer r.Close()
+	}
+	// One that was mistyped must not come to be.
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("open the storage folder: %w; if it is the right one, make it, for the user whom the exporter runs as", err)
+	}
+	where := filepath.Join(path, store.FileName)
+	_, statErr := os.Stat(where)
+	s, err := open(path, store.Options{Existing: statErr == nil})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	h, err := s.Import(r, replace)
+	var exists *store.ExistsError
+	var bad *store.ExportFileError
+	switch {
+	case errors.As(err, &exists):
+		return fmt.Errorf("import %s: %w; what is there stays, unless --replace is given, which lets it go", file, err)
+	case errors.As(err, &bad):
+		return fmt.Errorf("import %s: it %w; nothing was imported", file, err)
+	case err != nil:
+		return fmt.Errorf("import %s: %w", file, err)
+	}
+	if statErr != nil {
+		where += ", which is new"
+	}
+	_, err = fmt.Fprintf(stdout, "imported appliance %q, with %d remembered sessions, exported on %s, into %s\n",
+		h.Appliance, h.Sessions, h.Exported.Format(time.RFC3339), where)
+	return err
+}
+
+// summary is what List writes of an appliance as JSON.
+type summary struct {
+	Appliance string    `json:"appliance"`
+	Sessions  uint64    `json:"sessions"`
+	Bytes     uint64    `json:"bytes"`
+	Saved     time.Time `json:"saved"`
+	Moves     uint64    `json:"moves"`
+	// Exported is when it left; nil while it is here.
+	Exported *time.Time `json:"exported,omitempty"`
+}
+
+// List writes which appliances there is state of in the folder path, as a table or
+// as JSON.
+func List(path string, asJSON bool, stdout io.Writer) (err error) {
+	s, err := open(path, store.Options{Existing: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	found, err := s.Summaries()
+	if err != nil {
+		return err
+	}
+	all := make([]summary, len(found))
+	for i, f := range found {
+		all[i] = summary{f.Appliance, f.Sessions, f.Bytes, f.Saved.UTC().Truncate(time.Second), f.Move, nil}
+		if f.Away {
+			all[i].Exported = &f.Exported
+		}
+	}
+	if asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(all)
+	}
+	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "APPLIANCE\tSESSIONS\tBYTES\tLAST SAVED\tSTATE\n")
+	for _, a := range all {
+		is := "here"
+		if a.Exported != nil {
+			is = "exported on " + a.Exported.Format(time.RFC3339)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", a.Appliance, a.Sessions, a.Bytes, a.Saved.Format(time.RFC3339), is)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,406 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// series is what is known of a policy's sessions, the newest of which ended an
+// hour before noon.
+func series(policy, extendedType, status string, running int) ledger.SeriesView {
+	s := ledger.SeriesView{
+		Series: &ledger.Series{
+			Key:      ledger.Key{Type: vbaws.TypePolicy, ExtendedType: extendedType, Policy: policy},
+			Counters: []*ledger.Counter{{Status: status, Count: 1, End: noon.Add(-time.Hour)}},
+			Last:     ledger.Last{Status: status, End: noon.Add(-time.Hour), Duration: 90 * time.Second},
+		},
+		Running: running,
+	}
+	if running > 0 {
+		s.OldestStart = noon.Add(-10 * time.Minute)
+	}
+	return s
+}
+
+func row(name string, kinds ...poller.PolicyKind) poller.PolicyRow {
+	return poller.PolicyRow{Name: name, Workload: "ec2", Enabled: true, Kinds: kinds}
+}
+
+// published is an appliance with a policy in each state.
+func published() poller.Published {
+	early, late := noon.Add(-2*time.Hour), noon.Add(-30*time.Minute)
+	done := noon.Add(-time.Hour)
+	off := row("off", poller.PolicyKind{Kind: schedule.Backup, Due: late})
+	off.Enabled = false
+	job := series("fine", "PolicyBackup", "Failed", 5)
+	job.Series.Key.Type = "Job"
+	return poller.Published{
+		View: &ledger.View{Series: []ledger.SeriesView{
+			series("failed", "PolicyBackup", "Failed", 0),
+			series("fine", "PolicyBackup", "Succeeded", 0),
+			job,
+			series("busy", "PolicyBackup", "Succeeded", 1),
+			series("late", "PolicyBackup", "Succeeded", 0),
+			series("warned", "PolicySnapshot", "Warning", 0),
+			series("unlisted", "PolicySnapshot", "Succeeded", 0),
+			series("off", "PolicyBackup", "Failed", 0),
+		}},
+		Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
+			row("failed", poller.PolicyKind{Kind: schedule.Backup}),
+			row("fine",
+				poller.PolicyKind{Kind: schedule.Backup, Due: early, Success: done},
+				poller.PolicyKind{Kind: schedule.Snapshot, Due: early, Success: done}),
+			row("busy", poller.PolicyKind{Kind: schedule.Backup, Due: late, Success: done}),
+			row("late", poller.PolicyKind{Kind: schedule.Backup, Due: late, Success: done}),
+			row("new"),
+			row("warned", poller.PolicyKind{Kind: schedule.Snapshot, Success: done}),
+			row("not yet", poller.PolicyKind{Kind: schedule.Backup, Due: noon}),
+			off,
+		}},
+		Status: poller.Status{
+			Passes: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
+			Recent: []poller.Ended{{
+				Session: vbaws.Session{ID: "1", Type: "Policy", ExtendedType: "PolicyBackup", Status: "Failed", Start: early, Stop: done},
+				Policy:  "failed", Duration: time.Hour, Errors: []string{"Access denied", "and more"},
+			}},
+		},
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	p := published()
+	var got []string
+	for _, r := range policies(&p) {
+		overdue := ""
+		if r.Overdue {
+			overdue = ", overdue"
+		}
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s%s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), overdue))
+	}
+	want := []string{
+		"bad failed/ec2 backup: Failed",
+		"bad late/ec2 backup: Succeeded, overdue",
+		"warning warned/ec2 snapshot: Warning",
+		"waiting new/ec2 any: none yet",
+		"waiting not yet/ec2 backup: none yet, overdue",
+		"good busy/ec2 backup: Succeeded, overdue",
+		"good fine/ec2 backup: Succeeded",
+		"good fine/ec2 snapshot: by another kind",
+		"good unlisted/ snapshot: Succeeded",
+		"off off/ec2 backup: Failed, overdue",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestPoliciesOfOneName: several words of the appliance may be of one kind, and
+// the newest session is the one that is shown.
+func TestPoliciesOfOneName(t *testing.T) {
+	older, newer := series("p", "PolicySnapshot", "Failed", 1), series("p", "PolicyRdsSnapshot", "Succeeded", 2)
+	older.Series.Last.End = noon.Add(-2 * time.Hour)
+	older.OldestStart = noon.Add(-time.Hour)
+	for _, order := range [][]ledger.SeriesView{{older, newer}, {newer, older}} {
+		got := policies(&poller.Published{View: &ledger.View{Series: order}})
+		if len(got) != 1 || got[0].LastStatus != "Succeeded" || got[0].Running != 3 || !got[0].RunningSince.Equal(noon.Add(-time.Hour)) {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestPageShowsPolicies(t *testing.T) {
+	h := handler(t, Options{Sources: sources(&source{"a", published()})})
+	text := body(t, get(h, "/"))
+	for _, want := range []string{
+		"2 policies need a look.",
+		`<td data-label="Schedule" class="overdue">overdue: was due 30 min ago</td>`,
+		`<td data-label="Schedule">running; was due 30 min ago</td>`,
+		`<td data-label="Schedule">done; was due 2 h ago</td>`,
+		`<li><bdi class="message">Access denied</bdi></li><li><bdi class="message">and more</bdi></li>`,
+		`<td data-label="Took">1h0m0s</td>`,
+		`title="2026-03-01 11:50:00 UTC">10 min ago</time>`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// TestHostileNames: whatever somebody typed is shown as text, all of it.
+func TestHostileNames(t *testing.T) {
+	names := []string{
+		`<script>alert(1)</script>`, `" onmouseover="alert(1)`, `'>"></td></table><b>`, "{{.Version}}", "javascript:alert(1)",
+		strings.Repeat("10 kB of <i>text</i> ", 512), "\u202egnp.exe", "שלום עולם", "</style></title><!--", "a\x00b\xffc", "&lt;",
+	}
+	p := published()
+	p.Policies = nil
+	for _, name := range names {
+		p.View.Series = append(p.View.Series, series(name, name, name, 1))
+		p.Recent = append(p.Recent, poller.Ended{Session: vbaws.Session{ID: name, Type: name, ExtendedType: name, Status: name}, Policy: name, Errors: []string{name}})
+	}
+	p.Troubles = map[string]string{names[0]: names[1]}
+	p.Forbidden = map[string]bool{names[2]: true}
+	p.APIVersion, p.Version, p.Err = names[0], names[1], errors.New(names[2])
+	var list []*source
+	for _, name := range names {
+		list = append(list, &source{name, p})
+		p = poller.Published{} // the names of policies once are enough
+	}
+	h := handler(t, Options{Sources: sources(list...), Version: names[0]})
+	page := body(t, get(h, "/"))
+	// Only these elements are the template's, and none of them runs anything.
+	known := regexp.MustCompile(`^</?(!DOCTYPE|html|head|meta|title|style|body|header|h1|h2|p|nav|ul|li|a|main|section|bdi|span|time|table|caption|thead|tbody|tr|th|td|details|summary|dl|dt|dd|footer)[ >]`)
+	_, content, _ := strings.Cut(page, "</style>")
+	tag := regexp.MustCompile(`<[^>]*>?`)
+	for _, m := range tag.FindAllString(content, -1) {
+		if !known.MatchString(m) || strings.Contains(m, "onmouseover=\"alert") || strings.Contains(m, `href="javascript`) {
+			t.Errorf("not the template's: %.80s", m)
+		}
+	}
+	shown := html.UnescapeString(tag.ReplaceAllString(content, ""))
+	for _, name := range names {
+		// HTML has no NUL, and bytes that aren't UTF-8 are shown as such.
+		if want := strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\ufffd"), "\ufffd"); !strings.Contains(strings.ToValidUTF8(shown, "\ufffd"), want) {
+			t.Errorf("not shown: %.80q", name)
+		}
+	}
+	var back status
+	if err := json.Unmarshal([]byte(body(t, get(h, "/api/v1/status"))), &back); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManyAppliances: with hundreds of appliances the page stays one that a phone
+// can load, what is bad comes first, and each has a page of its own.
+func TestManyAppliances(t *testing.T) {
+	var list []*source
+	for i := range 300 {
+		p := published()
+		for j := range 50 {
+			p.View.Series = append(p.View.Series, series(fmt.Sprint("policy ", j), "PolicyBackup", []string{"Succeeded", "Failed"}[j%2], 0))
+		}
+		if i == 217 {
+			p.Result, p.Up, p.Err = poller.Result(vbaws.KindTLS), false, errors.New("expired")
+		}
+		list = append(list, &source{fmt.Sprintf("appliance %03d", i), p})
+	}
+	h := handler(t, Options{Sources: sources(list...)})
+	page := body(t, get(h, "/"))
+	if len(page) > 3<<20 {
+		t.Errorf("%d bytes", len(page))
+	}
+	if bad, good := strings.Index(page, "appliance 217"), strings.Index(page, "appliance 000"); bad < 0 || good < bad {
+		t.Errorf("the one in trouble is at %d, another at %d", bad, good)
+	}
+	if !strings.Contains(page, "And 17 more.") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
+		t.Error("says nothing of what is left out")
+	}
+	one := body(t, get(h, "/?appliance=appliance%20000"))
+	if !strings.Contains(one, "policy 48") || strings.Contains(one, "appliance 217") || strings.Contains(page, "policy 48") {
+		t.Error("the page of one appliance isn't its own")
+	}
+	if r := get(h, "/?appliance=other"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("an appliance that isn't there: %d", r.StatusCode)
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	h := handler(t, Options{})
+	if got := get(h, "/").Header.Get("Refresh"); got != "30" {
+		t.Errorf("refresh %q", got)
+	}
+	if got := get(h, "/?refresh=off").Header.Get("Refresh"); got != "" {
+		t.Errorf("refresh %q though it is off", got)
+	}
+}
+
+// TestReadmeHasEveryField compares the documented fields with those there are.
+func TestReadmeHasEveryField(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "\n| field | |\n| --- | --- |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var got []string
+	for line := range strings.Lines(table) {
+		got = append(got, strings.Split(line, "`")[1])
+	}
+	want := fields("", reflect.TypeFor[status]())
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// fields returns the names of a struct's JSON fields, and of those below.
+func fields(prefix string, of reflect.Type) []string {
+	var names []string
+	for f := range of.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, prefix+name)
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			names = append(names, fields(prefix+name+"[].", f.Type.Elem())...)
+		}
+	}
+	return names
+}
+
+func TestJSON(t *testing.T) {
+	p := published()
+	p.View.Watermark = &ledger.Watermark{USN: -7}
+	h := handler(t, Options{Version: "1.2.3", Sources: sources(&source{"a", p}, &source{name: "b"})})
+	r := get(h, "/api/v1/status")
+	text := body(t, r)
+	if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %s", r.StatusCode, r.Header.Get("Content-Type"))
+	}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["version"] != "1.2.3" || got["time"] != "2026-03-01T12:00:00Z" {
+		t.Errorf("%v", got)
+	}
+	appliances := got["appliances"].([]any)
+	waiting, good := appliances[0].(map[string]any), appliances[1].(map[string]any)
+	if waiting["state"] != "waiting" || waiting["last_pass"] != nil || good["state"] != "good" || good["last_pass"] != "2026-03-01T12:00:00Z" || good["watermark_usn"] != -7.0 {
+		t.Errorf("got %v", appliances)
+	}
+	late := good["policies"].([]any)[1].(map[string]any)
+	if late["name"] != "late" || late["overdue"] != true || late["last_due"] != "2026-03-01T11:30:00Z" || late["last_duration_seconds"] != 90.0 {
+		t.Errorf("got %v", late)
+	}
+	if text := body(t, get(handler(t, Options{}), "/api/v1/status")); !strings.Contains(text, `"appliances":[]`) {
+		t.Errorf("no appliances: %s", text)
+	}
+}
+
+func TestReload(t *testing.T) {
+	var fail error
+	reloads := 0
+	on := handler(t, Options{Reload: func() error { reloads++; return fail }})
+	send := func(h http.Handler, method string, kv ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/-/reload", nil)
+		for i := 0; i < len(kv); i += 2 {
+			r.Header.Set(kv[i], kv[i+1])
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for _, method := range []string{http.MethodPost, http.MethodPut} {
+		if w := send(on, method); w.Code != http.StatusOK {
+			t.Errorf("%s: %d", method, w.Code)
+		}
+	}
+	fail = errors.New("config.yml:3:1: unknown key")
+	if w := send(on, http.MethodPost); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), fail.Error()) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if reloads != 3 {
+		t.Errorf("%d reloads, want 3", reloads)
+	}
+	for method, kv := range map[string][]string{
+		http.MethodGet:  nil,
+		http.MethodPost: {"Sec-Fetch-Site", "cross-site"}, // another site's page
+	} {
+		if w := send(on, method, kv...); w.Code/100 != 4 || reloads != 3 {
+			t.Errorf("%s %v: %d, %d reloads", method, kv, w.Code, reloads)
+		}
+	}
+	if w := send(handler(t, Options{}), http.MethodPost); w.Code != http.StatusForbidden {
+		t.Errorf("it is off: %d", w.Code)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	var fail error
+	h := handler(t, Options{Config: func() ([]byte, error) { return []byte("a: b\n"), fail }})
+	if r := get(h, "/config"); r.StatusCode != http.StatusOK || body(t, r) != "a: b\n" {
+		t.Errorf("%d", r.StatusCode)
+	}
+	fail = errors.New("no")
+	if r := get(h, "/config"); r.StatusCode != http.StatusInternalServerError {
+		t.Errorf("%d", r.StatusCode)
+	}
+}
+
+func TestPprof(t *testing.T) {
+	for on, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
+		h := handler(t, Options{Pprof: on})
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol"} {
+			if got := get(h, path).StatusCode; got != want {
+				t.Errorf("%s, %v: %d", path, on, got)
+			}
+		}
+	}
+}
+
+// TestPagesAreLimited holds as many requests as may be under way.
+func TestPagesAreLimited(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	h := handler(t, Options{Config: func() ([]byte, error) {
+		entered <- struct{}{}
+		<-release
+		return nil, nil
+	}})
+	done := make(chan int)
+	for range maxPages {
+		go func() { done <- get(h, "/config").StatusCode }()
+		<-entered
+	}
+	for _, path := range []string{"/", "/api/v1/status", "/config"} {
+		if got := get(h, path).StatusCode; got != http.StatusServiceUnavailable {
+			t.Errorf("%s: one too many: %d", path, got)
+		}
+	}
+	if got := get(h, "/-/healthy").StatusCode; got != http.StatusOK {
+		t.Errorf("health: %d", got)
+	}
+	close(release)
+	for range maxPages {
+		if got := <-done; got != http.StatusOK {
+			t.Errorf("one that had a place: %d", got)
+		}
+	}
+	if got := get(h, "/").StatusCode; got != http.StatusOK {
+		t.Errorf("afterwards: %d", got)
+	}
+}
+
+// TestReadyStaysReady: an appliance that a reload adds must not take the process
+// out of service.
+func TestReadyStaysReady(t *testing.T) {
+	list := []*source{{"first", poller.Published{Status: poller.Status{Passes: 1}}}}
+	h := handler(t, Options{Sources: sources(list...)})
+	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
+		t.Fatal(got)
+	}
+	list[0].p.Passes = 0
+	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
+		t.Errorf("%d, though it was ready", got)
+	}
+}

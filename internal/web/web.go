@@ -1,0 +1,291 @@
+// Package web is what the exporter serves by HTTP: metrics, a status page for
+// people, and probes.
+//
+// It knows how the state of an appliance is said in words. It doesn't know how
+// the state came about, and no request waits for an appliance: all of them
+// show what is published at that moment. TLS and authentication belong to the
+// exporter toolkit, which wraps the handler.
+package web
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"log"
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"vbaws_exporter/collector"
+)
+
+// Options are what a Handler shows.
+type Options struct {
+	// Gatherer gives the metrics.
+	Gatherer prometheus.Gatherer
+	// Sources lists the appliances. Several goroutines may call it at once.
+	Sources func() []collector.Source
+	// TelemetryPath is the path of the metrics.
+	TelemetryPath string
+	// CreatedSamples adds the _created samples to OpenMetrics text, which
+	// Prometheus stores as series of their own.
+	CreatedSamples bool
+	// Version is shown on the status page.
+	Version string
+	// Config returns the configuration in use, as YAML and without secrets.
+	Config func() ([]byte, error)
+	// Reload reads the configuration anew, and returns what is wrong with it. Nil:
+	// that can't be asked for by HTTP.
+	Reload func() error
+	// Pprof serves Go's profiles.
+	Pprof bool
+	// Now is the clock of the status page; nil is time.Now.
+	Now func() time.Time
+	// ErrorLog gets what goes wrong while serving. It must not be nil.
+	ErrorLog *log.Logger
+}
+
+const (
+	// maxScrapes and maxPages are how many requests may be under way at once. More
+	// are answered with 503, so that clients who don't read can't pile up answers
+	// in memory.
+	maxScrapes, maxPages = 40, 20
+	// maxHeader is more than the headers of any browser, in bytes.
+	maxHeader = 64 << 10
+)
+
+// site answers requests.
+type site struct {
+	Options
+	// wasReady says that every appliance had its first pass at some time: one that
+	// a reload adds later doesn't make the process unready.
+	wasReady atomic.Bool
+}
+
+// Handler returns the handler of all paths. It fails where the telemetry path
+// is none or is taken.
+func Handler(o Options) (http.Handler, error) {
+	if !validPath(o.TelemetryPath) {
+		return nil, fmt.Errorf("telemetry path %q: it must begin with / and have neither spaces, braces nor dots as elements", o.TelemetryPath)
+	}
+	for _, taken := range []string{"/-/", "/api/", "/config/", "/debug/pprof/"} {
+		if o.TelemetryPath == "/" || strings.HasPrefix(o.TelemetryPath+"/", taken) {
+			return nil, fmt.Errorf("telemetry path %q is taken: choose another, such as /metrics", o.TelemetryPath)
+		}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &site{Options: o}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+o.TelemetryPath, promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
+		ErrorLog:                            oneLine{o.ErrorLog},
+		MaxRequestsInFlight:                 maxScrapes,
+		EnableOpenMetrics:                   true,
+		EnableOpenMetricsTextCreatedSamples: o.CreatedSamples,
+		// No Timeout: it would buffer every page. A scrape waits for nothing but
+		// its client, and that is what the server's timeouts are for.
+	}))
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		plain(w, http.StatusOK, "vbaws_exporter is healthy.\n")
+	})
+	mux.HandleFunc("GET /-/ready", s.ready)
+	pages := make(chan struct{}, maxPages)
+	mux.Handle("GET /{$}", limited(pages, s.page))
+	mux.Handle("GET /api/v1/status", limited(pages, s.json))
+	mux.Handle("GET /config", limited(pages, s.config))
+	// A page of another site that somebody looks at must not reload.
+	reload := http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.reload))
+	mux.Handle("POST /-/reload", reload)
+	mux.Handle("PUT /-/reload", reload)
+	if o.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux, nil
+}
+
+// limited answers 503 while as many requests as places has room for are under
+// way.
+func limited(places chan struct{}, h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			h(w, r)
+		default:
+			plain(w, http.StatusServiceUnavailable, "Too many requests are under way; try again.\n")
+		}
+	})
+}
+
+// validPath reports whether p is a path that http.ServeMux takes literally.
+func validPath(p string) bool {
+	if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "{} \t%?#") {
+		return false
+	}
+	elements := strings.Split(p[1:], "/")
+	for i, e := range elements {
+		if e == "." || e == ".." || e == "" && i < len(elements)-1 {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r >= 0x7f })
+}
+
+// NewServer returns a server of h that no slow client can hold for ever.
+func NewServer(h http.Handler, errorLog *log.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ErrorLog:          errorLog,
+		ReadHeaderTimeout: 10 * time.Second,
+		// No request has a body worth waiting for.
+		ReadTimeout: 30 * time.Second,
+		// Far beyond any scrape: Prometheus' default is 10 s, and series go stale
+		// after five minutes.
+		WriteTimeout:   5 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: maxHeader,
+	}
+}
+
+// ready answers 200 once every appliance had its first pass, well or badly.
+func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
+	var waiting []string
+	if !s.wasReady.Load() {
+		for _, source := range s.Sources() {
+			if source.Published().Passes == 0 {
+				waiting = append(waiting, fmt.Sprintf("%q", source.Name()))
+			}
+		}
+	}
+	if len(waiting) > 0 {
+		slices.Sort(waiting)
+		plain(w, http.StatusServiceUnavailable, "Waiting for the first pass over "+strings.Join(waiting, ", ")+".\n")
+		return
+	}
+	s.wasReady.Store(true)
+	plain(w, http.StatusOK, "vbaws_exporter is ready.\n")
+}
+
+// reload reads the configuration anew.
+func (s *site) reload(w http.ResponseWriter, _ *http.Request) {
+	if s.Reload == nil {
+		plain(w, http.StatusForbidden, "Reloading by HTTP is off; --web.enable-lifecycle turns it on. SIGHUP reloads too.\n")
+		return
+	}
+	if err := s.Reload(); err != nil {
+		plain(w, http.StatusInternalServerError, fmt.Sprintf("The configuration was not reloaded: %v\n", err))
+		return
+	}
+	plain(w, http.StatusOK, "The configuration was reloaded.\n")
+}
+
+// config answers with the configuration in use.
+func (s *site) config(w http.ResponseWriter, _ *http.Request) {
+	text, err := s.Config()
+	if err != nil {
+		s.failed(w, "configuration", err)
+		return
+	}
+	plain(w, http.StatusOK, string(text))
+}
+
+// failed answers where a page could not be made.
+func (s *site) failed(w http.ResponseWriter, what string, err error) {
+	s.ErrorLog.Printf("%s: %v", what, err)
+	plain(w, http.StatusInternalServerError, "The page could not be made; the log says why.\n")
+}
+
+func plain(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	io.WriteString(w, text)
+}
+
+//go:embed status.html
+var statusHTML string
+
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"dict": dict, "statusClass": statusClass}).Parse(statusHTML))
+
+// page answers with the page for people: of all appliances, or of the one that
+// the parameter appliance names. It refreshes itself but where refresh is off.
+func (s *site) page(w http.ResponseWriter, r *http.Request) {
+	sources := s.Sources()
+	only := r.FormValue("appliance")
+	if only != "" {
+		i := slices.IndexFunc(sources, func(source collector.Source) bool { return source.Name() == only })
+		if i < 0 {
+			plain(w, http.StatusNotFound, "There is no appliance of that name.\n")
+			return
+		}
+		sources = sources[i : i+1]
+	}
+	p := newPage(newStatus(s.Version, s.Now(), sources), only)
+	p.TelemetryPath, p.Pprof = s.TelemetryPath, s.Pprof
+	if r.FormValue("refresh") != "off" {
+		p.Refresh = refresh
+	}
+	var page bytes.Buffer
+	if err := statusTemplate.Execute(&page, p); err != nil {
+		s.failed(w, "status page", err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	if p.Refresh > 0 {
+		h.Set("Refresh", strconv.Itoa(p.Refresh))
+	}
+	w.Write(page.Bytes())
+}
+
+// json answers with the status for programs.
+func (s *site) json(w http.ResponseWriter, _ *http.Request) {
+	text, err := json.Marshal(newStatus(s.Version, s.Now(), s.Sources()))
+	if err != nil {
+		s.failed(w, "status as JSON", err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.Write(append(text, '\n'))
+}
+
+// oneLine writes the errors of a scrape, which may be many, into one line.
+type oneLine struct{ log *log.Logger }
+
+func (l oneLine) Println(v ...any) {
+	for i := range v {
+		var many prometheus.MultiError
+		if err, ok := v[i].(error); ok && errors.As(err, &many) {
+			texts := make([]string, len(many))
+			for j, e := range many {
+				texts[j] = e.Error()
+			}
+			v[i] = strings.Join(texts, "; ")
+		}
+	}
+	l.log.Println(v...)
+}

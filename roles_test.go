@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vbaws_exporter/collector"
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// seenBy returns the metrics about an appliance that an account of a role sees by
+// a revision, where there is one of everything.
+func seenBy(t *testing.T, role, revision string) map[string]bool {
+	t.Helper()
+	clock := vbawstest.NewClock(time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC))
+	a := vbawstest.New(vbawstest.Config{
+		Now: clock.Now, Revisions: []string{revision},
+		Users:        []vbawstest.User{{Name: "u", Password: "p", Role: role}},
+		License:      &vbawstest.License{Type: "Subscription", Instances: 3, Used: 1, Expires: clock.Now().AddDate(1, 0, 0)},
+		Repositories: []vbawstest.Repository{{ID: vbawstest.ID(1), Name: "main"}},
+	})
+	days := vbawstest.Retention{Type: "Days", Count: 7}
+	pol := a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+		DailyEnabled: true,
+		Daily: &vbawstest.DailySchedule{
+			Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.EveryHour(days), Backup: vbawstest.EveryHour(days),
+		},
+	}})
+	server := vbawstest.NewServer(a)
+	defer server.Close()
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := vbaws.New(vbaws.Config{
+		URL: u, Username: "u", Password: func() (string, error) { return "p", nil },
+		Transport: server.Transport(), Now: clock.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := poller.New(poller.Config{
+		Appliance: "a", Interval: time.Minute, Timeout: time.Minute, Watermark: poller.WatermarkAuto,
+		Ledger: ledger.Options{Bounds: []float64{60}}, Logger: log.NewNopLogger(), Now: clock.Now,
+	}, client, store.NewMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		now := a.Now()
+		for _, s := range []vbawstest.Session{
+			{Status: "Succeeded", Start: now.Add(-time.Minute), Stop: now},
+			{Status: "Running", Start: now},
+		} {
+			s.Type, s.ExtendedType, s.Name, s.PolicyID = "Policy", "PolicyBackup", pol.Name, pol.ID
+			a.Put(s)
+		}
+		if err := p.Poll(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(time.Hour)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p} }))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "vbaws_exporter_") {
+			seen[f.GetName()] = true
+		}
+		if f.GetName() == "vbaws_appliance_info" {
+			for _, l := range f.Metric[0].Label {
+				if l.GetName() == "version" && l.GetValue() != "" {
+					seen["version of vbaws_appliance_info"] = true
+				}
+			}
+		}
+	}
+	return seen
+}
+
+// TestReadmeSaysWhatAnAccountSees compares the table of roles with what accounts of
+// these roles see of a simulated appliance, by every revision.
+func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
+	roles := []string{"any", vbawstest.RoleOperator, vbawstest.RoleAdministrator} // each sees what those before it see
+	least := make(map[string]string)
+	for _, role := range roles {
+		for _, revision := range vbaws.KnownAPIVersions() {
+			for name := range seenBy(t, role, revision) {
+				if _, ok := least[name]; !ok {
+					least[name] = role
+				}
+			}
+		}
+	}
+	for _, m := range collector.Metrics() {
+		if _, ok := least[m.Name]; !ok && !strings.HasPrefix(m.Name, "vbaws_exporter_") {
+			t.Errorf("no account sees %s", m.Name)
+		}
+	}
+	want := make(map[string]string)
+	for _, row := range rows(t, "what", "role") {
+		for name := range strings.SplitSeq(row[0], ", ") {
+			want[strings.ReplaceAll(name, "`", "")] = row[1]
+		}
+	}
+	for name := range maps.Clone(least) {
+		if least[name] == "any" {
+			delete(least, name)
+		}
+	}
+	if diff := cmp.Diff(want, least); diff != "" {
+		t.Errorf("-README +seen:\n%s", diff)
+	}
+}
+
+// TestRevisionsShowTheSame: what an administrator sees doesn't depend on the
+// revision, though the labels extended_type and kind do.
+func TestRevisionsShowTheSame(t *testing.T) {
+	newest := vbaws.KnownAPIVersions()[0]
+	want := seenBy(t, vbawstest.RoleAdministrator, newest)
+	for _, revision := range vbaws.KnownAPIVersions() {
+		if got := seenBy(t, vbawstest.RoleAdministrator, revision); !maps.Equal(got, want) {
+			t.Errorf("%s: %s", revision, fmt.Sprint(slices.Sorted(maps.Keys(got))))
+		}
+	}
+}

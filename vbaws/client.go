@@ -1,0 +1,324 @@
+package vbaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Config says how to reach one appliance.
+type Config struct {
+	// URL has a scheme (https, or http), a host, and perhaps a path that the
+	// API's routes are below. It has no user.
+	URL      *url.URL
+	Username string
+	// Password is called at each login, so a password that was changed needs no
+	// new client. Its error must not repeat the password.
+	Password func() (string, error)
+	// APIVersion is the revision to use, such as 1.7-rev0. Empty: the newest one
+	// that both sides speak.
+	APIVersion string
+	// Transport does TLS and proxies. Nil: http.DefaultTransport.
+	Transport http.RoundTripper
+	// Now is the clock that tokens expire by. Nil: time.Now.
+	Now func() time.Time
+	// Observe, where set, is called once an HTTP exchange, retries and refused
+	// revisions included, when the answer was read. It may be called by several
+	// goroutines at once.
+	Observe func(Request)
+	// UserAgent is sent with every request. Empty: vbaws.
+	UserAgent string
+	// RetryInitial is about how long the first retry of a request waits. 0: half
+	// a second.
+	RetryInitial time.Duration
+}
+
+// Client is a client of one appliance. It may be used by several goroutines at
+// once. It starts none.
+//
+// Its errors are *Error. An answer with a status other than 2xx is also an
+// *APIError; the end of a call's context is visible to errors.Is and, as a kind,
+// KindTimeout.
+//
+// A GET is tried three times where the connection failed or the appliance was
+// busy; how long each call may take at most is up to its context.
+type Client struct {
+	cfg       Config
+	http      *http.Client
+	revisions revisions
+
+	mu     sync.Mutex // guards tokens
+	tokens tokens
+}
+
+// New returns a client. It does not contact the appliance.
+func New(cfg Config) (*Client, error) {
+	switch u := cfg.URL; {
+	case u == nil:
+		return nil, errors.New("the appliance has no URL")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("the appliance's URL has scheme %q: want https", u.Scheme)
+	case u.Host == "":
+		return nil, errors.New("the appliance's URL has no host")
+	case u.User != nil:
+		return nil, errors.New("the appliance's URL has a user in it")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("the appliance's URL has a query or a fragment")
+	case cfg.Username == "":
+		return nil, errors.New("the user name is empty")
+	case cfg.Password == nil:
+		return nil, errors.New("there is no password")
+	case cfg.APIVersion != "" && !revisionSyntax.MatchString(cfg.APIVersion):
+		return nil, fmt.Errorf("API revision %q: want one such as %s", cfg.APIVersion, known[0])
+	case cfg.RetryInitial < 0:
+		return nil, fmt.Errorf("the first retry would wait %s", cfg.RetryInitial)
+	}
+	u := *cfg.URL
+	cfg.URL = &u
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "vbaws"
+	}
+	if cfg.RetryInitial == 0 {
+		cfg.RetryInitial = 500 * time.Millisecond
+	}
+	return &Client{
+		cfg: cfg,
+		http: &http.Client{
+			Transport: cfg.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse
+			},
+		},
+		revisions: revisions{fixed: cfg.APIVersion},
+	}, nil
+}
+
+// APIVersion returns the revision in use. It is empty before the first answer,
+// and while another revision is looked for.
+func (c *Client) APIVersion() string { return c.revisions.inUse() }
+
+// Sessions returns the page of sessions that the query asks for.
+func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
+	var page *SessionsPage
+	err := c.get(ctx, "/api/v1/sessions", "/api/v1/sessions", q.values(), func(h http.Header, b *body) (err error) {
+		if page, err = decodeSessions(b); err == nil {
+			page.Date = date(h)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+const queryTime = "2006-01-02T15:04:05Z"
+
+// values encodes the query as the vendor's API description names it.
+func (q SessionsQuery) values() url.Values {
+	v := paging(q.Offset, q.Limit)
+	if q.Sort != "" {
+		v.Set("Sort", q.Sort)
+	}
+	if len(q.Types) > 0 {
+		v["Types"] = q.Types
+	}
+	if len(q.Status) > 0 {
+		v["Status"] = q.Status
+	}
+	if q.PolicyID != "" {
+		v.Set("PolicyId", q.PolicyID)
+	}
+	if !q.FromUTC.IsZero() {
+		v.Set("FromUtc", q.FromUTC.UTC().Format(queryTime))
+	}
+	if !q.ToUTC.IsZero() {
+		v.Set("ToUtc", q.ToUTC.UTC().Format(queryTime))
+	}
+	return v
+}
+
+func paging(offset, limit int) url.Values {
+	v := url.Values{}
+	if offset != 0 {
+		v.Set("Offset", strconv.Itoa(offset))
+	}
+	if limit != 0 {
+		v.Set("Limit", strconv.Itoa(limit))
+	}
+	return v
+}
+
+// Session returns one session, and the appliance's clock as in SessionsPage. A
+// session that could not be understood is a Row with an Err, as in a page.
+// HasStatus of the error says 404 where the appliance has no such session.
+func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
+	var (
+		row Row
+		at  time.Time
+	)
+	err := c.getByID(ctx, id, "", maxValue, func(h http.Header, b *body) error {
+		v, err := decodeOne(b)
+		if err != nil {
+			return err
+		}
+		if row, at = newObjects().row(v), date(h); row.ID == "" {
+			return errShape("the document is not a session: " + row.Err.Error())
+		}
+		return nil
+	})
+	if err != nil {
+		return Row{}, time.Time{}, err
+	}
+	return row, at, nil
+}
+
+// SessionLog returns the lines of a session's log, in the appliance's order. A
+// field that could not be understood is empty.
+func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
+	var log []LogItem
+	err := c.getByID(ctx, id, "/log", maxLog, func(_ http.Header, b *body) (err error) {
+		log, err = decodeLog(b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return log, nil
+}
+
+// Policies returns a page of a workload's policies. Limit 0 leaves the page's
+// size to the appliance. HasStatus of the error says 404 where the revision in
+// use has no such workload, and 403 where the account may not list it.
+//
+// The policy of a Single workload is a page of one row at offset 0.
+func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
+	if w.Single {
+		return c.singlePolicy(ctx, w, offset)
+	}
+	var page *PoliciesPage
+	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+		page, err = decodePolicies(b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
+	page := &PoliciesPage{TotalCount: 1}
+	if offset > 0 {
+		return page, nil
+	}
+	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
+		v, err := decodeOne(b)
+		if err != nil {
+			return err
+		}
+		page.Rows = 1
+		if p, ok := newObjects().policy(v); ok {
+			page.Policies = []Policy{p}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+// workloads are the ones with a route of their own, from revision 1.2 on. When
+// each of them came is not published.
+var workloads = []Workload{
+	{Name: "ec2", Path: "/api/v1/virtualMachines/policies"},
+	{Name: "ec2_sla", Path: "/api/v1/policy/ec2SlaBasedPolicies"},
+	{Name: "rds", Path: "/api/v1/rds/policies"},
+	{Name: "efs", Path: "/api/v1/efs/policies"},
+	{Name: "fsx", Path: "/api/v1/fsx/policies"},
+	{Name: "dynamodb", Path: "/api/v1/dynamoDb/policies"},
+	{Name: "redshift", Path: "/api/v1/redshift/policies"},
+	{Name: "redshift_serverless", Path: "/api/v1/redshiftServerless/policies"},
+	{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true},
+}
+
+// Workloads returns what the revision in use may offer: the appliance answers
+// 404 for what it doesn't. It is empty before the first answer.
+func (c *Client) Workloads() []Workload {
+	switch revision := c.APIVersion(); {
+	case revision == "":
+		return nil
+	case since(revision, 1, 2):
+		return slices.Clone(workloads)
+	}
+	return []Workload{{Name: "ec2", Path: "/api/v1/policies"}}
+}
+
+// getByID gets what is below a session.
+func (c *Client) getByID(ctx context.Context, id, below string, limit int64, read func(http.Header, *body) error) error {
+	endpoint := "/api/v1/sessions/{id}" + below
+	if id == "" || id == "." || id == ".." {
+		// The path would be another route's.
+		return &Error{KindHTTP, "GET " + endpoint, fmt.Errorf("%q can't be a session's id", id)}
+	}
+	return c.getLimited(ctx, endpoint, "/api/v1/sessions/"+url.PathEscape(id)+below, nil, limit, read)
+}
+
+func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(http.Header, *body) error) error {
+	return c.getLimited(ctx, endpoint, path, q, maxPage, read)
+}
+
+// getLimited gets an answer of at most so many bytes. It logs in where needed,
+// once more after a 401, and goes through the API revisions. read may be called
+// more than once: the last call counts.
+func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Values, limit int64, read func(http.Header, *body) error) error {
+	op := "GET " + endpoint
+	var dead *token
+	for range maxRefusals {
+		t, err := c.token(ctx, dead)
+		if err != nil {
+			return err
+		}
+		in := call{
+			op: op, method: http.MethodGet, endpoint: endpoint, path: path, query: q,
+			revision: c.revisions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
+			limit: limit,
+		}
+		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
+		switch {
+		case err == nil:
+			c.revisions.accepted(in.revision)
+			return nil
+		case refusesRevision(err):
+			if !c.revisions.refused(in.revision) {
+				return c.noRevision(op, in.revision, err)
+			}
+		case !HasStatus(err, http.StatusUnauthorized):
+			return err
+		case dead != nil:
+			return &Error{KindAuth, op, fmt.Errorf("the appliance refused two tokens in a row: %w", cause(err))}
+		default:
+			dead = t
+		}
+	}
+	return &Error{KindHTTP, op, errors.New("the appliance accepts and refuses API revisions by turns")}
+}
+
+// date returns the answer's Date, to the second.
+func date(h http.Header) time.Time {
+	t, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}

@@ -1,0 +1,655 @@
+package vbaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+const (
+	testUser     = "prometheus"
+	testPassword = "p&ss wörd/<1>"
+	emptyPage    = `{"totalCount":0,"results":[]}`
+)
+
+// appliance answers as little as a test needs. The fields are read under mu; a
+// test may set them between requests.
+type appliance struct {
+	mu        sync.Mutex
+	password  string
+	revisions []string                    // accepted; nil: all
+	blind     string                      // the method whose x-api-version is not looked at
+	expiresIn int                         // seconds
+	access    string                      // the token that is valid; "": none
+	refresh   string                      // likewise
+	token     http.HandlerFunc            // replaces POST /api/v1/token
+	routes    map[string]http.HandlerFunc // GET, by path; others have an empty page
+	got       []string                    // "POST password", "POST refresh_token", "GET /path", …
+	requests  []*http.Request
+}
+
+func newAppliance() *appliance {
+	return &appliance{password: testPassword, expiresIn: 3600, routes: map[string]http.HandlerFunc{}}
+}
+
+func problem(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"type":"/api/v1/problems/x","title":"title of %[1]s","status":%[2]d,"errorCode":%[1]q}`, code, status)
+}
+
+func answer(status int, header, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if k, v, ok := strings.Cut(header, ": "); ok {
+			w.Header().Set(k, v)
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+func (a *appliance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	a.mu.Lock()
+	what := r.Method + " " + r.URL.Path
+	if r.Method == http.MethodPost {
+		what = "POST " + r.PostForm.Get("grant_type")
+	}
+	a.got = append(a.got, what)
+	a.requests = append(a.requests, r)
+	route := a.routes[r.URL.Path]
+	if r.Method == http.MethodPost {
+		route = a.token
+	}
+	refused := a.revisions != nil && r.Method != a.blind && !slices.Contains(a.revisions, r.Header.Get("x-api-version"))
+	denied := r.Method != http.MethodPost && (a.access == "" || r.Header.Get("Authorization") != "Bearer "+a.access)
+	a.mu.Unlock()
+
+	switch {
+	case refused:
+		problem(w, 400, "UnsupportedApiVersion")
+	case denied:
+		problem(w, 401, "InvalidToken")
+	case route != nil:
+		route(w, r)
+	case r.Method == http.MethodPost:
+		a.login(w, r)
+	case r.Method == http.MethodDelete:
+		a.revoke()
+		w.WriteHeader(204)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(emptyPage))
+	}
+}
+
+func (a *appliance) login(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := r.PostForm
+	switch f.Get("grant_type") {
+	case "password":
+		if f.Get("username") != testUser || f.Get("password") != a.password {
+			problem(w, 401, "AccessDenied")
+			return
+		}
+	case "refresh_token":
+		if a.refresh == "" || f.Get("refresh_token") != a.refresh {
+			problem(w, 400, "InvalidToken")
+			return
+		}
+	default:
+		problem(w, 400, "UnexpectedContent")
+		return
+	}
+	a.access = fmt.Sprintf("access-%d", len(a.got))
+	a.refresh = fmt.Sprintf("refresh-%d", len(a.got))
+	fmt.Fprintf(w, `{"access_token":%q,"refresh_token":%q,"expires_in":%d,"mfa_enabled":false,"mfa_token":null,".issued":"?"}`,
+		a.access, a.refresh, a.expiresIn)
+}
+
+// revoke makes all tokens invalid.
+func (a *appliance) revoke() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.access, a.refresh = "", ""
+}
+
+// count counts the requests so far that begin with prefix, and forgets them.
+func (a *appliance) count(prefix string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, s := range a.got {
+		if strings.HasPrefix(s, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *appliance) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.got, a.requests = nil, nil
+}
+
+func config(address string) Config {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return Config{
+		URL: u, Username: testUser, Password: func() (string, error) { return testPassword, nil },
+		UserAgent: "test/1", RetryInitial: time.Millisecond,
+	}
+}
+
+// fatal is what tests and properties have in common.
+type fatal interface {
+	Helper()
+	Fatal(...any)
+}
+
+func client(t fatal, cfg Config) *Client {
+	t.Helper()
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// start serves h over TLS and returns a configuration for it.
+func start(t *testing.T, h http.Handler) Config {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	cfg := config(srv.URL)
+	cfg.Transport = srv.Client().Transport
+	return cfg
+}
+
+// direct is a transport without a network, for properties and bubbles.
+type direct struct{ h http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d.h.ServeHTTP(w, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+func TestRequests(t *testing.T) {
+	a := newAppliance()
+	date := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	a.routes["/base/api/v1/sessions"] = answer(200, "Date: "+date.Format(http.TimeFormat), emptyPage)
+	cfg := start(t, a)
+	cfg.URL = cfg.URL.JoinPath("base/")
+	var (
+		mu   sync.Mutex
+		seen []Request
+	)
+	cfg.Observe = func(r Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, r)
+	}
+	c := client(t, cfg)
+	if v := c.APIVersion(); v != "" {
+		t.Errorf("revision %q before the first answer", v)
+	}
+	page, err := c.Sessions(t.Context(), SessionsQuery{
+		Offset: 3, Limit: 7, Sort: SortUSNDesc, Types: []string{"Policy", "a&b"}, Status: []string{"Running", "Failed"},
+		PolicyID: "p", FromUTC: time.Date(2024, 1, 2, 3, 4, 5, 999, time.FixedZone("", 3600)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !page.Date.Equal(date) {
+		t.Errorf("date %s", page.Date)
+	}
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Session(t.Context(), "a/b?c"); KindOf(err) != KindDecode {
+		t.Errorf("a page passes for a session: %v", err)
+	}
+
+	want := url.Values{
+		"Offset": {"3"}, "Limit": {"7"}, "Sort": {"usnDesc"}, "Types": {"Policy", "a&b"}, "Status": {"Running", "Failed"},
+		"PolicyId": {"p"}, "FromUtc": {"2024-01-02T02:04:05Z"},
+	}
+	if diff := cmp.Diff(want, a.requests[1].URL.Query()); diff != "" {
+		t.Error(diff)
+	}
+	if q := a.requests[2].URL.RawQuery; q != "" {
+		t.Errorf("the zero query is %q", q)
+	}
+	if p := a.requests[3].URL.EscapedPath(); p != "/base/api/v1/sessions/a%2Fb%3Fc" {
+		t.Errorf("path %s", p)
+	}
+	for _, r := range a.requests {
+		for name, want := range map[string]string{"x-api-version": "1.8-rev0", "Accept": "application/json", "User-Agent": "test/1"} {
+			if got := r.Header.Get(name); got != want {
+				t.Errorf("%s %s: %s is %q, want %q", r.Method, r.URL, name, got, want)
+			}
+		}
+	}
+	login := a.requests[0]
+	if diff := cmp.Diff(url.Values{"grant_type": {"password"}, "username": {testUser}, "password": {testPassword}}, login.PostForm); diff != "" {
+		t.Error(diff)
+	}
+	if p := login.URL.Path; p != "/base/api/v1/token" {
+		t.Errorf("login at %s", p)
+	}
+	if diff := cmp.Diff([]Request{
+		{Endpoint: "/api/v1/token", Code: 200},
+		{Endpoint: "/api/v1/sessions", Code: 200},
+		{Endpoint: "/api/v1/sessions", Code: 200},
+		{Endpoint: "/api/v1/sessions/{id}", Code: 200},
+	}, seen, cmpopts.IgnoreFields(Request{}, "Duration")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSession(t *testing.T) {
+	a := newAppliance()
+	a.routes["/api/v1/sessions/a"] = answer(200, "Date: Mon, 06 May 2024 07:08:09 GMT",
+		`{"id":"a","type":"Policy","status":"Running","usn":5}`)
+	a.routes["/api/v1/sessions/b"] = answer(200, "", `{"id":"b"}`)
+	a.routes["/api/v1/sessions/c"] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 404, "NotFound") }
+	a.routes["/api/v1/sessions/a/log"] = answer(200, "", `{"log":[{"logTime":"2024-05-06T07:08:09","status":"Error","message":"m"}]}`)
+	c := client(t, start(t, a))
+
+	row, at, err := c.Session(t.Context(), "a")
+	if err != nil || row.Err != nil || row.ID != "a" || at.Unix() != 1714979289 {
+		t.Errorf("%+v, %s, %v", row, at, err)
+	}
+	if row, _, err := c.Session(t.Context(), "b"); err != nil || row.Err == nil || row.ID != "b" {
+		t.Errorf("a session that can't be understood: %+v, %v", row, err)
+	}
+	if _, _, err := c.Session(t.Context(), "c"); !HasStatus(err, 404) || KindOf(err) != KindHTTP {
+		t.Errorf("a session that is gone: %v", err)
+	}
+	a.forget()
+	for _, id := range []string{"", ".", ".."} {
+		if _, _, err := c.Session(t.Context(), id); err == nil {
+			t.Errorf("id %q passes", id)
+		}
+		if _, err := c.SessionLog(t.Context(), id); err == nil {
+			t.Errorf("id %q passes", id)
+		}
+	}
+	if n := a.count(""); n != 0 {
+		t.Errorf("%d requests for ids that are none", n)
+	}
+	log, err := c.SessionLog(t.Context(), "a")
+	want := []LogItem{{Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), Status: "Error", Message: "m"}}
+	if diff := cmp.Diff(want, log); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+func TestPolicyListing(t *testing.T) {
+	a := newAppliance()
+	a.routes["/api/v1/rds/policies"] = answer(200, "", `{"totalCount":3,"results":[{"id":"1","name":"n","isEnabled":true},{}]}`)
+	a.routes["/api/v1/vpc/policy"] = answer(200, "", `{"id":"2","name":"vpc","isEnabled":false,"usn":4}`)
+	a.routes["/api/v1/fsx/policies"] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 404, "InvalidURI") }
+	c := client(t, start(t, a))
+	if w := c.Workloads(); w != nil {
+		t.Errorf("workloads before the first answer: %v", w)
+	}
+	page, err := c.Policies(t.Context(), Workload{Name: "rds", Path: "/api/v1/rds/policies"}, 10, 20)
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 3, Rows: 2, Policies: []Policy{{ID: "1", Name: "n", Enabled: true}}}, page); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if q := a.requests[1].URL.RawQuery; q != "Limit=20&Offset=10" {
+		t.Error(q)
+	}
+	single := map[string]bool{}
+	for _, w := range c.Workloads() {
+		single[w.Path] = w.Single
+	}
+	if s, ok := single["/api/v1/vpc/policy"]; !s || !ok || len(single) != 9 {
+		t.Errorf("workloads: %v", single)
+	}
+	vpc := Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}
+	page, err = c.Policies(t.Context(), vpc, 0, 5)
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Policies: []Policy{{ID: "2", Name: "vpc", USN: 4}}}, page); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	a.forget()
+	page, err = c.Policies(t.Context(), vpc, 1, 5)
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1}, page); err != nil || diff != "" || a.count("") != 0 {
+		t.Error(err, diff, a.got)
+	}
+	if _, err := c.Policies(t.Context(), Workload{Path: "/api/v1/fsx/policies"}, 0, 0); !HasStatus(err, 404) {
+		t.Error(err)
+	}
+
+	a.revisions = []string{"1.1-rev0"}
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Workload{{Name: "ec2", Path: "/api/v1/policies"}}, c.Workloads()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNamesSessions(t *testing.T) {
+	for revision, want := range map[string]bool{
+		"1.0-rev0": false, "1.1-rev0": false, "1.1-rev7": false, "1.2-rev0": true, "1.8-rev0": true, "1.10-rev0": true, "2.0-rev0": true,
+		"": false, "auto": false, "0.9-rev0": false,
+	} {
+		if got := NamesSessions(revision); got != want {
+			t.Errorf("%q: %t", revision, got)
+		}
+	}
+	all := KnownAPIVersions()
+	all[0] = "changed"
+	if KnownAPIVersions()[0] != "1.8-rev0" {
+		t.Error("a caller can change what is known")
+	}
+}
+
+func TestNew(t *testing.T) {
+	if _, err := New(config("https://h:11005/")); err != nil {
+		t.Fatal(err)
+	}
+	for want, f := range map[string]func(*Config){
+		"no URL":     func(c *Config) { c.URL = nil },
+		"scheme":     func(c *Config) { c.URL.Scheme = "ftp" },
+		"no host":    func(c *Config) { c.URL.Host = "" },
+		"a user":     func(c *Config) { c.URL.User = url.UserPassword("u", "hidden") },
+		"a query":    func(c *Config) { c.URL.RawQuery = "a=b" },
+		"user name":  func(c *Config) { c.Username = "" },
+		"password":   func(c *Config) { c.Password = nil },
+		"revision":   func(c *Config) { c.APIVersion = "auto" },
+		"would wait": func(c *Config) { c.RetryInitial = -1 },
+	} {
+		cfg := config("https://h:11005/")
+		f(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// Whatever the appliance speaks, and whichever of its routes look at the
+// revision, the client comes to speak it; also when that changes under it.
+func TestNegotiation(t *testing.T) {
+	subset := rapid.Custom(func(t *rapid.T) []string {
+		all := []string{}
+		for _, v := range append(KnownAPIVersions(), "2.0-rev0") {
+			if rapid.Bool().Draw(t, v) {
+				all = append(all, v)
+			}
+		}
+		return all
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a := newAppliance()
+		a.blind = rapid.SampledFrom([]string{"", "GET", "POST"}).Draw(t, "blind")
+		cfg := config("https://appliance")
+		cfg.Transport = direct{a}
+		c := client(t, cfg)
+		for range rapid.IntRange(1, 4).Draw(t, "changes") {
+			a.revisions = subset.Draw(t, "spoken")
+			before := c.APIVersion()
+			if rapid.Bool().Draw(t, "restarted") {
+				a.revoke()
+			}
+			a.forget()
+			_, err := c.Sessions(t.Context(), SessionsQuery{})
+			if n := len(a.got); n > 40 {
+				t.Fatalf("%d requests: %v", n, a.got)
+			}
+			spoken := slices.DeleteFunc(slices.Clone(a.revisions), func(v string) bool { return v == "2.0-rev0" })
+			asked := slices.ContainsFunc(a.requests, func(r *http.Request) bool { return r.Method != a.blind })
+			switch {
+			case !asked:
+				// Nothing looked at the revision.
+			case len(spoken) == 0:
+				if err == nil || KindOf(err) != KindHTTP || !strings.Contains(err.Error(), "1.0-rev0 to 1.8-rev0") {
+					t.Fatalf("nothing is spoken: %v", err)
+				}
+				continue
+			case slices.Contains(spoken, before):
+				if got := c.APIVersion(); got != before {
+					t.Fatalf("left %s, which is spoken, for %s", before, got)
+				}
+			default:
+				if got := c.APIVersion(); got != spoken[0] {
+					t.Fatalf("speaks %q of %v", got, spoken)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// The problem's type alone says it too.
+func TestRevisionRefusedByType(t *testing.T) {
+	a := newAppliance()
+	a.token = func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("x-api-version") != "1.3-rev0" {
+			answer(400, "", `{"type":"https://h/api/v1/problems/invalidApiVersion/","title":"t","status":400,"errorCode":"UnknownError"}`)(w, r)
+			return
+		}
+		a.login(w, r)
+	}
+	c := client(t, start(t, a))
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil || c.APIVersion() != "1.3-rev0" {
+		t.Error(c.APIVersion(), err)
+	}
+}
+
+func TestFixedRevision(t *testing.T) {
+	a := newAppliance()
+	cfg := start(t, a)
+	cfg.APIVersion = "1.5-rev0"
+	c := client(t, cfg)
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil || c.APIVersion() != "1.5-rev0" {
+		t.Fatal(c.APIVersion(), err)
+	}
+	a.revisions = []string{"1.6-rev0"}
+	for _, revoked := range []bool{false, true} {
+		if revoked {
+			a.revoke()
+			c = client(t, cfg)
+		}
+		a.forget()
+		_, err := c.Sessions(t.Context(), SessionsQuery{})
+		if KindOf(err) != KindHTTP || !strings.Contains(err.Error(), "1.5-rev0") || !strings.Contains(err.Error(), "api_version") {
+			t.Error(err)
+		}
+		if n := a.count(""); n != 1 {
+			t.Errorf("%d requests: %v", n, a.got)
+		}
+	}
+}
+
+func TestNotTheAPI(t *testing.T) {
+	for name, test := range map[string]struct {
+		h    http.HandlerFunc
+		want []string
+	}{
+		"start page":    {answer(200, "Content-Type: text/html; charset=utf-8", "<!DOCTYPE html>\n<title>Welcome</title>"), []string{"text/html", "<!DOCTYPE html> <title>Welcome"}},
+		"empty":         {answer(200, "", ""), []string{"it is empty"}},
+		"no content":    {answer(204, "", ""), []string{"it is empty"}},
+		"another shape": {answer(200, "Content-Type: application/json", `{"items":[]}`), []string{"application/json", `no \"results\"`, "items"}},
+		"an array":      {answer(200, "Content-Type: application/json", `[]`), []string{"not an object"}},
+		"broken":        {answer(200, "Content-Type: application/json", `{"results":[}`), []string{"invalid character"}},
+		"binary":        {answer(200, "Content-Type: ;", "\x00\x01<\xff"), []string{"unknown type"}},
+		"long":          {answer(200, "Content-Type: text/plain", strings.Repeat("x", 5000)), []string{strings.Repeat("x", 80) + "…"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAppliance()
+			a.routes["/api/v1/sessions"] = test.h
+			c := client(t, start(t, a))
+			_, err := c.Sessions(t.Context(), SessionsQuery{})
+			if err == nil || KindOf(err) != KindDecode {
+				t.Fatalf("%v, kind %s", err, KindOf(err))
+			}
+			for _, s := range test.want {
+				if !strings.Contains(err.Error(), strings.ReplaceAll(s, `\"`, `"`)) {
+					t.Errorf("%v\nlacks %s", err, s)
+				}
+			}
+			if len(err.Error()) > 400 {
+				t.Errorf("%d bytes: %v", len(err.Error()), err)
+			}
+			if n := a.count("GET"); n != 1 {
+				t.Errorf("%d tries", n)
+			}
+		})
+	}
+}
+
+func TestRedirect(t *testing.T) {
+	a := newAppliance()
+	a.routes["/api/v1/sessions"] = answer(302, "Location: https://user:hidden@elsewhere.example/login?x=y", "")
+	c := client(t, start(t, a))
+	_, err := c.Sessions(t.Context(), SessionsQuery{})
+	if KindOf(err) != KindHTTP || !HasStatus(err, 302) || !strings.Contains(err.Error(), "redirected to elsewhere.example,") ||
+		strings.Contains(err.Error(), "hidden") {
+		t.Error(err)
+	}
+	if n := a.count("GET"); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestLogout(t *testing.T) {
+	a := newAppliance()
+	c := client(t, start(t, a))
+	if err := c.Logout(t.Context()); err != nil || a.count("") != 0 {
+		t.Fatal(err, a.got)
+	}
+	for range 2 {
+		if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+			t.Fatal(err)
+		}
+		a.forget()
+		if err := c.Logout(t.Context()); err != nil || a.access != "" || a.count("DELETE /api/v1/token") != 1 {
+			t.Error(err, a.got)
+		}
+		if r := a.requests[0]; !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer access-") || r.Header.Get("x-api-version") == "" {
+			t.Error(r.Header)
+		}
+	}
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+		t.Fatal(err)
+	}
+	a.revoke()
+	if err := c.Logout(t.Context()); err != nil {
+		t.Errorf("a dead token: %v", err)
+	}
+}
+
+// An answer can be shown in an error, but what it repeats of the secrets can't.
+func TestSecretsStaySecret(t *testing.T) {
+	echo := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			all := fmt.Sprint(r.PostForm, r.PostForm.Encode(), r.Header)
+			fmt.Fprintf(w, `{"errorCode":%q,"title":%[1]q,"details":%[1]q,"type":%[1]q,"access_token":[%[1]q]}`, all)
+		}
+	}
+	secrets := []string{testPassword, url.QueryEscape(testPassword), "access-", "refresh-"}
+	check := func(t *testing.T, err error) {
+		t.Helper()
+		if err == nil {
+			t.Fatal("no error")
+		}
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			for _, s := range secrets {
+				if text := fmt.Sprintf("%v %+v %q", e, e, e.Error()); strings.Contains(text, s) {
+					t.Errorf("%q is in %s", s, text)
+				}
+			}
+		}
+	}
+	for _, status := range []int{200, 204, 302, 400, 401, 403, 404, 418, 500, 503} {
+		a := newAppliance()
+		a.token = echo(status)
+		c := client(t, start(t, a))
+		_, err := c.Sessions(t.Context(), SessionsQuery{})
+		check(t, err)
+
+		a = newAppliance()
+		a.routes["/api/v1/sessions"] = echo(status)
+		c = client(t, start(t, a))
+		_, err = c.Sessions(t.Context(), SessionsQuery{})
+		check(t, err)
+
+		// A refresh that is answered so, where the password doesn't help either.
+		a = newAppliance()
+		now := time.Unix(0, 0)
+		cfg := start(t, a)
+		cfg.Now = func() time.Time { return now }
+		c = client(t, cfg)
+		if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(2 * time.Hour)
+		a.token = echo(status)
+		_, err = c.Sessions(t.Context(), SessionsQuery{})
+		check(t, err)
+	}
+	cfg := config("https://127.0.0.1:1")
+	_, err := client(t, cfg).Sessions(t.Context(), SessionsQuery{PolicyID: "visible"})
+	check(t, err)
+	if strings.Contains(err.Error(), "https://") {
+		t.Errorf("the address is repeated: %v", err)
+	}
+}
+
+func TestPasswordIsReadAnew(t *testing.T) {
+	a := newAppliance()
+	password, fail := testPassword, error(nil)
+	cfg := start(t, a)
+	cfg.Password = func() (string, error) { return password, fail }
+	c := client(t, cfg)
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+		t.Fatal(err)
+	}
+	a.revoke()
+	a.password, password = "new", "new"
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+		t.Error(err)
+	}
+	a.revoke()
+	fail = context.Canceled // Any will do.
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
+		t.Error(err)
+	}
+	fail, password = nil, ""
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !strings.Contains(err.Error(), "empty") {
+		t.Error(err)
+	}
+}

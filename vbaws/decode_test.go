@@ -1,0 +1,581 @@
+package vbaws
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+func textBody(s string) *body { return newBody(strings.NewReader(s), maxPage) }
+
+func readRow(s string) Row { return newObjects().row(jsontext.Value(s)) }
+
+func TestVendorsSample(t *testing.T) {
+	sample, err := os.ReadFile("testdata/sessions-sample.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeSessions(textBody(string(sample)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &SessionsPage{TotalCount: 57, Rows: []Row{{
+		HasUSN: true,
+		Session: Session{
+			ID:       "f66b0bd7-033e-4a2a-bbc5-8aefb1e0cea5",
+			Type:     "RetentionActivity",
+			Status:   "Succeeded",
+			Result:   "Success",
+			Start:    time.Date(2020, 6, 19, 4, 0, 5, 901095000, time.UTC),
+			Stop:     time.Date(2020, 6, 19, 4, 0, 8, 451697000, time.UTC),
+			Duration: 550 * time.Millisecond,
+			USN:      26,
+		},
+	}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRow(t *testing.T) {
+	base := Session{ID: "a", Type: "Policy", Status: "Running", USN: 5}
+	with := func(f func(*Session)) Session { s := base; f(&s); return s }
+	const required = `"id":"a","type":"Policy","status":"Running","usn":5`
+	for name, test := range map[string]struct {
+		row  string
+		want Session
+	}{
+		"only what is required": {`{` + required + `}`, base},
+		"unknown members":       {`{"zzz":{"id":[1,{}]},` + required + `,"_links":[]}`, base},
+		"null is absent": {`{` + required + `,"name":null,"result":null,"reason":null,"extendedSessionType":null,` +
+			`"executionStartTime":null,"executionStopTime":null,"executionDuration":null}`, base},
+		"all": {`{` + required + `,"name":"n","result":"r","reason":"s","extendedSessionType":"e",` +
+			`"executionStartTime":"2024-02-29T23:59:59.9999999Z","executionStopTime":"2024-03-01T01:00:00+01:00","executionDuration":1500}`,
+			with(func(s *Session) {
+				s.Name, s.Result, s.Reason, s.ExtendedType = "n", "r", "s", "e"
+				s.Start = time.Date(2024, 2, 29, 23, 59, 59, 999999900, time.UTC)
+				s.Stop = time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
+				s.Duration = 1500 * time.Millisecond
+			})},
+		"another case is another member": {`{` + required + `,"Name":"x","USN":"x"}`, base},
+		"escapes":                        {`{"\u0069d":"a","type":"P\u006flicy","status":"Running","usn":5}`, base},
+		"duplicates: the last one":       {`{"usn":4,` + required + `}`, base},
+		"zero date":                      {`{` + required + `,"executionStopTime":"0001-01-01T00:00:00"}`, base},
+		"zero date east of Greenwich":    {`{` + required + `,"executionStopTime":"0001-01-01T00:00:00+02:00"}`, base},
+		"empty date":                     {`{` + required + `,"executionStopTime":""}`, base},
+		"duration below zero":            {`{` + required + `,"executionDuration":-7}`, base},
+		"duration with a fraction": {`{` + required + `,"executionDuration":0.5}`,
+			with(func(s *Session) { s.Duration = 500 * time.Microsecond })},
+		"largest usn": {`{"id":"a","type":"Policy","status":"Running","usn":9223372036854775807}`,
+			with(func(s *Session) { s.USN = math.MaxInt64 })},
+		"smallest usn": {`{"id":"a","type":"Policy","status":"Running","usn":-9223372036854775808}`,
+			with(func(s *Session) { s.USN = math.MinInt64 })},
+		"invalid UTF-8": {`{` + required + ",\"name\":\"a\xff\\tb\",\"reason\":\"\xff\xfe\"}",
+			with(func(s *Session) { s.Name, s.Reason = "a\uFFFD\tb", "\uFFFD\uFFFD" })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(Row{Session: test.want, HasUSN: true}, readRow(test.row), cmpopts.EquateErrors()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestRowThatIsNoSession(t *testing.T) {
+	for name, test := range map[string]struct {
+		row    string
+		id     string
+		usn    int64
+		hasUSN bool
+		text   string
+	}{
+		"no object":           {`[1]`, "", 0, false, "not an object"},
+		"null":                {`null`, "", 0, false, "not an object"},
+		"empty":               {`{}`, "", 0, false, "id is missing"},
+		"no id":               {`{"type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
+		"empty id":            {`{"id":"","type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
+		"id is a number":      {`{"id":7,"type":"T","status":"S","usn":5}`, "", 5, true, "id: 7 is not a string"},
+		"no type":             {`{"id":"a","status":"S","usn":5}`, "a", 5, true, "type is missing"},
+		"null status":         {`{"id":"a","type":"T","status":null,"usn":5}`, "a", 5, true, "status is missing"},
+		"no usn":              {`{"id":"a","type":"T","status":"S"}`, "a", 0, false, "usn is missing"},
+		"null usn":            {`{"id":"a","type":"T","status":"S","usn":null}`, "a", 0, false, "usn is missing"},
+		"usn 5.0":             {`{"id":"a","type":"T","status":"S","usn":5.0}`, "a", 0, false, "usn: 5.0"},
+		"usn is a string":     {`{"id":"a","type":"T","status":"S","usn":"5"}`, "a", 0, false, "usn:"},
+		"usn is too large":    {`{"id":"a","type":"T","status":"S","usn":9223372036854775808}`, "a", 0, false, "usn:"},
+		"name is no string":   {`{"name":{},"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "name: {} is not a string"},
+		"date is a number":    {`{"executionStopTime":0,"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionStopTime: 0"},
+		"date is none":        {`{"executionStartTime":"noon","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, `executionStartTime: "noon"`},
+		"date is too late":    {`{"executionStopTime":"9999-12-31T23:59:59-01:00","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionStopTime"},
+		"duration is text":    {`{"executionDuration":"1","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionDuration"},
+		"duration is endless": {`{"executionDuration":1e300,"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionDuration"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := readRow(test.row)
+			if got.Err == nil || !strings.Contains(got.Err.Error(), test.text) {
+				t.Errorf("error %v, want one with %q", got.Err, test.text)
+			}
+			sum := sha256.Sum256([]byte(test.row))
+			if !bytes.Equal(got.Hash[:], sum[:16]) {
+				t.Error("the hash is not that of the row")
+			}
+			got.Err, got.Hash = nil, [16]byte{}
+			want := Row{Session: Session{ID: test.id, USN: test.usn}, HasUSN: test.hasUSN}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A page with rows that can't be understood has them where they were, with the
+// hash of their bytes.
+func TestBadRowsCostNothingElse(t *testing.T) {
+	const good = `{"id":"a","type":"T","status":"S","usn":5}`
+	const bad = `{"id" : "b", "usn":6 }`
+	page, err := decodeSessions(textBody(`{"results":[` + good + `,` + bad + `, 7,` + good + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page.TotalCount != -1 || len(page.Rows) != 4 {
+		t.Fatalf("total %d, %d rows", page.TotalCount, len(page.Rows))
+	}
+	sum := sha256.Sum256([]byte(bad))
+	if r := page.Rows[1]; r.Err == nil || r.ID != "b" || r.USN != 6 || !bytes.Equal(r.Hash[:], sum[:16]) {
+		t.Errorf("bad row: %+v", r)
+	}
+	for _, i := range []int{0, 3} {
+		if page.Rows[i].Err != nil {
+			t.Error(page.Rows[i].Err)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	for document, want := range map[string]*SessionsPage{
+		`{"results":[],"totalCount":3}`:                {TotalCount: 3},
+		`{"results":null,"totalCount":0}`:              {TotalCount: 0},
+		`{"results":[],"totalCount":"3"}`:              {TotalCount: -1},
+		`{"results":[],"totalCount":-3}`:               {TotalCount: -1},
+		`{"results":[],"totalCount":4294967296}`:       {TotalCount: -1},
+		` {"_links":[[[]]],"results":[] } ` + "\r\n":   {TotalCount: -1},
+		`{"results":[1,2],"results":[],"Results":[3]}`: {TotalCount: -1},
+	} {
+		got, err := decodeSessions(textBody(document))
+		if err != nil {
+			t.Errorf("%s: %v", document, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: %s", document, diff)
+		}
+	}
+}
+
+func TestPageThatIsNone(t *testing.T) {
+	deep := strings.Repeat("[", 20000)
+	for _, document := range []string{
+		``, ` `, `null`, `[]`, `"x"`, `{}`, `{"totalCount":1}`, `{"results":{}}`, `{"results":"x"}`, `<html>`,
+		`{"results":[]}x`, `{"results":[]}{}`, `{"results":[}`, `{"results":[{"id":}]}`, `{"results":[,]}`,
+		`{results:[]}`, `{"results":[` + deep,
+	} {
+		page, err := decodeSessions(textBody(document))
+		if err == nil {
+			t.Errorf("%.40s: %+v", document, page)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%.40s: taken for a truncated answer: %v", document, err)
+		}
+	}
+}
+
+// However an answer is cut, it is seen to be cut, and never taken for a shorter
+// page.
+func TestTruncatedPage(t *testing.T) {
+	sample, err := os.ReadFile("testdata/sessions-sample.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := strings.TrimSpace(string(sample))
+	for n := 1; n < len(whole); n++ {
+		if _, err := decodeSessions(textBody(whole[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	row := func(n int) string {
+		return `{"id":"a","type":"T","status":"S","usn":5,"reason":"` + strings.Repeat("x", n) + `"}`
+	}
+	if _, err := decodeSessions(textBody(`{"results":[` + row(maxValue-1000) + `]}`)); err != nil {
+		t.Errorf("a large row: %v", err)
+	}
+	for name, document := range map[string]string{
+		"row":        `{"results":[` + row(maxValue) + `]}`,
+		"other":      `{"other":"` + strings.Repeat("x", maxValue+10000) + `"}`,
+		"whitespace": strings.Repeat(" ", maxValue+1) + `{"results":[]}`,
+	} {
+		if _, err := decodeSessions(textBody(document)); err == nil || !strings.Contains(err.Error(), "larger than") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := textBody(`{"results":[` + strings.Repeat(row(10)+",", 100) + row(10) + `]}`)
+	b.page = 5000
+	if _, err := decodeSessions(b); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("page: %v", err)
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	got, err := decodePolicies(textBody(`{"totalCount":5,"results":[
+		{"id":"1","name":"gold","isEnabled":true,"usn":7,"scheduleSettings":null},
+		{"id":"2","name":"silver"},
+		{"id":"3"}, 7, {"id":"4","name":"x","isEnabled":"yes"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &PoliciesPage{TotalCount: 5, Rows: 5, Policies: []Policy{
+		{ID: "1", Name: "gold", Enabled: true, USN: 7}, {ID: "2", Name: "silver"},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLog(t *testing.T) {
+	got, err := decodeLog(textBody(`{"sessionId":"a","log":[
+		{"logTime":"2020-06-19T04:00:05","status":"Error","message":"no\nroom","executionDuration":1},
+		{"logTime":"?","status":7,"message":"m"}, 3]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []LogItem{
+		{Time: time.Date(2020, 6, 19, 4, 0, 5, 0, time.UTC), Status: "Error", Message: "no\nroom"},
+		{Message: "m"}, {},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := decodeLog(textBody(`{"sessionId":"a"}`)); err == nil {
+		t.Error("an answer without a log passes for one")
+	}
+}
+
+func FuzzPage(f *testing.F) {
+	if sample, err := os.ReadFile("testdata/sessions-sample.json"); err == nil {
+		f.Add(sample)
+	}
+	for _, s := range []string{
+		``, `{}`, `{"results":null}`, `{"results":[{"id":"a","type":"T","status":"S","usn":5},7]}`,
+		`{"results":[{"\u0069d":"\ud800","type":"T\u0000","status":"S","usn":-0,"name":"` + "\xff\xfe" + `"}],"totalCount":1}`,
+		`{"results":[{"id":"a","type":"T","status":"S","usn":5,"executionStopTime":"0001-01-01T00:00:00","executionDuration":1e3}]} `,
+		`{"results":[{"usn":1,"usn":"x"}],"results":[1`, `<!DOCTYPE html>`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		page, err := decodeSessions(textBody(string(document)))
+		if (page == nil) == (err == nil) {
+			t.Fatalf("page %v, error %v", page, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, r := range page.Rows {
+			if usable := r.missing() == nil; usable != (r.Err == nil) {
+				t.Errorf("usable %t, error %v: %+v", usable, r.Err, r)
+			}
+			if (r.Err != nil) != (r.Hash != [16]byte{}) {
+				t.Errorf("error %v, hash %x", r.Err, r.Hash)
+			}
+			if r.Err != nil && r.Session != (Session{ID: r.ID, USN: r.USN}) {
+				t.Errorf("a row with an error has fields: %+v", r)
+			}
+			if r.Duration < 0 {
+				t.Errorf("duration %s", r.Duration)
+			}
+		}
+		// How it is written doesn't matter.
+		again := jsontext.Value(bytes.Clone(document))
+		if err := again.Indent(append(tolerant, jsontext.WithIndent("\t"))...); err != nil {
+			t.Fatalf("decoded, but not JSON: %v", err)
+		}
+		page2, err := decodeSessions(textBody(string(again)))
+		if err != nil {
+			t.Fatalf("rewritten: %v", err)
+		}
+		for _, rows := range [][]Row{page.Rows, page2.Rows} {
+			for i := range rows {
+				rows[i].Hash = [16]byte{}
+				if rows[i].Err != nil {
+					rows[i].Err = errShape("some")
+				}
+			}
+		}
+		if diff := cmp.Diff(page, page2, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("rewritten:\n%s", diff)
+		}
+	})
+}
+
+// FuzzFields compares what is found in an object with what a decoder finds.
+func FuzzFields(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { } `, `{"a":1}`, `{"a":-1.5e+3 , "b" : true}`, "{\n\t\"a\" :\r null}", `{"":""}`,
+		`{"a\\":"b\\\\","c\"":"\\\"","d":"\u00e9\ud83d\ude00"}`, `{"a":{"b":[1,"]}\"",{}],"c":"}"},"d":[[],[{"e":"["}]]}`,
+		`{"a":1,"a":2}`, "{\"a\":\"\xff\",\"\xc3\":\"é\"}", `{"_links":[{"rel":"self"}] ,"usn":7}`, string(benchmarkPage(2)),
+	} {
+		f.Add([]byte(s))
+	}
+	type field struct{ Name, Value string }
+	f.Fuzz(func(t *testing.T, document []byte) {
+		v, err := jsontext.NewDecoder(bytes.NewReader(document), tolerant...).ReadValue()
+		if err != nil || v.Kind() != jsontext.KindBeginObject {
+			return // never looked into
+		}
+		var want, got []field
+		dec := jsontext.NewDecoder(bytes.NewReader(v), tolerant...)
+		err = members(dec, func(name []byte) error {
+			of := string(name)
+			v, err := dec.ReadValue()
+			want = append(want, field{of, string(v)})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range fields(v) {
+			got = append(got, field{string(name), string(v)})
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("in %q (-decoder +fields):\n%s", document, diff)
+		}
+	})
+}
+
+func TestTimes(t *testing.T) {
+	at := time.Date(2020, 6, 19, 4, 0, 5, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"2020-06-19T04:00:05":                     at,
+		"2020-06-19T04:00:05Z":                    at,
+		"2020-06-19T06:00:05+02:00":               at,
+		"2020-06-18T22:30:05-05:30":               at,
+		"2020-06-19T04:00:05.0000000":             at,
+		"2020-06-19T04:00:05.9":                   at.Add(900 * time.Millisecond),
+		"2020-06-19T04:00:05.901095":              at.Add(901095 * time.Microsecond),
+		"2020-06-19T04:00:05.123456789123456789Z": at.Add(123456789),
+		"":                                  {},
+		"0001-01-01T00:00:00":               {},
+		"0001-01-01T00:00:00Z":              {},
+		"0001-01-01T00:00:00.0000000-08:00": {},
+		"0001-01-01T00:00:00+08:00":         {},
+		"9999-12-31T23:59:59.9999999":       time.Date(9999, 12, 31, 23, 59, 59, 999999900, time.UTC),
+		"1969-12-31T23:59:59":               time.Unix(-1, 0).UTC(),
+		"2024-02-29T00:00:00":               time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, err := parseTime(s); err != nil || got != want {
+			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{
+		"noon", "2020-06-19", "2020-06-19T04:00", "2020-06-19 04:00:05", "19.06.2020 04:00:05", "2023-02-29T00:00:00",
+		"10000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "2020-06-19T04:00:05+0000", "2020-06-19T04:00:05ZZ",
+		"1592539205", " 2020-06-19T04:00:05Z", "2020-06-19T25:00:05Z",
+	} {
+		if got, err := parseTime(s); err == nil {
+			t.Errorf("%q passes for %s", s, got)
+		}
+	}
+}
+
+// A time is the same with a Z, without a zone, and in any other zone.
+func TestTimesInZones(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).UTC()
+		zone := time.FixedZone("", 60*rapid.IntRange(-14*60, 14*60).Draw(t, "offset"))
+		for _, s := range []string{
+			at.Format("2006-01-02T15:04:05.999999999"),
+			at.Format("2006-01-02T15:04:05.000000000"),
+			at.Format(time.RFC3339Nano),
+			at.In(zone).Format(time.RFC3339Nano),
+		} {
+			if got, err := parseTime(s); err != nil || got != at {
+				t.Fatalf("%s: %v, %v; want %v", s, got, err, at)
+			}
+		}
+	})
+}
+
+func FuzzTime(f *testing.F) {
+	for _, s := range []string{
+		"", "2020-06-19T04:00:05.901095", "2020-06-19T04:00:05Z", "0001-01-01T00:00:00+14:00",
+		"9999-12-31T23:59:59-01:00", "2020-06-19T04:00:05.1234567891234+02:00", "2020-06-19T4:00:05,5",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		at, err := parseTime(s)
+		switch {
+		case err != nil && !at.IsZero():
+			t.Errorf("%q: %v and %v", s, at, err)
+		case err != nil || at.IsZero():
+			return
+		case at.Year() <= 1 || at.Year() > 9999 || at.Location() != time.UTC:
+			t.Errorf("%q: %v", s, at)
+		}
+		if again, err := parseTime(at.Format(time.RFC3339Nano)); err != nil || again != at {
+			t.Errorf("%q: %v, then %v, %v", s, at, again, err)
+		}
+	})
+}
+
+func TestProblem(t *testing.T) {
+	for document, want := range map[string]APIError{
+		`{"type":"/api/v1/problems/notFound","title":"No","status":404,"errorCode":"NotFound","details":"d","data":{}}`: {
+			Type: "/api/v1/problems/notFound", Title: "No", Code: "NotFound", Details: "d"},
+		`{"error":{"code":"UnsupportedApiVersion","message":"m","innerError":null}}`: {Code: "UnsupportedApiVersion", Title: "m"},
+		`{"error":"invalid_grant","error_description":"d"}`:                          {Code: "invalid_grant", Details: "d"},
+		`{"errorCode":7,"title":null,"details":["x"]}`:                               {},
+		`{"errorCode":"Early","title":"cut o`:                                        {Code: "Early"},
+		`<html>`:                                                                     {}, ``: {}, `[]`: {}, `"x"`: {},
+	} {
+		if diff := cmp.Diff(want, decodeProblem([]byte(document))); diff != "" {
+			t.Errorf("%s: %s", document, diff)
+		}
+	}
+}
+
+func FuzzProblem(f *testing.F) {
+	for _, s := range []string{
+		``, `<html>`, `{"type":"a/unsupportedApiVersion","errorCode":"x"}`, `{"error":{"code":1,"message":"m"}}`, `{"error":"e"`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		e := decodeProblem(document)
+		if e.StatusCode != 0 || e.RetryAfter != 0 {
+			t.Errorf("a document decides on status or time: %+v", e)
+		}
+		e.StatusCode = 400
+		refusesRevision(&e)
+		for _, s := range []string{e.Code, e.Type, e.Title, e.Details} {
+			if c := clip(s, 300); strings.ContainsAny(c, "\n\r\x00") || len([]rune(c)) > 301 {
+				t.Errorf("not fit for a line: %q", c)
+			}
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for s, want := range map[string]time.Duration{
+		"0":                              0,
+		"17":                             17 * time.Second,
+		"18446744073709551615":           math.MaxInt64 / time.Second * time.Second,
+		"-3":                             0,
+		"soon":                           0,
+		"":                               0,
+		now.Format(http.TimeFormat):      0,
+		"Mon, 06 May 2024 07:08:29 GMT":  20 * time.Second,
+		"Mon, 06 May 2024 07:00:00 GMT":  0,
+		"Monday, 06-May-24 07:08:10 GMT": time.Second,
+		"Mon May  6 07:08:11 2024":       2 * time.Second,
+	} {
+		if got := parseRetryAfter(s, now); got != want {
+			t.Errorf("%q: %s, want %s", s, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"", "1", "99999999999999999999", "-1", "Mon, 06 May 2024 07:08:29 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		f.Add(s, int64(1715000000))
+	}
+	f.Fuzz(func(t *testing.T, s string, now int64) {
+		if d := parseRetryAfter(s, time.Unix(now%(1<<40), 0)); d < 0 {
+			t.Errorf("%q: %s", s, d)
+		}
+	})
+}
+
+// benchmarkPage is a page as a revision from 1.2 on may write it.
+func benchmarkPage(rows int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"totalCount":%d,"results":[`, rows)
+	for i := range rows {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		id := fmt.Sprintf("f66b0bd7-033e-4a2a-bbc5-%012x", i)
+		fmt.Fprintf(&b, `{"id":"%s","type":"Policy","extendedSessionType":"PolicyBackup","name":"policy %d",`+
+			`"status":"Succeeded","result":"Success","reason":"","usn":%d,`+
+			`"executionStartTime":"2024-06-19T04:00:05.901095Z","executionStopTime":"2024-06-19T04:10:08.451697Z","executionDuration":550,`+
+			`"_links":[{"method":"GET","rel":"self","href":"https://192.0.2.1:11005/api/v1/sessions/%s"},`+
+			`{"method":"GET","rel":"SessionLogs","href":"https://192.0.2.1:11005/api/v1/sessions/%s/log"}]}`, id, i%20, 1000+i, id, id)
+	}
+	b.WriteString(`],"_links":[]}`)
+	return b.Bytes()
+}
+
+// standardPage is the same by encoding/json.
+type standardPage struct {
+	TotalCount int               `json:"totalCount"`
+	Results    []standardSession `json:"results"`
+}
+
+type standardSession struct {
+	ID           string    `json:"id"`
+	Type         string    `json:"type"`
+	ExtendedType string    `json:"extendedSessionType"`
+	Status       string    `json:"status"`
+	Result       string    `json:"result"`
+	Reason       string    `json:"reason"`
+	Name         string    `json:"name"`
+	Start        time.Time `json:"executionStartTime"`
+	Stop         time.Time `json:"executionStopTime"`
+	Milliseconds int64     `json:"executionDuration"`
+	USN          int64     `json:"usn"`
+}
+
+// BenchmarkPage decodes a page of 500 sessions, and compares with encoding/json
+// in the same run: "ratio" is our share of its time.
+func BenchmarkPage(b *testing.B) {
+	document := benchmarkPage(500)
+	b.SetBytes(int64(len(document)))
+	b.ReportAllocs()
+	var standard, own time.Duration
+	for b.Loop() {
+		start := time.Now()
+		var page standardPage
+		if err := json.NewDecoder(bytes.NewReader(document)).Decode(&page); err != nil {
+			b.Fatal(err)
+		}
+		middle := time.Now()
+		ours, err := decodeSessions(newBody(bytes.NewReader(document), maxPage))
+		if err != nil {
+			b.Fatal(err)
+		}
+		own += time.Since(middle)
+		standard += middle.Sub(start)
+		if len(ours.Rows) != len(page.Results) {
+			b.Fatal("the two differ")
+		}
+	}
+	b.ReportMetric(float64(own.Nanoseconds())/float64(b.N), "own-ns/op")
+	b.ReportMetric(float64(standard.Nanoseconds())/float64(b.N), "encoding/json-ns/op")
+	b.ReportMetric(own.Seconds()/standard.Seconds(), "ratio")
+}

@@ -1,0 +1,84 @@
+package vbaws
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Kind is the sort of failure that an operator tells apart.
+type Kind string
+
+// The kinds of failure. They are values of the label "result" of
+// vbaws_exporter_polls_total.
+const (
+	// KindAuth: the appliance refused the account, or two tokens in a row.
+	KindAuth Kind = "auth"
+	// KindTLS: no TLS connection that can be trusted.
+	KindTLS Kind = "tls"
+	// KindTimeout: nothing arrived in time.
+	KindTimeout Kind = "timeout"
+	// KindUnreachable: no connection, or it broke.
+	KindUnreachable Kind = "unreachable"
+	// KindHTTP: the appliance answered with an error.
+	KindHTTP Kind = "http"
+	// KindDecode: it answered 200 with something that is not the API.
+	KindDecode Kind = "decode"
+)
+
+// Error is a failure whose kind is known.
+type Error struct {
+	Kind Kind
+	// Op is what was tried: "GET /api/v1/sessions", "login as \"prometheus\"".
+	Op  string
+	Err error
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf returns the kind of the first *Error in err's chain, and KindHTTP for
+// an error that has none. It is only meant for a non-nil err.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return KindHTTP
+}
+
+// APIError is an answer with a status other than 2xx. Fields of the problem
+// document are empty where the answer was none.
+type APIError struct {
+	StatusCode int
+	// Code is errorCode: AccessDenied, NotFound, UnsupportedApiVersion, …: an open
+	// set.
+	Code string
+	// Type is the problem's URI, Title and Details its texts.
+	Type, Title, Details string
+	// RetryAfter is how long the appliance asked to be left alone; 0 where it
+	// didn't.
+	RetryAfter time.Duration
+}
+
+func (e *APIError) Error() string {
+	s := fmt.Sprintf("HTTP status %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	if e.Code != "" {
+		s += ", " + e.Code
+	}
+	if e.Title != "" {
+		s += ": " + e.Title
+	}
+	if e.Details != "" {
+		s += ": " + e.Details
+	}
+	return s
+}
+
+// HasStatus reports whether err is, or wraps, an answer of the appliance with
+// that HTTP status.
+func HasStatus(err error, code int) bool {
+	var e *APIError
+	return errors.As(err, &e) && e.StatusCode == code
+}

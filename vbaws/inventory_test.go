@@ -1,0 +1,203 @@
+package vbaws
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// applianceClient returns a client of a simulated appliance, without a network.
+// observe may be nil.
+func applianceClient(t *testing.T, a *vbawstest.Appliance, username string, observe func(Request)) *Client {
+	t.Helper()
+	s := vbawstest.NewPipeServer(a)
+	t.Cleanup(s.Close)
+	cfg := config(s.URL)
+	cfg.Username = username
+	cfg.Password = func() (string, error) { return vbawstest.DefaultPassword, nil }
+	cfg.Transport = s.Transport()
+	cfg.Observe = observe
+	return client(t, cfg)
+}
+
+// inventory calls everything that there is one of on an appliance.
+var inventory = []struct {
+	endpoint string
+	roles    []string // that may see it; nil: all
+	get      func(context.Context, *Client) (any, error)
+}{
+	{"/api/v1/statistics/summary", nil, func(ctx context.Context, c *Client) (any, error) { return c.Summary(ctx) }},
+	{"/api/v1/system/time", nil, func(ctx context.Context, c *Client) (any, error) { return c.SystemTime(ctx) }},
+	{"/api/v1/system/version", []string{"admin"}, func(ctx context.Context, c *Client) (any, error) { return c.Version(ctx) }},
+	{"/api/v1/settings/dateTime", []string{"admin"}, func(ctx context.Context, c *Client) (any, error) { return c.TimeZone(ctx) }},
+	{"/api/v1/licensing/license", []string{"admin"}, func(ctx context.Context, c *Client) (any, error) { return c.License(ctx) }},
+	{"/api/v1/repositories", []string{"admin", "operator"}, func(ctx context.Context, c *Client) (any, error) { return c.Repositories(ctx, 0, 0) }},
+}
+
+func TestInventory(t *testing.T) {
+	now := time.Date(2026, time.March, 1, 22, 0, 0, 250e6, time.UTC)
+	expires := time.Date(2027, time.March, 1, 0, 0, 0, 0, time.UTC)
+	repositories := []vbawstest.Repository{
+		{ID: vbawstest.ID(1), Name: "a", Folder: "veeam", Encrypted: true, Bucket: "b", Region: "eu-central-1"},
+		{ID: vbawstest.ID(2), Name: "c"},
+	}
+	for _, product := range []int{2, 10} {
+		a := vbawstest.New(vbawstest.Config{
+			Now: func() time.Time { return now }, Offset: time.Minute, Product: product, Version: "8.1.0.7",
+			License:      &vbawstest.License{Type: "Subscription", Instances: 50, Used: 12.5, LicensedTo: "x", Expires: expires},
+			Summary:      vbawstest.Summary{Alarms: 0, Instances: 7, ProtectedInstances: 5},
+			Repositories: repositories, ZoneName: "W. Europe Standard Time",
+		})
+		a.PutPolicy(vbawstest.Policy{Name: "p"})
+		var seen []Request
+		c := applianceClient(t, a, vbawstest.DefaultUsername, func(r Request) { seen = append(seen, r) })
+		if _, err := c.Summary(t.Context()); err != nil { // logs in and settles the revision
+			t.Fatal(err)
+		}
+		for i, want := range []any{
+			&Summary{Alarms: 0, Instances: 7, ProtectedInstances: 5, Policies: 1, Repositories: 2},
+			now.Add(time.Minute),
+			"8.1.0.7",
+			TimeZone{Name: "W. Europe Standard Time", DisplayName: "(UTC+00:00) W. Europe Standard Time"},
+			&License{Type: "Subscription", Instances: 50, Used: 12.5, Expires: expires},
+			&RepositoriesPage{TotalCount: 2, Rows: 2, Repositories: []Repository{
+				{ID: vbawstest.ID(1), Name: "a", Folder: "veeam", Encrypted: true, Bucket: "b", Region: "eu-central-1"},
+				{ID: vbawstest.ID(2), Name: "c"},
+			}},
+		} {
+			seen = nil
+			got, err := inventory[i].get(t.Context(), c)
+			if err != nil {
+				t.Errorf("product %d: %v", product, err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("product %d: %s: %s", product, inventory[i].endpoint, diff)
+			}
+			want := []Request{{Endpoint: inventory[i].endpoint, Code: 200}}
+			if diff := cmp.Diff(want, seen, cmpopts.IgnoreFields(Request{}, "Duration")); diff != "" {
+				t.Errorf("product %d: %s", product, diff)
+			}
+		}
+		page, err := c.Repositories(t.Context(), 1, 5)
+		if err != nil || page.TotalCount != 2 || len(page.Repositories) != 1 || page.Repositories[0].Name != "c" {
+			t.Errorf("product %d: the second page: %+v, %v", product, page, err)
+		}
+		if v := a.Violations(); len(v) > 0 {
+			t.Error(v)
+		}
+	}
+}
+
+// What an account may not see is a 403 and nothing else.
+func TestInventoryByRole(t *testing.T) {
+	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
+		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
+		{Name: "operator", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleOperator},
+		{Name: "viewer", Password: vbawstest.DefaultPassword, Role: "Viewer"},
+	}})
+	for _, user := range []string{"admin", "operator", "viewer"} {
+		c := applianceClient(t, a, user, nil)
+		for _, one := range inventory {
+			_, err := one.get(t.Context(), c)
+			if one.roles == nil || slices.Contains(one.roles, user) {
+				if err != nil {
+					t.Errorf("%s: %v", user, err)
+				}
+			} else if !HasStatus(err, 403) || KindOf(err) != KindHTTP {
+				t.Errorf("%s: GET %s: %v, want a 403", user, one.endpoint, err)
+			}
+		}
+	}
+}
+
+// An object that has nothing of what was asked for is not taken for an answer with
+// zeros in it.
+func TestInventoryThatIsNone(t *testing.T) {
+	a := newAppliance()
+	c := client(t, start(t, a))
+	for _, one := range inventory {
+		for _, document := range []string{
+			`{}`, `[]`, `{"unknown":1}`, `{"alarmsCount":"3","utcDateTime":"noon","version":7,"timezone":"UTC","instances":"5","results":7}`,
+			`{"timezone":{"name":null},"version":"","utcDateTime":"0001-01-01T00:00:00","licenseType":null,"alarmsCount":-4}`,
+		} {
+			a.mu.Lock()
+			a.routes[one.endpoint] = answer(200, "Content-Type: application/json", document)
+			a.mu.Unlock()
+			if got, err := one.get(t.Context(), c); KindOf(err) != KindDecode {
+				t.Errorf("%s: %s passes: %v, %v", one.endpoint, document, got, err)
+			}
+		}
+	}
+}
+
+func TestInventoryInPart(t *testing.T) {
+	if diff := cmp.Diff(Summary{Alarms: 0, Instances: -1, ProtectedInstances: -1, Policies: -1, Repositories: -1},
+		decodeSummary(jsontext.Value(`{"alarmsCount":0,"instancesCount":"7","protectedInstancesCount":1.5,"policiesCount":null}`))); diff != "" {
+		t.Error(diff)
+	}
+	for document, want := range map[string]License{
+		`{"licenseType":"Free"}`: {Type: "Free", Instances: -1, Used: -1},
+		`{"licenseType":7,"instances":-1,"instancesUses":0,"licenseExpires":"soon"}`:    {Instances: -1, Used: 0},
+		`{"instances":10,"instancesUses":"1","licenseExpires":null}`:                    {Instances: 10, Used: -1},
+		`{"instances":10,"instancesUses":1e999}`:                                        {Instances: 10, Used: -1},
+		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: -1, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		if diff := cmp.Diff(want, decodeLicense(jsontext.Value(document))); diff != "" {
+			t.Errorf("%s: %s", document, diff)
+		}
+	}
+	if got := decodeTimeZone(jsontext.Value(`{"useCustomSettings":true,"timezone":{"displayName":[],"name":"UTC","id":7}}`)); got != (TimeZone{Name: "UTC"}) {
+		t.Errorf("%+v", got)
+	}
+	page, err := decodeRepositories(textBody(`{"results":[
+		{"id":"1","_embedded":{"bucket":7,"region":"r","bucketLink":{}},"enableEncryption":"yes","name":"a"},
+		{"name":"no id"}, 7, {"_embedded":[],"id":"2"}]}`))
+	want := &RepositoriesPage{TotalCount: -1, Rows: 4, Repositories: []Repository{{ID: "1", Name: "a", Region: "r"}, {ID: "2"}}}
+	if diff := cmp.Diff(want, page); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+// FuzzInventory checks that no document makes a decoder fail, or say a number that
+// cannot be.
+func FuzzInventory(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `{"alarmsCount":1,"instancesCount":-1,"policiesCount":99999999999999999999}`,
+		`{"licenseType":"Free","instances":10,"instancesUses":1e308,"licenseExpires":"2027-03-01T00:00:00+14:00"}`,
+		`{"version":"8.0.0.1","about":"x"}`, `{"timezone":{"name":"UTC","displayName":"` + "\xff" + `"},"timezone":null}`,
+		`{"utcDateTime":"2026-03-01T22:00:00.1234567Z"}`,
+		`{"results":[{"id":"1","_embedded":{"bucket":"b","region":"r"}},{"_embedded":null},7],"totalCount":3}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		if page, err := decodeRepositories(textBody(string(document))); (page == nil) == (err == nil) {
+			t.Errorf("page %v, error %v", page, err)
+		} else if err == nil && len(page.Repositories) > page.Rows {
+			t.Errorf("%+v", page)
+		}
+		v, err := decodeOne(textBody(string(document)))
+		if err != nil {
+			return
+		}
+		s := decodeSummary(v)
+		if min(s.Alarms, s.Instances, s.ProtectedInstances, s.Policies, s.Repositories) < -1 {
+			t.Errorf("%+v", s)
+		}
+		if l := decodeLicense(v); l.Instances < -1 || !(l.Used >= 0 || l.Used == -1) {
+			t.Errorf("%+v", l)
+		}
+		if at := decodeSystemTime(v); !at.IsZero() && at.Location() != time.UTC {
+			t.Errorf("%s is not in UTC", at)
+		}
+		decodeVersion(v)
+		decodeTimeZone(v)
+	})
+}

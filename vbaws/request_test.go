@@ -1,0 +1,372 @@
+package vbaws
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// times runs the handlers in turn, the last one from then on.
+func times(handlers ...http.HandlerFunc) http.HandlerFunc {
+	var mu sync.Mutex
+	return func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		h := handlers[0]
+		if len(handlers) > 1 {
+			handlers = handlers[1:]
+		}
+		mu.Unlock()
+		h(w, r)
+	}
+}
+
+func hangUp(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		conn.Close()
+	}
+}
+
+func cutShort(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "1000")
+	_, _ = io.WriteString(w, `{"totalCount":0,"results":[`)
+}
+
+// cutQuietly ends the answer in the middle without HTTP seeing it.
+func cutQuietly(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	b := bufio.NewWriter(conn)
+	fmt.Fprintf(b, "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"+`{"results":[{"id":"a"`)
+	b.Flush()
+	conn.Close()
+}
+
+func TestRetries(t *testing.T) {
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { problem(w, code, "Code") }
+	}
+	good := answer(200, "", emptyPage)
+	for name, test := range map[string]struct {
+		h     http.HandlerFunc
+		tries int
+		want  Kind // "": it works
+	}{
+		"once":                {good, 1, ""},
+		"429":                 {times(status(429), good), 2, ""},
+		"500":                 {times(status(500), good), 2, ""},
+		"502 and 503":         {times(status(502), status(503), good), 3, ""},
+		"504 for ever":        {status(504), 3, KindHTTP},
+		"hung up":             {times(hangUp, good), 2, ""},
+		"hung up for ever":    {hangUp, 3, KindUnreachable},
+		"truncated":           {times(cutShort, cutQuietly, good), 3, ""},
+		"truncated for ever":  {cutShort, 3, KindUnreachable},
+		"ends early for ever": {cutQuietly, 3, KindUnreachable},
+		"400":                 {status(400), 1, KindHTTP},
+		"403":                 {status(403), 1, KindHTTP},
+		"404":                 {status(404), 1, KindHTTP},
+		"501":                 {status(501), 1, KindHTTP},
+		"no API":              {answer(200, "", "<html>"), 1, KindDecode},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAppliance()
+			a.routes["/api/v1/sessions"] = test.h
+			cfg := start(t, a)
+			// A connection used before is one that net/http tries again by itself.
+			cfg.Transport.(*http.Transport).DisableKeepAlives = true
+			var seen int
+			cfg.Observe = func(r Request) {
+				if r.Endpoint == "/api/v1/sessions" {
+					seen++
+				}
+			}
+			err := get(t.Context(), client(t, cfg))
+			if (err == nil) != (test.want == "") || err != nil && KindOf(err) != test.want {
+				t.Errorf("%v, want kind %q", err, test.want)
+			}
+			if n := a.count("GET"); n != test.tries || seen != n {
+				t.Errorf("%d tries, %d observed, want %d", n, seen, test.tries)
+			}
+			if n := a.count("POST"); n != 1 {
+				t.Errorf("%d logins", n)
+			}
+		})
+	}
+}
+
+// A connection that failed before any answer is worth another login; an answer
+// that broke is not, since it may have counted.
+func TestRetriedLogin(t *testing.T) {
+	a := newAppliance()
+	a.token = times(hangUp, hangUp, a.login)
+	mustGet(t, client(t, start(t, a)))
+	if n := a.count("POST"); n != 3 {
+		t.Errorf("%d logins", n)
+	}
+	a = newAppliance()
+	a.token = times(cutShort, a.login)
+	if err := get(t.Context(), client(t, start(t, a))); err == nil || KindOf(err) != KindUnreachable {
+		t.Error(err)
+	}
+	if n := a.count("POST"); n != 1 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	date := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for name, test := range map[string]struct {
+		header, value string
+		atLeast, less time.Duration
+		gives         time.Duration // up, with this in the error
+	}{
+		"none":           {"X", "", 700 * time.Millisecond, 4 * time.Second, 0},
+		"zero":           {"Retry-After", "0", 700 * time.Millisecond, 4 * time.Second, 0},
+		"nonsense":       {"Retry-After", "soon", 700 * time.Millisecond, 4 * time.Second, 0},
+		"seconds":        {"Retry-After", "30", time.Minute, time.Minute + 1, 0},
+		"too long":       {"Retry-After", "31", 0, 1, 31 * time.Second},
+		"date":           {"Retry-After", date.Add(7 * time.Second).Format(http.TimeFormat), 14 * time.Second, 14*time.Second + 1, 0},
+		"date, too late": {"Retry-After", date.Add(time.Hour).Format(http.TimeFormat), 0, 1, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAppliance()
+				a.routes["/api/v1/sessions"] = func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Date", date.Format(http.TimeFormat))
+					w.Header().Set(test.header, test.value)
+					problem(w, 503, "ServiceUnavailable")
+				}
+				cfg := config("https://appliance")
+				cfg.Transport = direct{a}
+				cfg.RetryInitial = 0
+				c := client(t, cfg)
+				start := time.Now()
+				err := get(t.Context(), c)
+				took := time.Since(start)
+				var e *APIError
+				if !errors.As(err, &e) || e.StatusCode != 503 {
+					t.Fatal(err)
+				}
+				if took < test.atLeast || took >= test.less {
+					t.Errorf("took %s", took)
+				}
+				tries := 3
+				if test.gives > 0 {
+					tries = 1
+					if e.RetryAfter != test.gives {
+						t.Errorf("the error says %s", e.RetryAfter)
+					}
+				}
+				if n := a.count("GET"); n != tries {
+					t.Errorf("%d tries", n)
+				}
+			})
+		})
+	}
+}
+
+func TestContextEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAppliance()
+		a.routes["/api/v1/sessions"] = answer(503, "Retry-After: 20", "")
+		cfg := config("https://appliance")
+		cfg.Transport = direct{a}
+		c := client(t, cfg)
+		start := time.Now()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("no page for 5 s"))
+		defer cancel()
+		err := get(ctx, c)
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if KindOf(err) != KindTimeout || !errors.Is(err, context.DeadlineExceeded) || !HasStatus(err, 503) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestKinds(t *testing.T) {
+	serve := func(t *testing.T, h http.HandlerFunc, f func(*tls.Config)) (Config, *http.Transport) {
+		srv := httptest.NewUnstartedServer(h)
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.TLS = &tls.Config{}
+		f(srv.TLS)
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		cfg := config(srv.URL)
+		tr := srv.Client().Transport.(*http.Transport).Clone()
+		cfg.Transport = tr
+		return cfg, tr
+	}
+	plain := func(*tls.Config) {}
+	a := newAppliance()
+
+	for name, test := range map[string]struct {
+		want  Kind
+		setup func(t *testing.T) Config
+		tries int
+	}{
+		"unknown authority": {KindTLS, func(t *testing.T) Config {
+			cfg, tr := serve(t, a.ServeHTTP, plain)
+			tr.TLSClientConfig.RootCAs = x509.NewCertPool()
+			return cfg
+		}, 1},
+		"another name": {KindTLS, func(t *testing.T) Config {
+			cfg, tr := serve(t, a.ServeHTTP, plain)
+			tr.TLSClientConfig.ServerName = "elsewhere.invalid"
+			return cfg
+		}, 1},
+		"a client certificate is wanted": {KindTLS, func(t *testing.T) Config {
+			cfg, _ := serve(t, a.ServeHTTP, func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
+			return cfg
+		}, 1},
+		"no common version": {KindTLS, func(t *testing.T) Config {
+			cfg, tr := serve(t, a.ServeHTTP, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
+			tr.TLSClientConfig.MaxVersion = tls.VersionTLS12
+			return cfg
+		}, 1},
+		"plain HTTP": {KindTLS, func(t *testing.T) Config {
+			srv := httptest.NewServer(a)
+			t.Cleanup(srv.Close)
+			return config("https" + strings.TrimPrefix(srv.URL, "http"))
+		}, 1},
+		"something else": {KindTLS, func(t *testing.T) Config {
+			return config("https://" + tcp(t, func(c net.Conn) {
+				_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n")
+			}))
+		}, 1},
+		"refused": {KindUnreachable, func(t *testing.T) Config {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			return config("https://" + l.Addr().String())
+		}, 3},
+		"hangs up in the handshake": {KindUnreachable, func(t *testing.T) Config {
+			return config("https://" + tcp(t, func(net.Conn) {}))
+		}, 3},
+		"slow, by the transport": {KindTimeout, func(t *testing.T) Config {
+			cfg, tr := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // Or the server doesn't see the end.
+				<-r.Context().Done()
+			}, plain)
+			tr.ResponseHeaderTimeout = 10 * time.Millisecond
+			return cfg
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := test.setup(t)
+			tries := 0
+			cfg.Observe = func(r Request) {
+				tries++
+				if r.Code != 0 || r.Endpoint != "/api/v1/token" {
+					t.Errorf("observed %+v", r)
+				}
+			}
+			err := get(t.Context(), client(t, cfg))
+			if err == nil || KindOf(err) != test.want {
+				t.Errorf("%v, kind %s", err, KindOf(err))
+			}
+			if err != nil && strings.Contains(err.Error(), "https://") {
+				t.Errorf("the address is repeated: %v", err)
+			}
+			if tries != test.tries {
+				t.Errorf("%d tries", tries)
+			}
+		})
+	}
+}
+
+// tcp serves one connection after the other, and ends with the test.
+func tcp(t *testing.T, f func(net.Conn)) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			// The hello is read, so that closing is no reset.
+			_, _ = conn.Read(make([]byte, 4096))
+			f(conn)
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// The end of the context is seen as such wherever it strikes.
+func TestContextEnds(t *testing.T) {
+	block := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	half := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"results":[`)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}
+	for name, setup := range map[string]func(*appliance){
+		"in the login":       func(a *appliance) { a.token = block },
+		"in the request":     func(a *appliance) { a.routes["/api/v1/sessions"] = block },
+		"within the answer":  func(a *appliance) { a.routes["/api/v1/sessions"] = half },
+		"in the login's end": func(a *appliance) { a.token = half },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAppliance()
+			setup(a)
+			cfg := start(t, a)
+			for _, want := range []error{context.Canceled, context.DeadlineExceeded} {
+				ctx, cancel := context.WithCancel(t.Context())
+				if want == context.DeadlineExceeded {
+					ctx, cancel = context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errors.New("why"))
+				} else {
+					time.AfterFunc(20*time.Millisecond, cancel)
+				}
+				defer cancel()
+				err := get(ctx, client(t, cfg))
+				if !errors.Is(err, want) || KindOf(err) != KindTimeout {
+					t.Errorf("%v, kind %s; want %v", err, KindOf(err), want)
+				}
+			}
+		})
+	}
+}
+
+// A page is decoded as it comes, compressed or not.
+func TestLargePage(t *testing.T) {
+	document := benchmarkPage(2000)
+	a := newAppliance()
+	a.routes["/api/v1/sessions"] = answer(200, "Content-Type: application/json", string(document))
+	page, err := client(t, start(t, a)).Sessions(t.Context(), SessionsQuery{Limit: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page.TotalCount != 2000 || len(page.Rows) != 2000 {
+		t.Errorf("%d, %d rows", page.TotalCount, len(page.Rows))
+	}
+	for _, r := range page.Rows {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+}

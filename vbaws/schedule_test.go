@@ -1,0 +1,330 @@
+package vbaws
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// hours returns a JSON array of 24 booleans, true for those hours.
+func hoursJSON(hours ...int) string {
+	var set Hours
+	for _, h := range hours {
+		set[h] = true
+	}
+	return strings.ReplaceAll(fmt.Sprint(set), " ", ",")
+}
+
+const (
+	allOff    = `"dailyScheduleEnabled":false,"weeklyScheduleEnabled":false,"monthlyScheduleEnabled":false,"yearlyScheduleEnabled":false`
+	retention = `"retention":{"count":7,"type":"Days"}`
+)
+
+func TestSchedule(t *testing.T) {
+	everyDay := Weekdays{true, true, true, true, true, true, true}
+	for name, test := range map[string]struct {
+		settings string
+		want     *Schedule
+	}{
+		"null":    {`null`, nil},
+		"all off": {`{` + allOff + `}`, &Schedule{}},
+		"off, whatever is in it": {`{` + allOff + `,"dailySchedule":7,"weeklySchedule":{"timeLocal":[]},"monthlySchedule":null,"yearlySchedule":{}}`,
+			&Schedule{}},
+		"daily": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":4,
+			"snapshotOptions":{` + retention + `,"schedule":{"hours":` + hoursJSON(0, 23) + `}},
+			"replicaOptions":null,
+			"backupOptions":{"schedule":{"hours":` + hoursJSON() + `,"unknown":1},"unknown":[{}]}}}`,
+			&Schedule{Daily: &DailySchedule{Days: everyDay, RunsPerHour: 4, Snapshot: &Hours{0: true, 23: true}, Backup: &Hours{}}}},
+		"working days, runs per hour not said": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","days":["Sunday"],
+			"replicaOptions":{"schedule":{"hours":` + hoursJSON(12) + `}}}}`,
+			&Schedule{Daily: &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 1, Replica: &Hours{12: true}}}},
+		"selected days": {`{"dailySchedule":{"days":["Sunday","Saturday","Sunday"],"runsPerHour":1,"kind":"SelectedDays"},"dailyScheduleEnabled":true}`,
+			&Schedule{Daily: &DailySchedule{Days: Weekdays{0: true, 6: true}, RunsPerHour: 1}}},
+		"weekly": {`{"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"2020-06-19T07:30:15.123",
+			"snapshotOptions":{"schedule":{"days":[]}},"backupOptions":{"schedule":{"days":["Monday"]}}}}`,
+			&Schedule{Weekly: &WeeklySchedule{At: 7*time.Hour + 30*time.Minute + 15*time.Second,
+				Snapshot: &Weekdays{}, Backup: &Weekdays{time.Monday: true}}}},
+		"monthly": {`{"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"0001-01-01T00:00:00","dayNumberInMonth":"Last",
+			"dayOfWeek":"Friday","dayOfMonth":0,"snapshotOptions":{"schedule":{"months":["January","December"]}}}}`,
+			&Schedule{Monthly: &MonthlySchedule{Day: DayInMonth{Week: LastWeek, Weekday: time.Friday},
+				Snapshot: &Months{time.January: true, time.December: true}}}},
+		"monthly on a day": {`{"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"2020-06-19T23:00:00Z","dayNumberInMonth":"OnDay",
+			"dayOfWeek":"","dayOfMonth":31}}`,
+			&Schedule{Monthly: &MonthlySchedule{At: 23 * time.Hour, Day: DayInMonth{Day: 31}}}},
+		"yearly": {`{"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"2020-06-19T18:00:00+02:00","dayNumberInMonth":"First",
+			"dayOfWeek":"Friday","month":"January","retention":{"count":3,"type":"Years"}}}`,
+			&Schedule{Yearly: &YearlySchedule{At: 18 * time.Hour, Month: time.January, Day: DayInMonth{Week: 1, Weekday: time.Friday}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestScheduleThatCannotBeUnderstood(t *testing.T) {
+	part := func(name, settings string) string {
+		return `{"` + name + `ScheduleEnabled":true,"` + name + `Schedule":` + settings + `}`
+	}
+	option := func(of string) string { return `{"schedule":` + of + `}` }
+	for _, test := range []struct{ settings, text string }{
+		{`7`, "scheduleSettings"},
+		{`[]`, "scheduleSettings"},
+		{`{}`, "none of the known parts"},
+		{`{"hourlySchedule":{}}`, "none of the known parts"},
+		{`{"dailyScheduleEnabled":"yes"}`, "dailyScheduleEnabled"},
+		{`{"dailyScheduleEnabled":true}`, "dailySchedule is enabled and missing"},
+		{`{"yearlyScheduleEnabled":true,"yearlySchedule":null}`, "yearlySchedule is enabled and missing"},
+		{`{` + allOff[strings.Index(allOff, ",")+1:] + `,"dailySchedule":{}}`, "dailyScheduleEnabled is missing"},
+		{part("daily", `7`), "dailySchedule"},
+		{part("daily", `{}`), `kind: ""`},
+		{part("daily", `{"kind":"Hourly"}`), `kind: "Hourly"`},
+		{part("daily", `{"kind":7}`), "kind"},
+		{part("daily", `{"kind":"SelectedDays","days":["Someday"]}`), `days: "Someday"`},
+		{part("daily", `{"kind":"Everyday","runsPerHour":0}`), "runsPerHour: 0"},
+		{part("daily", `{"kind":"Everyday","runsPerHour":61}`), "runsPerHour: 61"},
+		{part("daily", `{"kind":"Everyday","runsPerHour":"2"}`), "runsPerHour"},
+		{part("daily", `{"kind":"Everyday","snapshotOptions":{}}`), "snapshotOptions: 0 hours"},
+		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":[true]}`)+`}`), "backupOptions: 1 hours"},
+		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":[1]}`)+`}`), "hours"},
+		{part("weekly", `[]`), "weeklySchedule"},
+		{part("weekly", `{}`), `timeLocal: ""`},
+		{part("weekly", `{"timeLocal":"2020-06-19"}`), `timeLocal: "2020-06-19"`},
+		{part("weekly", `{"timeLocal":"2020-06-19T24:00:00"}`), "timeLocal"},
+		{part("weekly", `{"timeLocal":"07:00","snapshotOptions":{}}`), "snapshotOptions: days are missing"},
+		{part("weekly", `{"timeLocal":"07:00","replicaOptions":`+option(`{"days":["monday"]}`)+`}`), `days: "monday"`},
+		{part("monthly", `{"timeLocal":7,"dayNumberInMonth":"First","dayOfWeek":"Monday"}`), "timeLocal"},
+		{part("monthly", `{"dayNumberInMonth":"First","dayOfWeek":"Monday"}`), `timeLocal: ""`},
+		{part("monthly", `{"timeLocal":"07:00"}`), `dayNumberInMonth: ""`},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"Fifth","dayOfWeek":"Monday"}`), `dayNumberInMonth: "Fifth"`},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"First"}`), "dayOfWeek is missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"First","dayOfWeek":"Mon"}`), `dayOfWeek: "Mon"`},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay"}`), "dayOfMonth is missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":32}`), "dayOfMonth: 32"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"backupOptions":{}}`), "backupOptions: months are missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"backupOptions":`+option(`{"months":["Juin"]}`)+`}`), `months: "Juin"`},
+		{part("yearly", `{"month":1}`), "month"},
+		{part("yearly", `{"timeLocal":"07:00","month":"May"}`), `dayNumberInMonth: ""`},
+		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1}`), `month: ""`},
+	} {
+		got := decodeSchedule(jsontext.Value(test.settings))
+		if got == nil || got.Err == nil || !strings.Contains(got.Err.Error(), test.text) {
+			t.Errorf("%s: %+v, want an error with %q", test.settings, got, test.text)
+			continue
+		}
+		if want := (&Schedule{Err: got.Err}); *got != *want {
+			t.Errorf("%s: part of it passes: %+v", test.settings, got)
+		}
+	}
+}
+
+// A policy is never lost over its schedule, nor over its backupType.
+func TestPolicyWithOddSchedule(t *testing.T) {
+	got, err := decodePolicies(textBody(`{"results":[
+		{"scheduleSettings":[7],"id":"1","name":"a","isEnabled":true,"backupType":"AllItems","usn":4},
+		{"id":"2","backupType":{},"scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Never"}},"name":"b"},
+		{"id":"3","name":"c","scheduleSettings":{` + allOff + `}},
+		{"id":"4","name":"d","backupType":null,"scheduleSettings":null}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got.Policies {
+		if s := got.Policies[i].Schedule; i < 2 {
+			if s == nil || s.Err == nil {
+				t.Errorf("policy %d: schedule %+v without an error", i, s)
+			}
+			got.Policies[i].Schedule = nil
+		}
+	}
+	want := []Policy{
+		{ID: "1", Name: "a", Enabled: true, USN: 4, BackupType: "AllItems"}, {ID: "2", Name: "b"},
+		{ID: "3", Name: "c", Schedule: &Schedule{}}, {ID: "4", Name: "d"},
+	}
+	if diff := cmp.Diff(want, got.Policies); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What the simulated appliance serves, in whatever revision, is read as it was
+// meant.
+func TestScheduleOfAppliance(t *testing.T) {
+	a := vbawstest.New(vbawstest.Config{Seed: 1})
+	c := applianceClient(t, a, vbawstest.DefaultUsername, nil)
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		set, want := drawSchedule(t)
+		n++
+		p := a.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("policy ", n), Schedule: set})
+		defer a.DeletePolicy(p.ID)
+		page, err := c.Policies(t.Context(), Workload{Path: "/api/v1/virtualMachines/policies"}, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Policies) != 1 {
+			t.Fatalf("%d policies", len(page.Policies))
+		}
+		if diff := cmp.Diff(want, page.Policies[0].Schedule); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// drawSchedule draws a schedule as the appliance has it and as it is to be read.
+func drawSchedule(t *rapid.T) (*vbawstest.ScheduleSettings, *Schedule) {
+	flag := rapid.Bool()
+	at := rapid.IntRange(0, 24*60-1).Draw(t, "at")
+	when := vbawstest.At(at/60, at%60)
+	set := &vbawstest.ScheduleSettings{}
+	want := &Schedule{}
+
+	set.DailyEnabled = flag.Draw(t, "daily")
+	set.Daily = &vbawstest.DailySchedule{
+		Kind:        rapid.SampledFrom([]string{"Everyday", "WeekDays", "SelectedDays"}).Draw(t, "kind"),
+		RunsPerHour: rapid.IntRange(1, 60).Draw(t, "runs"),
+	}
+	daily := &DailySchedule{RunsPerHour: set.Daily.RunsPerHour}
+	selected := rapid.SliceOfDistinct(rapid.Custom(func(t *rapid.T) time.Weekday {
+		return time.Weekday(rapid.IntRange(0, 6).Draw(t, "day"))
+	}), rapid.ID).Draw(t, "days")
+	for _, d := range selected {
+		set.Daily.Days = append(set.Daily.Days, d.String())
+	}
+	for d := range daily.Days {
+		switch set.Daily.Kind {
+		case "Everyday":
+			daily.Days[d] = true
+		case "WeekDays":
+			daily.Days[d] = d >= 1 && d <= 5
+		}
+	}
+	if set.Daily.Kind == "SelectedDays" {
+		for _, d := range selected {
+			daily.Days[d] = true
+		}
+	}
+	hours := func(label string) (*vbawstest.HoursOption, *Hours) {
+		if !flag.Draw(t, label) {
+			return nil, nil
+		}
+		var list []int
+		var out Hours
+		for h := range out {
+			if out[h] = flag.Draw(t, "hour"); out[h] {
+				list = append(list, h)
+			}
+		}
+		return vbawstest.Hours(vbawstest.Retention{}, list...), &out
+	}
+	set.Daily.Snapshot, daily.Snapshot = hours("snapshot hours")
+	set.Daily.Replica, daily.Replica = hours("replica hours")
+	set.Daily.Backup, daily.Backup = hours("backup hours")
+	if daily.Snapshot == nil { // It is required, and so served.
+		daily.Snapshot = &Hours{}
+	}
+
+	set.WeeklyEnabled = flag.Draw(t, "weekly")
+	var days Weekdays
+	for _, d := range selected {
+		days[d] = true
+	}
+	set.Weekly = &vbawstest.WeeklySchedule{TimeLocal: when, Backup: vbawstest.Weekdays(vbawstest.Retention{}, selected...)}
+	weekly := &WeeklySchedule{At: time.Duration(when), Snapshot: &Weekdays{}, Backup: &days}
+
+	num := rapid.SampledFrom([]string{"OnDay", "First", "Second", "Third", "Fourth", "Last"})
+	draw := func() (vbawstest.DayInMonth, DayInMonth) {
+		word := num.Draw(t, "number")
+		if word == "OnDay" {
+			d := rapid.IntRange(1, 31).Draw(t, "day of month")
+			return vbawstest.DayInMonth{Number: word, DayOfMonth: d}, DayInMonth{Day: d}
+		}
+		d := time.Weekday(rapid.IntRange(0, 6).Draw(t, "day of week"))
+		week := map[string]int{"First": 1, "Second": 2, "Third": 3, "Fourth": 4, "Last": LastWeek}[word]
+		return vbawstest.DayInMonth{Number: word, DayOfWeek: d.String()}, DayInMonth{Week: week, Weekday: d}
+	}
+	m := time.Month(rapid.IntRange(1, 12).Draw(t, "month"))
+	set.MonthlyEnabled = flag.Draw(t, "monthly")
+	set.Monthly = &vbawstest.MonthlySchedule{TimeLocal: when, Replica: vbawstest.InMonths(vbawstest.Retention{}, m)}
+	monthly := &MonthlySchedule{At: time.Duration(when), Snapshot: &Months{}, Replica: &Months{}}
+	monthly.Replica[m] = true
+	set.Monthly.DayInMonth, monthly.Day = draw()
+
+	set.YearlyEnabled = flag.Draw(t, "yearly")
+	set.Yearly = &vbawstest.YearlySchedule{TimeLocal: when, Month: m.String()}
+	yearly := &YearlySchedule{At: time.Duration(when), Month: m}
+	set.Yearly.DayInMonth, yearly.Day = draw()
+
+	if set.DailyEnabled {
+		want.Daily = daily
+	}
+	if set.WeeklyEnabled {
+		want.Weekly = weekly
+	}
+	if set.MonthlyEnabled {
+		want.Monthly = monthly
+	}
+	if set.YearlyEnabled {
+		want.Yearly = yearly
+	}
+	return set, want
+}
+
+// FuzzSchedule checks that a schedule is either understood and within its ranges or
+// says why not, and that it never costs the policy.
+func FuzzSchedule(f *testing.F) {
+	for _, s := range []string{
+		`null`, `{}`, `7`, `{` + allOff + `}`,
+		`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"SelectedDays","days":["Monday"],"runsPerHour":2,"snapshotOptions":{"schedule":{"hours":` + hoursJSON(3) + `}}}}`,
+		`{"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"2000-01-01T23:59:59.9+14:00","backupOptions":{"schedule":{"days":["Friday"]}}}}`,
+		`{"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":31,"replicaOptions":{"schedule":{"months":["May"]}}}}`,
+		`{"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"Last","dayOfWeek":"Sunday","month":"December"}}`,
+		`{"dailyScheduleEnabled":false,"dailyScheduleEnabled":true}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, settings []byte) {
+		if !jsontext.Value(settings).IsValid(tolerant...) {
+			return
+		}
+		p, ok := newObjects().policy(jsontext.Value(`{"id":"1","name":"n","scheduleSettings":` + string(settings) + `}`))
+		if !ok {
+			t.Fatal("the policy is lost")
+		}
+		s := p.Schedule
+		if s == nil {
+			if k := jsontext.Value(settings).Kind(); k != jsontext.KindNull {
+				t.Errorf("no schedule where %s is one", k)
+			}
+			return
+		}
+		if s.Err != nil {
+			if *s != (Schedule{Err: s.Err}) {
+				t.Errorf("an error and parts: %+v", s)
+			}
+			return
+		}
+		inMonth := func(d DayInMonth) bool {
+			return d.Week == 0 && d.Day >= 1 && d.Day <= 31 || d.Week >= 1 && d.Week <= LastWeek && d.Day == 0
+		}
+		inDay := func(at time.Duration) bool { return at >= 0 && at < 24*time.Hour && at%time.Second == 0 }
+		if d := s.Daily; d != nil && (d.RunsPerHour < 1 || d.RunsPerHour > 60) {
+			t.Errorf("%+v", d)
+		}
+		if w := s.Weekly; w != nil && !inDay(w.At) {
+			t.Errorf("%+v", w)
+		}
+		if m := s.Monthly; m != nil && (!inDay(m.At) || !inMonth(m.Day)) {
+			t.Errorf("%+v", m)
+		}
+		if y := s.Yearly; y != nil && (!inDay(y.At) || !inMonth(y.Day) || y.Month < 1 || y.Month > 12) {
+			t.Errorf("%+v", y)
+		}
+	})
+}

@@ -1,0 +1,145 @@
+package vbaws
+
+import (
+	"time"
+)
+
+// Session is one row of GET /api/v1/sessions, in the appliance's own words.
+type Session struct {
+	// ID is the session's id as the appliance wrote it (a UUID, as documented).
+	ID string
+	// Type, ExtendedType, Status, Result and Reason are open sets: words that
+	// nobody has seen before pass through. ExtendedType is empty before revision
+	// 1.1.
+	Type, ExtendedType     string
+	Status, Result, Reason string
+	// Name is absent before revision 1.2. On type Policy it is the policy's name.
+	Name string
+	// Start and Stop are in UTC, and zero where the appliance has none (absent,
+	// null, empty or a zero date of the year 1). Times without a zone are UTC.
+	Start, Stop time.Time
+	// Duration is executionDuration read as milliseconds. The documented sample
+	// shows the millisecond component only, so it is the last resort: see
+	// Start and Stop.
+	Duration time.Duration
+	// USN is the update sequence number. It may be negative.
+	USN int64
+}
+
+// Row is one element of a page's results.
+type Row struct {
+	Session
+	// Err says why the row could not be understood as a session; nil where it
+	// could. Of such a row only ID (may be empty) and, where HasUSN, USN count.
+	Err error
+	// HasUSN says that USN was read. It is always true where Err is nil.
+	HasUSN bool
+	// Hash is the first half of the SHA-256 of the row's bytes, and set only
+	// where Err is not nil: it identifies a row that has no id.
+	Hash [16]byte
+}
+
+// SessionsPage is one answer of GET /api/v1/sessions.
+type SessionsPage struct {
+	// TotalCount is the appliance's totalCount, -1 where the answer has none.
+	TotalCount int
+	// Rows are in the answer's order, rows that could not be understood included,
+	// so that len(Rows) is what Offset counts.
+	Rows []Row
+	// Date is the appliance's clock: the Date header, to the second. Zero where
+	// the answer has none.
+	Date time.Time
+}
+
+// Words of Session.Status that the exporter treats in a way of their own, and
+// the final ones that the documentation lists.
+const (
+	StatusRunning       = "Running"
+	StatusNeverExecuted = "NeverExecuted"
+	StatusSucceeded     = "Succeeded"
+	StatusWarning       = "Warning"
+	StatusFailed        = "Failed"
+	StatusCanceled      = "Canceled"
+)
+
+// FinalStatuses are the documented words of a session that has ended.
+var FinalStatuses = []string{StatusSucceeded, StatusWarning, StatusFailed, StatusCanceled}
+
+// TypePolicy is the Session.Type of a policy's own session; the sessions of its
+// parts (Job, Task) are its children.
+const TypePolicy = "Policy"
+
+// Sort orders of GET /api/v1/sessions that the exporter uses.
+const (
+	SortUSNDesc       = "usnDesc"
+	SortStartTimeDesc = "startTimeDesc"
+)
+
+// SessionsQuery selects sessions. The zero value asks for all of them in the
+// server's own order and page size.
+type SessionsQuery struct {
+	Offset int
+	// Limit is the page size asked for; 0 leaves it to the appliance. A page may
+	// be shorter: the end is where no row comes.
+	Limit    int
+	Sort     string
+	Types    []string
+	Status   []string
+	PolicyID string
+	// FromUTC and ToUTC are sent in UTC with a Z and to the second. Zero: not sent.
+	FromUTC, ToUTC time.Time
+}
+
+// Policy is one backup policy.
+type Policy struct {
+	ID      string
+	Name    string
+	Enabled bool
+	// USN is 0 where the answer has none.
+	USN int64
+	// BackupType is AllItems or SelectedItems, as documented, and empty where the
+	// answer has none.
+	BackupType string
+	// Schedule is nil where the policy has none.
+	Schedule *Schedule
+}
+
+// PoliciesPage is one answer of a policy listing.
+type PoliciesPage struct {
+	// TotalCount is the appliance's totalCount, -1 where the answer has none.
+	TotalCount int
+	Policies   []Policy
+	// Rows counts the elements of the answer, those that could not be understood
+	// included: it is what Offset counts.
+	Rows int
+}
+
+// Workload is a kind of thing that policies protect, and the route that lists
+// its policies.
+type Workload struct {
+	// Name is the value of the label "workload": ec2, rds, efs, vpc, ….
+	Name string
+	// Path is the route, such as /api/v1/rds/policies.
+	Path string
+	// Single says that the route answers with one policy and not with a page.
+	Single bool
+}
+
+// LogItem is one line of a session's log.
+type LogItem struct {
+	Time time.Time
+	// Status is NeverExecuted, Success, Warning, Error, Pending, …: an open set,
+	// and not the words of Session.Status.
+	Status  string
+	Message string
+}
+
+// Request describes one HTTP exchange, for whoever counts them.
+type Request struct {
+	// Endpoint is the route's template, such as /api/v1/sessions/{id}: never an
+	// id.
+	Endpoint string
+	// Code is the HTTP status, 0 where no answer came.
+	Code     int
+	Duration time.Duration
+}

@@ -1,0 +1,645 @@
+package vbawstest
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const minInt64, maxInt64 = math.MinInt64, math.MaxInt64
+
+// request is one request on its way through the appliance.
+type request struct {
+	http   *http.Request
+	cfg    *Config
+	base   string // the appliance's URL without a path
+	path   string
+	id     string // what stands for {id} in the route
+	minor  int    // of the revision 1.minor
+	body   []byte
+	params params
+	user   User
+	token  token
+	number uint64
+}
+
+// invalid returns the answer to a request whose query is wrong, or nil.
+func (q *request) invalid() *answer {
+	if len(q.params.wrong) == 0 {
+		return nil
+	}
+	return invalidContent.answer(q.base, strings.Join(q.params.wrong, "; "))
+}
+
+func (q *request) self() []link { return []link{{"GET", "self", q.base + q.path}} }
+
+// route is an operation of the API.
+type route struct {
+	method, template string
+	from, to         int // revisions 1.from to 1.to
+	open             bool
+	roles            []string // empty: any
+	serve            func(a *Appliance, q *request) *answer
+}
+
+var routes = append([]route{
+	{method: http.MethodPost, template: "/api/v1/token", to: newestMinor, open: true, serve: (*Appliance).postToken},
+	{method: http.MethodDelete, template: "/api/v1/token", to: newestMinor, serve: (*Appliance).deleteToken},
+	get("/api/v1/sessions", (*Appliance).listSessions),
+	get("/api/v1/sessions/{id}", (*Appliance).oneSession),
+	get("/api/v1/sessions/{id}/log", (*Appliance).sessionLog),
+	get("/api/v1/sessions/{id}/protectedItems", (*Appliance).protectedItems),
+	get("/api/v1/statistics/summary", (*Appliance).statistics),
+	get("/api/v1/system/time", (*Appliance).systemTime),
+	get("/api/v1/system/version", (*Appliance).systemVersion, RoleAdministrator),
+	get("/api/v1/settings/dateTime", (*Appliance).dateTime, RoleAdministrator),
+	get("/api/v1/licensing/license", (*Appliance).license, RoleAdministrator),
+	get("/api/v1/repositories", (*Appliance).listRepositories, RoleAdministrator, RoleOperator),
+}, policyOperations()...)
+
+func get(template string, serve func(*Appliance, *request) *answer, roles ...string) route {
+	return route{method: http.MethodGet, template: template, to: newestMinor, roles: roles, serve: serve}
+}
+
+func policyOperations() []route {
+	var out []route
+	for _, p := range policyRoutes {
+		one := get(p.path, func(a *Appliance, q *request) *answer { return a.onePolicy(q, p.workload, q.id) })
+		one.from, one.to = p.from, p.to
+		if !p.single {
+			list := get(p.path, func(a *Appliance, q *request) *answer { return a.listPolicies(q, p.workload) })
+			list.from, list.to = p.from, p.to
+			out = append(out, list)
+			one.template += "/{id}"
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// match returns the operations of a path and what stands for {id} in it.
+func match(path string) (found []route, id string) {
+	for _, r := range routes {
+		prefix, suffix, variable := strings.Cut(r.template, "{id}")
+		if !variable {
+			if path == r.template {
+				found = append(found, r)
+			}
+			continue
+		}
+		rest, hasPrefix := strings.CutPrefix(path, prefix)
+		middle, hasSuffix := strings.CutSuffix(rest, suffix)
+		// The route takes UUIDs, and the ids of raw rows whatever they are.
+		if hasPrefix && hasSuffix && middle != "" && !strings.Contains(middle, "/") {
+			found, id = append(found, r), middle
+		}
+	}
+	if isUUID(id) {
+		id = strings.ToLower(id)
+	}
+	return found, id
+}
+
+// revision is the form of every revision, spoken or not.
+var revision = regexp.MustCompile(`^(\d{1,2})\.(\d{1,2})-rev\d{1,2}$`)
+
+// minorOf returns the minor number of a revision 1.x.
+func minorOf(rev string) (int, bool) {
+	m := revision.FindStringSubmatch(rev)
+	if m == nil || m[1] != "1" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(m[2])
+	return n, err == nil
+}
+
+// maxBody is the longest body of a request that is read.
+const maxBody = 1 << 20
+
+// ServeHTTP answers a request of the API.
+func (a *Appliance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
+	}
+	a.mu.Lock()
+	hook := a.onRequest
+	a.mu.Unlock()
+	if hook != nil {
+		hook(r)
+	}
+	found, id := match(r.URL.Path)
+	template := ""
+	if len(found) > 0 {
+		template = found[0].template
+	}
+
+	a.mu.Lock()
+	a.served++
+	q := &request{http: r, base: "http://" + r.Host, path: r.URL.Path, id: id, body: body, number: a.served}
+	if r.TLS != nil {
+		q.base = "https://" + r.Host
+	}
+	cfg := a.cfg
+	q.cfg = &cfg
+	a.table.settle(a.worldNow())
+	fault := a.fault(r.Method, template)
+	var ans *answer
+	if fault != nil {
+		ans = fault.answer(q.base)
+	}
+	if ans == nil {
+		ans = a.answer(q, found)
+	}
+	date := a.ownNow()
+	done := Request{Method: r.Method, Route: template, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
+		Revision: r.Header.Get("x-api-version"), Status: ans.status, Bytes: len(ans.body)}
+	if fault != nil && fault.Kind.silent() {
+		done.Status, done.Bytes = 0, 0
+	}
+	a.requests = append(a.requests, done)
+	a.violate(q, template)
+	if cfg.Forgetful {
+		a.requests, a.violations = newest(a.requests), newest(a.violations)
+	}
+	hook = a.afterPage
+	a.mu.Unlock()
+
+	if hook != nil && template == "/api/v1/sessions" && r.Method == http.MethodGet && ans.status == http.StatusOK {
+		hook(r)
+	}
+	ans.header.Set("Date", date.UTC().Format(http.TimeFormat))
+	if fault != nil {
+		fault.write(w, r, ans)
+		return
+	}
+	ans.write(w)
+}
+
+func (ans *answer) write(w http.ResponseWriter) {
+	ans.announce(w)
+	w.Write(ans.body) // an error means that the client is gone
+}
+
+// announce sends the header of an answer whose body follows.
+func (ans *answer) announce(w http.ResponseWriter) {
+	for k, v := range ans.header {
+		w.Header()[k] = v
+	}
+	if ans.status != http.StatusNoContent {
+		w.Header().Set("Content-Length", strconv.Itoa(len(ans.body)))
+	}
+	w.WriteHeader(ans.status)
+}
+
+// answer does what the appliance does with a request, in its order: path,
+// method, revision, token, role, query.
+func (a *Appliance) answer(q *request, found []route) *answer {
+	r := q.http
+	if strings.HasPrefix(r.URL.Path, "/api/v1/problems/") {
+		return html(http.StatusOK, "<!DOCTYPE html><title>Problem</title><p>"+strings.TrimPrefix(r.URL.EscapedPath(), "/api/v1/problems/"))
+	}
+	if len(found) == 0 {
+		return notFound.answer(q.base, "")
+	}
+	i := slices.IndexFunc(found, func(op route) bool { return op.method == r.Method })
+	if i < 0 {
+		ans := wrongMethod.answer(q.base, "")
+		for _, op := range found {
+			ans.header.Add("Allow", op.method)
+		}
+		return ans
+	}
+	op := found[i]
+	if bad := a.negotiate(q); bad != nil {
+		return bad
+	}
+	if q.minor < op.from || q.minor > op.to {
+		return notFound.answer(q.base, "")
+	}
+	if !op.open {
+		user, t, bad := a.authenticate(r)
+		if bad != nil {
+			ans := bad.answer(q.base, "")
+			ans.header.Set("WWW-Authenticate", "Bearer")
+			return ans
+		}
+		q.user, q.token = user, t
+		if len(op.roles) > 0 && !slices.Contains(op.roles, user.Role) {
+			return accessDenied.answer(q.base, "")
+		}
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return invalidURI.answer(q.base, err.Error())
+	}
+	q.params.Values = values
+	return op.serve(a, q)
+}
+
+// negotiate reads the revision of a request, or returns what is wrong with it.
+func (a *Appliance) negotiate(q *request) *answer {
+	refuse := func(p problem, details string) *answer {
+		if q.cfg.VersionCodeInTypeOnly {
+			p.code = "UnexpectedContent"
+		}
+		return p.answer(q.base, details)
+	}
+	var asked []string
+	for _, v := range q.http.Header.Values("x-api-version") {
+		if v != "" && !slices.Contains(asked, v) {
+			asked = append(asked, v)
+		}
+	}
+	switch len(asked) {
+	case 0:
+		return refuse(noVersion, "")
+	case 1:
+	default:
+		return refuse(ambiguousVersion, strings.Join(asked, ", "))
+	}
+	rev := asked[0]
+	if slices.Contains(q.cfg.revisions(), rev) {
+		q.minor, _ = minorOf(rev)
+		return nil
+	}
+	if !revision.MatchString(rev) {
+		return refuse(invalidVersion, fmt.Sprintf("%q", rev))
+	}
+	return refuse(wrongVersion, fmt.Sprintf("%q is not one of %s", rev, strings.Join(q.cfg.revisions(), ", ")))
+}
+
+// violate notes what a monitor must not do.
+func (a *Appliance) violate(q *request, template string) {
+	r := q.http
+	note := func(what string) {
+		a.violations = append(a.violations, fmt.Sprintf("%s %s: %s", r.Method, r.URL.RequestURI(), what))
+	}
+	if r.Method != http.MethodGet && template != "/api/v1/token" {
+		note("would change the appliance")
+	}
+	if q.params.Values != nil && template != "/api/v1/token" {
+		for _, name := range q.params.unknown() {
+			note("unknown parameter " + name)
+		}
+	}
+	if q.params.Has("password") || q.params.Has("access_token") {
+		note("secret in the URL")
+	}
+}
+
+// Violations returns what a monitor must not do and was tried: any method but
+// GET outside of /api/v1/token, query parameters that the API doesn't have, which
+// the appliance ignores, and secrets among them.
+func (a *Appliance) Violations() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.violations)
+}
+
+// Request is one request that was answered.
+type Request struct {
+	Method string
+	// Route is the template, with {id} for an id; empty where nothing matched.
+	Route          string
+	Path, RawQuery string
+	// Revision is what the header x-api-version said.
+	Revision string
+	// Status is the HTTP status and Bytes the length of the answer's body as the
+	// appliance meant to send it; both 0 where a fault let it send none.
+	Status, Bytes int
+}
+
+// newest drops the older half of a list that has become too long.
+func newest[T any](list []T) []T {
+	const enough = 1000
+	if len(list) <= 2*enough {
+		return list
+	}
+	return slices.Clone(list[len(list)-enough:])
+}
+
+// Query parses RawQuery. It returns nil where that isn't one.
+func (r Request) Query() url.Values {
+	v, err := url.ParseQuery(r.RawQuery)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// Requests returns all requests since the start or the last ResetRequests. A request
+// is there before its answer is sent.
+func (a *Appliance) Requests() []Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.requests)
+}
+
+// ResetRequests forgets the requests so far.
+func (a *Appliance) ResetRequests() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests = nil
+}
+
+// OnRequest sets a function that is called before each request is looked at; nil
+// removes it. It may call the Appliance, and several requests may call it at
+// once.
+func (a *Appliance) OnRequest(f func(*http.Request)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.onRequest = f
+}
+
+// AfterPage sets a function that is called after a page of GET
+// /api/v1/sessions was made and before it is sent; nil removes it. What it
+// changes in the Appliance is therefore not in that page and surely in the
+// next one.
+func (a *Appliance) AfterPage(f func(*http.Request)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.afterPage = f
+}
+
+type pageJSON[T any] struct {
+	TotalCount int    `json:"totalCount"`
+	Results    []T    `json:"results"`
+	Links      []link `json:"_links"`
+}
+
+func (a *Appliance) listSessions(q *request) *answer {
+	sq := parseSessions(&q.params, q.cfg, q.minor)
+	sq.processed = func(sessionID, vmID string) bool {
+		return slices.ContainsFunc(a.items[sessionID], func(i Item) bool { return i.ID == vmID })
+	}
+	if bad := q.invalid(); bad != nil {
+		return bad
+	}
+	if a.raw != nil {
+		return ok(a.raw)
+	}
+	l := a.table.query(sq)
+	total := l.len
+	if q.cfg.TotalIsWhole {
+		total = a.table.byUSN.Len()
+	}
+	var shuffle func(a, b *row) int
+	if q.cfg.ShuffleTies || len(sq.order) == 0 {
+		shuffle = shuffler(q.cfg.Seed ^ q.number*0x9e3779b97f4a7c15)
+	}
+	from, to := sq.bounds(l.len)
+	page := l.page(from, to, shuffle)
+	// By hand: raw rows need not be JSON.
+	body := fmt.Appendf(make([]byte, 0, 512+len(page)*1024), `{"totalCount":%d,"results":[`, total)
+	for i, r := range page {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = r.appendTo(body, q)
+	}
+	body = append(body, `],"_links":`...)
+	body = append(body, mustMarshal(q.self())...)
+	return ok(append(body, '}'))
+}
+
+// session returns the row that the request's path names.
+func (a *Appliance) session(q *request) *row {
+	if e := a.table.entries[q.id]; e != nil {
+		return e.visible
+	}
+	return nil
+}
+
+func (a *Appliance) oneSession(q *request) *answer {
+	r := a.session(q)
+	if r == nil {
+		return notFound.answer(q.base, "")
+	}
+	return ok(r.appendTo(nil, q))
+}
+
+type logJSON struct {
+	SessionID string        `json:"sessionId"`
+	Log       []logItemJSON `json:"log"`
+}
+
+type logItemJSON struct {
+	Time     string `json:"logTime"`
+	Status   string `json:"status"`
+	Message  string `json:"message"`
+	Start    string `json:"executionStartTime,omitempty"`
+	Duration int64  `json:"executionDuration"`
+}
+
+func (a *Appliance) sessionLog(q *request) *answer {
+	r := a.session(q)
+	if r == nil {
+		return notFound.answer(q.base, "")
+	}
+	times := q.cfg.times(q.minor)
+	out := logJSON{SessionID: r.ID, Log: []logItemJSON{}}
+	for _, i := range a.log[r.ID] {
+		item := logItemJSON{Time: times.format(i.Time), Status: i.Status, Message: i.Message, Duration: i.Duration.Milliseconds()}
+		if !i.Start.IsZero() {
+			item.Start = times.format(i.Start)
+		}
+		out.Log = append(out.Log, item)
+	}
+	return ok(mustMarshal(out))
+}
+
+type itemJSON struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Status string `json:"status,omitempty"`
+	Region string `json:"region,omitempty"`
+}
+
+func (a *Appliance) protectedItems(q *request) *answer {
+	r := a.session(q)
+	if r == nil {
+		return notFound.answer(q.base, "")
+	}
+	p := &q.params
+	win := p.window(q.cfg.DefaultPageSize, q.cfg.MaxPageSize)
+	pattern, _ := p.one("SearchPattern")
+	order := p.sorting(sortings("virtualMachineName", "region", "succeeded", "failed"))
+	if bad := q.invalid(); bad != nil {
+		return bad
+	}
+	var found []Item
+	for _, i := range a.items[r.ID] {
+		if contains(i.Name, pattern) {
+			found = append(found, i)
+		}
+	}
+	slices.SortStableFunc(found, func(x, y Item) int {
+		for _, k := range order {
+			var c int
+			switch k.column {
+			case "virtualMachineName":
+				c = strings.Compare(x.Name, y.Name)
+			case "region":
+				c = strings.Compare(x.Region, y.Region)
+			case "succeeded":
+				c = compareBool(x.Status == "Succeeded", y.Status == "Succeeded")
+			case "failed":
+				c = compareBool(x.Status == "Failed", y.Status == "Failed")
+			}
+			if k.desc {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	from, to := win.bounds(len(found))
+	page := pageJSON[itemJSON]{TotalCount: len(found), Results: []itemJSON{}, Links: q.self()}
+	for _, i := range found[from:to] {
+		page.Results = append(page.Results, itemJSON(i))
+	}
+	return ok(mustMarshal(page))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// summaryNames are the counts of /statistics/summary.
+var summaryNames = [5]string{"alarmsCount", "instancesCount", "protectedInstancesCount", "policiesCount", "repositoriesCount"}
+
+func (a *Appliance) statistics(q *request) *answer {
+	out := make(map[string]any)
+	for i, name := range summaryNames {
+		now, before := a.summary.now[i], a.summary.before[i]
+		trend := "NotChanged"
+		if now > before {
+			trend = "Increased"
+		} else if now < before {
+			trend = "Decreased"
+		}
+		out[name] = now
+		out[name+"ChangesTrend"] = trend
+	}
+	return ok(mustMarshal(out))
+}
+
+func (a *Appliance) systemTime(q *request) *answer {
+	return ok(mustMarshal(map[string]string{"utcDateTime": q.cfg.times(q.minor).format(a.ownNow())}))
+}
+
+func (a *Appliance) systemVersion(q *request) *answer {
+	version := orElse(q.cfg.Version, fmt.Sprintf("%d.0.0.1", q.cfg.product()))
+	return ok(mustMarshal(map[string]string{"about": "Veeam Backup for AWS", "version": version}))
+}
+
+func (a *Appliance) dateTime(q *request) *answer {
+	name := orElse(q.cfg.ZoneName, q.cfg.zone().String())
+	type zoneJSON struct {
+		Name        string `json:"name"`
+		DisplayName string `json:"displayName"`
+	}
+	return ok(mustMarshal(struct {
+		Zone   zoneJSON `json:"timezone"`
+		Custom bool     `json:"useCustomSettings"`
+	}{zoneJSON{name, a.ownNow().In(q.cfg.zone()).Format("(UTC-07:00) ") + name}, q.cfg.Zone != nil}))
+}
+
+func (a *Appliance) license(q *request) *answer {
+	l := License{Type: "Free", Instances: 10, Used: float64(min(q.cfg.Summary.ProtectedInstances, 10))}
+	if q.cfg.License != nil {
+		l = *q.cfg.License
+	}
+	out := struct {
+		Type       string  `json:"licenseType"`
+		Used       float64 `json:"instancesUses"`
+		Instances  int     `json:"instances"`
+		LicensedTo string  `json:"licensedTo"`
+		Expires    string  `json:"licenseExpires,omitempty"`
+		Links      []link  `json:"_links"`
+	}{Type: l.Type, Used: l.Used, Instances: l.Instances, LicensedTo: l.LicensedTo, Links: q.self()}
+	if !l.Expires.IsZero() {
+		out.Expires = q.cfg.times(q.minor).format(l.Expires)
+	}
+	return ok(mustMarshal(out))
+}
+
+type repositoryJSON struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Description string            `json:"description"`
+	AccountID   string            `json:"amazonAccountId"`
+	Folder      string            `json:"amazonStorageFolder"`
+	Encrypted   bool              `json:"enableEncryption"`
+	Embedded    map[string]string `json:"_embedded"`
+	Links       []link            `json:"_links"`
+}
+
+// repositoryColumns are the columns that repositories can be sorted by. The account
+// is the same for all.
+var repositoryColumns = map[string]func(r *Repository) string{
+	"name":                func(r *Repository) string { return r.Name },
+	"description":         func(r *Repository) string { return r.Description },
+	"amazonAccountName":   func(*Repository) string { return "" },
+	"amazonBucket":        func(r *Repository) string { return r.Bucket },
+	"amazonStorageFolder": func(r *Repository) string { return r.Folder },
+	"region":              func(r *Repository) string { return r.Region },
+	"encryption":          func(r *Repository) string { return strconv.FormatBool(r.Encrypted) },
+}
+
+func (a *Appliance) listRepositories(q *request) *answer {
+	p := &q.params
+	win := p.window(q.cfg.DefaultPageSize, q.cfg.MaxPageSize)
+	pattern, _ := p.one("SearchPattern")
+	order := p.sorting(sortings("name", "description", "amazonAccountName", "amazonBucket", "amazonStorageFolder", "region", "encryption"))
+	if bad := q.invalid(); bad != nil {
+		return bad
+	}
+	var found []Repository
+	for _, r := range q.cfg.Repositories {
+		if contains(r.Name, pattern) {
+			found = append(found, r)
+		}
+	}
+	slices.SortStableFunc(found, func(x, y Repository) int {
+		for _, k := range order {
+			column := repositoryColumns[k.column]
+			c := strings.Compare(column(&x), column(&y))
+			if k.desc {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	from, to := win.bounds(len(found))
+	page := pageJSON[repositoryJSON]{TotalCount: len(found), Results: []repositoryJSON{}, Links: q.self()}
+	for _, r := range found[from:to] {
+		page.Results = append(page.Results, repositoryJSON{
+			ID: r.ID, Name: r.Name, Description: r.Description, AccountID: a.accountID,
+			Folder: r.Folder, Encrypted: r.Encrypted,
+			Embedded: map[string]string{"bucket": r.Bucket, "region": r.Region},
+			Links:    []link{{"GET", "self", q.base + q.path + "/" + r.ID}},
+		})
+	}
+	return ok(mustMarshal(page))
+}

@@ -1,0 +1,656 @@
+package vbawstest_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	put(a, 1)
+	pol := a.PutPolicy(vbawstest.Policy{Name: "Nightly"})
+	s := loggedIn(t, a, "1.8-rev0")
+	bearer := []string{"Authorization", "Bearer " + s.token}
+	const sessions = "/api/v1/sessions"
+
+	tests := []struct {
+		name, method, target, body string
+		headers                    []string
+		status                     int
+		code, page                 string
+	}{
+		{"no revision", "GET", sessions, "", append(bearer, "x-api-version", ""), 400, "ApiVersionUnspecified", "apiVersionUnspecified"},
+		{"revision too new", "GET", sessions, "", append(bearer, "x-api-version", "1.9-rev0"), 400, "UnsupportedApiVersion", "unsupportedApiVersion"},
+		{"revision too old", "GET", sessions, "", append(bearer, "x-api-version", "1.0-rev0"), 400, "UnsupportedApiVersion", "unsupportedApiVersion"},
+		{"revision malformed", "GET", sessions, "", append(bearer, "x-api-version", "latest"), 400, "InvalidApiVersion", "invalidApiVersion"},
+		{"revision checked before the token", "GET", sessions, "", []string{"x-api-version", ""}, 400, "ApiVersionUnspecified", "apiVersionUnspecified"},
+		{"no token", "GET", sessions, "", nil, 401, "InvalidToken", "noAccessToken"},
+		{"unknown token", "GET", sessions, "", []string{"Authorization", "Bearer x"}, 401, "InvalidToken", "invalidAccessToken"},
+		{"other scheme", "GET", sessions, "", []string{"Authorization", "Basic " + s.token}, 401, "InvalidToken", "invalidAccessToken"},
+		{"unknown route", "GET", "/api/v1/nothing", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"trailing slash", "GET", sessions + "/", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"route of another revision", "GET", "/api/v1/policies", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"unknown session", "GET", sessions + "/" + vbawstest.ID(9), "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"session id that is none", "GET", sessions + "/9", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"log of an unknown session", "GET", sessions + "/" + vbawstest.ID(9) + "/log", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"unknown policy", "GET", "/api/v1/virtualMachines/policies/" + vbawstest.ID(9), "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"policy of another workload", "GET", "/api/v1/rds/policies/" + pol.ID, "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"no VPC policy", "GET", "/api/v1/vpc/policy", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"post to sessions", "POST", sessions, "{}", bearer, 405, "MethodNotAllowed", "unknownError"},
+		{"delete of a session", "DELETE", sessions + "/" + vbawstest.ID(0), "", bearer, 405, "MethodNotAllowed", "unknownError"},
+		{"get of the token", "GET", "/api/v1/token", "", bearer, 405, "MethodNotAllowed", "unknownError"},
+
+		{"negative offset", "GET", sessions + "?Offset=-1", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"offset beyond int32", "GET", sessions + "?Offset=2147483648", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"offset not a number", "GET", sessions + "?Offset=1.0", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"limit below -1", "GET", sessions + "?Limit=-2", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"limit empty", "GET", sessions + "?Limit=", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"limit twice", "GET", sessions + "?Limit=1&Limit=2", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"unknown sort", "GET", sessions + "?Sort=usn", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"sort of another list", "GET", sessions + "?Sort=nameAsc", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"lists are repeated, not joined", "GET", sessions + "?Status=Failed,Warning", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"unknown status", "GET", sessions + "?Status=Success", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"status in lower case", "GET", sessions + "?Status=failed", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"unknown type", "GET", sessions + "?Types=Backup", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"type of an older revision", "GET", sessions + "?Types=SelfBackupActivity", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"policy id not a UUID", "GET", sessions + "?PolicyId=7", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"policy id in braces", "GET", sessions + "?PolicyId={" + pol.ID + "}", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"bad date", "GET", sessions + "?FromUtc=2026-02-30T00:00:00Z", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"date without a time", "GET", sessions + "?FromUtc=2026-02-03", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"plus of a zone not escaped", "GET", sessions + "?FromUtc=2026-02-03T00:00:00+01:00", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"usn not a number", "GET", sessions + "?Usn=x", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"query that can't be parsed", "GET", sessions + "?Limit=%zz", "", bearer, 400, "InvalidURI", "validationError"},
+		{"bad query of policies", "GET", "/api/v1/virtualMachines/policies?PolicyStatus=On", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"bad query of repositories", "GET", "/api/v1/repositories?Sort=usnAsc", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"bad query of protected items", "GET", sessions + "/" + vbawstest.ID(0) + "/protectedItems?Sort=nameAsc", "", bearer, 400, "UnexpectedContent", "validationError"},
+
+		{"login as JSON", "POST", "/api/v1/token", "{}", []string{"Content-Type", "application/json"}, 415, "UnexpectedContent", "validationError"},
+		{"login without a content type", "POST", "/api/v1/token", "", nil, 415, "UnexpectedContent", "validationError"},
+		{"login without a grant", "POST", "/api/v1/token", "username=x", []string{"Content-Type", formType}, 400, "UnexpectedContent", "validationError"},
+		{"login with an unknown grant", "POST", "/api/v1/token", "grant_type=magic", []string{"Content-Type", formType}, 400, "UnexpectedContent", "validationError"},
+		{"login without a password", "POST", "/api/v1/token", "grant_type=password&username=x", []string{"Content-Type", formType}, 400, "UnexpectedContent", "validationError"},
+		{"login with a broken form", "POST", "/api/v1/token", "grant_type=%zz", []string{"Content-Type", formType}, 400, "UnexpectedContent", "validationError"},
+		{"wrong password", "POST", "/api/v1/token", password(vbawstest.DefaultUsername, "x").Encode(), []string{"Content-Type", formType}, 401, "AccessDenied", "accessDenied"},
+		{"unknown user", "POST", "/api/v1/token", password("x", vbawstest.DefaultPassword).Encode(), []string{"Content-Type", formType}, 401, "AccessDenied", "accessDenied"},
+		{"unknown refresh token", "POST", "/api/v1/token", "grant_type=refresh_token&refresh_token=x", []string{"Content-Type", formType}, 401, "InvalidToken", "invalidAccessToken"},
+		{"unknown MFA token", "POST", "/api/v1/token", "grant_type=mfa&mfa_token=x&mfa_code=1", []string{"Content-Type", formType}, 401, "InvalidToken", "invalidAccessToken"},
+		{"authorization code", "POST", "/api/v1/token", "grant_type=authorization_code&code=x", []string{"Content-Type", formType}, 401, "AccessDenied", "accessDenied"},
+		{"login without a revision", "POST", "/api/v1/token", "", []string{"Content-Type", formType, "x-api-version", ""}, 400, "ApiVersionUnspecified", "apiVersionUnspecified"},
+		{"logout without a token", "DELETE", "/api/v1/token", "", nil, 401, "InvalidToken", "noAccessToken"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := call(a, tt.method, tt.target, tt.body, tt.headers...)
+			checkProblem(t, w, tt.status, tt.code, tt.page)
+		})
+	}
+}
+
+func checkProblem(t *testing.T, w *httptest.ResponseRecorder, status int, code, page string) {
+	t.Helper()
+	var p struct {
+		Type, Title string
+		Status      int
+		ErrorCode   string
+	}
+	decode(t, w.Body.Bytes(), &p)
+	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "application/problem+json") {
+		t.Errorf("content type %q", got)
+	}
+	if w.Code != status || p.Status != status || p.ErrorCode != code || !strings.HasSuffix(p.Type, "/api/v1/problems/"+page) || p.Title == "" {
+		t.Errorf("got %d %s, want %d %s %s", w.Code, w.Body, status, code, page)
+	}
+}
+
+func TestTwoRevisionsAreAmbiguous(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	req := httptest.NewRequest(http.MethodGet, "/api/v1/sessions", nil)
+	req.Header["X-Api-Version"] = []string{"1.7-rev0", "1.8-rev0"}
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, req)
+	checkProblem(t, w, 400, "AmbiguousApiVersion", "ambiguousApiVersion")
+}
+
+func TestRevisionCodeCanBeInTheTypeOnly(t *testing.T) {
+	a, _ := setup(vbawstest.Config{VersionCodeInTypeOnly: true})
+	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", ""), 400, "UnexpectedContent", "apiVersionUnspecified")
+	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", "1.8"), 400, "UnexpectedContent", "invalidApiVersion")
+	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", "2.0-rev0"), 400, "UnexpectedContent", "unsupportedApiVersion")
+}
+
+func TestProductDecidesWhichRevisionsAreSpoken(t *testing.T) {
+	want := map[int][2]int{2: {0, 0}, 3: {0, 0}, 4: {0, 2}, 5: {0, 3}, 6: {0, 4}, 7: {3, 5}, 8: {4, 6}, 9: {4, 7}, 10: {4, 8}}
+	revs := []string{"1.0-rev0", "1.1-rev0", "1.2-rev0", "1.3-rev0", "1.4-rev0", "1.5-rev0", "1.6-rev0", "1.7-rev0", "1.8-rev0", "1.9-rev0"}
+	for product, span := range want {
+		a, _ := setup(vbawstest.Config{Product: product})
+		for minor, rev := range revs {
+			_, w := grant(a, rev, password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
+			if spoken := minor >= span[0] && minor <= span[1]; spoken != (w.Code == 200) {
+				t.Errorf("product %d, %s: %d", product, rev, w.Code)
+			}
+		}
+	}
+	a, _ := setup(vbawstest.Config{Product: 2, Revisions: []string{"1.7-rev1"}})
+	if _, w := grant(a, "1.7-rev1", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword)); w.Code != 200 {
+		t.Errorf("a configured revision: %d", w.Code)
+	}
+}
+
+func TestPolicyRoutesDependOnTheRevision(t *testing.T) {
+	first := map[string][2]int{
+		"/api/v1/policies":                    {0, 1},
+		"/api/v1/virtualMachines/policies":    {2, 8},
+		"/api/v1/rds/policies":                {2, 8},
+		"/api/v1/efs/policies":                {2, 8},
+		"/api/v1/vpc/policy":                  {2, 8},
+		"/api/v1/dynamoDb/policies":           {5, 8},
+		"/api/v1/redshift/policies":           {6, 8},
+		"/api/v1/redshiftServerless/policies": {8, 8},
+		"/api/v1/fsx/policies":                {8, 8},
+		"/api/v1/policy/ec2SlaBasedPolicies":  {8, 8},
+	}
+	var all []string
+	for minor := range 9 {
+		all = append(all, "1."+string(rune('0'+minor))+"-rev0")
+	}
+	a, _ := setup(vbawstest.Config{Revisions: all})
+	a.PutPolicy(vbawstest.Policy{Name: "VPC", Workload: vbawstest.VPC})
+	for minor, rev := range all {
+		s := loggedIn(t, a, rev)
+		for path, span := range first {
+			want := http.StatusNotFound
+			if minor >= span[0] && minor <= span[1] {
+				want = http.StatusOK
+			}
+			if w := s.get(path); w.Code != want {
+				t.Errorf("%s at %s: %d, want %d", path, rev, w.Code, want)
+			}
+		}
+	}
+}
+
+func TestFieldsDependOnTheRevision(t *testing.T) {
+	a, _ := setup(vbawstest.Config{Product: 6})
+	a.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly"})
+	for rev, want := range map[string][2]bool{"1.0-rev0": {false, false}, "1.1-rev0": {true, false}, "1.2-rev0": {true, true}, "1.4-rev0": {true, true}} {
+		row := loggedIn(t, a, rev).sessions(t, "").Results[0]
+		if got := [2]bool{row.ExtendedType != nil, row.Name != nil}; got != want {
+			t.Errorf("%s: extendedSessionType and name are there: %v, want %v", rev, got, want)
+		}
+	}
+}
+
+func TestRolesAreChecked(t *testing.T) {
+	const adminOnly, operator, anyone = 1, 2, 3
+	routes := map[string]int{
+		"/api/v1/system/version":           adminOnly,
+		"/api/v1/settings/dateTime":        adminOnly,
+		"/api/v1/licensing/license":        adminOnly,
+		"/api/v1/repositories":             operator,
+		"/api/v1/sessions":                 anyone,
+		"/api/v1/statistics/summary":       anyone,
+		"/api/v1/system/time":              anyone,
+		"/api/v1/virtualMachines/policies": anyone,
+	}
+	users := []vbawstest.User{
+		{Name: "admin", Password: "p", Role: vbawstest.RoleAdministrator},
+		{Name: "operator", Password: "p", Role: vbawstest.RoleOperator},
+		{Name: "viewer", Password: "p", Role: "Restore Operator"},
+	}
+	a, _ := setup(vbawstest.Config{Users: users})
+	for rank, u := range users {
+		l, _ := grant(a, "1.8-rev0", password(u.Name, "p"))
+		s := subject{a, "1.8-rev0", l.Access}
+		for path, need := range routes {
+			w := s.get(path)
+			if rank < need {
+				if w.Code != http.StatusOK {
+					t.Errorf("%s as %s: %d", path, u.Name, w.Code)
+				}
+				continue
+			}
+			checkProblem(t, w, 403, "AccessDenied", "accessDenied")
+		}
+	}
+}
+
+func TestTokensExpireByTheAppliancesOwnClock(t *testing.T) {
+	a, clock := setup(vbawstest.Config{AccessLifetime: 15 * time.Minute, RefreshLifetime: time.Hour})
+	l, w := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
+	if l.Expires != 900 {
+		t.Fatalf("expires_in %d in %s", l.Expires, w.Body)
+	}
+	s := subject{a, "1.8-rev0", l.Access}
+	clock.Advance(15*time.Minute - 1)
+	if w := s.get("/api/v1/sessions"); w.Code != 200 {
+		t.Fatalf("just before the end: %d", w.Code)
+	}
+	clock.Advance(1)
+	checkProblem(t, s.get("/api/v1/sessions"), 401, "ExpiredToken", "expiredAccessToken")
+	a.StepClock(-time.Second)
+	if w := s.get("/api/v1/sessions"); w.Code != 200 {
+		t.Fatalf("after a step back: %d", w.Code)
+	}
+	a.StepClock(time.Hour)
+	if _, w := grant(a, "1.8-rev0", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {l.Refresh}}); w.Code != 401 {
+		t.Fatalf("refresh after its end: %d", w.Code)
+	}
+}
+
+func TestARefreshTokenWorksOnce(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	l, _ := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {l.Refresh}}
+	second, w := grant(a, "1.8-rev0", form)
+	if w.Code != 200 || second.Access == l.Access || second.Refresh == l.Refresh {
+		t.Fatalf("refresh: %d %s", w.Code, w.Body)
+	}
+	_, w = grant(a, "1.8-rev0", form)
+	checkProblem(t, w, 401, "InvalidToken", "invalidAccessToken")
+	if w := (subject{a, "1.8-rev0", second.Access}).get("/api/v1/sessions"); w.Code != 200 {
+		t.Errorf("the refreshed token: %d", w.Code)
+	}
+}
+
+func TestLogoutEndsTheLoginAndNoOther(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	l, _ := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
+	other := loggedIn(t, a, "1.8-rev0")
+	w := call(a, "DELETE", "/api/v1/token", "", "Authorization", "Bearer "+l.Access)
+	if w.Code != 204 || w.Body.Len() != 0 {
+		t.Fatalf("logout: %d %s", w.Code, w.Body)
+	}
+	checkProblem(t, (subject{a, "1.8-rev0", l.Access}).get("/api/v1/sessions"), 401, "InvalidToken", "invalidAccessToken")
+	_, w = grant(a, "1.8-rev0", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {l.Refresh}})
+	checkProblem(t, w, 401, "InvalidToken", "invalidAccessToken")
+	if w := other.get("/api/v1/sessions"); w.Code != 200 {
+		t.Errorf("another login: %d", w.Code)
+	}
+	if v := a.Violations(); len(v) > 0 {
+		t.Errorf("violations: %q", v)
+	}
+}
+
+func TestMFAGivesNoAccessTokenUntilTheCodeIsSent(t *testing.T) {
+	a, _ := setup(vbawstest.Config{Users: []vbawstest.User{{Name: "u", Password: "p", MFA: true, MFACode: "123456"}}})
+	l, w := grant(a, "1.8-rev0", password("u", "p"))
+	if w.Code != 200 || l.Access != "" || l.Refresh != "" || l.MFA == "" || !strings.Contains(w.Body.String(), `"mfa_enabled":true`) {
+		t.Fatalf("login: %d %s", w.Code, w.Body)
+	}
+	form := url.Values{"grant_type": {"mfa"}, "mfa_token": {l.MFA}, "mfa_code": {"123456"}}
+	if second, w := grant(a, "1.8-rev0", form); w.Code != 200 || second.Access == "" {
+		t.Fatalf("code: %d %s", w.Code, w.Body)
+	}
+	l, _ = grant(a, "1.8-rev0", password("u", "p"))
+	form = url.Values{"grant_type": {"mfa"}, "mfa_token": {l.MFA}, "mfa_code": {"0"}}
+	if _, w := grant(a, "1.8-rev0", form); w.Code != 401 {
+		t.Fatalf("wrong code: %d", w.Code)
+	}
+}
+
+func TestRevokedTokensAreInvalid(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	s := loggedIn(t, a, "1.8-rev0")
+	a.RevokeTokens()
+	checkProblem(t, s.get("/api/v1/sessions"), 401, "InvalidToken", "invalidAccessToken")
+}
+
+func TestARefusedLoginCanHaveAnotherStatus(t *testing.T) {
+	a, _ := setup(vbawstest.Config{LoginRefusedStatus: 400})
+	_, w := grant(a, "1.8-rev0", password("x", "y"))
+	checkProblem(t, w, 400, "AccessDenied", "accessDenied")
+}
+
+func TestAChangedPasswordIsRefusedAtTheNextLogin(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	s := loggedIn(t, a, "1.8-rev0")
+	a.Reconfigure(func(c *vbawstest.Config) {
+		c.Users = []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: "new", Role: vbawstest.RoleAdministrator}}
+	})
+	if w := s.get("/api/v1/sessions"); w.Code != 200 {
+		t.Errorf("the token in use: %d", w.Code)
+	}
+	if _, w := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword)); w.Code != 401 {
+		t.Errorf("the old password: %d", w.Code)
+	}
+}
+
+func TestWhatAMonitorMustNotDoIsNoted(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	s := loggedIn(t, a, "1.8-rev0")
+	s.get("/api/v1/sessions?Type=Policy&Limit=1")
+	call(a, "POST", "/api/v1/sessions/"+vbawstest.ID(1)+"/stop", "")
+	call(a, "PUT", "/api/v1/sessions", "")
+	s.get("/api/v1/system/time?access_token=x")
+	want := []string{
+		"GET /api/v1/sessions?Type=Policy&Limit=1: unknown parameter Type",
+		"POST /api/v1/sessions/" + vbawstest.ID(1) + "/stop: would change the appliance",
+		"PUT /api/v1/sessions: would change the appliance",
+		"GET /api/v1/system/time?access_token=x: unknown parameter access_token",
+		"GET /api/v1/system/time?access_token=x: secret in the URL",
+	}
+	if diff := cmp.Diff(want, a.Violations()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRequestsAreLogged(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	put(a, 1)
+	s := loggedIn(t, a, "1.8-rev0")
+	a.ResetRequests()
+	w := s.get("/api/v1/sessions/" + vbawstest.ID(0) + "/log?x=1")
+	s.get("/nowhere")
+	got := a.Requests()
+	want := []vbawstest.Request{
+		{Method: "GET", Route: "/api/v1/sessions/{id}/log", Path: "/api/v1/sessions/" + vbawstest.ID(0) + "/log",
+			RawQuery: "x=1", Revision: "1.8-rev0", Status: 200, Bytes: w.Body.Len()},
+		{Method: "GET", Path: "/nowhere", Revision: "1.8-rev0", Status: 404, Bytes: got[1].Bytes},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got[0].Query().Get("x") != "1" {
+		t.Errorf("query %v", got[0].Query())
+	}
+}
+
+func TestAHookChangesTheListBetweenTwoPages(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	put(a, 4)
+	s := loggedIn(t, a, "1.8-rev0")
+	var seen []string
+	a.OnRequest(func(r *http.Request) { seen = append(seen, r.URL.RawQuery) })
+	a.AfterPage(func(*http.Request) {
+		a.Update(vbawstest.ID(0), func(s *vbawstest.Session) { s.Status = vbawstest.StatusFailed })
+	})
+	first := s.sessions(t, "Sort=usnDesc&Limit=2").ids()
+	a.AfterPage(nil)
+	second := s.sessions(t, "Sort=usnDesc&Limit=2&Offset=2").ids()
+	if want := []string{vbawstest.ID(3), vbawstest.ID(2)}; !slices.Equal(first, want) {
+		t.Errorf("first page %q, want %q", first, want)
+	}
+	if want := []string{vbawstest.ID(2), vbawstest.ID(1)}; !slices.Equal(second, want) {
+		t.Errorf("second page %q, want %q", second, want)
+	}
+	if want := []string{"Sort=usnDesc&Limit=2", "Sort=usnDesc&Limit=2&Offset=2"}; !slices.Equal(seen, want) {
+		t.Errorf("seen %q, want %q", seen, want)
+	}
+}
+
+func TestTheAppliancesOwnClockIsShownAndStamped(t *testing.T) {
+	a, clock := setup(vbawstest.Config{Offset: 5 * time.Minute})
+	a.StepClock(time.Hour)
+	clock.Advance(time.Second)
+	own := epoch.Add(65*time.Minute + time.Second)
+	started := a.Start(vbawstest.Session{Type: "Policy"})
+	finished, _ := a.Finish(started.ID, vbawstest.StatusSucceeded, time.Time{})
+	if !started.Start.Equal(own) || !finished.Stop.Equal(own) || !a.Now().Equal(own) {
+		t.Errorf("stamped %v and %v, want %v", started.Start, finished.Stop, own)
+	}
+	s := loggedIn(t, a, "1.8-rev0")
+	w := s.get("/api/v1/system/time")
+	if got, want := w.Body.String(), `{"utcDateTime":"`+own.Format("2006-01-02T15:04:05.000000Z")+`"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := w.Header().Get("Date"), own.Format(http.TimeFormat); got != want {
+		t.Errorf("Date %q, want %q", got, want)
+	}
+}
+
+func TestTheVendorsSampleIsServedAsItIs(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	s := loggedIn(t, a, "1.8-rev0")
+	const sample = "{\n \"totalCount\": 57 }\n"
+	a.RawSessions([]byte(sample))
+	if got := s.get("/api/v1/sessions").Body.String(); got != sample {
+		t.Errorf("got %q", got)
+	}
+	if w := s.get("/api/v1/sessions?Limit=-2"); w.Code != 400 {
+		t.Errorf("a bad query: %d", w.Code)
+	}
+	a.RawSessions(nil)
+	if got := s.sessions(t, "").TotalCount; got != 0 {
+		t.Errorf("afterwards %d sessions", got)
+	}
+}
+
+func TestSingleObjectsFollowTheConfiguration(t *testing.T) {
+	a, _ := setup(vbawstest.Config{
+		Product: 9, Version: "9.1.2.3", ZoneName: "W. Europe Standard Time",
+		License:      &vbawstest.License{Type: "Subscription", Instances: 5, Used: 2.5, LicensedTo: "x", Expires: epoch},
+		Summary:      vbawstest.Summary{Alarms: 1, Instances: 4, ProtectedInstances: 3},
+		Repositories: []vbawstest.Repository{{ID: vbawstest.ID(1), Name: "b"}, {ID: vbawstest.ID(2), Name: "a", Bucket: "bucket"}},
+	})
+	s := loggedIn(t, a, "1.7-rev0")
+	a.Reconfigure(func(c *vbawstest.Config) { c.Summary.Instances = 2 })
+	for path, want := range map[string]map[string]any{
+		"/api/v1/system/version":     {"version": "9.1.2.3", "about": "Veeam Backup for AWS"},
+		"/api/v1/settings/dateTime":  {"timezone": map[string]any{"name": "W. Europe Standard Time", "displayName": "(UTC+00:00) W. Europe Standard Time"}, "useCustomSettings": false},
+		"/api/v1/licensing/license":  {"licenseType": "Subscription", "instancesUses": 2.5, "instances": 5.0, "licensedTo": "x", "licenseExpires": "2026-03-01T22:00:00.000000Z"},
+		"/api/v1/statistics/summary": {"alarmsCount": 1.0, "alarmsCountChangesTrend": "NotChanged", "instancesCount": 2.0, "instancesCountChangesTrend": "Decreased", "protectedInstancesCount": 3.0, "repositoriesCount": 2.0, "policiesCount": 0.0},
+	} {
+		var got map[string]any
+		decode(t, s.get(path).Body.Bytes(), &got)
+		for k, v := range want {
+			if diff := cmp.Diff(v, got[k]); diff != "" {
+				t.Errorf("%s %s: %s", path, k, diff)
+			}
+		}
+	}
+	var page struct {
+		TotalCount int
+		Results    []struct {
+			Name     string
+			Embedded map[string]string `json:"_embedded"`
+		}
+	}
+	decode(t, s.get("/api/v1/repositories?Sort=nameAsc&Limit=1").Body.Bytes(), &page)
+	if page.TotalCount != 2 || len(page.Results) != 1 || page.Results[0].Name != "a" || page.Results[0].Embedded["bucket"] != "bucket" {
+		t.Errorf("repositories: %+v", page)
+	}
+}
+
+func TestPoliciesAreListedFilteredAndSorted(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	vm := vbawstest.ID(77)
+	alpha := a.PutPolicy(vbawstest.Policy{Name: "Alpha", Enabled: true, Priority: 2, RepositoryID: vbawstest.ID(5)})
+	beta := a.PutPolicy(vbawstest.Policy{Name: "Beta", Priority: 1, RetryTimes: 3, Items: []vbawstest.Item{{ID: vm}},
+		Schedule: &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{
+			TimeLocal: vbawstest.At(22, 30), Snapshot: vbawstest.Weekdays(vbawstest.Retention{Count: 3}, time.Friday)}}})
+	a.PutPolicy(vbawstest.Policy{Name: "Database", Workload: vbawstest.RDS})
+	s := loggedIn(t, a, "1.8-rev0")
+	a.Start(vbawstest.Session{Type: "Policy", PolicyID: alpha.ID})
+
+	list := func(query string) (names []string, total int) {
+		var page struct {
+			TotalCount int
+			Results    []struct{ Name string }
+		}
+		decode(t, s.get("/api/v1/virtualMachines/policies?"+query).Body.Bytes(), &page)
+		for _, p := range page.Results {
+			names = append(names, p.Name)
+		}
+		return names, page.TotalCount
+	}
+	for query, want := range map[string][]string{
+		"Sort=nameAsc":                        {"Alpha", "Beta"},
+		"Sort=nameDesc":                       {"Beta", "Alpha"},
+		"Sort=priorityAsc":                    {"Beta", "Alpha"},
+		"Sort=usnDesc":                        {"Alpha", "Beta"}, // its session changed last
+		"Sort=nameAsc&Limit=1":                {"Alpha"},
+		"Sort=nameAsc&Offset=1":               {"Beta"},
+		"SearchPattern=ALP":                   {"Alpha"},
+		"PolicyStatus=Disabled":               {"Beta"},
+		"LastPolicySessionStatus=Running":     {"Alpha"},
+		"RepositoryId=" + vbawstest.ID(5):     {"Alpha"},
+		"VirtualMachineId=" + vm:              {"Beta"},
+		"Offset=9":                            nil,
+		"LastPolicySessionStatus=Failed":      nil,
+		"PolicyStatus=Enabled&Sort=usnAsc":    {"Alpha"},
+		"Usn=" + "2":                          {"Beta"},
+		"Sort=priorityDesc&SearchPattern=eta": {"Beta"},
+	} {
+		if names, _ := list(query); !slices.Equal(names, want) {
+			t.Errorf("%s: %q, want %q", query, names, want)
+		}
+	}
+	if _, total := list("PolicyStatus=Enabled"); total != 1 {
+		t.Errorf("total %d of the enabled ones", total)
+	}
+
+	var one map[string]any
+	decode(t, s.get("/api/v1/virtualMachines/policies/"+beta.ID).Body.Bytes(), &one)
+	want := map[string]any{
+		"dailyScheduleEnabled": false, "weeklyScheduleEnabled": true, "monthlyScheduleEnabled": false, "yearlyScheduleEnabled": false,
+		"weeklySchedule": map[string]any{"timeLocal": "2000-01-01T22:30:00",
+			"snapshotOptions": map[string]any{"retention": map[string]any{"count": 3.0}, "schedule": map[string]any{"days": []any{"Friday"}}}},
+	}
+	if diff := cmp.Diff(want, one["scheduleSettings"]); diff != "" {
+		t.Error(diff)
+	}
+	if one["lastPolicySessionStatus"] != "NeverExecuted" || one["isEnabled"] != false {
+		t.Errorf("got %v", one)
+	}
+
+	a.RenamePolicy(alpha.ID, "Gamma")
+	a.EnablePolicy(beta.ID, true)
+	if names, _ := list("Sort=nameAsc&PolicyStatus=Enabled"); !slices.Equal(names, []string{"Beta", "Gamma"}) {
+		t.Errorf("after changes: %q", names)
+	}
+	a.DeletePolicy(alpha.ID)
+	if names, _ := list(""); !slices.Equal(names, []string{"Beta"}) {
+		t.Errorf("after a deletion: %q", names)
+	}
+}
+
+func TestAScheduleWithoutSnapshotsIsServedWithAllRequiredFields(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	keep := vbawstest.Retention{Type: "Days", Count: 9}
+	p := a.PutPolicy(vbawstest.Policy{Schedule: &vbawstest.ScheduleSettings{
+		Daily:   &vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 1, Backup: vbawstest.Hours(keep, 3)},
+		Weekly:  &vbawstest.WeeklySchedule{Backup: vbawstest.Weekdays(keep, time.Monday)},
+		Monthly: &vbawstest.MonthlySchedule{Backup: vbawstest.InMonths(keep, time.May)},
+	}})
+	var got struct {
+		ScheduleSettings map[string]any
+	}
+	decode(t, loggedIn(t, a, "1.8-rev0").get("/api/v1/virtualMachines/policies/"+p.ID).Body.Bytes(), &got)
+	for part, want := range map[string]map[string]any{
+		"dailySchedule":   {"hours": slices.Repeat([]any{false}, 24)},
+		"weeklySchedule":  {"days": []any{}},
+		"monthlySchedule": {"months": []any{}},
+	} {
+		options := got.ScheduleSettings[part].(map[string]any)["snapshotOptions"]
+		if diff := cmp.Diff(map[string]any{"retention": map[string]any{"count": 0.0}, "schedule": want}, options); diff != "" {
+			t.Errorf("%s: %s", part, diff)
+		}
+	}
+}
+
+func TestLogsAndItemsBelongToTheirSession(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	put(a, 2)
+	a.SetLog(vbawstest.ID(0), vbawstest.LogItem{Time: epoch, Status: "Error", Message: "no \"room\""})
+	a.SetItems(vbawstest.ID(0), vbawstest.Item{ID: vbawstest.ID(70), Name: "web", Status: "Failed", Region: "eu"}, vbawstest.Item{ID: vbawstest.ID(71), Name: "db", Status: "Succeeded"})
+	s := loggedIn(t, a, "1.8-rev0")
+	var log struct {
+		SessionID string
+		Log       []struct{ LogTime, Status, Message string }
+	}
+	decode(t, s.get("/api/v1/sessions/"+vbawstest.ID(0)+"/log").Body.Bytes(), &log)
+	if len(log.Log) != 1 || log.Log[0].Status != "Error" || log.Log[0].Message != `no "room"` || log.SessionID != vbawstest.ID(0) {
+		t.Errorf("log %+v", log)
+	}
+	decode(t, s.get("/api/v1/sessions/"+vbawstest.ID(1)+"/log").Body.Bytes(), &log)
+	if log.Log == nil || len(log.Log) != 0 {
+		t.Errorf("log of another session %+v", log)
+	}
+	var items struct {
+		Results []struct{ Name, Status string }
+	}
+	decode(t, s.get("/api/v1/sessions/"+vbawstest.ID(0)+"/protectedItems?Sort=failedDesc&Limit=1").Body.Bytes(), &items)
+	if len(items.Results) != 1 || items.Results[0].Name != "web" {
+		t.Errorf("items %+v", items)
+	}
+	if got := s.sessions(t, "VmId="+vbawstest.ID(71)).ids(); !slices.Equal(got, []string{vbawstest.ID(0)}) {
+		t.Errorf("by VmId: %q", got)
+	}
+}
+
+func TestWhatCannotBeIsRefusedWhereItIsWritten(t *testing.T) {
+	a, clock := setup(vbawstest.Config{})
+	begun := vbawstest.NewFleet(a, vbawstest.FleetConfig{})
+	begun.Advance(clock.Now())
+	for name, f := range map[string]func(){
+		"a product too new":             func() { vbawstest.New(vbawstest.Config{Product: 11}) },
+		"a product too old":             func() { vbawstest.New(vbawstest.Config{Product: 1}) },
+		"a revision without rev":        func() { vbawstest.New(vbawstest.Config{Revisions: []string{"1.7"}}) },
+		"a repository without a UUID":   func() { vbawstest.New(vbawstest.Config{Repositories: []vbawstest.Repository{{ID: "1"}}}) },
+		"a session without a UUID":      func() { a.Put(vbawstest.Session{ID: "1"}) },
+		"a session in upper case":       func() { a.Put(vbawstest.Session{ID: strings.ToUpper(vbawstest.ID(10))}) },
+		"a policy without a UUID":       func() { a.PutPolicy(vbawstest.Policy{ID: "1"}) },
+		"a fleet that begins two times": func() { begun.Backfill(epoch) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s was taken", name)
+				}
+			}()
+			f()
+		}()
+	}
+	// What panicked left no lock behind.
+	put(a, 1)
+	begun.Advance(clock.Now())
+	if _, ok := a.Lookup(vbawstest.ID(1)); ok || a.Len() != 1 {
+		t.Errorf("%d sessions", a.Len())
+	}
+}
+
+// FuzzAnyRequest sends any request: the appliance answers, and what isn't a success
+// is a problem.
+func FuzzAnyRequest(f *testing.F) {
+	f.Add("GET", "/api/v1/sessions", "1.8-rev0", "Bearer x", "", "")
+	f.Add("POST", "/api/v1/token", "1.8-rev0", "", formType, password(vbawstest.DefaultUsername, vbawstest.DefaultPassword).Encode())
+	f.Add("POST", "/api/v1/token", "1.8-rev0", "", formType+"; charset=utf-8", "grant_type=mfa&mfa_token=%00&mfa_code=")
+	f.Add("DELETE", "/api/v1/token", "01.8-rev0", "Bearer ", "", "")
+	f.Add("GET", "/api/v1/sessions/"+vbawstest.ID(0)+"/log", "1.99-rev0", "bearer", "", "")
+	f.Add("GET", "/api/v1/problems/notFound", "", "", "", "")
+	a, _ := setup(vbawstest.Config{})
+	put(a, 2)
+	f.Fuzz(func(t *testing.T, method, path, rev, auth, contentType, body string) {
+		req := &http.Request{
+			Method: method,
+			URL:    &url.URL{Path: path},
+			Header: http.Header{"X-Api-Version": {rev}, "Authorization": {auth}, "Content-Type": {contentType}},
+			Host:   "appliance",
+			Body:   io.NopCloser(strings.NewReader(body)),
+		}
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, req)
+		a.ResetRequests()
+		if w.Code < 300 {
+			return
+		}
+		var p struct {
+			Status    int
+			ErrorCode string
+		}
+		decode(t, w.Body.Bytes(), &p)
+		if p.Status != w.Code || p.ErrorCode == "" {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
+}
