@@ -1,0 +1,43 @@
+# What the scripts beside this have in common. They run it as root, on Debian.
+# shellcheck shell=bash
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/vbaws_exporter-deploy
+mkdir -p "$cache"
+
+step() { printf "\n== %s\n" "$*"; }
+die() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
+
+((EUID == 0)) || die "must be run as root: it makes containers and installs packages"
+
+# need COMMAND=PACKAGE...: installs the packages whose commands are missing.
+need() {
+  local missing=() pair
+  for pair; do
+    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+  done
+  ((${#missing[@]})) || return 0
+  step "install ${missing[*]}"
+  apt-get update -q >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# await WHAT COMMAND...: until it succeeds, at most a minute.
+await() {
+  local what=$1 i
+  shift
+  for ((i = 0; i < 300; i++)); do
+    ! "$@" >/dev/null 2>&1 || return 0
+    sleep 0.2
+  done
+  die "$what doesn't come"
+}
+
+# debian: makes the archive of a small Debian with systemd, unless it is there.
+debian() {
+  [[ ! -e $cache/debian.tar ]] || return 0
+  need mmdebstrap=mmdebstrap
+  step "make a small Debian"
+  mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates bookworm "$cache/debian.new.tar"
+  mv "$cache/debian.new.tar" "$cache/debian.tar"
+}
