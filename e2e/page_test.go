@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// hostile are names of policies that would rather be something else.
+var hostile = map[string]string{
+	"script":        `<script>window.pwned = 1</script>`,
+	"attribute":     `" onmouseover="window.pwned = 1" x="`,
+	"image":         `'><img src=x onerror="window.pwned = 1">`,
+	"template":      `{{.Version}} ${1+1} &lt;b&gt;`,
+	"right to left": "\u202enight\u202c \u05d2\u05d9\u05d1\u05d5\u05d9 \u0646\u0633\u062e",
+	"long":          strings.Repeat("very-long-name-without-a-break", 340), // 10 kB
+}
+
+// axe returns the script of axe-core, by npm.
+func axe(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "--no-package-lock", "axe-core@4.14.1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("npm install axe-core: %v\n%s", err, out)
+	}
+	script, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(script)
+}
+
+// newBrowser starts a headless Chromium that talks to this machine alone.
+func newBrowser(t *testing.T) context.Context {
+	t.Helper()
+	opts := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(patience),
+	)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestPage opens the status page in a browser: at the width of a desktop and of a
+// phone, light and dark, with names of policies that are out to break it.
+func TestPage(t *testing.T) {
+	good := newSite(t, "good", vbawstest.Config{})
+	bad := newSite(t, "bad", vbawstest.Config{Users: []vbawstest.User{{Name: "someone", Password: "else"}}})
+	for _, name := range hostile {
+		p := good.policy(name, vbawstest.EC2)
+		good.fail(p, "PolicyBackup")
+		good.session(p, "PolicySnapshot")
+	}
+	exporter := startExporter(t, 0, good, bad)
+	script := axe(t)
+	browser := newBrowser(t)
+
+	shots := os.Getenv("VBAWS_EXPORTER_SCREENSHOTS") // a folder to keep them in
+	for _, width := range []int64{1280, 390} {
+		for _, scheme := range []string{"light", "dark"} {
+			t.Run(fmt.Sprintf("%s, %d pixels", scheme, width), func(t *testing.T) {
+				err := chromedp.Do(browser,
+					chromedp.EmulateViewport(width, 900),
+					chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+						_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+							Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+						})
+						return err
+					}),
+					chromedp.Navigate(exporter.url()+"/"),
+					chromedp.Reload(),
+				)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// All that folds is unfolded, so that everything is looked at.
+				js[any](t, browser, `document.querySelectorAll("details").forEach(d => d.open = true); null`)
+				if shot, err := chromedp.Run(browser, chromedp.FullScreenshot(100)); err != nil {
+					t.Fatal(err)
+				} else if shots != "" {
+					write(t, filepath.Join(shots, fmt.Sprintf("page-%s-%d.png", scheme, width)), string(shot))
+				}
+				text := js[string](t, browser, `document.body.textContent`)
+				for kind, name := range hostile {
+					if !strings.Contains(text, name) {
+						t.Errorf("the name that is %q is not there as it is", kind)
+					}
+				}
+				if js[bool](t, browser, `window.pwned === 1 || document.querySelector("script, img[src=x]") !== null`) {
+					t.Error("a name became a part of the page")
+				}
+				if wide := js[int](t, browser, `document.documentElement.scrollWidth`); int64(wide) > width {
+					t.Errorf("the page is %d pixels wide", wide)
+				}
+				js[any](t, browser, script+`; null`)
+				violations := js[[]any](t, browser,
+					`axe.run().then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))]))`)
+				for _, v := range violations {
+					t.Errorf("axe-core: %v", v)
+				}
+			})
+		}
+	}
+
+	t.Run("it refreshes itself", func(t *testing.T) {
+		if err := chromedp.Do(browser, chromedp.Navigate(exporter.url()+"/")); err != nil {
+			t.Fatal(err)
+		}
+		made := `document.querySelector("footer").textContent`
+		first := js[string](t, browser, made)
+		await(t, "a newer page", func() (bool, any) {
+			then, err := chromedp.Run(browser, chromedp.Evaluate[string](made))
+			return err == nil && then != first, then // it fails between two pages
+		})
+	})
+}
+
+// js runs a script in the page, waits for what it promises, and returns its value.
+func js[T any](t *testing.T, browser context.Context, script string) T {
+	t.Helper()
+	v, err := chromedp.Run(browser, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// rulesDir has what is shipped.
+const rulesDir = "../prometheus"
+
+func promtool(t *testing.T, path string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.Dir = rulesDir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	promtool(t, tools.promtool, "check", "rules", "alerts.yml", "rules.yml")
+	promtool(t, tools.promtool, "check", "config", "prometheus.yml")
+	tests, err := filepath.Glob(filepath.Join(rulesDir, "*_test.yml"))
+	if err != nil || len(tests) == 0 {
+		t.Fatal("no unit tests", err)
+	}
+	for _, path := range tests {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			promtool(t, tools.promtool, "test", "rules", filepath.Base(path))
+		})
+	}
+}
+
+// TestRulesOfDistribution checks the rules with the promtool that is installed, as
+// Debian's 2.42: people run what their distribution has.
+func TestRulesOfDistribution(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("no promtool is installed")
+	}
+	promtool(t, path, "check", "rules", "alerts.yml", "rules.yml")
+}
+
+// alerts returns the alerts of alerts.yml.
+func alerts(t *testing.T) []rulefmt.Rule {
+	t.Helper()
+	groups, errs := rulefmt.ParseFile(filepath.Join(rulesDir, "alerts.yml"), false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	var found []rulefmt.Rule
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "" {
+				found = append(found, r)
+			}
+		}
+	}
+	return found
+}
+
+// TestAlerts: each has all that a woken person needs, and a section of the runbook.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	runbook, err := os.ReadFile("../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sections []string
+	for _, m := range regexp.MustCompile(`(?m)^### (.+)\n\n((?:.+\n|\n[^#])*)`).FindAllStringSubmatch(string(runbook), -1) {
+		sections = append(sections, m[1])
+		for _, part := range []string{"**Means:**", "**Look:**", "**Do:**", "**Harmless:**"} {
+			if !strings.Contains(m[2], part) {
+				t.Errorf("the runbook's section %s has no %s", m[1], part)
+			}
+		}
+	}
+	tests := shipped(t, "alerts_test.yml") + shipped(t, "alerts_days_test.yml")
+	var names []string
+	for _, a := range alerts(t) {
+		names = append(names, a.Alert)
+		if !strings.HasPrefix(a.Alert, "Vbaws") || a.For == 0 || a.Annotations["summary"] == "" || a.Annotations["description"] == "" {
+			t.Errorf("%s has another name, waits for nothing, or says nothing", a.Alert)
+		}
+		if !slices.Contains([]string{"critical", "warning", "info", "none"}, a.Labels["severity"]) {
+			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
+		}
+		if got, want := a.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(a.Alert); got != want {
+			t.Errorf("%s has its runbook at %s, want %s", a.Alert, got, want)
+		}
+		if !strings.Contains(tests, "alertname: "+a.Alert+"\n") || !strings.Contains(tests, "runbook_url: "+a.Annotations["runbook_url"]+"\n") {
+			t.Errorf("no unit test lets %s fire", a.Alert)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(sections)
+	if diff := cmp.Diff(names, sections); diff != "" {
+		t.Errorf("alerts and sections of the runbook differ: %s", diff)
+	}
+}
+
+// TestKeptFiring: what is said of a policy outlasts the time in which an exporter that is
+// gone is missed, so that it is inhibited before it seems resolved.
+func TestKeptFiring(t *testing.T) {
+	t.Parallel()
+	var missed, kept []model.Duration
+	for _, a := range alerts(t) {
+		switch {
+		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotWatched":
+			missed = append(missed, a.For)
+		case strings.HasPrefix(a.Alert, "VbawsPolicy") || regexp.MustCompile(`^VbawsSession(Long|VeryLong|Stuck)$`).MatchString(a.Alert):
+			kept = append(kept, a.KeepFiringFor)
+		}
+	}
+	if len(missed) != 2 || len(kept) == 0 || slices.Min(kept) < 2*slices.Max(missed) {
+		t.Errorf("kept firing for %v; it is missed after %v", kept, missed)
+	}
+}
