@@ -363,11 +363,11 @@ func TestBoards(t *testing.T) {
 	}
 	put(eu.Now().Add(-2*time.Hour), time.Time{}, vbawstest.StatusRunning)
 	exporter.kill()
-	// It will go while it is asked for more than sessions.
-	asked := gone.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/statistics/summary"})
+	// It will go while it is asked for more than sessions. Policies come last.
+	asked := gone.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/virtualMachines/policies"})
 	exporter.start()
 	prom.awaitQuery(`vbaws_up`, 1, 1)
-	await(t, "that the appliance is asked for its facts", func() (bool, any) { return asked.Hits() == 1, asked.Hits() })
+	await(t, "that the appliance is asked for its policies", func() (bool, any) { return asked.Hits() == 1, asked.Hits() })
 	gone.server.Close()
 	// It is stopped between two runs, when nothing but the slow session goes on: what runs
 	// then would never end, and in time be unusually long.
@@ -543,7 +543,7 @@ func TestBoards(t *testing.T) {
 	for _, s := range exp.ask(`sum by (appliance, endpoint) (vbaws_exporter_api_requests_total{code="error"})`) {
 		unanswered[joined(s.Metric, []model.LabelName{"appliance", "endpoint"})+" error"] = float64(s.Value)
 	}
-	if unanswered["gone /api/v1/sessions error"] == 0 || unanswered["gone /api/v1/statistics/summary error"] == 0 {
+	if unanswered["gone /api/v1/sessions error"] == 0 || unanswered["gone /api/v1/virtualMachines/policies error"] == 0 {
 		t.Errorf("calls without an answer are %v", unanswered)
 	}
 	calls := exp.rows("Calls without a good answer, in 24 hours", "A", "appliance", "endpoint", "code")

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,11 +60,21 @@ type process struct {
 	ended   chan struct{} // closed when cmd has ended
 }
 
-// freeAddress returns an address of the loopback interface that nobody
-// listens on.
+// hosts counts the addresses that newHost has given.
+var hosts atomic.Uint32
+
+// newHost returns an address of the loopback interface that no other server has, of this
+// process or another: on a shared one, the port of a server that went away is soon
+// another's.
+func newHost() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, hosts.Add(1))
+}
+
+// freeAddress returns an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", newHost()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +180,7 @@ type site struct {
 func newSite(t *testing.T, name string, cfg vbawstest.Config) *site {
 	t.Helper()
 	s := &site{Appliance: vbawstest.New(cfg), name: name}
-	s.serve(t, "127.0.0.1:0")
+	s.serve(t, newHost()+":0")
 	t.Cleanup(func() { s.server.Close() })
 	return s
 }
@@ -210,7 +221,7 @@ func exporterConfig(t *testing.T, hold time.Duration, sites ...*site) string {
 	text := fmt.Sprintf("poll_interval: 5s\nnew_series_hold: %s\nappliances:\n", hold)
 	for _, s := range sites {
 		write(t, filepath.Join(dir, s.name+".pem"), string(s.server.CertPEM()))
-		text += fmt.Sprintf("  - name: %s\n    url: %s\n    username: %s\n    password: %s\n    tls_config: {ca_file: %s.pem}\n",
+		text += fmt.Sprintf("  - name: %s\n    url: %s\n    username: %s\n    password: %s\n    tls_config: {ca_file: %s.pem, server_name: example.com}\n",
 			s.name, s.server.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.name)
 	}
 	path := filepath.Join(dir, "config.yml")
