@@ -228,26 +228,63 @@ func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
 }
 
-// What ends while first contact is read is news, whichever list shows it first.
+// What ends while first contact is read is news, whichever list shows it, how often,
+// and however long it takes to learn its policy.
 func TestSessionsThatEndDuringFirstContact(t *testing.T) {
-	for page := 1; page <= 6; page++ {
-		t.Run(fmt.Sprint("after page ", page), func(t *testing.T) {
-			w := newWorld(t, vbawstest.Config{MaxPageSize: 3}, poller.Config{})
-			w.ends(3, "Succeeded")
-			s := w.begin()
-			w.clock.Advance(time.Minute)
-			w.afterPages(func(n int) bool {
-				if n == page {
+	for _, test := range []struct {
+		name          string
+		revision, typ string
+		forgetful     bool
+		age           time.Duration
+	}{
+		{"in the window", "1.8-rev0", "Policy", false, time.Minute},
+		{"in the window, policies to be asked", "1.0-rev0", "Policy", false, time.Minute},
+		{"forgetful", "1.8-rev0", "Policy", true, time.Hour},
+		{"forgetful, policies to be asked", "1.0-rev0", "Policy", true, time.Hour},
+		{"forgetful, policies to be listed", "1.8-rev0", "Job", true, time.Hour},
+		{"in history", "1.8-rev0", "Policy", false, backfill + time.Hour},
+		{"in history, policies to be asked", "1.0-rev0", "Policy", false, backfill + time.Hour},
+		{"in history, policies to be listed", "1.8-rev0", "Job", false, backfill + time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pages := 0
+			for during := true; during; {
+				pages++
+				w := newWorld(t, vbawstest.Config{Revisions: []string{test.revision}, MaxPageSize: 3},
+					poller.Config{Ledger: ledger.Options{Forgetful: test.forgetful}})
+				s := w.Start(vbawstest.Session{Type: test.typ, ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1)})
+				w.ends(3, "Succeeded")
+				w.clock.Advance(test.age)
+				during = false
+				w.afterPages(func(n int) bool {
+					if n == pages {
+						during = true
+						w.clock.Advance(time.Second)
+						w.Finish(s.ID, "Failed", time.Time{})
+						w.end("Warning") // so that the list moves
+					}
+					return n == pages
+				})
+				w.pass()
+				w.AfterPage(nil)
+				if !during {
 					w.Finish(s.ID, "Failed", time.Time{})
 					w.end("Warning")
 				}
-				return n == page
-			})
-			w.pass()
-			w.AfterPage(nil)
-			w.later(time.Minute)
-			w.later(2 * time.Hour)
-			w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+				w.later(time.Minute)
+				w.later(2 * time.Hour)
+				want := map[string]int{"Nightly/" + test.typ + "/Failed": 1, "Nightly/Policy/Warning": 1}
+				if !test.forgetful && test.age < backfill {
+					want["Nightly/Policy/Succeeded"] = 3
+				}
+				w.counted(want)
+				if t.Failed() {
+					t.Fatalf("it ended after page %d", pages)
+				}
+			}
+			if pages < 4 {
+				t.Errorf("it was read in %d pages", pages)
+			}
 		})
 	}
 }

@@ -598,6 +598,9 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	if !ok {
 		if put, aside := p.pending[id]; aside {
 			from = put.from
+			if !ledger.Finished(&put.session) {
+				from = ledger.Regular // it ran when it was met: its end is news
+			}
 		}
 		p.pending[id] = pending{row.Session, from}
 		return nil
