@@ -226,10 +226,7 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 		if err != nil {
 			return err
 		}
-		page.Rows = 1
-		if p, ok := newObjects().policy(v); ok {
-			page.Policies = []Policy{p}
-		}
+		page.add(newObjects(), v)
 		return nil
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package vbaws
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -461,8 +462,9 @@ func decodeOne(b *body) (jsontext.Value, error) {
 	return v, end(dec)
 }
 
-// policy decodes one policy, and reports whether it could.
-func (o *objects) policy(v jsontext.Value) (Policy, bool) {
+// add decodes one policy into the page. It is only lost where it has no id or no
+// name: one that is not listed would seem to be deleted.
+func (page *PoliciesPage) add(o *objects, v jsontext.Value) {
 	var p Policy
 	err := o.each(v, func(name []byte, v jsontext.Value) {
 		switch string(name) {
@@ -471,10 +473,11 @@ func (o *objects) policy(v jsontext.Value) (Policy, bool) {
 		case "name":
 			p.Name = o.text(v, "name")
 		case "isEnabled":
-			p.Enabled = o.boolean(v, "isEnabled")
+			// Where it can't be told, one that doesn't run had better be missed.
+			p.Enabled = o.boolean(v, "isEnabled") || v.Kind() != jsontext.KindFalse && v.Kind() != jsontext.KindNull
 		case "usn":
 			p.USN, _ = o.integer(v, "usn")
-		// What is wrong with the following must not lose the policy.
+		// These may be of any kind.
 		case "backupType":
 			if p.BackupType = ""; v.Kind() == jsontext.KindString {
 				p.BackupType = string(unquote(v))
@@ -483,7 +486,17 @@ func (o *objects) policy(v jsontext.Value) (Policy, bool) {
 			p.Schedule = decodeSchedule(v)
 		}
 	})
-	return p, err == nil && p.ID != "" && p.Name != ""
+	switch {
+	case p.ID != "" && p.Name != "":
+		page.Policies = append(page.Policies, p)
+		if err != nil {
+			err = fmt.Errorf("policy %q: %w", p.Name, err)
+		}
+	case err == nil:
+		err = errors.New("a policy has no id or no name")
+	}
+	page.Rows++
+	page.Err = cmp.Or(page.Err, err)
 }
 
 func decodePolicies(b *body) (*PoliciesPage, error) {
@@ -491,12 +504,7 @@ func decodePolicies(b *body) (*PoliciesPage, error) {
 	o := newObjects()
 	total, err := decodeList(b, "results",
 		func() { page = PoliciesPage{} },
-		func(v jsontext.Value) {
-			page.Rows++
-			if p, ok := o.policy(v); ok {
-				page.Policies = append(page.Policies, p)
-			}
-		})
+		func(v jsontext.Value) { page.add(o, v) })
 	if err != nil {
 		return nil, err
 	}

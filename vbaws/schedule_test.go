@@ -293,11 +293,12 @@ func FuzzSchedule(f *testing.F) {
 		if !jsontext.Value(settings).IsValid(tolerant...) {
 			return
 		}
-		p, ok := newObjects().policy(jsontext.Value(`{"id":"1","name":"n","scheduleSettings":` + string(settings) + `}`))
-		if !ok {
+		var page PoliciesPage
+		page.add(newObjects(), jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
+		if len(page.Policies) == 0 {
 			t.Fatal("the policy is lost")
 		}
-		s := p.Schedule
+		s := page.Policies[0].Schedule
 		if s == nil {
 			if k := jsontext.Value(settings).Kind(); k != jsontext.KindNull {
 				t.Errorf("no schedule where %s is one", k)

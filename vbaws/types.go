@@ -109,9 +109,11 @@ type PoliciesPage struct {
 	// TotalCount is the appliance's totalCount, -1 where the answer has none.
 	TotalCount int
 	Policies   []Policy
-	// Rows counts the elements of the answer, those that could not be understood
+	// Rows counts the elements of the answer, those without an id or a name
 	// included: it is what Offset counts.
 	Rows int
+	// Err is the first thing that could not be understood; nil where all was.
+	Err error
 }
 
 // Workload is a kind of thing that policies protect, and the route that lists

@@ -110,12 +110,12 @@ func TestTheLineMovesBehindWhatIsForgotten(t *testing.T) {
 func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
 	b.pass(func(p *ledger.Pass) {
-		p.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, b.now)
+		p.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, true, b.now)
 	})
 	b.fold("", ledger.Regular, ended(1, "Failed", epoch))
 	for range 2 {
 		b.now = b.now.Add(day)
-		b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{{ID: "b", Name: "B"}}, b.now) })
+		b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{{ID: "b", Name: "B"}}, true, b.now) })
 	}
 	b.pass(func(p *ledger.Pass) {
 		if err := p.Forget(b.now); err != nil {

@@ -10,9 +10,9 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Listed takes in one complete listing of a workload's policies, made at the
-// given time of the appliance's clock.
-func (p *Pass) Listed(workload string, listing []vbaws.Policy, at time.Time) {
+// Listed takes in a listing of a workload's policies, made at the given time of the
+// appliance's clock. Where it is whole, a policy that it lacks is missing.
+func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
 	p.names = nil
 	day := p.now.Truncate(24 * time.Hour)
 	present := make(map[PolicyKey]bool, len(listing))
@@ -38,7 +38,7 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, at time.Time) {
 		}
 	}
 	for k, old := range p.allPolicies() {
-		if k.Workload == workload && !present[k] && !old.Gone() {
+		if whole && k.Workload == workload && !present[k] && !old.Gone() {
 			pol := *old
 			pol.Missing++
 			p.policies[k] = &pol

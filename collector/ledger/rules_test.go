@@ -404,7 +404,7 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	b.fold("", ledger.Regular, ended(5, "Failed", epoch))
 	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
 		return b.pass(func(p *ledger.Pass) {
-			p.Listed(workload, policies, b.now)
+			p.Listed(workload, policies, true, b.now)
 			p.DropGone()
 		})
 	}

@@ -2,7 +2,9 @@ package poller_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +304,35 @@ func TestInventoryHarmsNoPass(t *testing.T) {
 	d.after(10*time.Minute, "Nightly")
 	if got := d.p.Published().Troubles; len(got) != 0 {
 		t.Errorf("troubles that are over: %v", got)
+	}
+}
+
+// TestRepositoriesThatMove: one that two pages show is one.
+func TestRepositoriesThatMove(t *testing.T) {
+	repository := func(n int) vbawstest.Repository {
+		return vbawstest.Repository{ID: vbawstest.ID(100 + n), Name: fmt.Sprint("repository ", n)}
+	}
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{
+		MaxPageSize: 2, Repositories: []vbawstest.Repository{repository(2), repository(3), repository(4)},
+	}, poller.Config{})
+	moved := false
+	d.a.OnRequest(func(r *http.Request) {
+		if r.URL.Path == "/api/v1/repositories" && r.URL.Query().Get("Offset") == "2" && !moved {
+			moved = true
+			d.a.Reconfigure(func(c *vbawstest.Config) { c.Repositories = append(c.Repositories, repository(1)) })
+		}
+	})
+	d.after(0, "")
+	var got []string
+	for _, r := range d.p.Published().Facts.Repositories {
+		got = append(got, r.Name)
+	}
+	slices.Sort(got)
+	if want := []string{"repository 1", "repository 2", "repository 3", "repository 4"}; !moved || !slices.Equal(got, want) {
+		t.Errorf("%q, moved %v, troubles %v", got, moved, d.p.Published().Troubles)
+	}
+	if _, err := newRegistry(d.p).Gather(); err != nil {
+		t.Error(err)
 	}
 }
 

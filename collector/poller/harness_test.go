@@ -48,6 +48,11 @@ func newPoller(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, cfg 
 
 func newPollerOver(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, cfg poller.Config, book poller.Book) *poller.Poller {
 	t.Helper()
+	return newPollerOn(t, newClient(t, server, clock.Now), clock, cfg, book)
+}
+
+func newPollerOn(t fataler, api poller.API, clock *vbawstest.Clock, cfg poller.Config, book poller.Book) *poller.Poller {
+	t.Helper()
 	cfg.Appliance = "test"
 	if cfg.Interval == 0 {
 		cfg.Interval = time.Minute
@@ -65,7 +70,7 @@ func newPollerOver(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, 
 		cfg.Logger = log.NewNopLogger()
 	}
 	cfg.Now = clock.Now
-	p, err := poller.New(cfg, newClient(t, server, clock.Now), book)
+	p, err := poller.New(cfg, api, book)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -132,26 +131,18 @@ func (p *pass) askFacts(ctx context.Context) {
 // listRepositories reads all backup repositories. It never returns nil without an
 // error.
 func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
-	all := []vbaws.Repository{}
-	for offset := 0; ; {
+	all, err := listAll("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
 		page, err := p.api.Repositories(ctx, offset, pageLimit)
 		if err != nil {
-			return nil, err
+			return nil, 0, 0, err
 		}
-		all = append(all, page.Repositories...)
-		offset += page.Rows
-		switch {
-		case page.Rows > 0 && page.TotalCount != offset && offset < maxRepositories:
-		case page.TotalCount > offset:
-			return nil, fmt.Errorf("%d repositories came of %d", offset, page.TotalCount)
-		default:
-			return all, nil
-		}
+		return page.Repositories, page.Rows, page.TotalCount, nil
+	}, func(r *vbaws.Repository) string { return r.ID })
+	if err != nil {
+		return nil, err
 	}
+	return append([]vbaws.Repository{}, all...), nil
 }
-
-// maxRepositories is more than any appliance has.
-const maxRepositories = 10000
 
 // atOnce calls f for 0 to n-1, a few at a time, and returns when all have
 // returned.

@@ -230,3 +230,39 @@ func (p *pass) rowID(r *vbaws.Row) ledger.ID {
 func badList(why string) error {
 	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "read the list of sessions", Err: errors.New(why)}
 }
+
+// listAll reads a list of what has an id, in pages, and again where it moved
+// meanwhile, until as many have come as the appliance says there are. page returns
+// what could be understood of the rows at an offset, how many rows there were, and
+// totalCount or -1.
+func listAll[T any](path string, page func(offset int) (items []T, rows, total int, err error), id func(*T) string) ([]T, error) {
+	var came, total int
+	for range rereads {
+		var all []T
+		met := make(map[string]bool)
+		offset, lost, moved := 0, 0, false
+		for news := true; news; {
+			items, rows, n, err := page(offset)
+			if err != nil {
+				return nil, err
+			}
+			// What was removed from the pages before has moved others there.
+			moved = moved || offset > 0 && n != total
+			total, offset, lost = n, offset+rows, lost+rows-len(items)
+			news = false
+			for i := range items {
+				if k := id(&items[i]); !met[k] {
+					met[k], news = true, true
+					all = append(all, items[i])
+				}
+			}
+		}
+		if came = len(all) + lost; came >= total && !moved {
+			return all, nil
+		}
+	}
+	return nil, &vbaws.Error{
+		Kind: vbaws.KindDecode, Op: "GET " + path,
+		Err: fmt.Errorf("%d came of %d, or the list kept moving", came, total),
+	}
+}

@@ -169,7 +169,7 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	workloads := slices.DeleteFunc(slices.Clone(p.api.Workloads()), func(w vbaws.Workload) bool {
 		return p.isAbsent(w.Path)
 	})
-	listings := make([][]vbaws.Policy, len(workloads))
+	listings := make([]listing, len(workloads))
 	errs := make([]error, len(workloads))
 	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
 
@@ -182,13 +182,23 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 			// that says so. Believed, it would leave all sessions without a policy.
 			p.trouble(w.Path, errs[i])
 			failed = fmt.Errorf("list policies: %w", errs[i])
-		case p.answered(w.Path, errs[i]):
-			p.books.Listed(w.Name, listings[i], p.applianceNow())
-			for _, pol := range listings[i] {
+		case errs[i] == nil:
+			l := listings[i]
+			p.forbidden[w.Path] = false
+			if l.odd != nil {
+				p.trouble(w.Path, l.odd)
+			} else {
+				delete(p.troubles, w.Path)
+			}
+			p.books.Listed(w.Name, l.policies, l.whole, p.applianceNow())
+			for _, pol := range l.policies {
 				all = append(all, listedPolicy{pol, w.Name})
 			}
-		case p.troubles[w.Path] != nil && failed == nil:
-			failed = fmt.Errorf("list policies: %w", errs[i])
+		default:
+			p.answered(w.Path, errs[i])
+			if failed == nil && (p.troubles[w.Path] != nil || ctx.Err() != nil) {
+				failed = fmt.Errorf("list policies: %w", errs[i])
+			}
 		}
 	}
 	p.listed = failed == nil
@@ -198,37 +208,33 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	return all, failed
 }
 
+// listing is what one workload's listing had.
+type listing struct {
+	policies []vbaws.Policy
+	// whole says that policies are all there are: none was without id or name.
+	whole bool
+	// odd is what could not be understood.
+	odd error
+}
+
 // listWorkload reads one workload's policies. It is an error where fewer came
 // than the appliance says there are: a policy must not seem gone because the
 // list moved.
-func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) ([]vbaws.Policy, error) {
-	var all []vbaws.Policy
-	seen := make(map[string]bool)
-	for offset := 0; ; {
+func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, error) {
+	l := listing{whole: true}
+	all, err := listAll(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
 		page, err := p.policies(ctx, w, offset)
 		if err != nil {
-			return nil, err
+			return nil, 0, 0, err
 		}
-		news := false
-		for _, pol := range page.Policies {
-			if !seen[pol.ID] {
-				seen[pol.ID] = true
-				news = true
-				all = append(all, pol)
-			}
+		if l.odd == nil {
+			l.odd = page.Err
 		}
-		offset += page.Rows
-		switch {
-		case page.Rows > 0 && news && !w.Single:
-		case !w.Single && page.TotalCount > offset:
-			return nil, &vbaws.Error{
-				Kind: vbaws.KindDecode, Op: "GET " + w.Path,
-				Err: fmt.Errorf("%d policies came of %d", offset, page.TotalCount),
-			}
-		default:
-			return all, nil
-		}
-	}
+		l.whole = l.whole && len(page.Policies) == page.Rows
+		return page.Policies, page.Rows, page.TotalCount, nil
+	}, func(pol *vbaws.Policy) string { return pol.ID })
+	l.policies = all
+	return l, err
 }
 
 func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (*vbaws.PoliciesPage, error) {

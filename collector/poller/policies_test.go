@@ -1,7 +1,10 @@
 package poller_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -310,6 +314,113 @@ func TestAListingInPages(t *testing.T) {
 		want[fmt.Sprintf("Policy %d/Policy/Succeeded", i)] = 1
 	}
 	w.counted(want)
+}
+
+// Where the list moves between two pages, it is read again: what it lacked would be
+// counted without its policy, for good.
+func TestAListingThatMoves(t *testing.T) {
+	for _, test := range []struct{ revision, route, typ string }{
+		{"1.0-rev0", "/api/v1/policies", "Policy"}, {"1.8-rev0", vmPolicies, "Job"},
+	} {
+		t.Run(test.revision, func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{MaxPageSize: 3, Revisions: []string{test.revision}}, poller.Config{})
+			w.DeletePolicy(vbawstest.ID(1))
+			w.pass()
+			first := w.PutPolicy(vbawstest.Policy{Name: "First", Enabled: true})
+			want := make(map[string]int)
+			for i := range 8 {
+				name := fmt.Sprint("Policy ", i)
+				p := w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true})
+				w.endOf(test.typ, name, p.ID)
+				want[fmt.Sprintf("%s/%s/Succeeded", name, test.typ)] = 1
+			}
+			moved := false
+			w.OnRequest(func(r *http.Request) {
+				if r.URL.Path == test.route && r.URL.Query().Get("Offset") == "3" && !moved {
+					moved = true
+					w.DeletePolicy(first.ID)
+				}
+			})
+			w.later(time.Minute)
+			if !moved {
+				t.Fatal("it was read in one page")
+			}
+			w.counted(want)
+			if troubles := w.p.Published().Troubles; len(troubles) > 0 {
+				t.Error(troubles)
+			}
+		})
+	}
+}
+
+// A listing that is cut off by the end of the process is no listing.
+func TestAListingThatIsCutOff(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{PartSize: 5})
+	w.DeletePolicy(vbawstest.ID(1))
+	w.pass()
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
+	for range 30 {
+		w.endOf("Job", "Nightly", vbawstest.ID(1))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w.OnRequest(func(r *http.Request) {
+		if r.URL.Path == vmPolicies {
+			cancel()
+			<-r.Context().Done()
+		}
+	})
+	w.clock.Advance(time.Second)
+	if err := w.p.Poll(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	w.OnRequest(nil)
+	w.restart()
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Job/Succeeded": 30})
+}
+
+// unread is an API whose first policy can't be understood while it is odd.
+type unread struct {
+	poller.API
+	odd bool
+}
+
+func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit int) (*vbaws.PoliciesPage, error) {
+	page, err := u.API.Policies(ctx, w, offset, limit)
+	if err == nil && u.odd && len(page.Policies) > 0 {
+		page.Policies, page.Err = page.Policies[1:], errors.New("it is odd")
+	}
+	return page, err
+}
+
+// A policy that is listed in words that nobody understands isn't gone.
+func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	api := &unread{API: newClient(w, w.server, w.clock.Now)}
+	w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
+	w.reg = newRegistry(w.p)
+	w.ends(2, "Failed")
+	w.pass()
+	api.odd = true
+	for range 4 {
+		w.later(6 * time.Minute)
+	}
+	w.counted(map[string]int{"Nightly/Policy/Failed": 2})
+	if got := w.p.Published().Troubles[vmPolicies]; got != "it is odd" {
+		t.Errorf("trouble is %q", got)
+	}
+	if got := w.log.with("it is odd"); len(got) != 1 {
+		t.Errorf("it was said %q", got)
+	}
+	api.odd = false
+	w.later(6 * time.Minute)
+	if troubles := w.p.Published().Troubles; len(troubles) > 0 {
+		t.Error(troubles)
+	}
+	w.DeletePolicy(vbawstest.ID(1))
+	w.later(6 * time.Minute)
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{})
 }
 
 // Policies without a session in the window are asked for their newest one: a few a
