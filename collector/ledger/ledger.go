@@ -19,6 +19,9 @@ type Options struct {
 	// MaxPolicies is how many policies may have series; 0 is any number. Sessions of
 	// further ones are counted as those of no policy.
 	MaxPolicies int
+	// Wanted says which series are of interest, by their type and policy; nil: all. What
+	// others were counted for stays in the books, and is not in a View.
+	Wanted func(typ, policy string) bool
 	// Forgetful says that nothing can be known of an earlier life of the process:
 	// what had ended before first contact is then not counted.
 	Forgetful bool
@@ -31,7 +34,7 @@ type Ledger struct {
 	opts   Options
 	// holds has, for each held counter, when its hold ends.
 	holds map[heldCounter]time.Time
-	// policies are the names that series have, and turnedAway those that
+	// policies are the names that series in the view have, and turnedAway those that
 	// MaxPolicies left without.
 	policies   map[string]bool
 	turnedAway map[string]bool
@@ -91,6 +94,9 @@ func (l *Ledger) NextLift() time.Time {
 // rebuildView makes the view anew from the state.
 func (l *Ledger) rebuildView() {
 	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
+	if wanted := l.opts.Wanted; wanted != nil {
+		keys = slices.DeleteFunc(keys, func(k Key) bool { return !wanted(k.Type, k.Policy) })
+	}
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
 		Policies:  l.livePolicies(),

@@ -22,6 +22,11 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at ti
 		pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
 		old := p.policy(k)
 		if old != nil {
+			if old.Name != l.Name {
+				// The old name goes as that of a policy that was removed.
+				was := PolicyKey{Workload: workload, ID: l.ID + " was " + old.Name}
+				p.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
+			}
 			pol.LookedUp = old.LookedUp
 			if old.Schedule.Equal(pol.Schedule) {
 				pol.Schedule, pol.Since = old.Schedule, old.Since
@@ -122,20 +127,35 @@ func (p *Pass) LookedUp(k PolicyKey) {
 	}
 }
 
-// SetZone takes in the name of the appliance's time zone.
-func (p *Pass) SetZone(name string) {
-	if p.meta.Zone != name {
-		p.editMeta().Zone = name
+// SetZone takes in the name of the appliance's time zone, at the given time of its
+// clock. Where it was another, schedules begin anew: nothing was due by the new one
+// before.
+func (p *Pass) SetZone(name string, at time.Time) {
+	if p.meta.Zone == name {
+		return
 	}
+	if p.meta.Zone != "" {
+		for k, old := range p.allPolicies() {
+			if !old.Since.IsZero() {
+				pol := *old
+				pol.Since = at.UTC().Truncate(time.Second)
+				p.policies[k] = &pol
+			}
+		}
+	}
+	p.editMeta().Zone = name
 }
 
-// Retire removes the series of policies that no listing ever had, once nothing
-// was heard of them since the given time: where policies can't be listed, that is
-// how one shows that it is gone.
-func (p *Pass) Retire(before time.Time) {
+// Retire removes the policies, and their series, that no listing had and of which
+// nothing was heard for that long before at, by the appliance's clock: where policies
+// can't be listed, that is how one shows that it is gone.
+func (p *Pass) Retire(at time.Time, retention time.Duration) {
+	all := p.allPolicies()
 	listed := make(map[string]bool)
-	for _, pol := range p.allPolicies() {
-		listed[pol.Name] = true
+	for _, pol := range all {
+		if !pol.Listed.Before(p.now.Add(-retention)) {
+			listed[pol.Name] = true
+		}
 	}
 	newest := make(map[string]time.Time)
 	note := func(policy string, t time.Time) {
@@ -151,11 +171,20 @@ func (p *Pass) Retire(before time.Time) {
 		}
 	}
 	for _, u := range p.Unfinished() {
-		note(u.Policy, p.now)
+		note(u.Policy, at)
+	}
+	retired := func(policy string) bool {
+		return policy != "" && !listed[policy] && newest[policy].Before(at.Add(-retention))
 	}
 	for _, k := range keys {
-		if k.Policy != "" && !listed[k.Policy] && newest[k.Policy].Before(before) {
+		if retired(k.Policy) {
 			p.drop(k)
+		}
+	}
+	for k, pol := range all {
+		if !pol.Gone() && retired(pol.Name) {
+			p.policies[k] = nil
+			p.names = nil
 		}
 	}
 }

@@ -19,6 +19,8 @@ type duties struct {
 	view *ledger.View
 	// from and until are between which times of the appliance's clock it holds.
 	from, until time.Time
+	// revision is the one whose kinds of sessions the set has.
+	revision string
 	// zone is that of zoneName.
 	zone     *time.Location
 	zoneName string
@@ -35,9 +37,11 @@ type planKey struct {
 func (p *Poller) policySet(view *ledger.View) *PolicySet {
 	now := p.applianceNow()
 	d := &p.duties
-	if d.view == view && !now.Before(d.from) && now.Before(d.until) {
+	revision := p.api.APIVersion()
+	if d.view == view && d.revision == revision && !now.Before(d.from) && now.Before(d.until) {
 		return d.set
 	}
+	d.revision = revision
 	zone := p.zone(view.Zone)
 	old := d.plans
 	d.plans = make(map[planKey]*schedule.Plan)

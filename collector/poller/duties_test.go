@@ -202,6 +202,13 @@ func TestRevisionWithoutKinds(t *testing.T) {
 	if len(r.Kinds) != 1 || k.Due.IsZero() || k.Success.Before(k.Due) || k.Interval != 13*time.Hour {
 		t.Errorf("%+v", r)
 	}
+	// Nor does the first pass of the next process, which changes nothing.
+	d.a.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
+	d.after(6*time.Minute, "Never")
+	d.p = d.build()
+	if r := d.after(0, "Never"); len(r.Kinds) != 1 || r.Kinds[0].Kind != "" {
+		t.Errorf("%+v", r)
+	}
 }
 
 // TestTimeZoneByConfiguration watches with an account that may not ask for it.
@@ -226,6 +233,35 @@ func TestTimeZoneByConfiguration(t *testing.T) {
 		if got := d.p.Published().Forbidden; !got["/api/v1/settings/dateTime"] || got["/api/v1/statistics/summary"] {
 			t.Errorf("forbidden: %v", got)
 		}
+	}
+}
+
+// TestAnotherTimeZone: what ran by the old one isn't late by the new one.
+func TestAnotherTimeZone(t *testing.T) {
+	newYork, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDuties(t, "2026-06-09 18:30", vbawstest.Config{}, poller.Config{}) // a Tuesday
+	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+		WeeklyEnabled: true,
+		Weekly:        &vbawstest.WeeklySchedule{TimeLocal: vbawstest.At(3, 0), Backup: vbawstest.Weekdays(vbawstest.Retention{Count: 3}, time.Wednesday)},
+	}})
+	d.after(0, "Weekly")
+	d.clock.Advance(9 * time.Hour)
+	d.ran(pol, "PolicyBackup", "Succeeded")
+	if k := kind(t, d.after(12*time.Hour, "Weekly"), "backup"); k.Due.IsZero() || k.Success.Before(k.Due) {
+		t.Fatalf("due %v, done %v", k.Due, k.Success)
+	}
+	d.a.Reconfigure(func(c *vbawstest.Config) { c.Zone = newYork })
+	for range 6 {
+		if k := kind(t, d.after(24*time.Hour, "Weekly"), "backup"); k.Success.Before(k.Due) {
+			t.Fatalf("due %v, done %v", k.Due, k.Success)
+		}
+	}
+	k := kind(t, d.after(24*time.Hour, "Weekly"), "backup")
+	if want := time.Date(2026, 6, 17, 7, 0, 0, 0, time.UTC); !k.Due.Equal(want) {
+		t.Errorf("due %v, want %v", k.Due, want)
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// inventoryTimeout bounds what a slow endpoint can cost the next pass.
+	// inventoryTimeout bounds what slow endpoints can cost the next pass: those of
+	// look-ups, of facts, and of policies.
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
 	inventoryParallel = 4
@@ -24,23 +25,32 @@ const (
 // sessions, and the appliance's facts. It comes after the publication of a pass,
 // as a transaction of its own. What fails keeps its last values.
 func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
-	ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
-	defer cancel()
+	// Each has its own time: what hangs must not take that of the others.
+	within := func(do func(context.Context)) {
+		ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
+		defer cancel()
+		do(ctx)
+	}
 	w := p.newPass()
 	if lookUp {
-		w.lookUp(ctx)
+		within(w.lookUp)
 	}
 	if since := p.start.Sub(p.inventoryAt); since >= p.cfg.InventoryInterval || since < 0 {
 		p.inventoryAt = p.start
-		w.askFacts(ctx)
+		within(w.askFacts)
 		if p.listedAt != p.start {
-			if _, err := w.listPolicies(ctx); err == nil {
-				w.books.DropGone()
-			}
+			within(func(ctx context.Context) {
+				if _, err := w.listPolicies(ctx); err == nil {
+					w.books.DropGone()
+				}
+			})
 		}
 		if p.cfg.PolicyRetention > 0 {
-			w.books.Retire(p.applianceNow().Add(-p.cfg.PolicyRetention))
+			w.books.Retire(p.applianceNow(), p.cfg.PolicyRetention)
 		}
+	}
+	if ctx.Err() != nil {
+		return // what was cut off says nothing
 	}
 	w.sayNotes()
 	err := p.save(w.books)
@@ -123,7 +133,7 @@ func (p *pass) askFacts(ctx context.Context) {
 		}
 	}
 	if zone != "" {
-		p.books.SetZone(zone)
+		p.books.SetZone(zone, p.applianceNow())
 	}
 	p.facts, p.version = &next, version
 }
@@ -175,6 +185,8 @@ func (p *pass) answered(endpoint string, err error) bool {
 		delete(p.troubles, endpoint)
 	case vbaws.HasStatus(err, 404), vbaws.HasStatus(err, 405), vbaws.HasStatus(err, 501):
 		p.absent[endpoint] = absence{p.api.APIVersion(), p.start}
+		delete(p.forbidden, endpoint)
+		delete(p.troubles, endpoint)
 	case errors.Is(err, context.Canceled):
 	default:
 		p.trouble(endpoint, err)

@@ -104,7 +104,9 @@ func run(t *testing.T, passes int, l *loop, cfg poller.Config) {
 	}
 }
 
-func (l *loop) start(t *testing.T, cfg poller.Config) {
+func (l *loop) start(t *testing.T, cfg poller.Config) { l.startOn(t, l.api, cfg) }
+
+func (l *loop) startOn(t *testing.T, api poller.API, cfg poller.Config) {
 	l.book, l.log = &countingBook{Book: store.NewMemory()}, &logbook{}
 	cfg.Appliance, cfg.Logger = "test", l.log
 	if cfg.Interval == 0 {
@@ -119,7 +121,7 @@ func (l *loop) start(t *testing.T, cfg poller.Config) {
 		}
 	}
 	var err error
-	if l.p, err = poller.New(cfg, l.api, l.book); err != nil {
+	if l.p, err = poller.New(cfg, api, l.book); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -203,12 +205,19 @@ func TestRetriesBackOff(t *testing.T) {
 }
 
 func TestRefusedLoginsWaitForAnotherSecret(t *testing.T) {
+	// It is changed while it is refused, or later.
+	for _, wait := range []time.Duration{0, 3*time.Minute + time.Second} {
+		testAnotherSecret(t, wait)
+	}
+}
+
+func testAnotherSecret(t *testing.T, wait time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		l := loop{api: &fakeAPI{err: failure(vbaws.KindAuth, errors.New("refused"))}}
 		var changed time.Time // when the secret is another
 		l.polled = func(n int) {
 			if n == 7 {
-				changed = time.Now().Add(3*time.Minute + time.Second)
+				changed = time.Now().Add(wait)
 			}
 		}
 		run(t, 9, &l, poller.Config{Secret: func() (string, error) {
@@ -226,6 +235,68 @@ func TestRefusedLoginsWaitForAnotherSecret(t *testing.T) {
 		}
 		near(t, gaps[7:], m)
 	})
+}
+
+// hanging is an API with a policy that was never looked up; what is named hangs.
+type hanging struct {
+	*fakeAPI
+	what string
+}
+
+func (h *hanging) Workloads() []vbaws.Workload {
+	return []vbaws.Workload{{Name: "ec2", Path: "/api/v1/virtualMachines/policies"}}
+}
+
+func (h *hanging) Policies(ctx context.Context, _ vbaws.Workload, offset, _ int) (*vbaws.PoliciesPage, error) {
+	page := &vbaws.PoliciesPage{TotalCount: 1}
+	if offset == 0 {
+		page.Rows, page.Policies = 1, []vbaws.Policy{{ID: "1", Name: "gold", Enabled: true}}
+	}
+	return page, ctx.Err()
+}
+
+func (h *hanging) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	if h.what == "look-up" && q.PolicyID != "" {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return h.fakeAPI.Sessions(ctx, q)
+}
+
+func (h *hanging) License(ctx context.Context) (*vbaws.License, error) {
+	if h.what == "license" {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return &vbaws.License{Type: "BYOL"}, nil
+}
+
+func (h *hanging) Version(ctx context.Context) (string, error) { return "8.0.0.1", ctx.Err() }
+
+// What hangs takes the time of nothing else.
+func TestAnEndpointThatHangs(t *testing.T) {
+	for _, what := range []string{"license", "look-up"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := loop{}
+				cfg := poller.Config{InventoryInterval: time.Minute}
+				l.polled = func(n int) {
+					if n == 4 {
+						l.cancel()
+					}
+				}
+				l.startOn(t, &hanging{&fakeAPI{}, what}, cfg)
+				<-l.done
+				p := l.p.Published()
+				if len(p.Policies.All) != 1 || p.Version != "8.0.0.1" || (p.Facts.License != nil) == (what == "license") {
+					t.Errorf("policies %v, version %q, facts %+v", p.Policies.All, p.Version, p.Facts)
+				}
+				if len(p.Troubles) != 1 {
+					t.Errorf("troubles %v", p.Troubles)
+				}
+			})
+		})
+	}
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {

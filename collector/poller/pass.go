@@ -460,7 +460,12 @@ func (p *pass) sweep(ctx context.Context) error {
 		return nil
 	}
 	if wide {
-		if err := p.books.Forget(p.start.Add(-remember)); err != nil {
+		// By the earlier of both clocks: one that is set wrong must not forget anything.
+		now := p.start
+		if began.Before(now) {
+			now = began
+		}
+		if err := p.books.Forget(now.Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
@@ -533,12 +538,17 @@ func (p *pass) listRunning(ctx context.Context, from ledger.Origin) error {
 	return err
 }
 
-// askUnfinished asks by id for each unfinished session that no list showed.
+// askUnfinished asks by id for each unfinished session that no list showed. Where
+// the account may not, they stay unfinished.
 func (p *pass) askUnfinished(ctx context.Context) error {
+	const endpoint = "/api/v1/sessions/{id}"
+	asked := false
+	var refused error
 	for _, u := range p.books.Unfinished() {
 		if p.met[ledger.ParseID(u.Session.ID)] {
 			continue
 		}
+		asked = true
 		row, err := p.session(ctx, u.Session.ID)
 		switch {
 		case err == nil:
@@ -547,9 +557,14 @@ func (p *pass) askUnfinished(ctx context.Context) error {
 			}
 		case saysNotFound(err):
 			p.books.NotFound(u.Session.ID)
+		case vbaws.HasStatus(err, 403):
+			refused = err
 		default:
 			return err
 		}
+	}
+	if asked {
+		p.answered(endpoint, refused)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package poller
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -245,18 +244,28 @@ func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (*vba
 
 // lookUp asks for what gauges say of policies and no list that was read has: the
 // newest session, and the newest success of each kind. Its failure is no failure
-// of the pass.
+// of the pass; the policy that it failed for comes after the others in the next.
 func (p *pass) lookUp(ctx context.Context) {
+	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
+		return
+	}
+	due := p.books.ToLookUp()
+	failures := make(map[ledger.PolicyKey]int)
+	for _, pol := range due {
+		if n := p.lookUpFailures[pol.PolicyKey]; n > 0 {
+			failures[pol.PolicyKey] = n
+		}
+	}
+	p.lookUpFailures = failures
+	slices.SortStableFunc(due, func(a, b ledger.Policy) int {
+		return cmp.Compare(failures[a.PolicyKey], failures[b.PolicyKey])
+	})
 	asked := 0
-	for _, pol := range p.books.ToLookUp() {
+	for _, pol := range due {
 		if p.cfg.Wanted.policy(pol.Name) {
 			ask, err := p.lookUpOne(ctx, &pol)
-			var api *vbaws.APIError
-			switch {
-			case err == nil:
-				delete(p.troubles, sessionsEndpoint)
-			case errors.As(err, &api) && api.StatusCode < 500 && api.StatusCode != 429: // and it stays so
-			default:
+			if err != nil && !refuses(err) {
+				failures[pol.PolicyKey]++
 				p.trouble(sessionsEndpoint, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
 				return
 			}
@@ -264,11 +273,21 @@ func (p *pass) lookUp(ctx context.Context) {
 				asked++
 			}
 		}
+		delete(failures, pol.PolicyKey)
 		p.books.LookedUp(pol.PolicyKey)
 		if asked == lookUps {
-			return
+			break
 		}
 	}
+	if len(failures) == 0 {
+		delete(p.troubles, sessionsEndpoint)
+	}
+}
+
+// refuses reports whether the appliance itself says that it won't answer a question,
+// however often it is asked.
+func refuses(err error) bool {
+	return saysNotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
 }
 
 const sessionsEndpoint = "/api/v1/sessions"

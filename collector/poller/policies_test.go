@@ -299,6 +299,32 @@ func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
 	next(map[string]int{"Hourly/Policy/Succeeded": 1, "Nightly/Policy/Warning": 1})
 }
 
+// The old name of a policy ends with the next listing, and its sessions are counted
+// under the new one from then on. A namesake keeps what is shown under the name.
+func TestARenamedPolicy(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.ends(2, "Failed")
+	w.pass()
+	twin := w.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
+	w.later(6 * time.Minute)
+	w.RenamePolicy(twin.ID, "Weekly")
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 2})
+	w.RenamePolicy(vbawstest.ID(1), "Daily")
+	w.endOf("Policy", "Daily", vbawstest.ID(1))
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Daily/Policy/Succeeded": 1})
+	w.restart()
+	w.RenamePolicy(vbawstest.ID(1), "Nightly")
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{})
+	w.ends(1, "Failed")
+	w.later(6 * time.Minute)
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.skipped(map[string]uint64{})
+}
+
 // A listing that comes in pages is complete when all have come.
 func TestAListingInPages(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 2}, poller.Config{})
@@ -468,21 +494,104 @@ func TestLookUps(t *testing.T) {
 }
 
 func TestALookUpThatFailsIsTriedAgain(t *testing.T) {
+	for _, f := range []vbawstest.Fault{{Status: 500}, {Status: 429}, {Status: 408}, {Status: 401}, {Status: 404, HTML: true}} {
+		w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
+		old := w.Now().Add(-5 * 24 * time.Hour)
+		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
+		w.pass()
+		f.Kind, f.Route, f.Skip, f.Count = vbawstest.FaultStatus, "/api/v1/sessions", 1, -1
+		in := w.Inject(f)
+		w.later(time.Minute) // the walk is well
+		if _, ok := w.sample("vbaws_session_last_status", failedSeries); ok || in.Hits() == 0 {
+			t.Fatalf("%d: it was looked up", f.Status)
+		}
+		if len(w.p.Published().Troubles) == 0 {
+			t.Errorf("%d: its failure doesn't show", f.Status)
+		}
+		in.Remove()
+		w.later(time.Minute)
+		w.is("vbaws_session_last_status", failedSeries, 1)
+		if got := w.p.Published().Troubles; len(got) > 0 {
+			t.Errorf("%d: its failure still shows: %v", f.Status, got)
+		}
+	}
+}
+
+// refusing is an API that never says what sessions a policy has.
+type refusing struct {
+	poller.API
+	policyID string
+}
+
+func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	if q.PolicyID == r.policyID {
+		return nil, &vbaws.Error{Kind: vbaws.KindHTTP, Op: "GET", Err: &vbaws.APIError{StatusCode: 500}}
+	}
+	return r.API.Sessions(ctx, q)
+}
+
+// A look-up that always fails keeps no other from being made, and is said once.
+func TestALookUpThatAlwaysFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
+	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.book)
+	w.reg = newRegistry(w.p)
 	old := w.Now().Add(-5 * 24 * time.Hour)
-	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
-	w.pass()
-	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Skip: 1, Status: 500, Count: 3})
-	w.later(time.Minute) // the walk is well
-	if _, ok := w.sample("vbaws_session_last_status", failedSeries); ok {
-		t.Fatal("it was looked up")
+	for i := range 30 {
+		p := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2 + i), Name: fmt.Sprint("Policy ", i), Enabled: true})
+		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: p.Name, PolicyID: p.ID, Status: "Failed", Start: old, Stop: old})
 	}
-	if len(w.p.Published().Troubles) == 0 {
-		t.Error("its failure doesn't show")
+	for range 5 {
+		w.later(time.Minute)
 	}
-	w.later(time.Minute)
-	w.is("vbaws_session_last_status", failedSeries, 1)
+	if n := len(w.gather("vbaws_session_last_end_timestamp_seconds")); n != 30 {
+		t.Errorf("%d policies were looked up", n)
+	}
+	if len(w.p.Published().Troubles) != 1 {
+		t.Errorf("troubles %v", w.p.Published().Troubles)
+	}
+	if lines := w.log.with("an endpoint fails"); len(lines) != 1 {
+		t.Errorf("it was said %q", lines)
+	}
+	w.DeletePolicy(vbawstest.ID(1))
+	for range 3 {
+		w.later(6 * time.Minute)
+	}
 	if got := w.p.Published().Troubles; len(got) > 0 {
-		t.Errorf("its failure still shows: %v", got)
+		t.Errorf("troubles of a policy that is gone: %v", got)
+	}
+}
+
+// What an endpoint was forbidden or broken with is over when it is said not to be.
+func TestARouteThatGoes(t *testing.T) {
+	for _, status := range []int{403, 500} {
+		w := newWorld(t, vbawstest.Config{}, poller.Config{})
+		in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Count: -1, Status: status})
+		w.pass()
+		if got := w.p.Published(); !got.Forbidden["/api/v1/fsx/policies"] && len(got.Troubles) == 0 {
+			t.Fatalf("%d does not show", status)
+		}
+		in.Remove()
+		w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Count: -1, Status: 404, ErrorCode: "NotFound"})
+		w.later(6 * time.Minute)
+		if got := w.p.Published(); got.Forbidden["/api/v1/fsx/policies"] || len(got.Troubles) > 0 {
+			t.Errorf("after %d: forbidden %v, troubles %v", status, got.Forbidden, got.Troubles)
+		}
+	}
+}
+
+// What an older revision forbade is of no account for a newer one, which has other
+// routes.
+func TestARevisionThatGoes(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}}, poller.Config{})
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
+	w.pass()
+	if !w.p.Published().Forbidden["/api/v1/policies"] {
+		t.Fatal("the listing isn't forbidden")
+	}
+	w.Reconfigure(func(c *vbawstest.Config) { c.Revisions = []string{"1.8-rev0"} })
+	w.later(time.Minute)
+	w.later(time.Minute)
+	if got := w.p.Published(); got.APIVersion != "1.8-rev0" || got.Forbidden["/api/v1/policies"] || len(got.Forbidden) < 5 {
+		t.Errorf("at %s forbidden are %v", got.APIVersion, got.Forbidden)
 	}
 }

@@ -142,8 +142,12 @@ type Poller struct {
 	listedAt    time.Time // the start of the pass that listed the policies last
 	facts       *Facts
 	version     string
+	// lookUpFailures counts how often the look-up of a policy failed.
+	lookUpFailures map[ledger.PolicyKey]int
 	// troubles are what inventory endpoints failed with last.
 	troubles map[string]error
+	// revision is that of the last pass.
+	revision string
 	// skew is how far the appliance's clock is ahead of ours.
 	skew   time.Duration
 	duties duties
@@ -170,6 +174,9 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	}
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
+	}
+	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
+		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
 	}
 	state, err := book.Load()
 	if err != nil {
@@ -214,6 +221,15 @@ func (p *Poller) mode() string {
 // were saved before.
 func (p *Poller) Poll(ctx context.Context) error {
 	p.start = p.now()
+	if now := p.api.APIVersion(); now != p.revision {
+		if p.revision != "" {
+			// It may have other routes: of those that it lacks nothing more is heard.
+			clear(p.forbidden)
+			clear(p.troubles)
+			p.inventoryAt = time.Time{}
+		}
+		p.revision = now
+	}
 	contacted := !p.ledger.Meta().FirstContact.IsZero()
 	w, err := p.pass(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -383,12 +399,13 @@ func (p *Poller) Run(ctx context.Context) {
 		if !sleep(ctx, wait) {
 			return
 		}
+		before := p.secret() // it may change while it is refused
 		err := p.Poll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && resultOf(err) == Result(vbaws.KindAuth) && p.cfg.Secret != nil {
-			if !p.awaitSecret(ctx) {
+			if !p.awaitSecret(ctx, before) {
 				return
 			}
 			wait = 0
@@ -398,11 +415,24 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
+// secret is what Config.Secret returned.
+type secret struct {
+	value  string
+	failed bool
+}
+
+func (p *Poller) secret() secret {
+	if p.cfg.Secret == nil {
+		return secret{}
+	}
+	value, err := p.cfg.Secret()
+	return secret{value, err != nil}
+}
+
 // awaitSecret waits until the secret that was refused has changed, or until the
 // next pass is due.
-func (p *Poller) awaitSecret(ctx context.Context) bool {
-	refused, refusedErr := p.cfg.Secret()
-	for {
+func (p *Poller) awaitSecret(ctx context.Context, refused secret) bool {
+	for p.secret() == refused {
 		left := p.Published().Next.Sub(p.now())
 		if left <= 0 {
 			return true
@@ -410,10 +440,8 @@ func (p *Poller) awaitSecret(ctx context.Context) bool {
 		if !sleep(ctx, min(left, p.cfg.Interval)) {
 			return false
 		}
-		if secret, err := p.cfg.Secret(); secret != refused || (err == nil) != (refusedErr == nil) {
-			return true
-		}
 	}
+	return true
 }
 
 // sleep waits, and reports whether ctx still holds.

@@ -77,6 +77,43 @@ func TestSweepsComeAtDoublingIntervals(t *testing.T) {
 	}
 }
 
+// A clock that is years ahead for a while makes nothing forgotten: what was counted
+// would be counted again, or what is new taken for old.
+func TestAClockThatIsYearsAhead(t *testing.T) {
+	const years = 2 * 365 * 24 * time.Hour
+	for name, ahead := range map[string]func(w *world, ours *vbawstest.Clock, d time.Duration){
+		"ours":      func(_ *world, ours *vbawstest.Clock, d time.Duration) { ours.Advance(d) },
+		"appliance": func(w *world, _ *vbawstest.Clock, d time.Duration) { w.StepClock(d) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 2 * years}, poller.Config{})
+			ours := vbawstest.NewClock(epoch)
+			w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
+			w.reg = newRegistry(w.p)
+			later := func(d time.Duration) {
+				t.Helper()
+				ours.Advance(d)
+				w.later(d)
+			}
+			w.end("Failed")
+			w.pass()
+			later(3 * time.Hour) // past midnight
+			w.end("Failed")
+			later(time.Minute)
+			ahead(w, ours, years)
+			later(21 * time.Hour) // with the wide sweep of the day, before the next midnight
+			ahead(w, ours, -years)
+			later(time.Minute)
+			w.ends(2, "Failed")
+			later(time.Minute)
+			later(time.Hour)
+			later(26 * time.Hour)
+			w.skipped(map[string]uint64{})
+			w.counted(map[string]int{"Nightly/Policy/Failed": 4})
+		})
+	}
+}
+
 func TestClocksThatAreSetBackLoseNothing(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		for name, back := range map[string]func(*world, *vbawstest.Clock){
@@ -186,7 +223,7 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 	w.later(3 * time.Hour)
 	w.Finish(s.ID, "Failed", time.Time{})
 	for _, f := range []vbawstest.Fault{
-		{Status: 404, HTML: true}, {Status: 404, ErrorCode: "InvalidURI"}, {Status: 403, ErrorCode: "NotFound"}, {Status: 410, ErrorCode: "NotFound"},
+		{Status: 404, HTML: true}, {Status: 404, ErrorCode: "InvalidURI"}, {Status: 410, ErrorCode: "NotFound"},
 	} {
 		f.Kind, f.Route, f.Count = vbawstest.FaultStatus, "/api/v1/sessions/{id}", -1
 		in := w.Inject(f)
@@ -200,6 +237,25 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 	}
 	w.later(time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+}
+
+// Where an account may not ask for one session, it shows, and the rest goes on.
+func TestQuestionsByIdThatAreForbidden(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
+	s := w.begin()
+	w.pass()
+	in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions/{id}", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
+	w.later(3 * time.Hour)
+	w.Finish(s.ID, "Failed", time.Time{})
+	w.ends(1, "Warning")
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Warning": 1})
+	w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 1)
+	w.is("vbaws_exporter_endpoint_forbidden", `endpoint="/api/v1/sessions/{id}"`, 1)
+	in.Remove()
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Warning": 1, "Nightly/Policy/Failed": 1})
+	w.is("vbaws_exporter_endpoint_forbidden", `endpoint="/api/v1/sessions/{id}"`, 0)
 }
 
 func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {

@@ -197,6 +197,9 @@ type life struct {
 	// owners are the policies that sessions belonged to when they began.
 	owners map[string]string
 	passes int
+	// refusals are faults that fail no pass: what was refused is asked by the next
+	// sweep.
+	refusals []*vbawstest.Injection
 }
 
 func live(t *rapid.T, s switches) {
@@ -398,7 +401,10 @@ func (l *life) inject() {
 		Status: rapid.SampledFrom([]int{500, 503, 429, 404, 403, 400}).Draw(l.T, "HTTP status"),
 	}
 	f.Route = rapid.SampledFrom([]string{"/api/v1/sessions", "/api/v1/sessions/{id}", "/api/v1/token"}).Draw(l.T, "route")
-	l.a.Inject(f)
+	in := l.a.Inject(f)
+	if f.Kind == vbawstest.FaultStatus && f.Status == 403 && f.Route == "/api/v1/sessions/{id}" {
+		l.refusals = append(l.refusals, in)
+	}
 }
 
 // betweenPages lets the list move after each of the next pages.
@@ -462,6 +468,10 @@ func (l *life) passed() {
 func (l *life) settle() {
 	l.a.AfterPage(nil)
 	l.a.Reveal()
+	for _, in := range l.refusals {
+		in.Remove()
+	}
+	l.refusals = nil
 	for range 3 {
 		l.clock.Advance(61 * time.Minute)
 		l.passed()

@@ -140,6 +140,82 @@ func TestTooManyPolicies(t *testing.T) {
 	}
 }
 
+// TestWhatIsNoLongerWanted: what is left out later isn't shown from then on, nor does it
+// take the room of others, and it is there again when it is let in again.
+func TestWhatIsNoLongerWanted(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 1}})
+	w.ends(2, "Failed")
+	w.endOf("Job", "Nightly", vbawstest.ID(1))
+	w.pass()
+	other := w.PutPolicy(vbawstest.Policy{Name: "prod", Enabled: true})
+	w.endOf("Policy", "prod", other.ID)
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 2, "Nightly/Job/Succeeded": 1, "/Policy/Succeeded": 1})
+
+	w.cfg.Wanted.Policy = func(name string) bool { return name != "Nightly" }
+	w.restart()
+	w.counted(map[string]int{"/Policy/Succeeded": 1})
+	w.ends(1, "Failed")
+	w.endOf("Policy", "prod", other.ID)
+	w.later(time.Minute)
+	w.counted(map[string]int{"/Policy/Succeeded": 1, "prod/Policy/Succeeded": 1})
+
+	w.cfg.Wanted = poller.Wanted{Type: func(typ string) bool { return typ == "Policy" }}
+	w.restart()
+	w.ends(1, "Failed")
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 3, "/Policy/Succeeded": 1, "prod/Policy/Succeeded": 1})
+	w.skipped(map[string]uint64{})
+}
+
+// TestTypesThatAreNotWanted: nor are they looked up.
+func TestTypesThatAreNotWanted(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{
+		Backfill: time.Hour, Wanted: poller.Wanted{Type: func(typ string) bool { return typ == "Job" }},
+	})
+	old := w.Now().Add(-5 * 24 * time.Hour)
+	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
+	w.pass()
+	w.later(time.Minute)
+	if got := w.p.Published().View.Series; len(got) > 0 {
+		t.Errorf("there is %+v", got[0].Key)
+	}
+}
+
+// TestPoliciesThatCanNoLongerBeListedRetire: so does one that was listed before.
+func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
+	const day = 24 * time.Hour
+	w := newWorld(t, vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
+	kept := w.PutPolicy(vbawstest.Policy{Name: "kept", Enabled: true})
+	w.PutPolicy(vbawstest.Policy{Name: "never ran", Enabled: true})
+	w.ends(2, "Failed")
+	w.endOf("Policy", "kept", kept.ID)
+	w.pass()
+	w.later(6 * time.Minute)
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: vmPolicies, Status: 403, ErrorCode: "AccessDenied", Count: -1})
+	names := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, p := range w.p.Published().Policies.All {
+			got = append(got, p.Name)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("policies %q, want %q", got, want)
+		}
+	}
+	for n := range 40 {
+		w.later(day)
+		w.endOf("Policy", "kept", kept.ID)
+		if n == 33 {
+			names("Nightly", "kept", "never ran")
+		}
+	}
+	w.later(time.Minute)
+	w.counted(map[string]int{"kept/Policy/Succeeded": 41})
+	names("kept")
+}
+
 // TestPoliciesThatCantBeListedRetire: without a listing, a policy is gone when
 // nothing was heard of it for long.
 func TestPoliciesThatCantBeListedRetire(t *testing.T) {

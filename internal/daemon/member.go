@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -186,11 +185,8 @@ func succeed(before, p *poller.Published) *poller.Published {
 	s.APIVersion = cmp.Or(s.APIVersion, before.APIVersion)
 	s.Version = cmp.Or(s.Version, before.Version)
 	s.Facts = succeedFacts(before.Facts, p.Facts)
-	s.Forbidden = maps.Clone(before.Forbidden)
 	if s.Forbidden == nil {
-		s.Forbidden = p.Forbidden
-	} else {
-		maps.Copy(s.Forbidden, p.Forbidden)
+		s.Forbidden = before.Forbidden
 	}
 	s.Recent = slices.Concat(p.Recent, before.Recent)
 	slices.SortStableFunc(s.Recent, func(a, b poller.Ended) int { return b.Session.Stop.Compare(a.Session.Stop) })
