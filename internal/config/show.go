@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -24,7 +26,8 @@ const hidden = "<secret>"
 
 // YAML returns the configuration as a file that has every setting in force, the
 // defaults included, and no secret: passwords, keys, and the accounts of proxies
-// are replaced. Names of files are relative to the working directory.
+// are replaced, and so are ca and cert where they are more than certificates.
+// Names of files are relative to the working directory.
 func (c *Config) YAML() ([]byte, error) {
 	s := shownConfig{Buckets: c.DurationBuckets}
 	for i := range c.Appliances {
@@ -134,7 +137,7 @@ func redacted(s commoncfg.Secret) string {
 
 func showTLS(t *commoncfg.TLSConfig) *shownTLS {
 	s := shownTLS{
-		CA: t.CA, Cert: t.Cert, Key: redacted(t.Key),
+		CA: certificates(t.CA), Cert: certificates(t.Cert), Key: redacted(t.Key),
 		CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile,
 		ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify,
 		MinVersion: showVersion(t.MinVersion), MaxVersion: showVersion(t.MaxVersion),
@@ -143,6 +146,23 @@ func showTLS(t *commoncfg.TLSConfig) *shownTLS {
 		return nil
 	}
 	return &s
+}
+
+// certificates returns the text if there is nothing but certificates in it: TLS
+// reads past keys and notes beside them.
+func certificates(text string) string {
+	var all bytes.Buffer
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return hidden
+		}
+		all.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))
+	}
+	dense := func(s string) string { return strings.Join(strings.Fields(s), "") }
+	if dense(text) != dense(all.String()) {
+		return hidden
+	}
+	return text
 }
 
 func showVersion(v commoncfg.TLSVersion) string {

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,8 +133,8 @@ func TestYAMLIsTheConfiguration(t *testing.T) {
 			if b.login.password != "" {
 				b.login.password = hidden
 			}
-			if b.http.TLSConfig.Key != "" {
-				b.http.TLSConfig.Key = hidden
+			if t := &b.http.TLSConfig; t.Key != "" { // what stands beside it is no certificate either
+				t.CA, t.Cert, t.Key = hidden, hidden, hidden
 			}
 			if u := b.http.ProxyURL.URL; u != nil && u.User != nil {
 				u.User = a.http.ProxyURL.User
@@ -140,6 +143,55 @@ func TestYAMLIsTheConfiguration(t *testing.T) {
 				t.Errorf("%s: not the same:\n%s", b.Name, out)
 			}
 		}
+	}
+}
+
+// TestYAMLShowsCertificatesAlone: a key may stand beside a certificate, or be put
+// where one belongs, and notes may say anything.
+func TestYAMLShowsCertificatesAlone(t *testing.T) {
+	der := otherCertificate(t).Raw
+	block := func(kind, note string, data []byte) string {
+		b := &pem.Block{Type: kind, Bytes: data}
+		if note != "" {
+			b.Headers = map[string]string{"Note": note}
+		}
+		return string(pem.EncodeToMemory(b))
+	}
+	cert, key := block("CERTIFICATE", "", der), block("PRIVATE KEY", "", []byte("s3cr3t"))
+	const begin, end = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
+	for name, test := range map[string]struct {
+		text  string
+		shown bool
+	}{
+		"one":              {cert, true},
+		"several":          {"\n" + cert + " \r\n\n" + strings.TrimSpace(cert), true},
+		"in long lines":    {begin + base64.StdEncoding.EncodeToString(der) + "\n" + end, true},
+		"key behind":       {cert + key, false},
+		"key before":       {key + cert, false},
+		"key alone":        {key, false},
+		"key in a header":  {block("CERTIFICATE", "s3cr3t", der), false},
+		"key by that name": {block("CERTIFICATE", "", []byte("s3cr3t")), false},
+		"key within":       {block("CERTIFICATE", "", append(slices.Clone(der), "s3cr3t"...)), false},
+		"note before":      {"s3cr3t\n" + cert, false},
+		"note between":     {cert + "# s3cr3t\n" + cert, false},
+		"note behind":      {cert + "s3cr3t", false},
+		"broken key":       {cert + strings.ReplaceAll(key, "-----END", "----END"), false},
+		"no block":         {"s3cr3t", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := mustParse(t, minimal+fmt.Sprintf("    tls_config: {ca: %q, cert: %[1]q, key: k}\n", test.text))
+			out, err := c.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := hidden
+			if test.shown {
+				want = test.text
+			}
+			if got := mustParse(t, string(out)).Appliances[0].http.TLSConfig; got.CA != want || got.Cert != want {
+				t.Errorf("want %q, and it shows\n%s", want, out)
+			}
+		})
 	}
 }
 
