@@ -132,12 +132,15 @@ func (a *Appliance) Password() (string, error) {
 	if len(b) > limit {
 		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.login.file)
 	}
-	password := strings.TrimRight(string(b), "\r\n")
+	password := trimBreaks(string(b))
 	if password == "" {
 		return "", fmt.Errorf("reading password_file: %s is empty", a.login.file)
 	}
 	return password, nil
 }
+
+// trimBreaks leaves out what ends a file, or a block of YAML, and no password.
+func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
 
 // Transport returns a new transport to the appliance, with connections of its
 // own. It reads the files of tls_config now, and again whenever one changed.

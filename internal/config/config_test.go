@@ -242,6 +242,24 @@ func TestNothingShowsSecrets(t *testing.T) {
 	}
 }
 
+// TestPasswordInBlock: a block of YAML ends with a line break, as a file does.
+func TestPasswordInBlock(t *testing.T) {
+	for _, test := range []struct{ value, want string }{
+		{"|\n      #hunter2", "#hunter2"},
+		{">\n      #hunter2", "#hunter2"},
+		{"|-\n      #hunter2", "#hunter2"},
+		{"|+\n      hunter2\n\n", "hunter2"},
+		{`"hunter2\r\n"`, "hunter2"},
+		{`" with spaces \n"`, " with spaces "},
+		{`"two\nlines"`, "two\nlines"},
+	} {
+		c := mustParse(t, strings.Replace(minimal, "s3cr3t", test.value, 1))
+		if got, err := c.Appliances[0].Password(); got != test.want || err != nil {
+			t.Errorf("%q: got %q, %v", test.value, got, err)
+		}
+	}
+}
+
 func TestPasswordFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "secret")

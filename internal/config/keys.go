@@ -107,6 +107,9 @@ var applianceKeys = slices.Concat(
 		}},
 		{"password", func(_ *parser, _ string, v *yaml.Node, a *account) error {
 			s, err := text(v)
+			if s = trimBreaks(s); err == nil && s == "" {
+				err = errNoValue
+			}
 			a.login.password = commoncfg.Secret(s)
 			return err
 		}},
