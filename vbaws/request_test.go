@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // times runs the handlers in turn, the last one from then on.
@@ -251,12 +253,12 @@ func TestKinds(t *testing.T) {
 			}))
 		}, 1},
 		"refused": {KindUnreachable, func(t *testing.T) Config {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+			address, release, err := vbawstest.Refusing()
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close()
-			return config("https://" + l.Addr().String())
+			t.Cleanup(release)
+			return config("https://" + address)
 		}, 3},
 		"hangs up in the handshake": {KindUnreachable, func(t *testing.T) Config {
 			return config("https://" + tcp(t, func(net.Conn) {}))

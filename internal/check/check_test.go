@@ -431,12 +431,12 @@ func banner(t *testing.T, text string) string {
 // closed returns an address where nothing listens.
 func closed(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, release, err := vbawstest.Refusing()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return address
 }
 
 // proxy is one that connects, or answers CONNECT with a status.

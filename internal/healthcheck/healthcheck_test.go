@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"vbaws_exporter/internal/healthcheck"
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 func answer(code int, body string) http.Handler {
@@ -104,7 +105,7 @@ func TestAskNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
+	defer listener.Close()
 	// Listens, and doesn't answer: who asks must not wait longer than he wants to.
 	gaveUp := errors.New("gave up")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -115,10 +116,14 @@ func TestAskNobody(t *testing.T) {
 			io.Copy(io.Discard, conn)
 		}
 	}()
-	if got, err := healthcheck.Ask(ctx, address); !errors.Is(err, gaveUp) {
+	if got, err := healthcheck.Ask(ctx, listener.Addr().String()); !errors.Is(err, gaveUp) {
 		t.Errorf("nobody answers: %q, %v", got, err)
 	}
-	listener.Close()
+	address, release, err := vbawstest.Refusing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
 	if got, err := healthcheck.Ask(t.Context(), address); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody listens: %q, %v", got, err)
 	}

@@ -1,0 +1,26 @@
+package vbawstest
+
+import (
+	"fmt"
+	"net"
+)
+
+// Refusing returns an address on the loopback interface where nobody listens, and
+// nobody can until release is called.
+//
+// The address is the near end of a connection. That of a listener which was closed
+// may be given to anyone.
+func Refusing() (address string, release func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("keep an address that refuses: %w", err)
+	}
+	// A port that was bound is none that a dialer is given, who would reach himself.
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	c, err := d.Dial("tcp", l.Addr().String())
+	if err != nil {
+		l.Close()
+		return "", nil, fmt.Errorf("keep an address that refuses: %w", err)
+	}
+	return c.LocalAddr().String(), func() { c.Close(); l.Close() }, nil
+}
