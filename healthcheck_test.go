@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,7 +18,6 @@ func TestHealthcheck(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := keyPair(t)
 	write(t, filepath.Join(dir, "web.pem"), string(cert))
-	write(t, filepath.Join(dir, "web.key"), string(key))
 	own, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +39,8 @@ func TestHealthcheck(t *testing.T) {
 		{fmt.Sprintf(tlsConfig, "") + account, access{client, webUsername, webPassword}, " serves, but not without an account\n"},
 		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), access{client: client}, " serves, but not without a client certificate (tls: certificate required)\n"},
 	} {
+		keyFile := filepath.Join(dir, "web.key")
+		write(t, keyFile, string(key))
 		args := []string{"demo", "--log.level=debug"}
 		if test.webConfig != "" {
 			file := filepath.Join(dir, "web.yml")
@@ -56,6 +58,16 @@ func TestHealthcheck(t *testing.T) {
 		if status, stdout, stderr := once(t, check...); status != 1 || stdout != "" ||
 			stderr != "vbaws_exporter: ask 127.0.0.1:1 for /-/healthy: dial tcp 127.0.0.1:1: connect: connection refused\n" {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
+		}
+		// Nobody can scrape one that can't read its key any more.
+		if test.how.client != nil {
+			if err := os.Remove(keyFile); err != nil {
+				t.Fatal(err)
+			}
+			if status, stdout, stderr := once(t, check[:2]...); status != 1 || stdout != "" ||
+				stderr != "vbaws_exporter: ask "+address+" for /-/healthy: remote error: tls: internal error\n" {
+				t.Errorf("without its key: status %d, %q, %q", status, stdout, stderr)
+			}
 		}
 		p.stop(syscall.SIGTERM)
 	}

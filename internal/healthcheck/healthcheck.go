@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,6 +52,7 @@ func Ask(ctx context.Context, address string) (string, error) {
 }
 
 func ask(ctx context.Context, scheme, address string) (string, error) {
+	var asked atomic.Bool // for a client certificate, after the server has shown its own
 	client := &http.Client{
 		Transport: &http.Transport{
 			// No proxy, and to the address as it is: where it names no host, that means
@@ -58,7 +60,13 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, address)
 			},
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
+			TLSClientConfig: &tls.Config{
+				InsecureSkipVerify: true, MinVersion: tls.VersionTLS12,
+				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					asked.Store(true)
+					return &tls.Certificate{}, nil // none
+				},
+			},
 			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -69,7 +77,7 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if alert := new(net.OpError); errors.As(err, &alert) && alert.Op == "remote error" {
+		if alert := new(net.OpError); asked.Load() && errors.As(err, &alert) && alert.Op == "remote error" {
 			return fmt.Sprintf("serves, but not without a client certificate (%v)", alert.Err), nil
 		}
 		if named := new(url.Error); errors.As(err, &named) {

@@ -99,6 +99,29 @@ func TestAskWithoutHost(t *testing.T) {
 	}
 }
 
+// TestAskWithoutCertificate: a server that can't read its certificate any more takes
+// connections, and nobody can scrape it.
+func TestAskWithoutCertificate(t *testing.T) {
+	t.Parallel()
+	for _, clientAuth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			server := httptest.NewUnstartedServer(answer(http.StatusOK, good))
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			without := &tls.Config{ClientAuth: clientAuth, MaxVersion: version, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				return nil, errors.New("no such file")
+			}}
+			server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return without, nil }}
+			server.StartTLS()
+			defer server.Close()
+			address := server.Listener.Addr().String()
+			got, err := healthcheck.Ask(t.Context(), address)
+			if err == nil || err.Error() != "ask "+address+" for /-/healthy: remote error: tls: internal error" {
+				t.Errorf("%s, %s: %q, %v", clientAuth, tls.VersionName(version), got, err)
+			}
+		}
+	}
+}
+
 func TestAskNobody(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
