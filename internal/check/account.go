@@ -172,6 +172,13 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			}
 			return "", err
 		}},
+		{"/api/v1/sessions/{id}", "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", func(ctx context.Context) (string, error) {
+			if session == "" {
+				return "", errNotAsked
+			}
+			_, _, err := p.client.Session(ctx, session)
+			return "", err
+		}},
 		{"/api/v1/sessions/{id}/log", "the reasons of failures, in the log and on the status page", func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
