@@ -205,8 +205,9 @@ func TestRevisionWithoutKinds(t *testing.T) {
 	// Nor does the first pass of the next process, which changes nothing.
 	d.a.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
 	d.after(6*time.Minute, "Never")
+	d.after(time.Minute, "Never")
 	d.p = d.build()
-	if r := d.after(0, "Never"); len(r.Kinds) != 1 || r.Kinds[0].Kind != "" {
+	if r := d.after(time.Second, "Never"); len(r.Kinds) != 1 || r.Kinds[0].Kind != "" {
 		t.Errorf("%+v", r)
 	}
 }
