@@ -1,10 +1,12 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +16,10 @@ import (
 	"vbaws_exporter/collector/ledger"
 )
 
-func init() { children["disk"] = diskChild }
+func init() {
+	children["disk"] = diskChild
+	children["memory"] = memoryChild
+}
 
 // limit lets files of this process be written up to size only, as a full disk
 // would: beyond it writing fails, also where something is overwritten.
@@ -133,4 +138,57 @@ func TestFailingDisk(t *testing.T) {
 	if out, err := cmd.Output(); err != nil || string(out) != "done\n" {
 		t.Errorf("%s%v", out, err)
 	}
+}
+
+// limitMemory lets this process map no more than that much beyond what it has, and
+// returns what takes that back.
+func limitMemory(more uint64) (lift func()) {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		panic(err)
+	}
+	var pages uint64
+	if _, err := fmt.Sscan(string(statm), &pages); err != nil {
+		panic(err)
+	}
+	before := syscall.Rlimit{}
+	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &before); err != nil {
+		panic(err)
+	}
+	limited := syscall.Rlimit{Cur: min(pages*uint64(os.Getpagesize())+more, before.Max), Max: before.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &limited); err != nil {
+		panic(err)
+	}
+	return func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &before); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// memoryChild opens the folder args[0] while its file is larger than what may be
+// mapped.
+func memoryChild(args []string) {
+	limitMemory(8 << 30)
+	_, err := Open(args[0], Options{})
+	var damaged *DamagedError
+	fmt.Printf("damaged: %v, no memory: %v\n%v\n", errors.As(err, &damaged), errors.Is(err, syscall.ENOMEM), err)
+}
+
+// What the system has no memory for isn't damaged: there is nothing to restore, or
+// to move away.
+func TestOpenWithoutMemory(t *testing.T) {
+	t.Parallel()
+	path := closed(t)
+	file := filepath.Join(path, FileName)
+	// It takes no room on the disk, and what is beyond the last page isn't looked at.
+	if err := os.Truncate(file, 64<<30); err != nil {
+		t.Fatal(err)
+	}
+	out, err := child(t, "memory", path).CombinedOutput()
+	want := "damaged: false, no memory: true\nopen " + file + ": " + syscall.ENOMEM.Error() + "\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v, got %s, want %s", err, out, want)
+	}
+	open(t, path)
 }

@@ -2,9 +2,13 @@ package store
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -145,5 +149,40 @@ func TestCheckPages(t *testing.T) {
 	}
 	if err := check(content[:(meta.pages-1)*uint64(pageSize)]); err == nil || !strings.Contains(err.Error(), "should have at least") {
 		t.Errorf("shorter file: %v", err)
+	}
+}
+
+// failingReader is a file of which nothing can be read from offset at on.
+type failingReader struct {
+	io.ReaderAt
+	at  int64
+	err error
+}
+
+func (r failingReader) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > r.at {
+		return 0, r.err
+	}
+	return r.ReaderAt.ReadAt(p, off)
+}
+
+// What can't be read isn't damaged, wherever it is.
+func TestCheckPagesOfAFailingDisk(t *testing.T) {
+	_, content, err := damagedBase(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pageSize, eio := os.Getpagesize(), &fs.PathError{Op: "read", Path: FileName, Err: syscall.EIO}
+	meta, err := newestMeta(bytes.NewReader(content), pageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{path: FileName}
+	for at := 0; at < int(meta.pages)*pageSize; at += pageSize / 2 {
+		err := s.checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize)
+		var damaged *DamagedError
+		if !errors.Is(err, eio) || errors.As(err, &damaged) {
+			t.Fatalf("from byte %d on: got %v", at, err)
+		}
 	}
 }

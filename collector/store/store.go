@@ -1,9 +1,9 @@
 package store
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -276,9 +277,13 @@ func (s *Store) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error)
 				return nil, err
 			}
 			file = f
-			// bbolt would make one that is empty anew.
-			if info, err := f.Stat(); err != nil || info.Size() == 0 {
-				return nil, cmp.Or(err, errors.New("file is empty"))
+			// Where the meta pages can't be read, bbolt says that they are not valid.
+			n, err := f.ReadAt(make([]byte, 2*os.Getpagesize()), 0)
+			switch {
+			case err != nil && !errors.Is(err, io.EOF):
+				return nil, err
+			case n == 0: // bbolt would make it anew
+				return nil, errors.New("file is empty")
 			}
 			return f, nil
 		},
@@ -287,22 +292,32 @@ func (s *Store) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error)
 		db, err = bbolt.Open(s.path, 0o600, opts)
 		return err
 	})
-	var pathErr *fs.PathError
-	var sysErr *os.SyscallError
-	var damaged *DamagedError
 	switch {
 	case err == nil:
 		return db, file, nil
 	case errors.Is(err, bbolterrors.ErrTimeout):
 		return nil, nil, &InUseError{s.path}
-	case errors.As(err, &pathErr), errors.As(err, &sysErr), errors.As(err, &damaged):
-	default:
-		err = &DamagedError{Path: s.path, Err: err}
 	}
 	if file != nil {
 		_ = file.Close() // bbolt leaves it open when it panics
 	}
-	return nil, nil, err
+	return nil, nil, s.blame(err)
+}
+
+// blame makes a *DamagedError of what is wrong with the file. What the operating
+// system says of it, which may pass, is no damage.
+func (s *Store) blame(err error) error {
+	var damaged *DamagedError
+	var pathErr *fs.PathError
+	var sysErr *os.SyscallError
+	var errno syscall.Errno // bbolt's locking and mapping return it as it is
+	switch {
+	case errors.As(err, &damaged), errors.As(err, &pathErr):
+		return err
+	case errors.As(err, &sysErr), errors.As(err, &errno):
+		return fmt.Errorf("open %s: %w", s.path, err)
+	}
+	return &DamagedError{Path: s.path, Err: err}
 }
 
 // check reads all that is in the file and says what is wrong with it.
@@ -316,10 +331,18 @@ func (s *Store) check() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkPages(file, info.Size(), db.Info().PageSize); err != nil {
-		return &DamagedError{Path: s.path, Err: err}
+	if err := s.checkPages(file, info.Size(), db.Info().PageSize); err != nil {
+		return err
 	}
 	return s.guard(func() error { return db.View(s.checkRecords) })
+}
+
+// checkPages is the function of that name, and tells damage from what can't be read.
+func (s *Store) checkPages(r io.ReaderAt, size int64, pageSize int) error {
+	if err := checkPages(r, size, pageSize); err != nil {
+		return s.blame(err)
+	}
+	return nil
 }
 
 // checkRecords reads the format's version, then every record.

@@ -107,6 +107,19 @@ func TestOpenSaysWhoIsInTheWay(t *testing.T) {
 	save(t, openBook(t, s, "a"), remember(2, 20000))
 }
 
+// What can't be read isn't damaged: there is nothing to restore, or to move away.
+func TestOpenWhereNoFileCanBe(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Mkdir(filepath.Join(path, FileName), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var pathErr *fs.PathError
+	var damaged *DamagedError
+	if _, err := Open(path, Options{}); !errors.As(err, &pathErr) || errors.As(err, &damaged) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOpenWhereNoFolderCanBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
