@@ -19,6 +19,7 @@ import (
 func init() {
 	children["disk"] = diskChild
 	children["memory"] = memoryChild
+	children["memory again"] = memoryAgainChild
 }
 
 // limit lets files of this process be written up to size only, as a full disk
@@ -191,4 +192,47 @@ func TestOpenWithoutMemory(t *testing.T) {
 		t.Errorf("%v, got %s, want %s", err, out, want)
 	}
 	open(t, path)
+}
+
+// memoryAgainChild saves to the folder args[0], while its file can't be mapped again.
+func memoryAgainChild(args []string) {
+	try := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	s, err := Open(args[0], Options{})
+	try(err)
+	b, err := s.Book("a")
+	try(err)
+	try(b.Save(remember(1, 20000)))
+	try(os.Truncate(s.path, 64<<30))
+	other, err := os.Open(s.path)
+	try(err)
+	lift := limitMemory(8 << 30)
+	failing(s)
+	for range 2 {
+		err = b.Save(remember(2, 20001))
+		var damaged *DamagedError
+		fmt.Printf("damaged: %v, no memory: %v, lock of another: %v\n",
+			errors.As(err, &damaged), errors.Is(err, syscall.ENOMEM), syscall.Flock(int(other.Fd()), syscall.LOCK_SH|syscall.LOCK_NB))
+	}
+	lift()
+	s.commit = (*bbolt.Tx).Commit
+	try(b.Save(remember(3, 20001)))
+	try(s.Close())
+}
+
+// bbolt unlocks a file that it can't open. It stays locked all the same.
+func TestFileStaysLockedWithoutMemory(t *testing.T) {
+	t.Parallel()
+	path := closed(t)
+	out, err := child(t, "memory again", path).CombinedOutput()
+	want := strings.Repeat("damaged: false, no memory: true, lock of another: "+syscall.EWOULDBLOCK.Error()+"\n", 2)
+	if err != nil || string(out) != want {
+		t.Errorf("%v, got %s, want %s", err, out, want)
+	}
+	if got := resets(t, openBook(t, open(t, path), "a")); got != 3 {
+		t.Errorf("state is of save %d, want 3", got)
+	}
 }

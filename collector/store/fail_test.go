@@ -4,10 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/ledger"
 )
 
 // failures are ways of a commit to fail.
@@ -122,5 +125,95 @@ func TestFileThatGotShorter(t *testing.T) {
 	}
 	if err := b.Save(remember(1, 20000)); !errors.As(err, &damaged) {
 		t.Errorf("Save: %v", err)
+	}
+}
+
+// failing makes the saves of s fail.
+func failing(s *Store) {
+	s.commit = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), errors.New("no")) }
+}
+
+// counts is a change of one counter of a series of its own.
+func counts(n int, count uint64) *ledger.Changes {
+	c := remember(n, 20001)
+	c.Series = map[ledger.Key]*ledger.Series{
+		countKey: {Key: countKey, Counters: []*ledger.Counter{{Status: "Failed", Count: count}}},
+	}
+	return c
+}
+
+var countKey = ledger.Key{Type: "Policy"}
+
+func countOf(t *testing.T, b Book) uint64 {
+	t.Helper()
+	state, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Series[countKey].Counters[0].Count
+}
+
+// Where the file can't be kept locked while saves fail, another process may write
+// to it. What it has written is not overwritten from what was known before.
+func TestFileThatAnotherProcessWroteTo(t *testing.T) {
+	path := t.TempDir()
+	s := open(t, path)
+	b := openBook(t, s, "a")
+	save(t, b, counts(1, 1))
+
+	unlocked := func() {
+		t.Helper()
+		failing(s)
+		if err := os.Rename(s.path, s.path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Save(counts(2, 2)); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("got %v", err)
+		}
+		if err := os.Rename(s.path+".away", s.path); err != nil {
+			t.Fatal(err)
+		}
+		s.letGo()
+		s.commit = (*bbolt.Tx).Commit
+	}
+	// One that only looks is not in the way.
+	unlocked()
+	other := open(t, path)
+	if got := countOf(t, openBook(t, other, "a")); got != 1 {
+		t.Errorf("another process finds %d, want 1", got)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	save(t, b, counts(2, 2))
+
+	unlocked()
+	other = open(t, path)
+	save(t, openBook(t, other, "a"), counts(3, 9))
+	var inUse *InUseError
+	if err := b.Save(counts(4, 3)); !errors.As(err, &inUse) {
+		t.Errorf("while another process has it: got %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, _, err := b.Lookup(20001, session(3))
+		for _, err := range []error{err, b.Save(counts(4, 3))} {
+			if err == nil || !strings.Contains(err.Error(), s.path+" was written to by another process") {
+				t.Errorf("got %v", err)
+			}
+		}
+		// Others may have it.
+		other = open(t, path)
+		if got := countOf(t, openBook(t, other, "a")); got != 9 {
+			t.Errorf("count is %d, want 9", got)
+		}
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -131,7 +131,9 @@ func (e *FormatError) Error() string {
 // After a failed commit bbolt's picture of the file is not to be trusted, and
 // whether the commit is in the file isn't known. It is taken back, and the file
 // checked and opened anew, before anything else is done with it: at once if the
-// disk allows, else by the next call that finds it does.
+// disk allows, else by the next call that finds it does. It stays locked meanwhile.
+// Where it can't, or another has got in all the same and written to it, the Store
+// fails from then on: what its books and those who use them know is out of date.
 type Store struct {
 	path string
 	now  func() time.Time
@@ -147,8 +149,11 @@ type Store struct {
 	mu       sync.RWMutex // held for reading while db is used
 	db       *bbolt.DB    // nil where it could not be opened again
 	file     *os.File     // db's
+	held     *os.File     // the same open file, to keep it locked; nil where that can't be
 	pageSize int
 	failed   uint64 // number of the commit to be taken back; 0 for none
+	left     uint64 // number of the last commit when db was closed; 0 before
+	outdated error  // says that another process has written to the file since
 	closed   bool
 
 	booksMu sync.Mutex
@@ -251,17 +256,72 @@ func syncDir(path string) error {
 }
 
 // open opens the file, after having checked it. s.mu is held.
-func (s *Store) open() error {
-	if err := s.check(); err != nil {
+func (s *Store) open() (err error) {
+	again := s.held != nil
+	if again {
+		err = s.checkHeld()
+	} else {
+		err = s.check()
+	}
+	if err != nil {
 		return err
 	}
 	db, file, err := s.openBolt(false)
 	if err != nil {
+		if again {
+			_ = s.lock(s.held) // which bbolt has unlocked
+		}
+		return err
+	}
+	err = s.asLeft(file, db.Info().PageSize)
+	if err == nil && again {
+		err = s.guard(func() error { return db.View(s.checkRecords) })
+	}
+	if err == nil && !again {
+		s.held, err = sameOpen(file)
+	}
+	if err != nil {
+		s.closeBolt(db, file)
 		return err
 	}
 	db.AllocSize = growBy
 	s.db, s.file, s.pageSize = db, file, db.Info().PageSize
 	return nil
+}
+
+// asLeft returns an error, which becomes that of all that follows, for a file that
+// was written to since db was closed.
+func (s *Store) asLeft(file *os.File, pageSize int) error {
+	if s.left == 0 {
+		return nil
+	}
+	newest, err := newestMeta(file, pageSize)
+	if err != nil {
+		return s.blame(err)
+	}
+	if newest.tx == s.left {
+		return nil
+	}
+	s.outdated = fmt.Errorf("%s was written to by another process while it could not be written to by this one, whose counters are out of date: restart the exporter", s.path)
+	s.letGo()
+	return s.outdated
+}
+
+// closeBolt closes what openBolt has opened, and keeps what is held of it locked.
+// Nothing is lost if it fails: it is only opened again.
+func (s *Store) closeBolt(db *bbolt.DB, file *os.File) {
+	if s.held != nil {
+		_ = file.Close() // bbolt can't unlock it then
+	}
+	_ = db.Close()
+}
+
+// letGo lets others have the file once bbolt has closed it.
+func (s *Store) letGo() {
+	if s.held != nil {
+		_ = s.held.Close()
+		s.held = nil
+	}
 }
 
 // openBolt opens the file by bbolt. For reading bbolt looks at the meta pages
@@ -271,8 +331,13 @@ func (s *Store) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error)
 		Timeout:  lockTimeout,
 		ReadOnly: readOnly,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-			// A file that is gone must not come back empty.
-			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+			var f *os.File
+			if s.held != nil {
+				f, err = sameOpen(s.held)
+			} else {
+				// A file that is gone must not come back empty.
+				f, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -335,6 +400,25 @@ func (s *Store) check() (err error) {
 		return err
 	}
 	return s.guard(func() error { return db.View(s.checkRecords) })
+}
+
+// checkHeld is check for the file that is held, except for its records: to open it
+// for reading, bbolt would trade its lock for one that others may have as well.
+func (s *Store) checkHeld() error {
+	if err := s.lock(s.held); err != nil {
+		return err
+	}
+	info, err := s.held.Stat()
+	if err != nil {
+		return err
+	}
+	switch there, err := os.Stat(s.path); {
+	case err != nil:
+		return err
+	case !os.SameFile(info, there):
+		return fmt.Errorf("%s is another file than the one that was opened: restart the exporter", s.path)
+	}
+	return s.checkPages(s.held, info.Size(), s.pageSize)
 }
 
 // checkPages is the function of that name, and tells damage from what can't be read.
@@ -414,13 +498,15 @@ func (s *Store) recover() error {
 	if s.closed {
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
+	if s.outdated != nil {
+		return s.outdated
+	}
 	if s.failed != 0 {
 		if err := takeBack(s.file, s.pageSize, s.failed); err != nil {
 			return fmt.Errorf("take back the failed save to %s: %w", s.path, err)
 		}
-		s.failed = 0
-		// Nothing is lost if it fails: it is only opened again.
-		_ = s.db.Close()
+		s.left, s.failed = s.failed-1, 0
+		s.closeBolt(s.db, s.file)
 		s.db, s.file = nil, nil
 	}
 	if s.db != nil {
@@ -586,6 +672,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	defer s.letGo()
 	if s.db == nil {
 		return nil
 	}

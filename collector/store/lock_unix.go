@@ -1,0 +1,37 @@
+//go:build unix && !aix && !android && !solaris
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// bbolt locks by flock here, which holds for an open file, however many descriptors
+// refer to it: until all are closed, or by one of them it is unlocked.
+
+// sameOpen returns another descriptor of the same open file.
+func sameOpen(file *os.File) (*os.File, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "dup", Path: file.Name(), Err: err}
+	}
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), file.Name()), nil
+}
+
+// lock locks an open file as bbolt does. It may be locked by it already.
+func (s *Store) lock(file *os.File) error {
+	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return &InUseError{s.path}
+	case err != nil:
+		return &fs.PathError{Op: "flock", Path: file.Name(), Err: err}
+	}
+	return nil
+}
