@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -446,16 +447,20 @@ func collect(f *flags, stdout io.Writer) (err error) {
 	return errors.Join(pollErr, writeText(stdout, reg))
 }
 
-// writeText writes what g gathers in the text format.
+// writeText writes what g gathers in the text format, or nothing.
 func writeText(w io.Writer, g prometheus.Gatherer) error {
 	families, err := g.Gather()
 	if err != nil {
 		return fmt.Errorf("gather the metrics: %w", err)
 	}
+	var text bytes.Buffer
 	for _, family := range families {
-		if _, err := expfmt.MetricFamilyToText(w, family); err != nil {
+		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
 			return fmt.Errorf("write the metrics: %w", err)
 		}
+	}
+	if _, err := w.Write(text.Bytes()); err != nil {
+		return fmt.Errorf("write the metrics: %w", err)
 	}
 	return nil
 }

@@ -383,6 +383,48 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestCollectByCron runs the README's recipe: what Prometheus gets says that an
+// appliance can't be read, and lacks no run of the others.
+func TestCollectByCron(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).Find(readme)
+	if recipe == nil {
+		t.Fatal("there is no recipe")
+	}
+	site := newSite(t)
+	folder := filepath.Dir(site.config)
+	script := `vbaws_exporter() { "$0" "$@"; }; ` + strings.Replace(string(recipe), "/var/lib/vbaws_collect", "state", 1)
+	run := func() (text string, err error) {
+		t.Helper()
+		sh := exec.CommandContext(t.Context(), "sh", "-c", script, os.Args[0])
+		sh.Dir, sh.Env = folder, append(os.Environ(), asMain+"=1")
+		out, err := sh.CombinedOutput()
+		t.Logf("%s", out)
+		written, readErr := os.ReadFile(filepath.Join(folder, "vbaws.prom"))
+		if readErr != nil || len(lines(string(written), "vbaws_sessions_total{")) == 0 {
+			t.Fatalf("%v; there are no counters in\n%s", readErr, written)
+		}
+		return string(written), err
+	}
+	if text, err := run(); err != nil || len(lines(text, `vbaws_up{appliance="site"} 1`)) != 1 {
+		t.Errorf("%v\n%s", err, text)
+	}
+	site.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: 503, Count: -1})
+	text, err := run()
+	if err != nil || len(lines(text, `vbaws_up{appliance="site"} 0`)) != 1 {
+		t.Errorf("of an appliance that fails: %v\n%s", err, text)
+	}
+	// A run that writes nothing takes nothing away.
+	write(t, site.config, "appliances: []\n")
+	if after, err := run(); err == nil || after != text {
+		t.Errorf("of an empty configuration: %v\n%s", err, after)
+	}
+}
+
 func lastLine(s string) string {
 	s = strings.TrimSuffix(s, "\n")
 	return s[strings.LastIndex(s, "\n")+1:]
