@@ -23,13 +23,18 @@ func TestFailures(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
 	us := newSite(t, "us", vbawstest.Config{Seed: 2})
-	locked := newSite(t, "locked", vbawstest.Config{Seed: 3, Users: []vbawstest.User{{Name: "someone", Password: "else"}}})
+	locked := newSite(t, "locked", vbawstest.Config{Seed: 3})
 	first, abrupt, retried := eu.policy("first", vbawstest.EC2), eu.policy("abrupt", vbawstest.EC2), eu.policy("retried", vbawstest.EC2)
 	well := eu.policy("well", vbawstest.EC2)
 	// Names need not be unique: two of one workload, one of another, one elsewhere.
 	twins := [2]vbawstest.Policy{eu.policy("twin", vbawstest.EC2), eu.policy("twin", vbawstest.EC2)}
 	database, elsewhere := eu.policy("twin", vbawstest.RDS), us.policy("twin", vbawstest.EC2)
 	c := startChain(t, hold, eu, us, locked)
+	// The first login that is refused is a step that Prometheus sees: before, it would
+	// say that the appliance is unreachable.
+	c.prometheus.awaitQuery("vbaws_up", 1, 1, 1)
+	locked.Reconfigure(func(c *vbawstest.Config) { c.Users = []vbawstest.User{{Name: "someone", Password: "else"}} })
+	locked.RevokeTokens()
 
 	// The first session that the policy ever has fails: one is seen running before,
 	// the other isn't.

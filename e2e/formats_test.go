@@ -163,10 +163,15 @@ func TestNativeHistogram(t *testing.T) {
 	slices.Sort(took)
 	prom := startPrometheus(t, startExporter(t, hold, eu).address, prometheusOptions{})
 	const histogram = `vbaws_session_duration_seconds{policy="gold", status="Succeeded"}`
-	prom.awaitQuery("histogram_count("+histogram+")", float64(len(took)))
+	var at time.Time // of a scrape, all of which is looked at
+	await(t, "all sessions", func() (bool, any) {
+		at = time.Now()
+		got := prom.queryAt("histogram_count("+histogram+")", at)
+		return len(got) == 1 && float64(got[0].Value) == float64(len(took)), got
+	})
 	growth := math.Pow(2, 1.0/8) // a bucket's upper bound by its lower one
 	for _, q := range []float64{0.05, 0.25, 0.5, 0.75, 0.9, 0.99} {
-		got := prom.query(fmt.Sprintf("histogram_quantile(%g, %s)", q, histogram))
+		got := prom.queryAt(fmt.Sprintf("histogram_quantile(%g, %s)", q, histogram), at)
 		if len(got) != 1 {
 			t.Fatalf("quantile %g: %v", q, got)
 		}
@@ -180,11 +185,11 @@ func TestNativeHistogram(t *testing.T) {
 	for _, d := range took {
 		sum += d
 	}
-	if got := prom.query("histogram_sum(" + histogram + ")"); len(got) != 1 || math.Abs(float64(got[0].Value)/sum-1) > 1e-9 {
+	if got := prom.queryAt("histogram_sum("+histogram+")", at); len(got) != 1 || math.Abs(float64(got[0].Value)/sum-1) > 1e-9 {
 		t.Errorf("the sum is %v, want %g", got, sum)
 	}
 	// The classic buckets are scraped beside it.
-	if got := prom.query(`vbaws_session_duration_seconds_bucket{policy="gold", status="Succeeded", le="+Inf"}`); len(got) != 1 || float64(got[0].Value) != float64(len(took)) {
+	if got := prom.queryAt(`vbaws_session_duration_seconds_bucket{policy="gold", status="Succeeded", le="+Inf"}`, at); len(got) != 1 || float64(got[0].Value) != float64(len(took)) {
 		t.Errorf("the last classic bucket is %v", got)
 	}
 }

@@ -30,7 +30,7 @@ import (
 
 // patience is how long a test waits for what must come. It only ends tests that
 // fail.
-const patience = 4 * time.Minute
+const patience = 6 * time.Minute
 
 // await waits until done reports true. What it says otherwise goes into the
 // failure.
@@ -332,12 +332,18 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	return &prometheus{p, promv1.NewAPI(client)}
 }
 
-// query evaluates an expression now. Series are in order of their labels.
+// query evaluates an expression now.
 func (p *prometheus) query(expr string) model.Vector {
+	p.t.Helper()
+	return p.queryAt(expr, time.Now())
+}
+
+// queryAt evaluates an expression. Series are in order of their labels.
+func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	v, _, _, err := p.api.Query(ctx, expr, time.Now())
+	v, _, _, err := p.api.Query(ctx, expr, at)
 	if err != nil {
 		p.t.Fatalf("%s: %v", expr, err)
 	}
@@ -498,7 +504,7 @@ type chain struct {
 }
 
 // startChain starts it, with the example's routing and inhibition. Groups wait
-// a second in place of half a minute.
+// some seconds in place of half a minute.
 func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 	t.Helper()
 	c := &chain{receiver: &receiver{}}
@@ -506,7 +512,7 @@ func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
 	text := edited(t, shipped(t, "alertmanager.yml"),
-		edit{`group_wait: 30s`, "group_wait: 1s"},
+		edit{`group_wait: 30s`, "group_wait: 3s"}, // some evaluations
 		edit{`group_interval: \d+m`, "group_interval: 1s"},
 		edit{`(?m)^  - name: (pager|ticket|watchdog)$`, "  - name: $1\n    webhook_configs:\n      - url: " + server.URL + "/$1"},
 	)

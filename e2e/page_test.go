@@ -84,7 +84,7 @@ func TestPage(t *testing.T) {
 						})
 						return err
 					}),
-					chromedp.Navigate(exporter.url()+"/"),
+					chromedp.Navigate(exporter.url()+"/?refresh=off"),
 					chromedp.Reload(),
 				)
 				if err != nil {

@@ -11,7 +11,9 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,11 +30,20 @@ var tools struct {
 }
 
 func TestMain(m *testing.M) {
-	if err := buildTools(); err != nil {
-		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
-		os.Exit(1)
+	// The exporter is that of this checkout: others may be tested at the same time.
+	own, err := os.MkdirTemp("", "vbaws_exporter-e2e-")
+	if err == nil {
+		tools.exporter = filepath.Join(own, "vbaws_exporter")
+		err = buildTools()
 	}
-	os.Exit(m.Run())
+	status := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
+	} else {
+		status = m.Run()
+	}
+	os.RemoveAll(own)
+	os.Exit(status)
 }
 
 func buildTools() error {
@@ -45,7 +56,6 @@ func buildTools() error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	tools.exporter = filepath.Join(bin, "vbaws_exporter")
 	tools.prometheus = filepath.Join(bin, "prometheus")
 	tools.promtool = filepath.Join(bin, "promtool")
 	tools.alertmanager = filepath.Join(bin, "alertmanager")
@@ -89,7 +99,7 @@ func buildAlertmanager(dir string) error {
 		if err := os.WriteFile(page, []byte("<!DOCTYPE html>\n"), 0o644); err != nil {
 			return err
 		}
-		if err := os.Rename(filepath.Join(tmp, "src"), src); err != nil {
+		if err := os.Rename(filepath.Join(tmp, "src"), src); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

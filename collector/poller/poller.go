@@ -87,7 +87,8 @@ type Config struct {
 	Logger log.Logger
 	// Now is the exporter's clock; nil is time.Now.
 	Now func() time.Time
-	// Polled is called after each pass; may be nil.
+	// Polled is called after each pass, before what came of it is published; may be
+	// nil.
 	Polled func(Result, time.Duration)
 	// PartSize is how many sessions a transaction takes in, give or take a page; 0
 	// is DefaultPartSize. A pass with more of them is several.
@@ -241,11 +242,11 @@ func (p *Poller) Poll(ctx context.Context) error {
 			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the pass
 		}
 	}
-	result := p.publish(err)
 	took := p.now().Sub(p.start)
 	if p.cfg.Polled != nil {
-		p.cfg.Polled(result, took)
+		p.cfg.Polled(resultOf(err), took) // what is published was counted
 	}
+	p.publish(err)
 	if w == nil {
 		return err
 	}
@@ -309,7 +310,7 @@ func (p *Poller) save(books *ledger.Pass) error {
 }
 
 // publish shows the state after a pass that ended with err.
-func (p *Poller) publish(err error) Result {
+func (p *Poller) publish(err error) {
 	old := p.published.Load()
 	end := p.now()
 	s := old.Status
@@ -343,7 +344,6 @@ func (p *Poller) publish(err error) Result {
 	case first || old.Err != nil:
 		level.Info(p.log).Log("msg", "appliance is read", "api_version", s.APIVersion, "by", s.Mode)
 	}
-	return s.Result
 }
 
 func resultOf(err error) Result {

@@ -458,10 +458,12 @@ func TestAppliancesComeAndGo(t *testing.T) {
 			gone()
 
 			finish(b, "web", "Failed")
+			held := b.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/sessions"})
 			w.reload(sites...)
 			if got := w.sum(counted("b")); got != 1 {
 				t.Errorf("before a pass: counted %v", got)
 			}
+			held.Remove()
 			w.awaitPass("b")
 			if got := w.sum(counted("b")); got != 2 {
 				t.Errorf("counted %v", got)
