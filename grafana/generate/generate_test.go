@@ -23,6 +23,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/template"
 	"go.yaml.in/yaml/v4"
+
+	"vbaws_exporter/collector/schedule"
 )
 
 const alertsPath = "../../prometheus/alerts.yml"
@@ -327,6 +329,33 @@ func TestStandalone(t *testing.T) {
 	for _, bad := range []string{"Label", "Missing"} {
 		if got, err := a.expr(bad); err == nil {
 			t.Errorf("%s is %s", bad, got)
+		}
+	}
+}
+
+// TestRunning: the rules tell by its words what a session may bring, as the exporter does.
+func TestRunning(t *testing.T) {
+	a, err := loadAlerts(alertsPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{
+		"PolicySnapshot", "PolicyRdsSnapshot", "PolicyRemoteSnapshot", "PolicyBackup", "PolicyEfsBackup", "VpcBackup", "PolicyEfsBackupCopy",
+		"PolicyReplication", "policyremotesnapshot", "PolicyArchive", "PolicyRdsArchiveBackup",
+	} {
+		w := watch(t, `vbaws_sessions_running{appliance="eu", policy="p", type="Policy", extended_type="`+word+`"} 1`)
+		got := map[schedule.Kind]bool{}
+		for _, s := range w.eval(t, a.record("vbaws:policy_sessions_running:sum"), 0) {
+			got[schedule.Kind(s.Metric.Get("kind"))] = true
+		}
+		want := map[schedule.Kind]bool{}
+		for _, due := range []schedule.Kind{schedule.Whole, schedule.Snapshot, schedule.Replica, schedule.Backup} {
+			if schedule.Satisfies(due, schedule.KindOf(word)) {
+				want[due] = true
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", word, diff)
 		}
 	}
 }

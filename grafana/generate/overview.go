@@ -94,7 +94,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 		"Policies of which a newest finished session, of a snapshot or a backup or another kind, ended with Failed. A retry that goes well takes them out; disabled ones aren't counted.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(count by (appliance, policy) ("+failing+"))")))
 	add(b, about{"Policies late",
-		"Policies with a scheduled start more than an hour ago that no success has followed and that don't run now: what VbawsPolicyOverdue and VbawsPolicyOverdueByInterval alert on. Of an appliance that can't be read nothing becomes late.",
+		"Policies with a scheduled start more than an hour ago that no success has followed and that no run under way may bring: what VbawsPolicyOverdue and VbawsPolicyOverdueByInterval alert on. Of an appliance that can't be read nothing becomes late.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(count by (appliance, policy, workload) ("+late(a)+"))")))
 	add(b, about{"Unusually long",
 		"For more than half an hour and one and a half times of what they take on average, or for more than a day: what VbawsSessionLong and VbawsSessionStuck alert on.",

@@ -141,7 +141,7 @@ func policy(a *alerts) (dashboard.Dashboard, error) {
 		"no success is known", 4, 4}, number("s", steps("text")).Decimals(1),
 		b.now("time() - min(max by (kind) (vbaws_policy_last_success_timestamp_seconds))"))
 	add(b, about{"By its schedule",
-		"Late is what had a scheduled start more than an hour ago that no success has followed, and doesn't run now. Of several kinds the worst. None yet: no success is known, and nothing was due since the exporter first saw the policy.",
+		"Late is what had a scheduled start more than an hour ago that no success has followed and that no run under way may bring. Of several kinds the worst. None yet: no success is known, and nothing was due since the exporter first saw the policy.",
 		"no schedule is known, or it is disabled", 4, 4},
 		number("none", steps("text")).Mappings([]dashboard.ValueMapping{valueMap(scheduleWords)}),
 		b.now("max("+scheduleState(a)+")"))
