@@ -12,10 +12,18 @@ const (
 	exporterUID = "vbaws-exporter"
 )
 
-// failing are the policies whose newest session of a kind failed. Disabled ones aren't:
-// nobody waits for them.
+// lately bounds the age of a newest session that is still spoken of, as VbawsPolicyFailed does:
+// what comes no more, such as a kind that had another name before an upgrade, isn't
+// made good.
+const lately = "time() - 35 * 86400"
+
+// failing are the policies whose newest session of a kind failed, with the time that it did.
+// Disabled ones aren't: nobody waits for them.
 var failing = ofWorkload(`
-	max by (appliance, policy, extended_type) (vbaws_session_last_status{type="Policy", status="Failed"}) == 1
+	max by (appliance, policy, extended_type) (
+		vbaws_session_last_end_timestamp_seconds{type="Policy", status="Failed"}
+		and vbaws_session_last_status{type="Policy", status="Failed"} == 1
+	) > ` + lately + `
 	unless on (appliance, policy)
 	max by (appliance, policy) (vbaws_policy_enabled) == 0`)
 
@@ -91,7 +99,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 	b.row("Now")
 	bad := steps(green, step{1, vermilion})
 	add(b, about{"Policies failing",
-		"Policies of which a newest finished session, of a snapshot or a backup or another kind, ended with Failed. A retry that goes well takes them out; disabled ones aren't counted.",
+		"Policies of which a newest finished session, of a snapshot or a backup or another kind, ended with Failed within 35 days. A retry that goes well takes them out; disabled ones aren't counted.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(count by (appliance, policy) ("+failing+"))")))
 	add(b, about{"Policies late",
 		"Policies with a scheduled start more than an hour ago that no success has followed and that no run under way may bring: what VbawsPolicyOverdue and VbawsPolicyOverdueByInterval alert on. Of an appliance that can't be read nothing becomes late.",
@@ -117,9 +125,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 		isLate   = "late"
 		isLong   = "long"
 	)
-	failedFor := fmt.Sprintf(`
-		time() - max by (appliance, policy, extended_type) (vbaws_session_last_end_timestamp_seconds{type="Policy", status="Failed"})
-		and on (appliance, policy, extended_type) (%s)`, failing)
+	failedFor := "time() - (" + failing + ")"
 	// What is late has a kind in place of the sessions' type.
 	lateFor := fmt.Sprintf(`label_replace(%s, "extended_type", "$1", "kind", "(.*)")`, late(a))
 	attention := fmt.Sprintf("%s or %s or max by (what, appliance, policy, workload, extended_type) (%s) or %s",

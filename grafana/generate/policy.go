@@ -102,6 +102,11 @@ func newest() string {
 	}, " or ")
 }
 
+// worstOfNewest is the worst state of the kinds that still come; of all, where none does.
+func worstOfNewest() string {
+	return fmt.Sprintf(`max((%s) and on (%s) vbaws_session_last_end_timestamp_seconds{type="$type"} > %s) or max(%[1]s)`, newest(), ofKind, lately)
+}
+
 // states are what a policy did in each interval. That a session failed in it is
 // shown, whatever came after.
 func states() string {
@@ -134,8 +139,8 @@ func policy(a *alerts) (dashboard.Dashboard, error) {
 	b.row("Now")
 	words := number("none", steps("text")).Mappings([]dashboard.ValueMapping{valueMap(stateWords)})
 	add(b, about{"Newest session",
-		"What the newest session of each kind ended with; of several kinds the worst.",
-		"no session is known", 4, 4}, words, b.now("max("+newest()+")"))
+		"What the newest session of each kind ended with; of several kinds the worst, save those of which none has come for 35 days.",
+		"no session is known", 4, 4}, words, b.now(worstOfNewest()))
 	add(b, about{"Last success",
 		"Of the kind that has gone longest without a session that ended well.",
 		"no success is known", 4, 4}, number("s", steps("text")).Decimals(1),

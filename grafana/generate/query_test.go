@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,6 +218,36 @@ func TestOfWorkload(t *testing.T) {
 		if got := w.sum(t, s.query("sum("+ofWorkload("s")+")"), 0); got != want {
 			t.Errorf("of %s %g, want %g", workload, got, want)
 		}
+	}
+}
+
+// TestComesNoMore: a failure doesn't stay for ever where no session of its kind comes any more.
+func TestComesNoMore(t *testing.T) {
+	last := func(kind string, failed int, end time.Duration) []string {
+		labels := fmt.Sprintf(`{job="vbaws", instance="a", appliance="eu", type="Policy", extended_type=%q, policy="p", `, kind)
+		return []string{
+			fmt.Sprintf(`vbaws_session_last_status%sstatus="Failed"} %dx90`, labels, failed),
+			fmt.Sprintf(`vbaws_session_last_end_timestamp_seconds%sstatus="Failed"} %gx90`, labels, end.Seconds()),
+			fmt.Sprintf(`vbaws_session_last_status%sstatus="Succeeded"} %dx90`, labels, 1-failed),
+			fmt.Sprintf(`vbaws_session_last_end_timestamp_seconds%sstatus="Succeeded"} %gx90`, labels, end.Seconds()),
+		}
+	}
+	const days, hour = 35 * 24 * time.Hour, time.Hour
+	worst := strings.ReplaceAll(worstOfNewest(), "$type", "Policy")
+	w := watch(t, slices.Concat(last("", 1, hour-days), last("PolicyBackup", 0, -hour))...)
+	for at, want := range map[time.Duration]struct{ failing, state float64 }{
+		hour - time.Minute: {1, hasFailed}, hour: {0, hasSucceeded},
+	} {
+		if got := w.sum(t, "count("+failing+")", at); got != want.failing {
+			t.Errorf("after %v %g fail, want %g", at, got, want.failing)
+		}
+		if got := w.sum(t, worst, at); got != want.state {
+			t.Errorf("after %v its state is %g, want %g", at, got, want.state)
+		}
+	}
+	// One that runs once a year has a newest session all the same.
+	if got := watch(t, last("PolicyBackup", 1, -2*days)...).sum(t, worst, 0); got != hasFailed {
+		t.Errorf("of a policy that ran long ago the state is %g, want %d", got, hasFailed)
 	}
 }
 
