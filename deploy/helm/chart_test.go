@@ -444,12 +444,14 @@ func checkMonitor(t *testing.T, o *objects, name string, m *monitoringv1.Service
 	if found != 1 || !slices.Equal(m.Spec.NamespaceSelector.MatchNames, []string{namespace}) {
 		t.Errorf("%s selects %d services", name, found)
 	}
-	var job, instance bool
+	var job, instance, endpoint bool
 	for _, r := range m.Spec.Endpoints[0].RelabelConfigs {
 		job = job || r.TargetLabel == "job" && *r.Replacement == "vbaws"
 		instance = instance || r.TargetLabel == "instance" && slices.Equal(r.SourceLabels, []monitoringv1.LabelName{"__meta_kubernetes_pod_name"})
+		// The operator's label of that name would push the exporter's aside.
+		endpoint = endpoint || r.Action == "labeldrop" && r.Regex == "endpoint"
 	}
-	if !job || !instance {
+	if !job || !instance || !endpoint {
 		t.Errorf("%s: relabelling %v", name, m.Spec.Endpoints[0].RelabelConfigs)
 	}
 }
@@ -492,6 +494,36 @@ func TestSettings(t *testing.T) {
 	m := o.ServiceMonitors["vbaws"]
 	if m.Labels["release"] != "prometheus" || m.Spec.ScrapeNativeHistograms == nil || !*m.Spec.ScrapeNativeHistograms || !*m.Spec.ScrapeClassicHistograms {
 		t.Errorf("service monitor %v", m)
+	}
+
+	// What is 0 or empty for one exporter is said as well.
+	documents, _, err = render(parseValues(t, `
+settings: {backfill: 7d, new_series_hold: 2m, types: {exclude: [Task]}}
+networkPolicy: {enabled: true, dnsPorts: []}
+exporters:
+  main: {settings: {backfill: 0, types: {exclude: []}}, appliances: [{name: a, url: 'https://a:11005', username: u, password_file: /secrets/s/a}]}
+  '123456789012': {appliances: [{name: b, url: 'https://b:11005', username: u, password_file: /secrets/s/b}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := decode(t, documents)
+	var main map[string]any
+	if err := yaml.Unmarshal([]byte(own.ConfigMaps[release+"-vbaws-exporter-main"].Data["config.yml"]), &main); err != nil {
+		t.Fatal(err)
+	}
+	if main["backfill"] != 0.0 || main["new_series_hold"] != "2m" || len(main["types"].(map[string]any)["exclude"].([]any)) != 0 {
+		t.Errorf("settings of its own: %v", main)
+	}
+	if own.StatefulSets[release+"-vbaws-exporter-123456789012"] == nil {
+		t.Error("the name of an exporter became a number")
+	}
+	for name, p := range own.NetworkPolicies {
+		for _, rule := range p.Spec.Egress {
+			if len(rule.Ports) == 0 {
+				t.Errorf("%s may reach all ports", name)
+			}
+		}
 	}
 
 	// A pod is replaced when its configuration changes, and only then.
@@ -693,6 +725,8 @@ func TestRefused(t *testing.T) {
 		{good + "move: {appliance: a, from: main, to: main}", "set exporters.main.running to false"},
 		{"exporters: {main: {running: false, appliances: []}}\nmove: {appliance: a, from: main, to: main}", `appliance "a" isn't in exporters.main`},
 		{good + "polling: 1m", "polling"},
+		{good + "fullnameOverride: '123'", "fullnameOverride"},
+		{"exporters: {main: null, eu-central-north-1: {appliances: [" + appliance + "]}}\nfullnameOverride: monitoring-production-veeam-backup", "longer than the 52 characters"},
 		{good + "persistence: {accessModes: [ReadWriteMany]}", "accessModes"},
 		{good + "args: [--storage.path=/tmp]", "args"},
 		{good + "files: {config.yml: x}", "invalid propertyName 'config.yml'"},

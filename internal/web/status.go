@@ -168,7 +168,7 @@ var results = map[poller.Result]struct{ text, hint string }{
 	poller.ResultSuccess: {"is read", ""},
 	poller.ResultStorage: {"is read, but what was read can't be saved", "Nothing new is shown until it can. Look at the disk and the rights of the folder that --storage.path names."},
 	poller.Result(vbaws.KindAuth): {"refuses the account",
-		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart."},
+		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; the packages' is read at the start."},
 	poller.Result(vbaws.KindTLS): {"has a certificate that can't be trusted",
 		"Name the appliance's certificate, or the authority's, as tls_config.ca_file; where it is made out to another name, that as tls_config.server_name."},
 	poller.Result(vbaws.KindTimeout): {"doesn't answer in time",

@@ -43,7 +43,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "vbaws.config" -}}
 {{- $root := index . 0 -}}
 {{- $exporter := index . 1 -}}
-{{- $config := merge (dict "appliances" $exporter.appliances) (deepCopy ($exporter.settings | default dict)) (deepCopy $root.Values.settings) -}}
+{{- /* Not merge: to it, 0 and [] are nothing. */ -}}
+{{- $config := deepCopy $root.Values.settings -}}
+{{- range $key, $value := $exporter.settings -}}
+{{- $_ := set $config $key $value -}}
+{{- end -}}
+{{- $_ := set $config "appliances" $exporter.appliances -}}
 {{ toYaml $config }}
 {{- end }}
 
@@ -51,6 +56,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "vbaws.check" -}}
 {{- $seen := dict -}}
 {{- range $name, $exporter := .Values.exporters -}}
+{{- $fullname := printf "%s-%s" (include "vbaws.fullname" $) $name -}}
+{{- if gt (len $fullname) 52 -}}
+{{- fail (printf "the name %s is longer than the 52 characters that a StatefulSet with pods may have: set a shorter fullnameOverride" $fullname) -}}
+{{- end -}}
 {{- if and (not $exporter.appliances) (ne (toString $exporter.running) "false") -}}
 {{- fail (printf "exporters.%s.appliances is empty: list at least one appliance" $name) -}}
 {{- end -}}
