@@ -39,6 +39,9 @@ type Ledger struct {
 	policies   map[string]bool
 	turnedAway map[string]bool
 	view       *View
+	// counted has when each series counted last, of those that just have.
+	counted map[Key]time.Time
+	opened  time.Time
 }
 
 type heldCounter struct {
@@ -52,6 +55,7 @@ func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
 		state: state, memory: memory, opts: opts,
 		holds: make(map[heldCounter]time.Time), turnedAway: make(map[string]bool),
+		counted: make(map[Key]time.Time), opened: now,
 	}
 	for _, s := range state.Series {
 		l.noteHolds(s, now)

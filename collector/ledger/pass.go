@@ -47,6 +47,8 @@ type Pass struct {
 	// don't.
 	admitted, turnedAway map[string]bool
 	reset                bool
+	// counted are the series that counted in this pass.
+	counted map[Key]bool
 }
 
 // Event is something that a log should tell once the pass has been published.
@@ -81,6 +83,9 @@ const (
 	History
 	// LookUp is a look-up of one policy's newest session.
 	LookUp
+	// Ran is what first contact met before it had ended: its end is news, however
+	// long ago it started.
+	Ran
 )
 
 // Begin starts a pass at now, the exporter's clock. Holds that have ended are
@@ -97,6 +102,7 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 		skipped:    make(map[ID]time.Time),
 		admitted:   make(map[string]bool),
 		turnedAway: make(map[string]bool),
+		counted:    make(map[Key]bool),
 	}
 	for h, until := range l.holds {
 		if !now.Before(until) {
@@ -346,6 +352,9 @@ func (p *Pass) countable(s *vbaws.Session, from Origin) bool {
 	if p.first && (from == Window || from == History) {
 		return !Finished(s) || from == Window && !p.l.opts.Forgetful
 	}
+	if p.first && from == Ran {
+		return true
+	}
 	b := Begun(s)
 	return b.IsZero() || !b.Before(p.meta.Line)
 }
@@ -362,6 +371,7 @@ func (p *Pass) count(series *Series, s *vbaws.Session, policy string, from Origi
 	}
 	e := &Exemplar{SessionID: s.ID, Duration: Duration(s), End: end(s, p.now)}
 	c.Count++
+	p.counted[series.Key] = true
 	c.Exemplar = e
 	c.Histogram.observe(e, p.meta.Bounds)
 	old := from == Window
@@ -647,6 +657,10 @@ func (p *Pass) Commit(now time.Time) *View {
 	}
 	st := p.l.state
 	st.Meta = p.meta
+	maps.DeleteFunc(p.l.counted, func(_ Key, at time.Time) bool { return !recent(at, now) })
+	for k := range p.counted {
+		p.l.counted[k] = now
+	}
 	maps.Copy(p.l.turnedAway, p.turnedAway)
 	for k, s := range p.series {
 		if s == nil {

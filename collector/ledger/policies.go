@@ -27,15 +27,17 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at ti
 				was := PolicyKey{Workload: workload, ID: l.ID + " was " + old.Name}
 				p.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
 			}
-			pol.LookedUp = old.LookedUp
+			// Under another name, and after it was gone, it has no gauges yet.
+			pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
 			if old.Schedule.Equal(pol.Schedule) {
 				pol.Schedule, pol.Since = old.Schedule, old.Since
 			}
 		}
 		switch {
-		case !pol.Enabled:
+		// It is new again when it is let in again.
+		case !pol.Enabled, p.l.opts.Wanted != nil && !p.l.opts.Wanted(vbaws.TypePolicy, l.Name):
 			pol.Since = time.Time{}
-		case pol.Since.IsZero():
+		case pol.Since.IsZero() || pol.Since.After(at):
 			pol.Since = at.UTC().Truncate(time.Second)
 		}
 		if old == nil || pol != *old {
@@ -53,7 +55,7 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at ti
 
 // DropGone removes the series of policies that the appliance no longer has, once
 // all workloads' listings were taken in. Series of which a session still runs
-// stay until it has ended.
+// stay until it has ended, and what they counted then was shown for a while.
 func (p *Pass) DropGone() {
 	gone := make(map[string]bool)
 	all := p.allPolicies()
@@ -75,10 +77,24 @@ func (p *Pass) DropGone() {
 		runs[u.key()] = true
 	}
 	for _, k := range p.keys() {
-		if gone[k.Policy] && k.Policy != "" && !runs[k] {
+		if gone[k.Policy] && k.Policy != "" && !runs[k] && p.wasShown(k) {
 			p.drop(k)
 		}
 	}
+}
+
+// shownFor is how long what was counted is to be seen at least: some scrapes.
+const shownFor = 5 * time.Minute
+
+func recent(at, now time.Time) bool { d := now.Sub(at); return 0 <= d && d < shownFor }
+
+// wasShown reports whether every scraper has seen what a series counted. What an
+// earlier process counted, it may have counted just before it ended.
+func (p *Pass) wasShown(k Key) bool {
+	if p.counted[k] || recent(p.l.counted[k], p.now) || recent(p.l.opened, p.now) {
+		return false
+	}
+	return !slices.ContainsFunc(p.seriesOf(k).Counters, func(c *Counter) bool { return c.Held && c.Count > 0 })
 }
 
 func (p *Pass) drop(k Key) {

@@ -403,6 +403,7 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	b.fold("Unlisted", ledger.Regular, ended(4, "Failed", epoch))
 	b.fold("", ledger.Regular, ended(5, "Failed", epoch))
 	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
+		b.now = b.now.Add(6 * time.Minute)
 		return b.pass(func(p *ledger.Pass) {
 			p.Listed(workload, policies, true, b.now)
 			p.DropGone()

@@ -288,3 +288,61 @@ func TestSessionsThatEndDuringFirstContact(t *testing.T) {
 		})
 	}
 }
+
+// What runs at first contact is counted when it ends, however long ago it started, and
+// whether lists showed it once or more often.
+func TestOneThatRunsSinceLongBeforeFirstContact(t *testing.T) {
+	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
+		for _, typ := range []string{"Policy", "Job"} {
+			w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
+			s := w.Start(vbawstest.Session{Type: typ, ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1)})
+			w.clock.Advance(backfill + 60*time.Hour)
+			w.begin()
+			w.clock.Advance(time.Minute)
+			w.pass()
+			w.clock.Advance(time.Minute)
+			w.Finish(s.ID, "Failed", time.Time{})
+			w.later(time.Minute)
+			w.later(2 * time.Hour)
+			w.skipped(map[string]uint64{})
+			w.counted(map[string]int{"Nightly/" + typ + "/Failed": 1})
+		}
+	}
+}
+
+// First contact that is cut off after a part of it was saved goes on as the one that it
+// is: what ended since it began is news.
+func TestFirstContactThatIsCutOff(t *testing.T) {
+	parts := 0
+	for page := 1; page < 14; page++ {
+		w := newWorld(t, vbawstest.Config{MaxPageSize: 4}, poller.Config{PartSize: 4})
+		s := w.begin()
+		w.clock.Advance(backfill + time.Hour)
+		w.ends(10, "Succeeded")
+		var in *vbawstest.Injection
+		w.afterPages(func(n int) bool {
+			if n == page {
+				in = w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 500, Count: -1})
+			}
+			return n == page
+		})
+		w.fails()
+		w.AfterPage(nil)
+		in.Remove()
+		saved := w.book.saves > 0
+		w.clock.Advance(time.Minute)
+		w.Finish(s.ID, "Failed", time.Time{})
+		w.later(time.Minute)
+		w.later(time.Minute)
+		w.later(2 * time.Hour)
+		want := map[string]int{"Nightly/Policy/Succeeded": 10}
+		if saved { // else it began only with the second pass
+			parts++
+			want["Nightly/Policy/Failed"] = 1
+		}
+		w.counted(want)
+	}
+	if parts == 0 {
+		t.Error("no part was ever saved")
+	}
+}

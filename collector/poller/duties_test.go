@@ -266,6 +266,71 @@ func TestAnotherTimeZone(t *testing.T) {
 	}
 }
 
+// TestWhatWasDoneUnderAnotherName: nothing is late of a policy that is renamed, left out
+// for a while, or away for a while.
+func TestWhatWasDoneUnderAnotherName(t *testing.T) {
+	for name, change := range map[string]func(d *duties, pol vbawstest.Policy, leaveOut func(bool)) (now string){
+		"renamed": func(d *duties, pol vbawstest.Policy, _ func(bool)) string {
+			d.a.RenamePolicy(pol.ID, "Daily")
+			return "Daily"
+		},
+		"left out": func(d *duties, pol vbawstest.Policy, leaveOut func(bool)) string {
+			leaveOut(true)
+			for range 3 {
+				d.after(24*time.Hour-2*time.Minute, "")
+				d.ran(pol, "PolicyBackup", "Succeeded")
+				d.after(2*time.Minute, "")
+			}
+			leaveOut(false)
+			return "Nightly"
+		},
+		"away": func(d *duties, pol vbawstest.Policy, _ func(bool)) string {
+			d.a.DeletePolicy(pol.ID)
+			for range 3 {
+				d.after(6*time.Minute, "")
+			}
+			d.a.PutPolicy(pol)
+			return "Nightly"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := false
+			d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Wanted: poller.Wanted{
+				Policy: func(name string) bool { return !out || name != "Nightly" },
+			}})
+			pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+			d.after(0, "Nightly")
+			d.after(7*time.Hour+40*time.Minute, "Nightly")
+			d.ran(pol, "PolicyBackup", "Succeeded")
+			if k := kind(t, d.after(5*time.Minute, "Nightly"), "backup"); k.Due.IsZero() || k.Success.Before(k.Due) {
+				t.Fatalf("%+v", k)
+			}
+			now := change(d, pol, func(o bool) { out = o; d.p = d.build() })
+			d.after(6*time.Minute, now)
+			for range 3 {
+				if k := kind(t, d.after(6*time.Minute, now), "backup"); k.Success.Before(k.Due) {
+					t.Errorf("late: %+v", k)
+				}
+			}
+			if k := kind(t, d.after(24*time.Hour, now), "backup"); !k.Success.Before(k.Due) {
+				t.Errorf("not late the day after: %+v", k)
+			}
+		})
+	}
+}
+
+// TestFirstSeenByAClockThatWasAhead: it is due by the clock that is right.
+func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
+	d := newDuties(t, "2027-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Nightly")
+	d.after(-365*24*time.Hour, "Nightly")
+	d.after(5*24*time.Hour, "Nightly")
+	if k := kind(t, d.after(6*time.Minute, "Nightly"), "backup"); k.Due.IsZero() {
+		t.Errorf("never due: %+v", k)
+	}
+}
+
 // TestSuccessesOfBeforeFirstContact: a weekly backup that succeeded days ago isn't
 // late because the exporter is new.
 func TestSuccessesOfBeforeFirstContact(t *testing.T) {

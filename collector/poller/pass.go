@@ -144,13 +144,18 @@ func (p *pass) firstContact(ctx context.Context) error {
 	}
 	began := p.clock
 	since := p.books.BeginFirstContact(began.Add(-p.cfg.Backfill))
+	// It may have begun in an earlier pass, of which parts were saved.
+	news := began
+	if first := since.Add(p.cfg.Backfill); first.Before(news) {
+		news = first
+	}
 	if top != nil {
 		p.books.SetWatermark(*top)
 	}
 
 	// What ended while first contact was read is news, whichever list shows it.
 	origin := func(row *vbaws.Row, otherwise ledger.Origin) ledger.Origin {
-		if row.Err == nil && ledger.Finished(&row.Session) && !row.Stop.IsZero() && !row.Stop.Before(began) {
+		if row.Err == nil && ledger.Finished(&row.Session) && !row.Stop.IsZero() && !row.Stop.Before(news) {
 			return ledger.Regular
 		}
 		return otherwise
@@ -613,8 +618,8 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	if !ok {
 		if put, aside := p.pending[id]; aside {
 			from = put.from
-			if !ledger.Finished(&put.session) {
-				from = ledger.Regular // it ran when it was met: its end is news
+			if from != ledger.Regular && !ledger.Finished(&put.session) {
+				from = ledger.Ran // which its end, met later, must not be taken for history
 			}
 		}
 		p.pending[id] = pending{row.Session, from}

@@ -86,6 +86,7 @@ func (p *pass) resolve(ctx context.Context) error {
 				return &storageError{err}
 			}
 			if st == ledger.Changed {
+				p.books.Ignore(&w.session) // so that it is no change any more
 				continue
 			}
 		}
@@ -324,11 +325,8 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 		}
 		if !known || satisfies {
 			known = true
-			st, err := p.books.Standing(&row.Session)
-			if err == nil && st != ledger.Unchanged {
-				err = p.fold(row.Session, pol.Name, ledger.LookUp)
-			}
-			if err != nil {
+			// Also what is known: it may have been under another name.
+			if err := p.fold(row.Session, pol.Name, ledger.LookUp); err != nil {
 				return true, err
 			}
 		}

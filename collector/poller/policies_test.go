@@ -325,6 +325,54 @@ func TestARenamedPolicy(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
+// What a session of the old name comes to is seen, though the name is gone.
+func TestARenamedPolicyThatRuns(t *testing.T) {
+	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
+		w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
+		w.pass()
+		s := w.begin()
+		w.later(time.Minute)
+		w.RenamePolicy(vbawstest.ID(1), "Daily")
+		w.later(6 * time.Minute)
+		w.later(6 * time.Minute)
+		w.Finish(s.ID, "Failed", time.Time{})
+		w.Start(vbawstest.Session{Type: "Policy", Name: "Daily", PolicyID: vbawstest.ID(1)}) // policies are listed, at 1.0
+		w.later(6 * time.Minute)
+		failed := map[string]int{"Nightly/Policy/Failed": 1}
+		w.counted(failed)
+		w.later(4 * time.Minute)
+		w.counted(failed)
+		// Nor does it go with a process.
+		w.restart()
+		w.counted(failed)
+		w.later(time.Minute)
+		w.counted(failed)
+		w.later(6 * time.Minute)
+		w.counted(map[string]int{})
+	}
+}
+
+// A session that changes after its policy was removed is a change once.
+func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	w.pass()
+	s := w.end("Failed")
+	w.later(time.Minute)
+	w.DeletePolicy(vbawstest.ID(1))
+	w.later(time.Minute)
+	s.Status = "Warning"
+	w.Put(s)
+	for range 8 {
+		w.later(15 * time.Minute)
+	}
+	w.mode(poller.WatermarkUSN)
+	w.ResetRequests()
+	w.later(time.Minute)
+	if n := len(w.Requests()); n != 1 {
+		t.Errorf("%d requests of an idle pass", n)
+	}
+}
+
 // A listing that comes in pages is complete when all have come.
 func TestAListingInPages(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 2}, poller.Config{})
