@@ -53,8 +53,8 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at ti
 	}
 }
 
-// DropGone removes the series of policies that the appliance no longer has, once
-// all workloads' listings were taken in. Series of which a session still runs
+// DropGone removes the series of policies that the appliance no longer has, by the
+// listings that were taken in. Series of which a session still runs
 // stay until it has ended, and what they counted then was shown for a while.
 func (p *Pass) DropGone() {
 	gone := make(map[string]bool)

@@ -438,6 +438,25 @@ func TestRepositoriesThatMove(t *testing.T) {
 	}
 }
 
+// TestALicenseThatIsRemoved: that of before is not told any more, and the next one is as
+// soon as it is there.
+func TestALicenseThatIsRemoved(t *testing.T) {
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	d.after(0, "")
+	in := d.a.Inject(vbawstest.Fault{
+		Kind: vbawstest.FaultStatus, Route: "/api/v1/licensing/license", Status: 404, ErrorCode: "NotFound", Count: -1,
+	})
+	d.after(6*time.Minute, "")
+	if p := d.p.Published(); p.Facts.License != nil || len(p.Troubles) > 0 {
+		t.Errorf("license %+v, troubles %v", p.Facts.License, p.Troubles)
+	}
+	in.Remove()
+	d.after(6*time.Minute, "")
+	if d.p.Published().Facts.License == nil {
+		t.Error("the next license isn't told")
+	}
+}
+
 // TestRefusedLoginSaysNothingOfTheList: some refuse it by the status that a wrong
 // question has.
 func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {

@@ -40,9 +40,8 @@ func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 		within(w.askFacts)
 		if p.listedAt != p.start {
 			within(func(ctx context.Context) {
-				if _, err := w.listPolicies(ctx); err == nil {
-					w.books.DropGone()
-				}
+				_, _ = w.listPolicies(ctx) // what failed is a trouble
+				w.books.DropGone()
 			})
 		}
 		if p.cfg.PolicyRetention > 0 {
@@ -96,8 +95,8 @@ func (p *pass) askFacts(ctx context.Context) {
 		}},
 		{"/api/v1/licensing/license", func() (err error) {
 			l, err := p.api.License(ctx)
-			if err == nil {
-				next.License = l
+			if err == nil || saysNotFound(err) { // there is none, as between two
+				next.License, err = l, nil
 			}
 			return err
 		}},

@@ -61,7 +61,7 @@ type pass struct {
 	owed bool
 	// late says that the sweep found what the walk should have.
 	late bool
-	// listed says that the policies were listed in this pass.
+	// listed says that policies were listed in this pass, of one workload or another.
 	listed bool
 	// logs counts the logs of sessions that were asked for.
 	logs  int

@@ -201,8 +201,8 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 			}
 		}
 	}
-	p.listed = failed == nil
-	if p.listed {
+	p.listed = true
+	if failed == nil {
 		p.listedAt = p.start
 	}
 	return all, failed
@@ -224,6 +224,9 @@ func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, err
 	l := listing{whole: true}
 	all, err := listAll(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
 		page, err := p.policies(ctx, w, offset)
+		if w.Single && saysNotFound(err) {
+			return nil, 0, 0, nil // there is none
+		}
 		if err != nil {
 			return nil, 0, 0, err
 		}

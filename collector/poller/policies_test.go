@@ -373,6 +373,43 @@ func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
 	}
 }
 
+// A workload that can't be listed keeps nothing of the others.
+func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.ends(1, "Failed")
+	w.pass()
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Status: 500, Count: -1})
+	w.DeletePolicy(vbawstest.ID(1))
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{})
+	w.is("vbaws_up", "", 1)
+}
+
+// The one policy of a workload goes, and comes again, as those of others do.
+func TestTheOnlyPolicyOfAWorkload(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	there := func(want bool) {
+		t.Helper()
+		if _, ok := w.sample("vbaws_policy_enabled", `policy="VPC" workload="vpc"`); ok != want {
+			t.Errorf("there: %v, want %v", ok, want)
+		}
+	}
+	w.pass()
+	there(false)
+	vpc := w.PutPolicy(vbawstest.Policy{Name: "VPC", Workload: vbawstest.VPC, Enabled: true})
+	w.later(6 * time.Minute)
+	there(true)
+	w.DeletePolicy(vpc.ID)
+	w.later(6 * time.Minute)
+	w.later(6 * time.Minute)
+	there(false)
+	w.PutPolicy(vpc)
+	w.later(6 * time.Minute)
+	there(true)
+}
+
 // A listing that comes in pages is complete when all have come.
 func TestAListingInPages(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 2}, poller.Config{})

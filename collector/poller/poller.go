@@ -140,7 +140,7 @@ type Poller struct {
 	shortSighted bool
 	// inventoryAt is when the inventory was taken, and facts what came of it.
 	inventoryAt time.Time
-	listedAt    time.Time // the start of the pass that listed the policies last
+	listedAt    time.Time // the start of the pass that listed all policies last
 	facts       *Facts
 	version     string
 	// lookUpFailures counts how often the look-up of a policy failed.
