@@ -154,7 +154,10 @@ func ahead(d time.Duration) string {
 // right is an endpoint, and what the exporter lacks without it.
 type right struct {
 	path, without string
-	ask           func(context.Context) (what string, err error)
+	// must: a pass that asks for it fails where it can't be had. Only a 403 is
+	// done without.
+	must bool
+	ask  func(context.Context) (what string, err error)
 }
 
 // errNotAsked: there is nothing to ask by.
@@ -165,45 +168,48 @@ var errNotAsked = errors.New("not asked")
 func (p *prober) rights(ctx context.Context) []Finding {
 	session := "" // the id of one
 	all := []right{
-		{"/api/v1/sessions", "everything", func(ctx context.Context) (string, error) {
+		{"/api/v1/sessions", "everything", true, func(ctx context.Context) (string, error) {
 			page, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
 			if err == nil && len(page.Rows) > 0 {
 				session = page.Rows[0].ID
 			}
 			return "", err
 		}},
-		{"/api/v1/sessions/{id}", "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", func(ctx context.Context) (string, error) {
+		{"/api/v1/sessions/{id}", "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
 			_, _, err := p.client.Session(ctx, session)
+			if isGone(err) {
+				session, err = "", nil
+			}
 			return "", err
 		}},
-		{"/api/v1/sessions/{id}/log", "the reasons of failures, in the log and on the status page", func(ctx context.Context) (string, error) {
+		{"/api/v1/sessions/{id}/log", "the reasons of failures, in the log and on the status page", false, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
 			_, err := p.client.SessionLog(ctx, session)
 			return "", err
 		}},
-		{"/api/v1/statistics/summary", "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", func(ctx context.Context) (string, error) {
+		{"/api/v1/statistics/summary", "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.Summary(ctx)
 			return "", err
 		}},
-		{"/api/v1/licensing/license", "the license and its expiry (vbaws_license_…)", func(ctx context.Context) (string, error) {
+		{"/api/v1/licensing/license", "the license and its expiry (vbaws_license_…)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.License(ctx)
 			return "", err
 		}},
-		{"/api/v1/repositories", "the repositories (vbaws_repository_info)", func(ctx context.Context) (string, error) {
+		{"/api/v1/repositories", "the repositories (vbaws_repository_info)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.Repositories(ctx, 0, 1)
 			return "", err
 		}},
-		{"/api/v1/system/version", "the product's version (a label of vbaws_appliance_info)", func(ctx context.Context) (string, error) {
+		{"/api/v1/system/version", "the product's version (a label of vbaws_appliance_info)", false, func(ctx context.Context) (string, error) {
 			return p.client.Version(ctx)
 		}},
 	}
 	for _, w := range p.client.Workloads() {
-		all = append(all, right{w.Path, p.withoutPolicies(w), func(ctx context.Context) (string, error) {
+		all = append(all, right{w.Path, p.withoutPolicies(w), !vbaws.NamesSessions(p.client.APIVersion()), func(ctx context.Context) (string, error) {
 			_, err := p.client.Policies(ctx, w, 0, 1)
 			return "", err
 		}})
@@ -227,7 +233,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 				"%s is forbidden to %q: without it there is nothing to count", r.path, p.a.Username))
 		case i == 0:
 			return append(findings, fail(Rights, "", "%s can't be read: %v", r.path, err))
-		case vbaws.HasStatus(err, http.StatusNotFound):
+		case vbaws.HasStatus(err, http.StatusNotFound) && !r.must:
 			absent = append(absent, r.path)
 			continue
 		}
@@ -238,6 +244,13 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		findings = append([]Finding{ok(Rights, "not found (404), as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}
 	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
+}
+
+// isGone reports whether the appliance itself says that it has no such session: a
+// proxy's 404 says nothing.
+func isGone(err error) bool {
+	api, isAnswer := errors.AsType[*vbaws.APIError](err)
+	return isAnswer && api.StatusCode == http.StatusNotFound && strings.EqualFold(api.Code, "NotFound")
 }
 
 // below lists endpoints by what they have of their own.
@@ -263,11 +276,15 @@ func (p *prober) withoutPolicies(w vbaws.Workload) string {
 	return s
 }
 
-// lacking is a part that does without.
+// lacking is a part that does without, if it can.
 func (p *prober) lacking(r right, err error) Finding {
-	if vbaws.HasStatus(err, http.StatusForbidden) {
+	switch {
+	case vbaws.HasStatus(err, http.StatusForbidden):
 		return warn(Rights, "give the account a role with that right, or do without",
 			"%s is forbidden to %q: without %s", r.path, p.a.Username, r.without)
+	case r.must:
+		return fail(Rights, "look what answers there, such as a proxy: revision "+p.client.APIVersion()+" of the API has that route",
+			"%s can't be read, and a pass that needs it fails: %v", r.path, err)
 	}
 	return warn(Rights, "", "%s can't be read, so for now without %s: %v", r.path, r.without, err)
 }
