@@ -200,8 +200,12 @@ func (f *Fleet) Run(ctx context.Context) {
 
 // real returns the world's time of a time of the schedule.
 func (f *Fleet) real(at time.Time) time.Time {
-	if since := at.Sub(f.cfg.Start); since > 0 && f.cfg.Compress != 1 {
-		return f.cfg.Start.Add(time.Duration(float64(since) / f.cfg.Compress))
+	since := float64(at.Sub(f.cfg.Start))
+	if since >= math.MaxInt64 { // 292 years are all that a Duration holds
+		since = float64(at.UnixMicro()-f.cfg.Start.UnixMicro()) * 1e3
+	}
+	if since > 0 && f.cfg.Compress != 1 {
+		return f.cfg.Start.Add(time.Duration(since / f.cfg.Compress))
 	}
 	return at
 }

@@ -285,3 +285,24 @@ func TestAFleetRunsInRealTime(t *testing.T) {
 		}
 	})
 }
+
+// TestCompressionGoesOn: 292 years of a schedule are more than a Duration holds, and
+// a demo is there after 74 days.
+func TestCompressionGoesOn(t *testing.T) {
+	a, clock := setup(vbawstest.Config{})
+	// Disabled, it has no events but the one of each New Year.
+	yearly := vbawstest.Policy{Name: "Yearly", Schedule: &vbawstest.ScheduleSettings{YearlyEnabled: true,
+		Yearly: &vbawstest.YearlySchedule{DayInMonth: vbawstest.DayInMonth{Number: "OnDay", DayOfMonth: 1}, Month: "January"}}}
+	f := vbawstest.NewFleet(a, vbawstest.FleetConfig{Seed: 1, Compress: 1440, PoliciesOnly: true,
+		Policies: []vbawstest.PolicySpec{{Policy: yearly}}})
+	end := clock.Now().AddDate(1, 0, 0)
+	last, _ := f.Next()
+	for last.Before(end) {
+		f.Advance(last)
+		next, ok := f.Next()
+		if year := next.Sub(last) * 1440; !ok || year < 365*24*time.Hour-time.Second || year > 366*24*time.Hour+time.Second {
+			t.Fatalf("a year after %v takes %v", last, year)
+		}
+		last = next
+	}
+}
