@@ -109,7 +109,7 @@ func (c *Client) APIVersion() string { return c.revisions.inUse() }
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
 	var page *SessionsPage
-	err := c.get(ctx, "/api/v1/sessions", "/api/v1/sessions", q.values(), func(h http.Header, b *body) (err error) {
+	err := c.get(ctx, sessionsPath, sessionsPath, q.values(), func(h http.Header, b *body) (err error) {
 		if page, err = decodeSessions(b); err == nil {
 			page.Date = date(h)
 		}
@@ -197,8 +197,8 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 }
 
 // Policies returns a page of a workload's policies. Limit 0 leaves the page's
-// size to the appliance. HasStatus of the error says 404 where the revision in
-// use has no such workload, and 403 where the account may not list it.
+// size to the appliance. NotOffered of the error is true where the revision in use
+// has no such workload; HasStatus says 403 where the account may not list it.
 //
 // The policy of a Single workload is a page of one row at offset 0.
 func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
@@ -249,8 +249,8 @@ var workloads = []Workload{
 	{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true},
 }
 
-// Workloads returns what the revision in use may offer: the appliance answers
-// 404 for what it doesn't. It is empty before the first answer.
+// Workloads returns what the revision in use may offer: NotOffered tells what it
+// doesn't. It is empty before the first answer.
 func (c *Client) Workloads() []Workload {
 	switch revision := c.APIVersion(); {
 	case revision == "":
@@ -294,8 +294,10 @@ func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Va
 		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
 		switch {
 		case err == nil:
-			c.revisions.accepted(in.revision)
+			c.revisions.accepted(in.revision, false)
 			return nil
+		case refusesRevision(err) && path != sessionsPath && c.revisions.isSpoken(in.revision):
+			return err
 		case refusesRevision(err):
 			if !c.revisions.refused(in.revision) {
 				return c.noRevision(op, in.revision, err)

@@ -496,6 +496,84 @@ func TestFixedRevision(t *testing.T) {
 	}
 }
 
+// A route that only other revisions have is refused as the revision would be.
+func TestRouteOfOtherRevisions(t *testing.T) {
+	fsx := Workload{Name: "fsx", Path: "/api/v1/fsx/policies"}
+	for _, fixed := range []string{"", "1.7-rev0"} {
+		a := newAppliance()
+		a.revisions = []string{"1.7-rev0", "1.6-rev0"}
+		a.routes[fsx.Path] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 400, "UnsupportedApiVersion") }
+		cfg := start(t, a)
+		cfg.APIVersion = fixed
+		c := client(t, cfg)
+		if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+			t.Fatal(err)
+		}
+		a.forget()
+		_, err := c.Policies(t.Context(), fsx, 0, 0)
+		if !NotOffered(err) || !HasStatus(err, 400) || strings.Contains(err.Error(), "speak") {
+			t.Errorf("revision %q: %v", fixed, err)
+		}
+		if n := a.count(""); n != 1 || c.APIVersion() != "1.7-rev0" {
+			t.Errorf("revision %q: %q after %d requests", fixed, c.APIVersion(), n)
+		}
+		// An upgraded appliance refuses the sessions too.
+		a.revisions = []string{"1.6-rev0"}
+		_, err = c.Sessions(t.Context(), SessionsQuery{})
+		switch {
+		case fixed != "":
+			if err == nil || NotOffered(err) || !strings.Contains(err.Error(), "does not speak") {
+				t.Errorf("after the upgrade: %v", err)
+			}
+		case err != nil || c.APIVersion() != "1.6-rev0":
+			t.Errorf("after the upgrade: %q, %v", c.APIVersion(), err)
+		}
+	}
+}
+
+// A login that doesn't look at the revision proves none.
+func TestNegotiationByAnyRoute(t *testing.T) {
+	a := newAppliance()
+	a.revisions, a.blind = []string{"1.6-rev0"}, http.MethodPost
+	c := client(t, start(t, a))
+	if _, err := c.Policies(t.Context(), Workload{Name: "fsx", Path: "/api/v1/fsx/policies"}, 0, 0); err != nil || c.APIVersion() != "1.6-rev0" {
+		t.Error(c.APIVersion(), err)
+	}
+}
+
+func TestNotOffered(t *testing.T) {
+	refusal := func(status int, code string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { problem(w, status, code) }
+	}
+	for _, test := range []struct {
+		status int
+		code   string
+		want   bool
+	}{
+		{404, "NotFound", true}, {405, "", true}, {501, "NotImplemented", true},
+		{400, "UnsupportedApiVersion", true}, {400, "InvalidApiVersion", true}, {400, "UnexpectedContent", false},
+		{403, "AccessDenied", false}, {500, "UnknownError", false},
+	} {
+		a := newAppliance()
+		a.routes["/api/v1/statistics/summary"] = refusal(test.status, test.code)
+		c := client(t, start(t, a))
+		if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Summary(t.Context()); err == nil || NotOffered(fmt.Errorf("ask: %w", err)) != test.want {
+			t.Errorf("%d %s: want %t: %v", test.status, test.code, test.want, err)
+		}
+		a.token = refusal(test.status, test.code)
+		a.revoke()
+		if _, err := c.Summary(t.Context()); err == nil || NotOffered(err) {
+			t.Errorf("%d %s to the login: %v", test.status, test.code, err)
+		}
+	}
+	if NotOffered(nil) || NotOffered(errors.New("404")) {
+		t.Error("what is no answer is one")
+	}
+}
+
 func TestNotTheAPI(t *testing.T) {
 	for name, test := range map[string]struct {
 		h    http.HandlerFunc

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -82,3 +83,28 @@ func HasStatus(err error, code int) bool {
 	var e *APIError
 	return errors.As(err, &e) && e.StatusCode == code
 }
+
+// NotOffered reports whether err says that there is no such route in the API
+// revision in use: by 404, 405 or 501, or as a route that only other revisions have.
+// Such an answer to a login says nothing of the route, nor does a revision that the
+// appliance doesn't speak at all.
+func NotOffered(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || !strings.HasPrefix(e.Op, "GET ") {
+		return false
+	}
+	if _, all := errors.AsType[*errRevision](err); all {
+		return false
+	}
+	return HasStatus(err, http.StatusNotFound) || HasStatus(err, http.StatusMethodNotAllowed) ||
+		HasStatus(err, http.StatusNotImplemented) || refusesRevision(err)
+}
+
+// errRevision is that the appliance speaks no revision that may be tried.
+type errRevision struct {
+	text    string
+	refusal error
+}
+
+func (e *errRevision) Error() string { return e.text + ": " + e.refusal.Error() }
+func (e *errRevision) Unwrap() error { return e.refusal }

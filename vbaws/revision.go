@@ -58,6 +58,10 @@ func (e *APIError) says(name string) bool {
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
+// sessionsPath is the route that every revision has: what it says of a revision, it
+// says for the appliance.
+const sessionsPath = "/api/v1/sessions"
+
 // revisions chooses the API revision, for all requests of a client. An answer
 // settles on the one that it was asked in. A refusal moves on to the next older
 // one, or, where one was settled on (the appliance was upgraded or replaced), to
@@ -67,6 +71,7 @@ type revisions struct {
 
 	mu      sync.Mutex
 	settled string
+	proven  bool   // settled was answered in by more than a login, which may not look at it
 	next    int    // index in known of the candidate, while settled is empty
 	skip    string // the one that was settled on and then refused
 }
@@ -95,13 +100,23 @@ func (r *revisions) inUse() string {
 	return r.settled
 }
 
-// accepted notes that the appliance answered in that revision.
-func (r *revisions) accepted(revision string) {
+// accepted notes that the appliance answered in that revision, to a login or to
+// more.
+func (r *revisions) accepted(revision string, login bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.locked() == revision {
 		r.settled, r.skip = revision, ""
+		r.proven = r.proven || !login
 	}
+}
+
+// isSpoken reports whether the appliance is known to speak that revision, so that a
+// route that refuses it is one that the revision lacks.
+func (r *revisions) isSpoken(revision string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.proven && r.locked() == revision
 }
 
 // refused notes that the appliance does not speak that revision, and reports
@@ -116,7 +131,7 @@ func (r *revisions) refused(revision string) bool {
 	case r.locked() != revision:
 		return true // Another request learned it first.
 	case r.settled != "":
-		r.settled, r.skip, r.next = "", revision, 0
+		r.settled, r.proven, r.skip, r.next = "", false, revision, 0
 	default:
 		r.next++
 	}

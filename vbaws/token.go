@@ -186,10 +186,10 @@ func (c *Client) grant(ctx context.Context, op string, form url.Values) (*token,
 // noRevision says that no revision is left to try after the refusal.
 func (c *Client) noRevision(op, revision string, refusal error) error {
 	if c.cfg.APIVersion != "" {
-		return &Error{KindHTTP, op, fmt.Errorf("the appliance does not speak API revision %s (api_version): %w", revision, cause(refusal))}
+		return &Error{KindHTTP, op, &errRevision{fmt.Sprintf("the appliance does not speak API revision %s (api_version)", revision), cause(refusal)}}
 	}
-	return &Error{KindHTTP, op, fmt.Errorf("the appliance speaks none of the API revisions from %s to %s: %w",
-		known[len(known)-1], known[0], cause(refusal))}
+	return &Error{KindHTTP, op, &errRevision{fmt.Sprintf("the appliance speaks none of the API revisions from %s to %s",
+		known[len(known)-1], known[0]), cause(refusal)}}
 }
 
 // postToken asks for a token. It tries again only where no answer came: an
@@ -220,7 +220,7 @@ func (c *Client) postToken(ctx context.Context, op, revision string, form url.Va
 	if err != nil {
 		return nil, err
 	}
-	c.revisions.accepted(revision)
+	c.revisions.accepted(revision, true)
 	return t, nil
 }
 

@@ -23,7 +23,17 @@ func (p *prober) login(ctx context.Context) []Finding {
 		return []Finding{*bad}
 	}
 	findings := []Finding{ok(Login, "logged in as %q", p.a.Username)}
-	if err != nil && (refusesRevision(err) || p.client.APIVersion() == "") {
+	if refusesRevision(err) {
+		// Unlike the clock's, the route of the sessions is in every revision.
+		p.wire.revisions = nil
+		if _, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1}); refusesRevision(err) {
+			return append(findings, p.noRevision(err))
+		}
+		start = p.o.Now()
+		shown, err = p.client.SystemTime(ctx)
+		end = p.o.Now()
+	}
+	if err != nil && p.client.APIVersion() == "" {
 		return append(findings, p.noRevision(err))
 	}
 	date, dateErr := http.ParseTime(p.wire.header.Get("Date"))
@@ -233,7 +243,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 				"%s is forbidden to %q: without it there is nothing to count", r.path, p.a.Username))
 		case i == 0:
 			return append(findings, fail(Rights, "", "%s can't be read: %v", r.path, err))
-		case vbaws.HasStatus(err, http.StatusNotFound) && !r.must:
+		case vbaws.NotOffered(err) && !r.must:
 			absent = append(absent, r.path)
 			continue
 		}
@@ -241,7 +251,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 	}
 	findings = append(findings, p.timeZone(ctx))
 	if len(absent) > 0 {
-		findings = append([]Finding{ok(Rights, "not found (404), as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
+		findings = append([]Finding{ok(Rights, "not offered, as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}
 	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
 }

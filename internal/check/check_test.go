@@ -243,13 +243,23 @@ func TestStates(t *testing.T) {
 		"broken":      {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/sessions can't be read"}},
 		"absent":      {config: func(c *vbawstest.Config) { c.Product = 4 }, what: Rights, level: OK, words: []string{"revision 1.2-rev0 lacks it: policy/ec2SlaBasedPolicies"}},
 		"log":         {what: Rights, level: OK, words: []string{"may read sessions, sessions/{id}, sessions/{id}/log, ", "system/version (10.0.0.1)"}},
-		"clock":       {what: Clock, level: OK, words: []string{"right by the header Date, right by /system/time"}},
-		"59 s off":    {config: func(c *vbawstest.Config) { c.Offset = 59 * time.Second }, what: Clock, level: OK, words: []string{"59s ahead"}},
-		"60 s off":    {config: func(c *vbawstest.Config) { c.Offset = time.Minute }, what: Clock, level: Warn, words: []string{"1m0s ahead by the header Date", "1m0s ahead by /system/time", "NTP"}},
-		"behind":      {config: func(c *vbawstest.Config) { c.Offset = -2 * time.Hour }, what: Clock, level: Warn, words: []string{"2h0m0s behind", "NTP"}},
-		"equal":       {what: USN, level: OK, words: []string{"that USN alone"}},
-		"greater":     {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnGreater }, what: USN, level: OK, words: []string{"the USNs above"}},
-		"ignored":     {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnIgnored }, what: USN, level: OK, words: []string{"it is ignored"}},
+		"absent by revision": {setup: func(b *bench) {
+			b.more["api_version"] = "1.7-rev0"
+			for _, route := range []string{"/api/v1/fsx/policies", "/api/v1/licensing/license"} {
+				b.Inject(vbawstest.Fault{Route: route, Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
+			}
+		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies, "}},
+		"no time": {setup: func(b *bench) {
+			b.more["api_version"] = "1.7-rev0"
+			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
+		}, what: Clock, level: OK, words: []string{"right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400"}},
+		"clock":    {what: Clock, level: OK, words: []string{"right by the header Date, right by /system/time"}},
+		"59 s off": {config: func(c *vbawstest.Config) { c.Offset = 59 * time.Second }, what: Clock, level: OK, words: []string{"59s ahead"}},
+		"60 s off": {config: func(c *vbawstest.Config) { c.Offset = time.Minute }, what: Clock, level: Warn, words: []string{"1m0s ahead by the header Date", "1m0s ahead by /system/time", "NTP"}},
+		"behind":   {config: func(c *vbawstest.Config) { c.Offset = -2 * time.Hour }, what: Clock, level: Warn, words: []string{"2h0m0s behind", "NTP"}},
+		"equal":    {what: USN, level: OK, words: []string{"that USN alone"}},
+		"greater":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnGreater }, what: USN, level: OK, words: []string{"the USNs above"}},
+		"ignored":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnIgnored }, what: USN, level: OK, words: []string{"it is ignored"}},
 		"ignored, by pages": {config: func(c *vbawstest.Config) {
 			c.UsnFilter, c.MaxPageSize, c.DefaultOrder = vbawstest.UsnIgnored, 3, vbawstest.OrderStartAsc
 		}, what: USN, level: OK,
@@ -290,6 +300,20 @@ func TestStates(t *testing.T) {
 			}
 			expect(t, b.check(url), test.what, test.level, test.words...)
 		})
+	}
+}
+
+// TestClockOfNoRevision has an appliance that refuses every revision for its clock alone.
+func TestClockOfNoRevision(t *testing.T) {
+	b := newBench(t, 9, nil)
+	url := b.serve()
+	b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
+	findings := b.check(url)
+	expect(t, findings, Clock, OK, "right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400")
+	for _, f := range findings {
+		if f.What == Revision && f.Text != "1.8-rev0" {
+			t.Errorf("revision %s", f.Text)
+		}
 	}
 }
 
