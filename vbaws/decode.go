@@ -135,6 +135,12 @@ func end(dec *jsontext.Decoder) error {
 // of its elements; the value is only valid during the call. restart is called
 // before the first. It returns totalCount, or -1.
 func decodeList(b *body, key string, restart func(), element func(jsontext.Value)) (int, error) {
+	return decodeOptionalList(b, key, key, restart, element)
+}
+
+// decodeOptionalList is decodeList of an object that may have no key, if it has the
+// member mark.
+func decodeOptionalList(b *body, key, mark string, restart func(), element func(jsontext.Value)) (int, error) {
 	b.next()
 	dec := jsontext.NewDecoder(b, tolerant...)
 	total, found := -1, false
@@ -145,6 +151,8 @@ func decodeList(b *body, key string, restart func(), element func(jsontext.Value
 			found = true
 			restart()
 			return elements(dec, b, key, element)
+		case mark:
+			found = true
 		case "totalCount":
 			v, err := dec.ReadValue()
 			if err != nil {
@@ -515,7 +523,7 @@ func decodePolicies(b *body) (*PoliciesPage, error) {
 func decodeLog(b *body) ([]LogItem, error) {
 	var log []LogItem
 	o := newObjects()
-	_, err := decodeList(b, "log",
+	_, err := decodeOptionalList(b, "log", "sessionId",
 		func() { log = nil },
 		func(v jsontext.Value) {
 			var item LogItem
