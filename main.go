@@ -30,6 +30,7 @@ import (
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 	sloggokit "github.com/tjhop/slog-gokit"
+	"go.yaml.in/yaml/v4"
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/poller"
@@ -216,13 +217,32 @@ func runDemo(f *flags, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Describe(stdout, *f.demo.toolkit.WebListenAddresses, f.demo.telemetryPath); err != nil {
+	if err := d.Describe(stdout, scheme(*f.demo.toolkit.WebConfigFile), *f.demo.toolkit.WebListenAddresses, f.demo.telemetryPath); err != nil {
 		return err
 	}
 	var g run.Group
 	ctx, cancel := context.WithCancel(context.Background())
 	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
 	return watch(d.ConfigFile, d.StoragePath(), &f.demo, logger, slogger, &g)
+}
+
+// scheme returns the scheme that is served by a configuration of the web server. What
+// is wrong with it shows when it is put to use.
+func scheme(webConfigFile string) string {
+	var c struct {
+		TLS struct {
+			Cert     string `yaml:"cert"`
+			CertFile string `yaml:"cert_file"`
+		} `yaml:"tls_server_config"`
+	}
+	text, err := os.ReadFile(webConfigFile)
+	if err == nil {
+		err = yaml.Unmarshal(text, &c)
+	}
+	if err != nil || c.TLS.Cert == "" && c.TLS.CertFile == "" {
+		return "http"
+	}
+	return "https"
 }
 
 // watch polls and serves, beside what is in g already, until a signal or a

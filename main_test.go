@@ -327,6 +327,25 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+func TestSchemeOfWebConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yml")
+	for text, want := range map[string]string{
+		"":                           "http",
+		"basic_auth_users: {a: b}\n": "http",
+		"tls_server_config: {cert_file: web.pem, key_file: web.key, min_version: TLS13}\n": "https",
+		"tls_server_config: {cert: |-\n  PEM\n, key: PEM}\n":                               "http", // no YAML
+		"tls_server_config:\n  cert: |-\n    PEM\n  key: |-\n    PEM\n":                    "https",
+	} {
+		write(t, file, text)
+		if got := scheme(file); got != want {
+			t.Errorf("%s for\n%s", got, text)
+		}
+	}
+	if got := scheme(""); got != "http" {
+		t.Errorf("%s without a file", got)
+	}
+}
+
 // once runs the exporter to its end.
 func once(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()

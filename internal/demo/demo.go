@@ -104,11 +104,11 @@ func (d *Demo) Close() error {
 }
 
 // Describe says where to look. The addresses are those that the exporter was
-// told to listen on.
-func (d *Demo) Describe(w io.Writer, addresses []string, telemetryPath string) error {
+// told to listen on, for http or https.
+func (d *Demo) Describe(w io.Writer, scheme string, addresses []string, telemetryPath string) error {
 	text := "A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n\n"
 	for _, address := range addresses {
-		base := "http://" + visible(address)
+		base := scheme + "://" + visible(address)
 		text += fmt.Sprintf("  status page  %s/\n  metrics      %s%s\n", base, base, telemetryPath)
 	}
 	text += fmt.Sprintf(`

@@ -32,7 +32,7 @@ func TestDemo(t *testing.T) {
 	}
 
 	var out strings.Builder
-	if err := d.Describe(&out, []string{":1", "[::]:2", "0.0.0.0:3", "10.1.2.3:4"}, "/m"); err != nil {
+	if err := d.Describe(&out, "http", []string{":1", "[::]:2", "0.0.0.0:3", "10.1.2.3:4"}, "/m"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -42,6 +42,11 @@ func TestDemo(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("lacks %q:\n%s", want, out.String())
 		}
+	}
+
+	out.Reset()
+	if err := d.Describe(&out, "https", []string{":1"}, "/m"); err != nil || !strings.Contains(out.String(), "https://localhost:1/m\n") {
+		t.Errorf("with TLS: %v\n%s", err, out.String())
 	}
 
 	if err := d.Close(); err != nil {
