@@ -182,7 +182,7 @@ func (p *pass) answered(endpoint string, err error) bool {
 		}
 		p.forbidden[endpoint] = true
 		delete(p.troubles, endpoint)
-	case vbaws.HasStatus(err, 404), vbaws.HasStatus(err, 405), vbaws.HasStatus(err, 501):
+	case vbaws.NotOffered(err):
 		p.absent[endpoint] = absence{p.api.APIVersion(), p.start}
 		delete(p.forbidden, endpoint)
 		delete(p.troubles, endpoint)

@@ -177,7 +177,7 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	var failed error
 	for i, w := range workloads {
 		switch {
-		case vbaws.HasStatus(errs[i], 404) && !vbaws.NamesSessions(p.api.APIVersion()):
+		case vbaws.NotOffered(errs[i]) && !vbaws.NamesSessions(p.api.APIVersion()):
 			// The revision is documented to have the route: it isn't the appliance
 			// that says so. Believed, it would leave all sessions without a policy.
 			p.trouble(w.Path, errs[i])

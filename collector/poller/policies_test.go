@@ -132,16 +132,36 @@ func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
 
 // Nor that the appliance has no policies: by this revision it has.
 func TestA404OfTheListingIsNotBelieved(t *testing.T) {
-	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	for _, f := range []vbawstest.Fault{{Status: 404, HTML: true}, {Status: 405}, {Status: 501}, {Status: 400, ErrorCode: "UnsupportedApiVersion"}} {
+		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+		w.pass()
+		w.pass()
+		w.endOf("Policy", "", vbawstest.ID(1))
+		f.Kind, f.Route, f.Count = vbawstest.FaultStatus, "/api/v1/policies", -1
+		in := w.Inject(f)
+		w.fails()
+		w.counted(map[string]int{})
+		in.Remove()
+		w.later(time.Minute)
+		w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+	}
+}
+
+// A route that other revisions have is one that this one lacks.
+func TestARouteOfOtherRevisions(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.Inject(vbawstest.Fault{
+		Kind: vbawstest.FaultStatus, Route: "/api/v1/dynamoDb/policies", Status: 400, ErrorCode: "UnsupportedApiVersion", Count: -1,
+	})
 	w.pass()
-	w.pass()
-	w.endOf("Policy", "", vbawstest.ID(1))
-	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Status: 404, HTML: true, Count: -1})
-	w.fails()
-	w.counted(map[string]int{})
-	f.Remove()
-	w.later(time.Minute)
-	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
+	w.ResetRequests()
+	w.later(6 * time.Minute)
+	if p := w.p.Published(); len(p.Troubles) > 0 || p.APIVersion == "" {
+		t.Errorf("at %q troubles are %v", p.APIVersion, p.Troubles)
+	}
+	if n := w.requests("/api/v1/dynamoDb/policies"); n > 0 {
+		t.Errorf("it is asked %d times more", n)
+	}
 }
 
 func TestNamesOfSessions(t *testing.T) {
