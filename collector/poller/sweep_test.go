@@ -77,6 +77,19 @@ func TestSweepsComeAtDoublingIntervals(t *testing.T) {
 	}
 }
 
+// apart gives the exporter a clock of its own, and returns it, with what makes a good
+// pass after a while by both.
+func (w *world) apart() (ours *vbawstest.Clock, later func(time.Duration)) {
+	ours = vbawstest.NewClock(epoch)
+	w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
+	w.reg = newRegistry(w.p)
+	return ours, func(d time.Duration) {
+		w.Helper()
+		ours.Advance(d)
+		w.later(d)
+	}
+}
+
 // A clock that is years ahead for a while makes nothing forgotten: what was counted
 // would be counted again, or what is new taken for old.
 func TestAClockThatIsYearsAhead(t *testing.T) {
@@ -87,14 +100,7 @@ func TestAClockThatIsYearsAhead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 2 * years}, poller.Config{})
-			ours := vbawstest.NewClock(epoch)
-			w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
-			w.reg = newRegistry(w.p)
-			later := func(d time.Duration) {
-				t.Helper()
-				ours.Advance(d)
-				w.later(d)
-			}
+			ours, later := w.apart()
 			w.end("Failed")
 			w.pass()
 			later(3 * time.Hour) // past midnight
@@ -123,14 +129,7 @@ func TestClocksThatAreSetBackLoseNothing(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s by %s", name, mode), func(t *testing.T) {
 				w := newWorld(t, vbawstest.Config{AccessLifetime: 100 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
-				ours := vbawstest.NewClock(epoch)
-				w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
-				w.reg = newRegistry(w.p)
-				later := func(d time.Duration) {
-					t.Helper()
-					ours.Advance(d)
-					w.later(d)
-				}
+				ours, later := w.apart()
 				w.ends(3, "Succeeded")
 				later(time.Minute)
 				later(2 * time.Hour)
