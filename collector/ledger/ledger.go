@@ -22,6 +22,8 @@ type Options struct {
 	// Wanted says which series are of interest, by their type and policy; nil: all. What
 	// others were counted for stays in the books, and is not in a View.
 	Wanted func(typ, policy string) bool
+	// Once says that the process makes one pass, and shows what came of it at once.
+	Once bool
 	// Forgetful says that nothing can be known of an earlier life of the process:
 	// what had ended before first contact is then not counted.
 	Forgetful bool

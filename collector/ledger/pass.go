@@ -106,7 +106,11 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 	}
 	for h, until := range l.holds {
 		if !now.Before(until) {
-			p.counter(p.touch(h.key), h.status).Held = false
+			c := p.counter(p.touch(h.key), h.status)
+			c.Held = false
+			if c.Count > 0 {
+				p.counted[h.key] = true
+			}
 		}
 	}
 	if !slices.Equal(p.meta.Bounds, l.opts.Bounds) {

@@ -53,14 +53,16 @@ func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at ti
 	}
 }
 
-// DropGone removes the series of policies that the appliance no longer has, by the
-// listings that were taken in. Series of which a session still runs
+// DropGone removes the series of policies that the appliance no longer has; whole says
+// that all workloads' listings were taken in. Series of which a session still runs
 // stay until it has ended, and what they counted then was shown for a while.
-func (p *Pass) DropGone() {
+func (p *Pass) DropGone(whole bool) {
 	gone := make(map[string]bool)
 	all := p.allPolicies()
-	for _, pol := range all {
-		if pol.Gone() {
+	for k, pol := range all {
+		// A name that was gone before may be a new policy's, of a workload that could
+		// not be listed.
+		if was := p.l.state.Policies[k]; pol.Gone() && (whole || was == nil || !was.Gone()) {
 			gone[pol.Name] = true
 		}
 	}
@@ -91,7 +93,11 @@ func recent(at, now time.Time) bool { d := now.Sub(at); return 0 <= d && d < sho
 // wasShown reports whether every scraper has seen what a series counted. What an
 // earlier process counted, it may have counted just before it ended.
 func (p *Pass) wasShown(k Key) bool {
-	if p.counted[k] || recent(p.l.counted[k], p.now) || recent(p.l.opened, p.now) {
+	// A pass that goes on with the next transaction counted after its own begin.
+	if at, ok := p.l.counted[k]; p.counted[k] || ok && p.now.Sub(at) < shownFor {
+		return false
+	}
+	if !p.l.opts.Once && recent(p.l.opened, p.now) {
 		return false
 	}
 	return !slices.ContainsFunc(p.seriesOf(k).Counters, func(c *Counter) bool { return c.Held && c.Count > 0 })

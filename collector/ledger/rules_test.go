@@ -406,7 +406,7 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 		b.now = b.now.Add(6 * time.Minute)
 		return b.pass(func(p *ledger.Pass) {
 			p.Listed(workload, policies, true, b.now)
-			p.DropGone()
+			p.DropGone(true)
 		})
 	}
 	has := func(v *ledger.View, want ...string) {

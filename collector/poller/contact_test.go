@@ -310,6 +310,40 @@ func TestOneThatRunsSinceLongBeforeFirstContact(t *testing.T) {
 	}
 }
 
+// Nor is it lost where it ends while the rest is read.
+func TestOneThatEndsAfterLongDuringFirstContact(t *testing.T) {
+	pages := 0
+	for during := true; during; {
+		pages++
+		w := newWorld(t, vbawstest.Config{MaxPageSize: 3}, poller.Config{})
+		s := w.begin()
+		w.clock.Advance(backfill + 60*time.Hour)
+		w.ends(3, "Succeeded")
+		during = false
+		w.afterPages(func(n int) bool {
+			if n == pages && pages > 1 { // before, it isn't first contact yet
+				during = true
+				w.clock.Advance(time.Second)
+				w.Finish(s.ID, "Failed", time.Time{})
+			}
+			return n == pages
+		})
+		w.pass()
+		w.AfterPage(nil)
+		if pages == 1 || !during {
+			during = during || pages == 1
+			w.Finish(s.ID, "Failed", time.Time{})
+		}
+		w.later(time.Minute)
+		w.later(2 * time.Hour)
+		w.skipped(map[string]uint64{})
+		w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
+	}
+	if pages < 5 {
+		t.Errorf("it was read in %d pages", pages)
+	}
+}
+
 // First contact that is cut off after a part of it was saved goes on as the one that it
 // is: what ended since it began is news.
 func TestFirstContactThatIsCutOff(t *testing.T) {

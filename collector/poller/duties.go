@@ -64,7 +64,7 @@ func (p *Poller) policySet(view *ledger.View) *PolicySet {
 		for _, kind := range p.kindsOf(plan, done) {
 			k := PolicyKind{Kind: kind, Success: success(kind, done)}
 			k.Interval, _ = plan.LongestGap(kind)
-			if pol.Enabled && zone != nil {
+			if pol.Enabled && !pol.Since.IsZero() && zone != nil {
 				if due, ok := plan.LastDue(kind, now); ok && !due.Before(pol.Since) {
 					k.Due = due
 				}
@@ -120,8 +120,12 @@ func (r *PolicyRow) merge(k PolicyKind) {
 
 // kindsOf returns the kinds of runs that something is said of: those that are
 // scheduled and those that were done; the empty kind alone where sessions don't
-// say.
+// say; none where sessions of policies are left out, so that nothing is ever known to
+// be done.
 func (p *Poller) kindsOf(plan *schedule.Plan, done map[schedule.Kind]time.Time) []schedule.Kind {
+	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
+		return nil
+	}
 	_, mute := done[schedule.Whole]
 	revision := p.api.APIVersion() // empty before the first pass
 	if mute && len(done) == 1 || revision != "" && !vbaws.TypesSessions(revision) {

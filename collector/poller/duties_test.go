@@ -319,6 +319,31 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 	}
 }
 
+// TestAPolicyThatIsLetIn: nothing was due of it before it was listed since.
+func TestAPolicyThatIsLetIn(t *testing.T) {
+	out := true
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Wanted: poller.Wanted{
+		Policy: func(name string) bool { return !out || name != "Nightly" },
+	}})
+	d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "")
+	d.after(6*time.Minute, "")
+	out = false
+	d.p = d.build()
+	if k := kind(t, row(d.p, "Nightly"), "backup"); !k.Due.IsZero() {
+		t.Errorf("at the start %+v", k)
+	}
+	in := d.a.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/virtualMachines/policies", Status: 500, Count: -1})
+	if k := kind(t, d.after(6*time.Minute, "Nightly"), "backup"); !k.Due.IsZero() {
+		t.Errorf("while it can't be listed %+v", k)
+	}
+	in.Remove()
+	d.after(6*time.Minute, "Nightly")
+	if k := kind(t, d.after(24*time.Hour, "Nightly"), "backup"); k.Due.IsZero() {
+		t.Errorf("the day after %+v", k)
+	}
+}
+
 // TestFirstSeenByAClockThatWasAhead: it is due by the clock that is right.
 func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
 	d := newDuties(t, "2027-06-10 18:30", vbawstest.Config{}, poller.Config{})

@@ -41,7 +41,7 @@ func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 		if p.listedAt != p.start {
 			within(func(ctx context.Context) {
 				_, _ = w.listPolicies(ctx) // what failed is a trouble
-				w.books.DropGone()
+				w.books.DropGone(p.listedAt == p.start)
 			})
 		}
 		if p.cfg.PolicyRetention > 0 {

@@ -62,7 +62,7 @@ func (f *fakeAPI) Repositories(context.Context, int, int) (*vbaws.RepositoriesPa
 }
 func (f *fakeAPI) APIVersion() string { return "1.8-rev0" }
 
-var notThere = &vbaws.Error{Kind: vbaws.KindHTTP, Op: "GET", Err: &vbaws.APIError{StatusCode: 404, Code: "NotFound"}}
+var notThere = &vbaws.Error{Kind: vbaws.KindHTTP, Op: "GET /api/v1", Err: &vbaws.APIError{StatusCode: 404, Code: "NotFound"}}
 
 func failure(kind vbaws.Kind, err error) error {
 	return &vbaws.Error{Kind: kind, Op: "GET /api/v1/sessions", Err: err}

@@ -98,7 +98,7 @@ func (p *pass) read(ctx context.Context) error {
 		p.books.EndFirstContact()
 	}
 	if p.listed {
-		p.books.DropGone()
+		p.books.DropGone(p.listedAt == p.start)
 	}
 	return ctx.Err()
 }
@@ -138,8 +138,7 @@ func (p *pass) part(ctx context.Context) error {
 // firstContact reads an appliance of which nothing is known, or not all that first
 // contact wants.
 func (p *pass) firstContact(ctx context.Context) error {
-	top, err := p.top(ctx)
-	if err != nil {
+	if _, err := p.top(ctx); err != nil {
 		return err
 	}
 	began := p.clock
@@ -148,6 +147,15 @@ func (p *pass) firstContact(ctx context.Context) error {
 	news := began
 	if first := since.Add(p.cfg.Backfill); first.Before(news) {
 		news = first
+	}
+	// What has run for longer than history reaches is known before anything can be
+	// news, since no other list has it.
+	if err := p.listRunning(ctx, ledger.Window); err != nil {
+		return err
+	}
+	top, err := p.top(ctx)
+	if err != nil {
+		return err
 	}
 	if top != nil {
 		p.books.SetWatermark(*top)

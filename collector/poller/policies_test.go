@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
@@ -347,8 +348,11 @@ func TestARenamedPolicy(t *testing.T) {
 
 // What a session of the old name comes to is seen, though the name is gone.
 func TestARenamedPolicyThatRuns(t *testing.T) {
-	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
-		w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
+	for _, test := range []struct {
+		revision string
+		partSize int
+	}{{"1.0-rev0", 0}, {"1.0-rev0", 1}, {"1.8-rev0", 0}, {"1.8-rev0", 1}} {
+		w := newWorld(t, vbawstest.Config{Revisions: []string{test.revision}}, poller.Config{PartSize: test.partSize})
 		w.pass()
 		s := w.begin()
 		w.later(time.Minute)
@@ -357,7 +361,9 @@ func TestARenamedPolicyThatRuns(t *testing.T) {
 		w.later(6 * time.Minute)
 		w.Finish(s.ID, "Failed", time.Time{})
 		w.Start(vbawstest.Session{Type: "Policy", Name: "Daily", PolicyID: vbawstest.ID(1)}) // policies are listed, at 1.0
+		w.OnRequest(func(*http.Request) { w.clock.Advance(10 * time.Millisecond) })
 		w.later(6 * time.Minute)
+		w.OnRequest(nil)
 		failed := map[string]int{"Nightly/Policy/Failed": 1}
 		w.counted(failed)
 		w.later(4 * time.Minute)
@@ -369,6 +375,62 @@ func TestARenamedPolicyThatRuns(t *testing.T) {
 		w.counted(failed)
 		w.later(6 * time.Minute)
 		w.counted(map[string]int{})
+	}
+}
+
+// A counter that is held goes once its value was seen.
+func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
+	for offset := time.Duration(0); offset < 5*time.Minute; offset += time.Minute {
+		w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Hold: 10 * time.Minute}})
+		w.pass()
+		w.clock.Advance(offset)
+		s := w.begin()
+		w.later(30 * time.Second)
+		w.Finish(s.ID, "Failed", time.Time{})
+		w.DeletePolicy(vbawstest.ID(1))
+		shown := 0
+		for range 80 {
+			w.later(30 * time.Second)
+			if v, _ := w.sample("vbaws_sessions_total", failedSeries); v == 1 {
+				shown++
+			}
+		}
+		if shown < 8 || shown > 30 {
+			t.Errorf("after %v it is shown by %d passes", offset, shown)
+		}
+		w.counted(map[string]int{})
+	}
+}
+
+// A name that was of a policy that is gone is that of a new one, of a workload that can't
+// be listed.
+func TestANameThatIsUsedAgain(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.pass()
+	w.DeletePolicy(vbawstest.ID(1))
+	for range 3 {
+		w.later(6 * time.Minute)
+	}
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/rds/policies", Status: 500, Count: -1})
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Workload: vbawstest.RDS})
+	w.end("Failed")
+	for range 4 {
+		w.later(6 * time.Minute)
+		w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	}
+}
+
+// Where each pass is a process of its own, what is gone goes too.
+func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Once: true}})
+	w.ends(1, "Failed")
+	w.pass()
+	w.DeletePolicy(vbawstest.ID(1))
+	for _, want := range []map[string]int{{"Nightly/Policy/Failed": 1}, {}} {
+		w.clock.Advance(time.Hour)
+		w.restart()
+		w.pass()
+		w.counted(want)
 	}
 }
 

@@ -180,6 +180,13 @@ func TestTypesThatAreNotWanted(t *testing.T) {
 	if got := w.p.Published().View.Series; len(got) > 0 {
 		t.Errorf("there is %+v", got[0].Key)
 	}
+	// Nor is anything due that can't be seen to be done.
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	w.later(6 * time.Minute)
+	w.later(24 * time.Hour)
+	if got := w.p.Published().Policies.Rows; len(got) != 1 || len(got[0].Kinds) > 0 {
+		t.Errorf("policies %+v", got)
+	}
 }
 
 // TestPoliciesThatCanNoLongerBeListedRetire: so does one that was listed before.

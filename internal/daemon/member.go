@@ -101,7 +101,7 @@ func (m *member) open(book poller.Book) error {
 		InventoryInterval: a.InventoryInterval,
 		PolicyRetention:   a.PolicyRetention,
 		Ledger: ledger.Options{
-			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Forgetful: o.Forgetful,
+			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Forgetful: o.Forgetful, Once: o.Once,
 		},
 		Secret: a.Password,
 		Logger: o.Logger,
