@@ -44,6 +44,8 @@ type Ledger struct {
 	// counted has when each series counted last, of those that just have.
 	counted map[Key]time.Time
 	opened  time.Time
+	// leaving are the policies that are gone, and series of which stay for a while.
+	leaving map[string]bool
 }
 
 type heldCounter struct {

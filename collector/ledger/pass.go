@@ -49,6 +49,8 @@ type Pass struct {
 	reset                bool
 	// counted are the series that counted in this pass.
 	counted map[Key]bool
+	// leaving is the Ledger's from this pass on; nil where it stays.
+	leaving map[string]bool
 }
 
 // Event is something that a log should tell once the pass has been published.
@@ -664,6 +666,9 @@ func (p *Pass) Commit(now time.Time) *View {
 	maps.DeleteFunc(p.l.counted, func(_ Key, at time.Time) bool { return !recent(at, now) })
 	for k := range p.counted {
 		p.l.counted[k] = now
+	}
+	if p.leaving != nil {
+		p.l.leaving = p.leaving
 	}
 	maps.Copy(p.l.turnedAway, p.turnedAway)
 	for k, s := range p.series {

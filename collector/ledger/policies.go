@@ -62,7 +62,8 @@ func (p *Pass) DropGone(whole bool) {
 	for k, pol := range all {
 		// A name that was gone before may be a new policy's, of a workload that could
 		// not be listed.
-		if was := p.l.state.Policies[k]; pol.Gone() && (whole || was == nil || !was.Gone()) {
+		was := p.l.state.Policies[k]
+		if pol.Gone() && (whole || was == nil || !was.Gone() || p.l.leaving[pol.Name]) {
 			gone[pol.Name] = true
 		}
 	}
@@ -71,6 +72,7 @@ func (p *Pass) DropGone(whole bool) {
 			delete(gone, pol.Name)
 		}
 	}
+	p.leaving = make(map[string]bool)
 	if len(gone) == 0 {
 		return
 	}
@@ -79,7 +81,11 @@ func (p *Pass) DropGone(whole bool) {
 		runs[u.key()] = true
 	}
 	for _, k := range p.keys() {
-		if gone[k.Policy] && k.Policy != "" && !runs[k] && p.wasShown(k) {
+		switch {
+		case !gone[k.Policy] || k.Policy == "":
+		case runs[k] || !p.wasShown(k):
+			p.leaving[k.Policy] = true
+		default:
 			p.drop(k)
 		}
 	}

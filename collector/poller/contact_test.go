@@ -347,11 +347,21 @@ func TestOneThatEndsAfterLongDuringFirstContact(t *testing.T) {
 // First contact that is cut off after a part of it was saved goes on as the one that it
 // is: what ended since it began is news.
 func TestFirstContactThatIsCutOff(t *testing.T) {
+	for _, test := range []struct {
+		typ string
+		age time.Duration
+	}{{"Policy", backfill + time.Hour}, {"Policy", backfill + 60*time.Hour}, {"Job", backfill + 60*time.Hour}} {
+		testContactThatIsCutOff(t, test.typ, test.age)
+	}
+}
+
+func testContactThatIsCutOff(t *testing.T, typ string, age time.Duration) {
+	t.Helper()
 	parts := 0
-	for page := 1; page < 14; page++ {
+	for page := 1; page < 18; page++ {
 		w := newWorld(t, vbawstest.Config{MaxPageSize: 4}, poller.Config{PartSize: 4})
-		s := w.begin()
-		w.clock.Advance(backfill + time.Hour)
+		s := w.Start(vbawstest.Session{Type: typ, ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1)})
+		w.clock.Advance(age)
 		w.ends(10, "Succeeded")
 		var in *vbawstest.Injection
 		w.afterPages(func(n int) bool {
@@ -360,8 +370,11 @@ func TestFirstContactThatIsCutOff(t *testing.T) {
 			}
 			return n == page
 		})
-		w.fails()
+		err := w.p.Poll(t.Context())
 		w.AfterPage(nil)
+		if in == nil || err == nil { // it has no more pages
+			break
+		}
 		in.Remove()
 		saved := w.book.saves > 0
 		w.clock.Advance(time.Minute)
@@ -372,7 +385,7 @@ func TestFirstContactThatIsCutOff(t *testing.T) {
 		want := map[string]int{"Nightly/Policy/Succeeded": 10}
 		if saved { // else it began only with the second pass
 			parts++
-			want["Nightly/Policy/Failed"] = 1
+			want["Nightly/"+typ+"/Failed"] = 1
 		}
 		w.counted(want)
 	}

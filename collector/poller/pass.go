@@ -153,6 +153,9 @@ func (p *pass) firstContact(ctx context.Context) error {
 	if err := p.listRunning(ctx, ledger.Window); err != nil {
 		return err
 	}
+	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
+		return err
+	}
 	top, err := p.top(ctx)
 	if err != nil {
 		return err

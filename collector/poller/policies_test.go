@@ -467,6 +467,20 @@ func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
 	w.later(6 * time.Minute)
 	w.counted(map[string]int{})
 	w.is("vbaws_up", "", 1)
+
+	// Nor where it is put off, as while one of its sessions runs.
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
+	s := w.begin()
+	w.later(6 * time.Minute)
+	w.DeletePolicy(vbawstest.ID(1))
+	for range 3 {
+		w.later(6 * time.Minute)
+	}
+	w.Finish(s.ID, "Failed", time.Time{})
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.later(6 * time.Minute)
+	w.counted(map[string]int{})
 }
 
 // The one policy of a workload goes, and comes again, as those of others do.
