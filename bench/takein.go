@@ -128,9 +128,9 @@ func takeIn(ctx context.Context, b *bench) (_ []result, err error) {
 	for _, kind := range []struct {
 		name, what string
 		books      []poller.Book
-		known      float64 // 1.2 and 0.96 of a million, 1.6 and 1.1 of 50,000
+		known      float64 // 1.2 and 0.96 of a million, 1.6 and 1.1 of 50,000; 1.8 to 2.0 and 1.4 on an older Xeon
 	}{
-		{"row1-catchup", "take in sessions that came while the exporter was away", behind, 2.2},
+		{"row1-catchup", "take in sessions that came while the exporter was away", behind, 2.5},
 		{"row1-contact", "take in sessions at first contact", nil, 1.8},
 	} {
 		r, err := compare(repeats, ours(kind.name, kind.books), stock)
