@@ -541,6 +541,26 @@ func TestNegotiationByAnyRoute(t *testing.T) {
 	}
 }
 
+// What a proxy says of a path is nothing of a session.
+func TestNotFound(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{&Error{Err: &APIError{StatusCode: 404, Code: "NotFound"}}, true},
+		{fmt.Errorf("wrapped: %w", &APIError{StatusCode: 404, Code: "notFound"}), true},
+		{&APIError{StatusCode: 404}, false},
+		{&APIError{StatusCode: 404, Code: "InvalidURI"}, false},
+		{&APIError{StatusCode: 410, Code: "NotFound"}, false},
+		{errors.New("NotFound"), false},
+		{nil, false},
+	} {
+		if got := NotFound(test.err); got != test.want {
+			t.Errorf("%v: %v", test.err, got)
+		}
+	}
+}
+
 func TestNotOffered(t *testing.T) {
 	refusal := func(status int, code string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { problem(w, status, code) }

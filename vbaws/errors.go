@@ -84,6 +84,13 @@ func HasStatus(err error, code int) bool {
 	return errors.As(err, &e) && e.StatusCode == code
 }
 
+// NotFound reports whether the appliance itself says that it has no such thing, of a
+// route that it has: a proxy's 404 says nothing.
+func NotFound(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && e.StatusCode == http.StatusNotFound && strings.EqualFold(e.Code, "NotFound")
+}
+
 // NotOffered reports whether err says that there is no such route in the API
 // revision in use: by 404, 405 or 501, or as a route that only other revisions have.
 // Such an answer to a login says nothing of the route, nor does a revision that the

@@ -95,7 +95,7 @@ func (p *pass) askFacts(ctx context.Context) {
 		}},
 		{"/api/v1/licensing/license", func() (err error) {
 			l, err := p.api.License(ctx)
-			if err == nil || saysNotFound(err) { // there is none, as between two
+			if err == nil || vbaws.NotFound(err) { // there is none, as between two
 				next.License, err = l, nil
 			}
 			return err

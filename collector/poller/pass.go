@@ -3,7 +3,6 @@ package poller
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -571,7 +570,7 @@ func (p *pass) askUnfinished(ctx context.Context) error {
 			if err := p.take(&row, ledger.Regular); err != nil {
 				return err
 			}
-		case saysNotFound(err):
+		case vbaws.NotFound(err):
 			p.books.NotFound(u.Session.ID)
 		case vbaws.HasStatus(err, 403):
 			refused = err
@@ -583,13 +582,6 @@ func (p *pass) askUnfinished(ctx context.Context) error {
 		p.answered(endpoint, refused)
 	}
 	return nil
-}
-
-// saysNotFound reports whether the appliance itself says that it has no such
-// thing: a proxy's 404 says nothing.
-func saysNotFound(err error) bool {
-	var api *vbaws.APIError
-	return errors.As(err, &api) && api.StatusCode == 404 && strings.EqualFold(api.Code, "NotFound")
 }
 
 // meet notes that a list showed a session that had not ended, so that it need not be

@@ -123,7 +123,7 @@ func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[l
 				return len(unnamed) == 0 || older, nil
 			})
 			switch {
-			case saysNotFound(err): // removed since it was listed
+			case vbaws.NotFound(err): // removed since it was listed
 			case err != nil:
 				return fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			default:
@@ -224,7 +224,7 @@ func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, err
 	l := listing{whole: true}
 	all, err := listAll(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
 		page, err := p.policies(ctx, w, offset)
-		if w.Single && saysNotFound(err) {
+		if w.Single && vbaws.NotFound(err) {
 			return nil, 0, 0, nil // there is none
 		}
 		if err != nil {
@@ -291,7 +291,7 @@ func (p *pass) lookUp(ctx context.Context) {
 // refuses reports whether the appliance itself says that it won't answer a question,
 // however often it is asked.
 func refuses(err error) bool {
-	return saysNotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
+	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
 }
 
 const sessionsEndpoint = "/api/v1/sessions"

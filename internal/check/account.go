@@ -190,7 +190,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 				return "", errNotAsked
 			}
 			_, _, err := p.client.Session(ctx, session)
-			if isGone(err) {
+			if vbaws.NotFound(err) {
 				session, err = "", nil
 			}
 			return "", err
@@ -254,13 +254,6 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		findings = append([]Finding{ok(Rights, "not offered, as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}
 	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
-}
-
-// isGone reports whether the appliance itself says that it has no such session: a
-// proxy's 404 says nothing.
-func isGone(err error) bool {
-	api, isAnswer := errors.AsType[*vbaws.APIError](err)
-	return isAnswer && api.StatusCode == http.StatusNotFound && strings.EqualFold(api.Code, "NotFound")
 }
 
 // below lists endpoints by what they have of their own.
