@@ -89,8 +89,14 @@ type Config struct {
 	TotalIsWhole bool
 	// DefaultPageSize is the length of a page without Limit; 0 is everything.
 	DefaultPageSize int
-	// MaxPageSize is the longest page, whatever Limit; 0 is no limit.
+	// MaxPageSize is the longest page, whatever Limit; 0 is no limit. That there is
+	// one is not documented at any version.
 	MaxPageSize int
+	// RefuseLimit makes a Limit above MaxPageSize an error of validation. The zero
+	// value shortens the page. Neither is documented. Limit=-1 shortens it always.
+	RefuseLimit bool
+	// IgnoreOffset makes every page begin with the first row. Not documented.
+	IgnoreOffset bool
 	// DefaultOrder is the order of sessions without Sort.
 	DefaultOrder Order
 	// ShuffleTies gives rows that tie in the sort key a new order for every
@@ -98,6 +104,10 @@ type Config struct {
 	ShuffleTies bool
 	// RefuseUsnDesc makes Sort=usnDesc an unknown value.
 	RefuseUsnDesc bool
+	// IgnoreSort makes Sort have no effect: DefaultOrder holds. Not documented.
+	IgnoreSort bool
+	// MissingSession is the answer to a request for a session that is not there.
+	MissingSession MissingSession
 
 	// Times is how date-times are written.
 	Times TimeFormat
@@ -148,6 +158,29 @@ const (
 	FromStop
 	// FromIgnored selects all.
 	FromIgnored
+)
+
+// MissingSession is an answer to /sessions/{id}, and to what is below it, for an
+// id without a session. The API description of 1.0 documents 404 with a problem,
+// whose code is one of an enumeration that includes NotFound.
+type MissingSession int
+
+const (
+	// MissingNotFound is 404 with the problem resourceNotFound and errorCode
+	// NotFound, as documented for 1.0.
+	MissingNotFound MissingSession = iota
+	// MissingOtherCode is 404 with a problem of another code, SessionNotFound. Not
+	// documented.
+	MissingOtherCode
+	// MissingNoCode is the 404 of ASP.NET Core's ProblemDetails: a problem without
+	// errorCode.
+	MissingNoCode
+	// MissingEmpty is ASP.NET Core's bare 404: no body.
+	MissingEmpty
+	// MissingInvalid is 400 with the problem validationError. Not documented.
+	MissingInvalid
+	// MissingError is 500 with the problem unknownError. Not documented.
+	MissingError
 )
 
 // Order is an order of sessions. Ties are in order of ids.

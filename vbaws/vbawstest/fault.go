@@ -31,6 +31,10 @@ const (
 	FaultStartPage
 	// FaultGarbage answers 200 with application/json that is none.
 	FaultGarbage
+	// FaultGrow adds a session of type Policy, which ends as it starts, after the
+	// answer was made: a list that grows as fast as it is read. With Count -1 it
+	// never ends.
+	FaultGrow
 )
 
 // silent reports whether no answer is sent.
@@ -185,6 +189,13 @@ func (in *Injection) answer(base string) *answer {
 	default:
 		return nil
 	}
+}
+
+// grow adds a session to the list.
+func (a *Appliance) grow() {
+	now := a.ownNow()
+	a.commit(Session{ID: a.uuid(), Type: "Policy", ExtendedType: "PolicySnapshot", Name: "Growing",
+		Status: StatusSucceeded, Start: now, Stop: now}, nil, nil)
 }
 
 func (in *Injection) problem() problem {

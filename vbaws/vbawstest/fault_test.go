@@ -209,6 +209,22 @@ func TestFaultsStrikeTheRequestsTheyAreMeantFor(t *testing.T) {
 	}
 }
 
+func TestAFaultMakesTheListGrowAsItIsRead(t *testing.T) {
+	a, _ := setup(vbawstest.Config{})
+	put(a, 2)
+	s := loggedIn(t, a, "1.8-rev0")
+	in := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultGrow, Route: sessionsPath, Count: -1})
+	for i, query := range []string{"Limit=1", "Offset=1", "Status=Failed", "Sort=usnDesc"} {
+		if page := s.sessions(t, query); query != "Status=Failed" && page.TotalCount != 2+i {
+			t.Errorf("request %d: %d sessions", i, page.TotalCount)
+		}
+	}
+	in.Remove()
+	if newest := s.sessions(t, "Sort=usnDesc&Limit=1"); newest.TotalCount != 6 || newest.Results[0].Type != "Policy" || len(a.History()) != 6 {
+		t.Errorf("in the end %+v", newest)
+	}
+}
+
 func TestTheCertificateIsTrustedOnlyWhereItIsGiven(t *testing.T) {
 	s, token := serve(t)
 	checkWell(t, s, token)

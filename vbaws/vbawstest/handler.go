@@ -158,6 +158,9 @@ func (a *Appliance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ans == nil {
 		ans = a.answer(q, found)
 	}
+	if fault != nil && fault.Kind == FaultGrow {
+		a.grow()
+	}
 	date := a.ownNow()
 	done := Request{Method: r.Method, Route: template, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
 		Revision: r.Header.Get("x-api-version"), Status: ans.status, Bytes: len(ans.body)}
@@ -418,10 +421,28 @@ func (a *Appliance) session(q *request) *row {
 	return nil
 }
 
+// missingSession answers a request for a session that is not there.
+func (q *request) missingSession() *answer {
+	p := notFound
+	switch q.cfg.MissingSession {
+	case MissingOtherCode:
+		p.code, p.page = "SessionNotFound", "sessionNotFound"
+	case MissingNoCode:
+		p.code = ""
+	case MissingEmpty:
+		return &answer{status: http.StatusNotFound, header: http.Header{}}
+	case MissingInvalid:
+		p = invalidContent
+	case MissingError:
+		p = unknownError
+	}
+	return p.answer(q.base, "")
+}
+
 func (a *Appliance) oneSession(q *request) *answer {
 	r := a.session(q)
 	if r == nil {
-		return notFound.answer(q.base, "")
+		return q.missingSession()
 	}
 	return ok(r.appendTo(nil, q))
 }
@@ -442,7 +463,7 @@ type logItemJSON struct {
 func (a *Appliance) sessionLog(q *request) *answer {
 	r := a.session(q)
 	if r == nil {
-		return notFound.answer(q.base, "")
+		return q.missingSession()
 	}
 	times := q.cfg.times(q.minor)
 	out := logJSON{SessionID: r.ID, Log: []logItemJSON{}}
@@ -466,10 +487,10 @@ type itemJSON struct {
 func (a *Appliance) protectedItems(q *request) *answer {
 	r := a.session(q)
 	if r == nil {
-		return notFound.answer(q.base, "")
+		return q.missingSession()
 	}
 	p := &q.params
-	win := p.window(q.cfg.DefaultPageSize, q.cfg.MaxPageSize)
+	win := p.window(q.cfg)
 	pattern, _ := p.one("SearchPattern")
 	order := p.sorting(sortings("virtualMachineName", "region", "succeeded", "failed"))
 	if bad := q.invalid(); bad != nil {
@@ -606,7 +627,7 @@ var repositoryColumns = map[string]func(r *Repository) string{
 
 func (a *Appliance) listRepositories(q *request) *answer {
 	p := &q.params
-	win := p.window(q.cfg.DefaultPageSize, q.cfg.MaxPageSize)
+	win := p.window(q.cfg)
 	pattern, _ := p.one("SearchPattern")
 	order := p.sorting(sortings("name", "description", "amazonAccountName", "amazonBucket", "amazonStorageFolder", "region", "encryption"))
 	if bad := q.invalid(); bad != nil {

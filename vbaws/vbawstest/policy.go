@@ -122,7 +122,7 @@ var policySortings = sortings("priority", "name", "usn")
 // listPolicies answers a listing of one workload's policies.
 func (a *Appliance) listPolicies(q *request, workload Workload) *answer {
 	p := &q.params
-	win := p.window(q.cfg.DefaultPageSize, q.cfg.MaxPageSize)
+	win := p.window(q.cfg)
 	pattern, _ := p.one("SearchPattern")
 	vm, byVM := p.uuid("VirtualMachineId")
 	last := p.list("LastPolicySessionStatus", sessionStatuses)

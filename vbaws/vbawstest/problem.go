@@ -48,6 +48,7 @@ var (
 	loginRefused     = problem{http.StatusUnauthorized, "AccessDenied", "accessDenied", "The user name or password is incorrect."}
 	accessDenied     = problem{http.StatusForbidden, "AccessDenied", "accessDenied", "The role of the user lacks the right."}
 	notFound         = problem{http.StatusNotFound, "NotFound", "resourceNotFound", "The resource was not found."}
+	unknownError     = problem{http.StatusInternalServerError, "UnknownError", "unknownError", "An unknown error occurred."}
 	wrongMethod      = problem{http.StatusMethodNotAllowed, "MethodNotAllowed", "unknownError", "The method is not allowed."}
 )
 
@@ -55,7 +56,7 @@ type problemJSON struct {
 	Type      string `json:"type"`
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
-	ErrorCode string `json:"errorCode"`
+	ErrorCode string `json:"errorCode,omitempty"`
 	Details   string `json:"details,omitempty"`
 }
 

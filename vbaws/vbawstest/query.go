@@ -140,14 +140,21 @@ type sortKey struct {
 // window is Offset and Limit; a negative limit is none.
 type window struct{ offset, limit int }
 
-func (p *params) window(def, most int) window {
+func (p *params) window(cfg *Config) window {
 	offset, _ := p.integer("Offset", 0, math.MaxInt32)
-	limit, given := p.integer("Limit", -1, math.MaxInt32)
-	w := window{int(offset), int(limit)}
-	if !given {
-		w.limit = cmp.Or(def, -1)
+	most := int64(math.MaxInt32)
+	if cfg.RefuseLimit && cfg.MaxPageSize > 0 {
+		most = int64(cfg.MaxPageSize)
 	}
-	if most > 0 && (w.limit < 0 || w.limit > most) {
+	limit, given := p.integer("Limit", -1, most)
+	w := window{int(offset), int(limit)}
+	if cfg.IgnoreOffset {
+		w.offset = 0
+	}
+	if !given {
+		w.limit = cmp.Or(cfg.DefaultPageSize, -1)
+	}
+	if most := cfg.MaxPageSize; most > 0 && (w.limit < 0 || w.limit > most) {
 		w.limit = most
 	}
 	return w
@@ -218,7 +225,7 @@ func sessionTypes(minor int) []string {
 // parseSessions reads the query of GET /api/v1/sessions. What is wrong with it is in
 // p.wrong afterwards.
 func parseSessions(p *params, cfg *Config, minor int) *sessionsQuery {
-	q := &sessionsQuery{window: p.window(cfg.DefaultPageSize, cfg.MaxPageSize)}
+	q := &sessionsQuery{window: p.window(cfg)}
 	var given bool
 	set := func(f filterSet, given bool) {
 		if given {
@@ -248,6 +255,9 @@ func parseSessions(p *params, cfg *Config, minor int) *sessionsQuery {
 
 	q.order = p.sorting(slices.DeleteFunc(sortings("startTime", "stopTime", "duration", "type", "reason", "usn"),
 		func(s string) bool { return s == "usnDesc" && cfg.RefuseUsnDesc }))
+	if cfg.IgnoreSort {
+		q.order = nil
+	}
 	if len(q.order) == 0 {
 		switch cfg.DefaultOrder {
 		case OrderStartDesc:

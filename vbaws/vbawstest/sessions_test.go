@@ -68,6 +68,9 @@ func TestEachReadingOfAFilterCanBeHad(t *testing.T) {
 		{"a default page", vbawstest.Config{DefaultPageSize: 2}, "", ids(0, 1)},
 		{"a longest page", vbawstest.Config{MaxPageSize: 3}, "Limit=-1", ids(0, 1, 2)},
 		{"a longest page by default", vbawstest.Config{MaxPageSize: 3}, "", ids(0, 1, 2)},
+		{"a longest page that is asked for", vbawstest.Config{MaxPageSize: 3, RefuseLimit: true}, "Limit=3", ids(0, 1, 2)},
+		{"Offset ignored", vbawstest.Config{IgnoreOffset: true}, "Offset=3&Limit=2", ids(0, 1)},
+		{"Sort ignored", vbawstest.Config{IgnoreSort: true}, "", ids(3, 2, 1, 0)},
 		{"Offset comes before Limit", vbawstest.Config{}, "Offset=1&Limit=2", ids(1, 2)},
 		{"Offset beyond the end", vbawstest.Config{}, "Offset=4", ids()},
 	}
@@ -144,6 +147,49 @@ func TestUsnDescCanBeRefused(t *testing.T) {
 	checkProblem(t, s.get("/api/v1/sessions?Sort=usnDesc"), 400, "UnexpectedContent", "validationError")
 	if w := s.get("/api/v1/sessions?Sort=usnAsc"); w.Code != 200 {
 		t.Errorf("usnAsc: %d", w.Code)
+	}
+}
+
+func TestALimitAboveTheLongestPageCanBeRefused(t *testing.T) {
+	for refuse, want := range map[bool]int{false: 200, true: 400} {
+		a, _ := setup(vbawstest.Config{MaxPageSize: 3, RefuseLimit: refuse})
+		put(a, 5)
+		s := loggedIn(t, a, "1.8-rev0")
+		for _, path := range []string{"/api/v1/sessions", "/api/v1/virtualMachines/policies"} {
+			if w := s.get(path + "?Limit=4"); w.Code != want {
+				t.Errorf("refused %v, %s: %d %s", refuse, path, w.Code, w.Body)
+			}
+			if w := s.get(path + "?Limit=-1"); w.Code != 200 {
+				t.Errorf("refused %v, %s, without a limit: %d %s", refuse, path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestAMissingSessionIsAnsweredInTheConfiguredForm(t *testing.T) {
+	for form, want := range map[vbawstest.MissingSession]struct {
+		status     int
+		code, page string
+	}{
+		vbawstest.MissingNotFound:  {404, "NotFound", "resourceNotFound"},
+		vbawstest.MissingOtherCode: {404, "SessionNotFound", "sessionNotFound"},
+		vbawstest.MissingNoCode:    {404, "", "resourceNotFound"},
+		vbawstest.MissingInvalid:   {400, "UnexpectedContent", "validationError"},
+		vbawstest.MissingError:     {500, "UnknownError", "unknownError"},
+	} {
+		a, _ := setup(vbawstest.Config{MissingSession: form})
+		put(a, 1)
+		s := loggedIn(t, a, "1.8-rev0")
+		for _, below := range []string{"", "/log"} {
+			checkProblem(t, s.get(sessionsPath+"/"+vbawstest.ID(9)+below), want.status, want.code, want.page)
+			if w := s.get(sessionsPath + "/" + vbawstest.ID(0) + below); w.Code != 200 {
+				t.Errorf("form %d: a session that is there: %d %s", form, w.Code, w.Body)
+			}
+		}
+	}
+	a, _ := setup(vbawstest.Config{MissingSession: vbawstest.MissingEmpty})
+	if w := loggedIn(t, a, "1.8-rev0").get(sessionsPath + "/" + vbawstest.ID(9)); w.Code != 404 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != "" {
+		t.Errorf("empty: %d %s %s", w.Code, w.Header(), w.Body)
 	}
 }
 
