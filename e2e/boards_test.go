@@ -290,9 +290,15 @@ func companyFleet(now time.Time) vbawstest.FleetConfig {
 	nightly := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 1,
 		Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 7}, hour),
 		Backup:   vbawstest.Hours(vbawstest.Retention{Type: "Days", Count: 30}, hour)}}
+	backups := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 1,
+		Backup: nightly.Daily.Backup}}
 	spec := func(name string, w vbawstest.Workload, failures, warnings float64) vbawstest.PolicySpec {
+		schedule := nightly
+		if w == vbawstest.EFS { // which has no snapshots
+			schedule = backups
+		}
 		return vbawstest.PolicySpec{
-			Policy:      vbawstest.Policy{Name: name, Workload: w, Enabled: true, Schedule: nightly, RetryTimes: 1},
+			Policy:      vbawstest.Policy{Name: name, Workload: w, Enabled: true, Schedule: schedule, RetryTimes: 1},
 			FailureRate: failures, WarningRate: warnings, RetryFailureRate: failures, Typical: 10 * time.Minute,
 		}
 	}

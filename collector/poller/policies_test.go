@@ -485,7 +485,7 @@ func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
 
 // The one policy of a workload goes, and comes again, as those of others do.
 func TestTheOnlyPolicyOfAWorkload(t *testing.T) {
-	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w := newWorld(t, vbawstest.Config{NamedVPC: true}, poller.Config{})
 	there := func(want bool) {
 		t.Helper()
 		if _, ok := w.sample("vbaws_policy_enabled", `policy="VPC" workload="vpc"`); ok != want {

@@ -227,7 +227,7 @@ func TestStates(t *testing.T) {
 			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Warn, words: []string{"/api/v1/policies is forbidden", "names of policies on all sessions"}},
 		"one session": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Warn,
 			words: []string{"/api/v1/sessions/{id} is forbidden", "without the end of a session", "vbaws_sessions_running"}},
-		"policies hidden": {config: func(c *vbawstest.Config) { c.Product = 3 },
+		"policies hidden": {config: func(c *vbawstest.Config) { c.Product = 2 },
 			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "404", "revision 1.0-rev0 of the API has that route"}},
 		"policies lacking": {config: func(c *vbawstest.Config) { c.Product = 2 },
 			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read"}},

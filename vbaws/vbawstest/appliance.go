@@ -39,7 +39,7 @@ type Appliance struct {
 	onRequest  func(*http.Request)
 	afterPage  func(*http.Request)
 
-	regionID, accountID string
+	regionID, accountID, slaTemplateID string
 }
 
 // New returns an appliance without sessions and policies. It panics if the
@@ -57,7 +57,7 @@ func New(cfg Config) *Appliance {
 		polUSN:  1,
 	}
 	a.tokens.init()
-	a.regionID, a.accountID = a.uuid(), a.uuid()
+	a.regionID, a.accountID, a.slaTemplateID = a.uuid(), a.uuid(), a.uuid()
 	a.summary.now = a.counts()
 	a.summary.before = a.summary.now
 	return a
@@ -389,7 +389,8 @@ func (a *Appliance) RawSessions(body []byte) {
 }
 
 // PutPolicy adds a policy or replaces the one of that id, and returns it as it
-// was committed. An empty ID is made up, another must be a UUID.
+// was committed. An empty ID is made up, another must be a UUID. A VPC policy
+// without an interval runs every hour.
 func (a *Appliance) PutPolicy(p Policy) Policy {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -398,6 +399,10 @@ func (a *Appliance) PutPolicy(p Policy) Policy {
 	}
 	mustUUID(p.ID)
 	p.Workload = orElse(p.Workload, EC2)
+	if p.Workload == VPC {
+		p.Every = orElse(p.Every, Interval{"Hours", 1})
+	}
+	p.check()
 	p.USN, a.polUSN = a.polUSN, a.polUSN+1
 	if old := a.policy[p.ID]; old != nil {
 		*old = p
@@ -421,6 +426,7 @@ func (a *Appliance) UpdatePolicy(id string, f func(*Policy)) (Policy, bool) {
 	}
 	f(p)
 	p.ID = id
+	p.check()
 	p.USN, a.polUSN = a.polUSN, a.polUSN+1
 	return *p, true
 }

@@ -3,6 +3,7 @@ package vbawstest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,7 +33,8 @@ type User struct {
 }
 
 // Config describes an appliance. The zero value is a freshly installed one of
-// the newest product with one administrator.
+// product 10 with one administrator. Where the vendor's documents leave a question
+// open, a field says so, and its zero value is the most plausible answer.
 type Config struct {
 	// Now is the world's clock; nil is time.Now. The appliance's own clock
 	// differs from it by Offset. Now must be safe for concurrent use and must not
@@ -48,16 +50,24 @@ type Config struct {
 	// or so requests and violations: for an appliance that runs for weeks.
 	Forgetful bool
 
-	// Product is the product's major version, 2 to 10; 0 is 10. It decides which
-	// revisions are spoken: see Revisions.
+	// Product is the product's major version, 2 to 11; 0 is 10. It decides which
+	// API versions are accepted: see Revisions.
 	Product int
-	// Revisions, where not empty, are the revisions spoken instead of the
-	// product's own, such as "1.7-rev0".
+	// Revisions, if not empty, are the API versions accepted instead of the
+	// product's own, such as "1.7-rev0". A version newer than the published ones is
+	// served as the newest of them.
 	Revisions []string
-	// VersionCodeInTypeOnly makes the answer to a missing or unknown revision
-	// carry errorCode UnexpectedContent, one of the documented codes, so that
-	// only the problem's type tells. The zero value puts ApiVersionUnspecified or
-	// UnsupportedApiVersion into errorCode.
+	// Refusal is the form of the answer to an API version that is not accepted.
+	Refusal VersionRefusal
+	// RouteRefusesVersion makes a route that the API version lacks answer as if the
+	// version were not accepted. The zero value answers 404 NotFound. Neither is
+	// documented; the forms of the framework always refuse.
+	RouteRefusesVersion bool
+	// VersionCodeInTypeOnly gives the vendor's answer to a missing or unknown API
+	// version the errorCode UnexpectedContent, so that only its type names the
+	// problem: the enumeration of errorCode in the API description of 1.0 has no
+	// other that fits. The zero value puts ApiVersionUnspecified or
+	// UnsupportedApiVersion into errorCode, as the REST reference shows.
 	VersionCodeInTypeOnly bool
 
 	// Users are the accounts; none means DefaultUsername as an administrator.
@@ -102,6 +112,8 @@ type Config struct {
 	// ShuffleTies gives rows that tie in the sort key a new order for every
 	// request. The zero value keeps them in order of their ids.
 	ShuffleTies bool
+	// RefuseSort makes every value of Sort an unknown one. Not documented.
+	RefuseSort bool
 	// RefuseUsnDesc makes Sort=usnDesc an unknown value.
 	RefuseUsnDesc bool
 	// IgnoreSort makes Sort have no effect: DefaultOrder holds. Not documented.
@@ -115,6 +127,20 @@ type Config struct {
 	RunningStop RunningStop
 	// Duration is what executionDuration holds.
 	Duration DurationFormat
+	// WriteNulls writes the absent parts of a policy as null, as the answers that
+	// lcp-llp/terraform-provider-veeambackup reads at 1.8. The zero value leaves
+	// them out, as the API description of 1.0 does.
+	WriteNulls bool
+	// IsEnabled is how isEnabled is written.
+	IsEnabled IsEnabled
+	// NamedVPC gives the VPC policy id, name and isEnabled. Whether it has them is
+	// not documented.
+	NamedVPC bool
+	// ReplicationOptions writes the hours, days and months of replicas and copies
+	// as replicationOptions. The zero value is replicaOptions, as documented for
+	// 1.0 and observed for EC2 and RDS at 1.8. The name of the other workloads is
+	// not documented.
+	ReplicationOptions bool
 
 	// Zone is the appliance's time zone, which schedules are in; nil is UTC.
 	Zone *time.Location
@@ -203,7 +229,8 @@ const (
 type TimeFormat int
 
 const (
-	// TimesByRevision is TimesNaive for revision 1.0 and TimesMicroZ later.
+	// TimesByRevision is TimesNaive for API version 1.0, as in the vendor's sample,
+	// and TimesMicroZ later, where both are observed.
 	TimesByRevision TimeFormat = iota
 	// TimesNaive has microseconds and no zone: 2020-06-19T04:00:05.901095.
 	TimesNaive
@@ -211,7 +238,8 @@ const (
 	TimesMicroZ
 	// TimesMilliZ has milliseconds and a Z.
 	TimesMilliZ
-	// TimesTicksZ has seven digits, .NET's ticks, and a Z.
+	// TimesTicksZ has seven digits, .NET's ticks, and a Z: observed at 1.7
+	// (jorgedlcruz/veeam-html-reporting).
 	TimesTicksZ
 )
 
@@ -244,13 +272,45 @@ const (
 type DurationFormat int
 
 const (
+	// DurationMillis is the duration in milliseconds: the vendor's schema Session
+	// of 1.0, and what VeeamHub/grafana (1.1, 1.2) and
+	// jorgedlcruz/veeam-html-reporting (1.7) read.
+	DurationMillis DurationFormat = iota
 	// DurationComponent is the millisecond component of the duration, as in the
-	// vendor's one sample: 550 for 2.550602 s.
-	DurationComponent DurationFormat = iota
-	// DurationMillis is the duration in milliseconds, as the description says.
-	DurationMillis
-	// DurationZero is always 0.
+	// vendor's one sample at 1.0: 550 for 2.550602 s.
+	DurationComponent
+	// DurationZero is always 0. Not documented.
 	DurationZero
+	// DurationTimeSpan is a .NET time span, 00:00:02.5506020 or 1.02:03:04, as the
+	// API of Veeam Backup for Microsoft Azure has it in the same field.
+	DurationTimeSpan
+)
+
+// timeSpan formats a duration as .NET's TimeSpan does by default: days and the
+// seven digits of the fraction are there only if they are not zero.
+func timeSpan(d time.Duration) string {
+	var b strings.Builder
+	if days := d / (24 * time.Hour); days > 0 {
+		fmt.Fprintf(&b, "%d.", days)
+	}
+	fmt.Fprintf(&b, "%02d:%02d:%02d", d/time.Hour%24, d/time.Minute%60, d/time.Second%60)
+	if ticks := d % time.Second / 100; ticks > 0 {
+		fmt.Fprintf(&b, ".%07d", ticks)
+	}
+	return b.String()
+}
+
+// IsEnabled is a way to write isEnabled of a policy that is enabled. The API
+// description of 1.0 requires it; whether it stays so later is not documented.
+type IsEnabled int
+
+const (
+	// IsEnabledTrue writes true.
+	IsEnabledTrue IsEnabled = iota
+	// IsEnabledAbsent leaves the field out.
+	IsEnabledAbsent
+	// IsEnabledNull writes null.
+	IsEnabledNull
 )
 
 // License is the content of /licensing/license.
@@ -280,36 +340,11 @@ type Repository struct {
 	Bucket, Region        string
 }
 
-// minors holds, by product, the lowest and the highest revision 1.x spoken.
-// Product 8 is documented to accept no less than 1.4; for product 9 that is a
-// guess.
-var minors = map[int][2]int{
-	2: {0, 0}, 3: {0, 0}, 4: {0, 2}, 5: {0, 3}, 6: {0, 4}, 7: {3, 5}, 8: {4, 6}, 9: {4, 7}, 10: {4, 8},
-}
-
-const (
-	oldestProduct = 2
-	newestProduct = 10
-)
-
 func (c *Config) product() int {
 	if c.Product == 0 {
-		return newestProduct
+		return defaultProduct
 	}
 	return c.Product
-}
-
-// revisions returns the revisions spoken, oldest first.
-func (c *Config) revisions() []string {
-	if len(c.Revisions) > 0 {
-		return c.Revisions
-	}
-	span := minors[c.product()]
-	var revs []string
-	for minor := span[0]; minor <= span[1]; minor++ {
-		revs = append(revs, fmt.Sprintf("1.%d-rev0", minor))
-	}
-	return revs
 }
 
 func (c *Config) users() []User {

@@ -20,6 +20,15 @@ func DemoPolicies() []PolicySpec {
 		return &ScheduleSettings{DailyEnabled: true, Daily: &DailySchedule{Kind: "Everyday", RunsPerHour: 1,
 			Snapshot: Hours(points(24), hours...)}}
 	}
+	backups := func(hours ...int) *ScheduleSettings {
+		return &ScheduleSettings{DailyEnabled: true, Daily: &DailySchedule{Kind: "Everyday", RunsPerHour: 1,
+			Backup: Hours(days(30), hours...)}}
+	}
+	copied := func(hour int) *ScheduleSettings {
+		s := backups(hour)
+		s.Daily.Replica = Hours(days(90), hour)
+		return s
+	}
 	replicated := func(hour int) *ScheduleSettings {
 		s := nightly(hour)
 		s.Daily.Replica = Hours(points(3), hour)
@@ -59,14 +68,14 @@ func DemoPolicies() []PolicySpec {
 		{Policy: Policy{Name: "Customer database", Workload: RDS, Schedule: snapshots(0, 4, 8, 12, 16, 20), RetryTimes: 3}, Typical: 12 * time.Minute},
 		{Policy: Policy{Name: "Billing database", Workload: RDS, Schedule: replicated(2), RetryTimes: 3}, Typical: 20 * time.Minute, FailureRate: 0.1},
 		{Policy: Policy{Name: "Reporting database", Workload: RDS, Schedule: snapshots(5)}, WarningRate: 0.3},
-		{Policy: Policy{Name: "Home directories", Workload: EFS, Schedule: nightly(1), RetryTimes: 3}, Typical: 70 * time.Minute},
-		{Policy: Policy{Name: "Shared media", Workload: EFS, Schedule: replicated(3), RetryTimes: 1}, Typical: 2 * time.Hour, FailureRate: 0.15, RetryFailureRate: 0.5},
-		{Policy: Policy{Name: "VPC configuration", Workload: VPC, Schedule: snapshots(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22)}, Typical: 40 * time.Second},
-		{Policy: Policy{Name: "Session store", Workload: DynamoDB, Schedule: snapshots(3, 15)}, Typical: 8 * time.Minute},
-		{Policy: Policy{Name: "Shopping carts", Workload: DynamoDB, Schedule: replicated(4), RetryTimes: 2}, FailureRate: 0.2, RetryFailureRate: 0.2},
-		{Policy: Policy{Name: "Data warehouse", Workload: Redshift, Schedule: snapshots(6), RetryTimes: 1}, Typical: 50 * time.Minute},
-		{Policy: Policy{Name: "Ad-hoc analytics", Workload: RedshiftServerless, Schedule: snapshots(7)}, WarningRate: 0.1},
-		{Policy: Policy{Name: "Windows shares", Workload: FSx, Schedule: nightly(2), RetryTimes: 3}, Typical: 45 * time.Minute},
+		{Policy: Policy{Name: "Home directories", Workload: EFS, Schedule: backups(1), RetryTimes: 3}, Typical: 70 * time.Minute},
+		{Policy: Policy{Name: "Shared media", Workload: EFS, Schedule: copied(3), RetryTimes: 1}, Typical: 2 * time.Hour, FailureRate: 0.15, RetryFailureRate: 0.5},
+		{Policy: Policy{Name: VPCSessionName, Workload: VPC, Every: Interval{"Hours", 2}}, Typical: 40 * time.Second},
+		{Policy: Policy{Name: "Session store", Workload: DynamoDB, Schedule: backups(3, 15)}, Typical: 8 * time.Minute},
+		{Policy: Policy{Name: "Shopping carts", Workload: DynamoDB, Schedule: copied(4), RetryTimes: 2}, FailureRate: 0.2, RetryFailureRate: 0.2},
+		{Policy: Policy{Name: "Data warehouse", Workload: Redshift, Schedule: backups(6), RetryTimes: 1}, Typical: 50 * time.Minute},
+		{Policy: Policy{Name: "Ad-hoc analytics", Workload: RedshiftServerless, Schedule: backups(7)}, WarningRate: 0.1},
+		{Policy: Policy{Name: "Windows shares", Workload: FSx, Schedule: backups(2), RetryTimes: 3}, Typical: 45 * time.Minute},
 		{Policy: Policy{Name: "Gold SLA", Workload: EC2SLA, Schedule: snapshots(0, 8, 16), RetryTimes: 3}, Typical: 15 * time.Minute},
 	}
 	for i := range specs {
@@ -108,6 +117,7 @@ func DemoFleet(seed uint64, start time.Time) FleetConfig {
 func DemoConfig(seed uint64, now time.Time) Config {
 	return Config{
 		Seed:      seed,
+		Product:   newestProduct,
 		Forgetful: true,
 		License: &License{Type: "Subscription", Instances: 60, Used: 48, LicensedTo: "Example Ltd.",
 			Expires: now.AddDate(0, 0, 47).Truncate(24 * time.Hour)},

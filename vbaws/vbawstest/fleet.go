@@ -27,7 +27,8 @@ type PolicySpec struct {
 	// Warning.
 	WarningRate float64
 	// StuckAtRun is the run whose first session never ends; 1 is the first run, 0
-	// none. The policy doesn't run again after it.
+	// none. The policy doesn't run again after it, unless runs are side by side:
+	// FleetConfig.Overlap.
 	StuckAtRun int
 	// StopAfterRuns is the number of runs after which the policy stays silent
 	// although it is enabled; 0 is never.
@@ -47,15 +48,38 @@ type FleetConfig struct {
 	// Stamped times remain those of the clock.
 	Compress float64
 	// Stretch makes sessions last longer, from Start on, by this factor; 0 is 1. With
-	// Compress it keeps durations from vanishing. A run that is due while the
-	// policy's last one goes on is left out, as ever.
+	// Compress it keeps durations from vanishing, and makes runs overlap.
 	Stretch float64
+	// Overlap is what becomes of a start that falls inside a run of its policy.
+	Overlap Overlap
+	// SideBySide makes the kinds of one run at once, each with its own retries. The
+	// zero value makes one after another. Neither is documented.
+	SideBySide bool
+	// ClockChange is what policies do when the clocks change.
+	ClockChange ClockChange
+	// ExtendedType, if not nil, gives the word of extendedSessionType instead of the
+	// package's own, which for some workloads and kinds are guesses.
+	ExtendedType func(w Workload, kind string) string
 	// Retention is the age at which the nightly retention removes sessions; 0 is
 	// never.
 	Retention time.Duration
 	// PoliciesOnly leaves out retention, configuration backups and restores.
 	PoliciesOnly bool
 }
+
+// Overlap is what becomes of a start that falls inside a run of the same policy. Not
+// documented.
+type Overlap int
+
+const (
+	// OverlapSkip leaves it out.
+	OverlapSkip Overlap = iota
+	// OverlapQueue puts it off to the end of the run. Several are run one after
+	// another.
+	OverlapQueue
+	// OverlapBeside begins it beside the run.
+	OverlapBeside
+)
 
 // Fleet makes policies run on an appliance as time advances. What happens, and
 // when, depends on its configuration alone and not on the steps in which it is
@@ -76,8 +100,15 @@ type Fleet struct {
 type unit struct {
 	PolicySpec
 	rng     *rand.Rand
-	running bool
+	running int        // runs under way
+	waiting [][]string // kinds of the starts put off
 	runs    int
+}
+
+// run is one run of a policy.
+type run struct {
+	stuck bool
+	left  int // chains of sessions that have not ended
 }
 
 // event is something to do at a time of the schedule. That time passes faster
@@ -237,28 +268,62 @@ func (f *Fleet) begin(from time.Time) {
 
 // planRun plans the unit's first run after a time.
 func (f *Fleet) planRun(u *unit, after time.Time) {
-	if u.Schedule == nil {
-		return
-	}
-	zone, _, _ := f.a.clocks()
-	next, ok := u.Schedule.Next(after, zone)
-	if !ok {
-		return
+	next := Occurrence{Time: after.Add(u.Every.length()), Kinds: []string{KindBackup}}
+	if u.Workload != VPC {
+		if u.Schedule == nil {
+			return
+		}
+		zone, _, _ := f.a.clocks()
+		var ok bool
+		if next, ok = u.Schedule.NextBy(after, zone, f.cfg.ClockChange); !ok {
+			return
+		}
 	}
 	f.plan(next.Time, func(at time.Time) {
 		f.planRun(u, at)
-		f.run(u, at, next.Kinds)
+		f.start(u, at, next.Kinds)
 	})
+}
+
+// start is a scheduled start of a policy.
+func (f *Fleet) start(u *unit, at time.Time, kinds []string) {
+	switch {
+	case u.running == 0 || f.cfg.Overlap == OverlapBeside:
+		f.run(u, at, kinds)
+	case f.cfg.Overlap == OverlapQueue:
+		u.waiting = append(u.waiting, kinds)
+	}
 }
 
 func (f *Fleet) run(u *unit, at time.Time, kinds []string) {
 	now, found := f.a.policyByID(u.ID)
-	if !found || !now.Enabled || u.running || u.StopAfterRuns > 0 && u.runs >= u.StopAfterRuns {
+	if !found || !now.Enabled || u.StopAfterRuns > 0 && u.runs >= u.StopAfterRuns {
 		return
 	}
 	u.runs++
-	u.running = true
-	f.session(u, at, kinds, 0)
+	u.running++
+	r := &run{stuck: u.runs == u.StuckAtRun, left: 1}
+	if !f.cfg.SideBySide {
+		f.session(u, r, at, kinds, 0)
+		return
+	}
+	r.left = len(kinds)
+	for _, k := range kinds {
+		f.session(u, r, at, []string{k}, 0)
+	}
+}
+
+// ended notes that a chain of sessions has ended, and with the last one the run.
+func (f *Fleet) ended(u *unit, r *run, at time.Time) {
+	if r.left--; r.left > 0 {
+		return
+	}
+	u.running--
+	for len(u.waiting) > 0 && u.running == 0 {
+		kinds := u.waiting[0]
+		u.waiting = u.waiting[1:]
+		f.run(u, at, kinds)
+	}
 }
 
 const (
@@ -267,21 +332,21 @@ const (
 )
 
 // session runs the first of kinds and plans what follows.
-func (f *Fleet) session(u *unit, at time.Time, kinds []string, attempt int) {
+func (f *Fleet) session(u *unit, r *run, at time.Time, kinds []string, attempt int) {
 	now, found := f.a.policyByID(u.ID)
 	if !found { // deleted between two parts of a run
-		u.running = false
+		f.ended(u, r, at)
 		return
 	}
-	ext := extendedType(u.Workload, kinds[0])
+	ext := f.extendedType(u.Workload, kinds[0])
 	s := Session{
-		Type: "Policy", ExtendedType: ext, Name: now.Name, PolicyID: u.ID, Start: f.stamp(at),
+		Type: "Policy", ExtendedType: ext, Name: now.sessionName(), PolicyID: u.ID, Start: f.stamp(at),
 		ID: newUUID(u.rng), Reason: "Schedule",
 	}
 	if attempt > 0 {
 		s.Reason = fmt.Sprintf("Retry %d", attempt)
 	}
-	job := Session{Type: "Job", ExtendedType: ext, Name: now.Name, Reason: now.Name, PolicyID: u.ID, ParentID: s.ID, ID: newUUID(u.rng)}
+	job := Session{Type: "Job", ExtendedType: ext, Name: s.Name, Reason: s.Name, PolicyID: u.ID, ParentID: s.ID, ID: newUUID(u.rng)}
 	tasks := make([]Session, len(u.Items))
 	for i, item := range u.Items {
 		tasks[i] = Session{Type: "Task", ExtendedType: ext, Name: item.Name, PolicyID: u.ID, ParentID: job.ID, ID: newUUID(u.rng)}
@@ -306,7 +371,7 @@ func (f *Fleet) session(u *unit, at time.Time, kinds []string, attempt int) {
 	}
 
 	f.a.Start(s)
-	f.a.SetLog(s.ID, LogItem{Time: s.Start, Status: "Running", Message: fmt.Sprintf("Processing policy %q", now.Name)})
+	f.a.SetLog(s.ID, LogItem{Time: s.Start, Status: "Running", Message: fmt.Sprintf("Processing policy %q", s.Name)})
 	part := func(percent int64) time.Time { return at.Add(length * time.Duration(percent) / 100) }
 	f.plan(part(5), func(at time.Time) {
 		job.Start = f.stamp(at)
@@ -318,7 +383,7 @@ func (f *Fleet) session(u *unit, at time.Time, kinds []string, attempt int) {
 			f.a.Start(tasks[i])
 		})
 	}
-	if u.StuckAtRun > 0 && u.runs == u.StuckAtRun {
+	if r.stuck {
 		return
 	}
 	outcome := func(i int) string {
@@ -343,11 +408,11 @@ func (f *Fleet) session(u *unit, at time.Time, kinds []string, attempt int) {
 		f.a.Finish(s.ID, status, f.stamp(at))
 		switch {
 		case status == StatusFailed && attempt < u.RetryTimes:
-			f.plan(at.Add(retryDelay), func(at time.Time) { f.session(u, at, kinds, attempt+1) })
+			f.plan(at.Add(retryDelay), func(at time.Time) { f.session(u, r, at, kinds, attempt+1) })
 		case len(kinds) > 1:
-			f.plan(at.Add(kindDelay), func(at time.Time) { f.session(u, at, kinds[1:], 0) })
+			f.plan(at.Add(kindDelay), func(at time.Time) { f.session(u, r, at, kinds[1:], 0) })
 		default:
-			u.running = false
+			f.ended(u, r, at)
 		}
 	})
 }
@@ -440,20 +505,32 @@ func logNormal(rng *rand.Rand, median time.Duration) time.Duration {
 	return time.Duration(float64(median) * min(max(factor, 0.1), 10))
 }
 
-// extendedTypes are the words of extendedSessionType by workload and kind.
-// Observed are PolicySnapshot, PolicyRemoteSnapshot, PolicyBackup,
-// PolicyRdsSnapshot, PolicyEfsBackup, PolicyEfsBackupCopy and VpcBackup; the
-// others are guesses in their manner.
+// extendedTypes are the words of extendedSessionType by workload and kind. The
+// vendor documents none. Observed by public clients are PolicySnapshot,
+// PolicyRemoteSnapshot, PolicyBackup, PolicyRdsSnapshot, PolicyEfsBackup,
+// PolicyEfsBackupCopy and VpcBackup; the others are guesses in their manner.
 var extendedTypes = map[Workload]map[string]string{
-	EC2:                {KindSnapshot: "PolicySnapshot", KindReplica: "PolicyRemoteSnapshot", KindBackup: "PolicyBackup", KindArchive: "PolicyArchive"},
+	EC2: {KindSnapshot: "PolicySnapshot", KindReplica: "PolicyRemoteSnapshot", KindBackup: "PolicyBackup",
+		KindArchive: "PolicyArchive", KindHealthCheck: "PolicyBackupHealthCheck"},
 	EC2SLA:             {KindSnapshot: "PolicySnapshot", KindReplica: "PolicyRemoteSnapshot", KindBackup: "PolicyBackup", KindArchive: "PolicyArchive"},
 	RDS:                {KindSnapshot: "PolicyRdsSnapshot", KindReplica: "PolicyRdsRemoteSnapshot", KindBackup: "PolicyRdsBackup", KindArchive: "PolicyRdsArchive"},
-	EFS:                {KindSnapshot: "PolicyEfsBackup", KindReplica: "PolicyEfsBackupCopy", KindBackup: "PolicyEfsBackup"},
-	VPC:                {KindSnapshot: "VpcBackup", KindBackup: "VpcBackup"},
-	DynamoDB:           {KindSnapshot: "PolicyDynamoDbBackup", KindReplica: "PolicyDynamoDbBackupCopy", KindBackup: "PolicyDynamoDbBackup"},
-	Redshift:           {KindSnapshot: "PolicyRedshiftBackup", KindBackup: "PolicyRedshiftBackup"},
-	RedshiftServerless: {KindSnapshot: "PolicyRedshiftServerlessBackup", KindBackup: "PolicyRedshiftServerlessBackup"},
-	FSx:                {KindSnapshot: "PolicyFsxBackup", KindReplica: "PolicyFsxBackupCopy", KindBackup: "PolicyFsxBackup"},
+	EFS:                {KindReplica: "PolicyEfsBackupCopy", KindBackup: "PolicyEfsBackup"},
+	VPC:                {KindBackup: "VpcBackup"},
+	DynamoDB:           {KindReplica: "PolicyDynamoDbBackupCopy", KindBackup: "PolicyDynamoDbBackup"},
+	Redshift:           {KindReplica: "PolicyRedshiftBackupCopy", KindBackup: "PolicyRedshiftBackup"},
+	RedshiftServerless: {KindReplica: "PolicyRedshiftServerlessBackupCopy", KindBackup: "PolicyRedshiftServerlessBackup"},
+	FSx:                {KindReplica: "PolicyFsxBackupCopy", KindBackup: "PolicyFsxBackup"},
 }
 
-func extendedType(w Workload, kind string) string { return extendedTypes[w][kind] }
+// extendedType returns the word for a kind. Where a workload has no archive, its
+// yearly schedule makes backups.
+func (f *Fleet) extendedType(w Workload, kind string) string {
+	if f.cfg.ExtendedType != nil {
+		return f.cfg.ExtendedType(w, kind)
+	}
+	words := extendedTypes[w]
+	if kind == KindArchive && words[kind] == "" {
+		kind = KindBackup
+	}
+	return words[kind]
+}

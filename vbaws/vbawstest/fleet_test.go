@@ -42,11 +42,152 @@ func statuses(sessions []vbawstest.Session) (out []string) {
 
 // play runs one policy for a while and returns the appliance.
 func play(spec vbawstest.PolicySpec, length time.Duration) *vbawstest.Appliance {
+	return playBy(vbawstest.FleetConfig{}, spec, length)
+}
+
+// playBy is play with another configuration of the fleet.
+func playBy(cfg vbawstest.FleetConfig, spec vbawstest.PolicySpec, length time.Duration) *vbawstest.Appliance {
 	a, clock := setup(vbawstest.Config{})
 	spec.Name = "P"
-	f := vbawstest.NewFleet(a, vbawstest.FleetConfig{Seed: 1, Policies: []vbawstest.PolicySpec{spec}, PoliciesOnly: true})
+	cfg.Seed, cfg.Policies, cfg.PoliciesOnly = 1, []vbawstest.PolicySpec{spec}, true
+	f := vbawstest.NewFleet(a, cfg)
 	f.Advance(clock.Advance(length))
 	return a
+}
+
+// TestAStartDuringARun has an hourly policy whose runs take longer than an hour, some
+// of them.
+func TestAStartDuringARun(t *testing.T) {
+	spec := vbawstest.PolicySpec{Policy: enabled(0), Typical: time.Hour}
+	const starts = 48
+	run := func(overlap vbawstest.Overlap) []vbawstest.Session {
+		return last(playBy(vbawstest.FleetConfig{Overlap: overlap}, spec, starts*time.Hour), ofType("Policy"))
+	}
+	due := func(i int) time.Time { return epoch.Add(time.Duration(i+1) * time.Hour) }
+
+	skipped := run(vbawstest.OverlapSkip)
+	if len(skipped) == starts || len(skipped) < starts/3 {
+		t.Errorf("skipped: %d runs of %d starts", len(skipped), starts)
+	}
+	for i, s := range skipped {
+		if !s.Start.Equal(s.Start.Truncate(time.Hour)) || i > 0 && s.Start.Before(skipped[i-1].Stop) {
+			t.Errorf("skipped: run %d from %v", i, s.Start)
+		}
+	}
+	var end time.Time
+	for i, s := range run(vbawstest.OverlapQueue) {
+		want := due(i)
+		if end.After(want) {
+			want = end
+		}
+		end = s.Stop
+		if s.Start.Sub(want).Abs() > time.Microsecond {
+			t.Errorf("queued: run %d began %v, want %v", i, s.Start, want)
+		}
+	}
+	beside := run(vbawstest.OverlapBeside)
+	if len(beside) != starts {
+		t.Errorf("beside: %d runs of %d starts", len(beside), starts)
+	}
+	for i, s := range beside {
+		if !s.Start.Equal(due(i)) {
+			t.Errorf("beside: run %d began %v, want %v", i, s.Start, due(i))
+		}
+	}
+
+	spec.StuckAtRun = 2
+	for overlap, want := range map[vbawstest.Overlap]int{vbawstest.OverlapSkip: 2, vbawstest.OverlapQueue: 2, vbawstest.OverlapBeside: starts} {
+		if got := run(overlap); len(got) != want {
+			t.Errorf("overlap %d, a run is stuck: %d runs, want %d", overlap, len(got), want)
+		}
+	}
+}
+
+// TestTheKindsOfARun: one after another, or side by side with their own retries. The
+// next start is inside no run as long as any of its kinds goes on.
+func TestTheKindsOfARun(t *testing.T) {
+	keep := vbawstest.Retention{Count: 1}
+	spec := vbawstest.PolicySpec{Typical: 20 * time.Minute, FailureRate: 1, Policy: vbawstest.Policy{Enabled: true, RetryTimes: 1,
+		Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday",
+			Snapshot: vbawstest.Hours(keep, 23), Replica: vbawstest.Hours(keep, 23), Backup: vbawstest.Hours(keep, 23)}}}}
+	words := func(sessions []vbawstest.Session) (out []string) {
+		for _, s := range sessions {
+			out = append(out, s.ExtendedType+" "+s.Status)
+		}
+		return out
+	}
+	due := epoch.Add(time.Hour)
+	for sideBySide, want := range map[bool][]string{
+		false: {"PolicySnapshot Failed", "PolicySnapshot Succeeded", "PolicyRemoteSnapshot Failed", "PolicyRemoteSnapshot Succeeded", "PolicyBackup Failed", "PolicyBackup Succeeded"},
+		true:  {"PolicySnapshot Failed", "PolicyRemoteSnapshot Failed", "PolicyBackup Failed"},
+	} {
+		got := last(playBy(vbawstest.FleetConfig{SideBySide: sideBySide}, spec, 24*time.Hour), ofType("Policy"))
+		if len(got) != 6 || !slices.Equal(words(got)[:len(want)], want) {
+			t.Fatalf("side by side %v: %q", sideBySide, words(got))
+		}
+		for i, s := range got {
+			if sideBySide && i < 3 && !s.Start.Equal(due) || !sideBySide && i > 0 && s.Start.Before(got[i-1].Stop) {
+				t.Errorf("side by side %v: session %d began %v", sideBySide, i, s.Start)
+			}
+		}
+	}
+}
+
+func TestAVPCPolicyRunsAtAnInterval(t *testing.T) {
+	spec := vbawstest.PolicySpec{Typical: time.Minute, Policy: vbawstest.Policy{Workload: vbawstest.VPC, Enabled: true,
+		Every: vbawstest.Interval{Type: "Minutes", Count: 90}}}
+	got := last(play(spec, 6*time.Hour), ofType("Policy"))
+	if len(got) != 4 {
+		t.Fatalf("%d runs", len(got))
+	}
+	for i, s := range got[:3] {
+		if want := epoch.Add(time.Duration(i+1) * 90 * time.Minute); !s.Start.Equal(want) || s.ExtendedType != "VpcBackup" || s.Name != "VPC Configuration Backup" {
+			t.Errorf("run %d: %+v, want start %v", i, s, want)
+		}
+	}
+}
+
+func TestAWorkloadWithoutArchiveMakesBackupsEveryYear(t *testing.T) {
+	yearly := &vbawstest.ScheduleSettings{YearlyEnabled: true, Yearly: &vbawstest.YearlySchedule{
+		DayInMonth: vbawstest.DayInMonth{Number: "OnDay", DayOfMonth: 2}, Month: "March"}}
+	for workload, want := range map[vbawstest.Workload]string{vbawstest.EC2: "PolicyArchive", vbawstest.EFS: "PolicyEfsBackup"} {
+		got := last(play(vbawstest.PolicySpec{Policy: vbawstest.Policy{Workload: workload, Enabled: true, Schedule: yearly}}, 3*time.Hour), ofType("Policy"))
+		if len(got) != 1 || got[0].ExtendedType != want {
+			t.Errorf("%s: %+v", workload, got)
+		}
+	}
+}
+
+func TestTheWordsOfAFleetAreConfigured(t *testing.T) {
+	cfg := vbawstest.FleetConfig{ExtendedType: func(w vbawstest.Workload, kind string) string { return "Unheard " + string(w) + " " + kind }}
+	for _, s := range last(playBy(cfg, vbawstest.PolicySpec{Policy: enabled(0)}, 2*time.Hour), ofType("Policy")) {
+		if s.ExtendedType != "Unheard ec2 snapshot" {
+			t.Errorf("got %q", s.ExtendedType)
+		}
+	}
+}
+
+// TestAFleetHeedsTheClockChange has a policy at 02:30 on the day when that is missing.
+func TestAFleetHeedsTheClockChange(t *testing.T) {
+	for missing, want := range map[vbawstest.MissingHour][]string{
+		vbawstest.MissingLater:   {"07 02:30", "08 03:30", "09 02:30"},
+		vbawstest.MissingSkipped: {"07 02:30", "09 02:30"},
+	} {
+		newYork := zone(t, "America/New_York")
+		clock := vbawstest.NewClock(time.Date(2026, time.March, 6, 12, 0, 0, 0, newYork))
+		a := vbawstest.New(vbawstest.Config{Now: clock.Now, Zone: newYork})
+		f := vbawstest.NewFleet(a, vbawstest.FleetConfig{ClockChange: vbawstest.ClockChange{Missing: missing}, PoliciesOnly: true,
+			Policies: []vbawstest.PolicySpec{{Policy: vbawstest.Policy{Enabled: true, Schedule: &vbawstest.ScheduleSettings{WeeklyEnabled: true,
+				Weekly: &vbawstest.WeeklySchedule{TimeLocal: vbawstest.At(2, 30), Snapshot: vbawstest.Weekdays(vbawstest.Retention{}, 0, 1, 2, 3, 4, 5, 6)}}}}}})
+		f.Advance(clock.Advance(3 * 24 * time.Hour))
+		var got []string
+		for _, s := range last(a, ofType("Policy")) {
+			got = append(got, s.Start.In(newYork).Format("02 15:04"))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("missing hour %d: %q, want %q", missing, got, want)
+		}
+	}
 }
 
 func enabled(retries int) vbawstest.Policy {
@@ -167,6 +308,8 @@ func TestAFleetDoesNotDependOnItsSteps(t *testing.T) {
 			length *= 60
 		}
 		backfill := rapid.Bool().Draw(t, "backfill")
+		cfg.Overlap = vbawstest.Overlap(rapid.IntRange(0, 2).Draw(t, "overlap"))
+		cfg.SideBySide = rapid.Bool().Draw(t, "side by side")
 		run := func(steps int) []vbawstest.Session {
 			a, clock := setup(vbawstest.Config{})
 			f := vbawstest.NewFleet(a, cfg)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,17 +15,19 @@ const minInt64, maxInt64 = math.MinInt64, math.MaxInt64
 
 // request is one request on its way through the appliance.
 type request struct {
-	http   *http.Request
-	cfg    *Config
-	base   string // the appliance's URL without a path
-	path   string
-	id     string // what stands for {id} in the route
-	minor  int    // of the revision 1.minor
-	body   []byte
-	params params
-	user   User
-	token  token
-	number uint64
+	http *http.Request
+	cfg  *Config
+	base string // the appliance's URL without a path
+	path string
+	id   string // what stands for {id} in the route
+	// version is the API version asked for, 1.minor.
+	version string
+	minor   int
+	body    []byte
+	params  params
+	user    User
+	token   token
+	number  uint64
 }
 
 // invalid returns the answer to a request whose query is wrong, or nil.
@@ -42,7 +43,7 @@ func (q *request) self() []link { return []link{{"GET", "self", q.base + q.path}
 // route is an operation of the API.
 type route struct {
 	method, template string
-	from, to         int // revisions 1.from to 1.to
+	from, to         int // API versions 1.from to 1.to
 	open             bool
 	roles            []string // empty: any
 	serve            func(a *Appliance, q *request) *answer
@@ -54,14 +55,21 @@ var routes = append([]route{
 	get("/api/v1/sessions", (*Appliance).listSessions),
 	get("/api/v1/sessions/{id}", (*Appliance).oneSession),
 	get("/api/v1/sessions/{id}/log", (*Appliance).sessionLog),
-	get("/api/v1/sessions/{id}/protectedItems", (*Appliance).protectedItems),
 	get("/api/v1/statistics/summary", (*Appliance).statistics),
 	get("/api/v1/system/time", (*Appliance).systemTime),
 	get("/api/v1/system/version", (*Appliance).systemVersion, RoleAdministrator),
 	get("/api/v1/settings/dateTime", (*Appliance).dateTime, RoleAdministrator),
 	get("/api/v1/licensing/license", (*Appliance).license, RoleAdministrator),
 	get("/api/v1/repositories", (*Appliance).listRepositories, RoleAdministrator, RoleOperator),
+	get("/api/v1/vmRestorePoints", (*Appliance).listRestorePoints).between(0, 1),
+	get("/api/v1/virtualMachines/restorePoints", (*Appliance).listRestorePoints).between(2, newestMinor),
 }, policyOperations()...)
+
+// between returns the route for API versions 1.from to 1.to.
+func (r route) between(from, to int) route {
+	r.from, r.to = from, to
+	return r
+}
 
 func get(template string, serve func(*Appliance, *request) *answer, roles ...string) route {
 	return route{method: http.MethodGet, template: template, to: newestMinor, roles: roles, serve: serve}
@@ -70,12 +78,9 @@ func get(template string, serve func(*Appliance, *request) *answer, roles ...str
 func policyOperations() []route {
 	var out []route
 	for _, p := range policyRoutes {
-		one := get(p.path, func(a *Appliance, q *request) *answer { return a.onePolicy(q, p.workload, q.id) })
-		one.from, one.to = p.from, p.to
+		one := get(p.path, func(a *Appliance, q *request) *answer { return a.onePolicy(q, p.workload, q.id) }).between(p.from, p.to)
 		if !p.single {
-			list := get(p.path, func(a *Appliance, q *request) *answer { return a.listPolicies(q, p.workload) })
-			list.from, list.to = p.from, p.to
-			out = append(out, list)
+			out = append(out, get(p.path, func(a *Appliance, q *request) *answer { return a.listPolicies(q, p.workload) }).between(p.from, p.to))
 			one.template += "/{id}"
 		}
 		out = append(out, one)
@@ -104,19 +109,6 @@ func match(path string) (found []route, id string) {
 		id = strings.ToLower(id)
 	}
 	return found, id
-}
-
-// revision is the form of every revision, spoken or not.
-var revision = regexp.MustCompile(`^(\d{1,2})\.(\d{1,2})-rev\d{1,2}$`)
-
-// minorOf returns the minor number of a revision 1.x.
-func minorOf(rev string) (int, bool) {
-	m := revision.FindStringSubmatch(rev)
-	if m == nil || m[1] != "1" {
-		return 0, false
-	}
-	n, err := strconv.Atoi(m[2])
-	return n, err == nil
 }
 
 // maxBody is the longest body of a request that is read.
@@ -203,7 +195,7 @@ func (ans *answer) announce(w http.ResponseWriter) {
 }
 
 // answer does what the appliance does with a request, in its order: path,
-// method, revision, token, role, query.
+// method, API version, token, role, query.
 func (a *Appliance) answer(q *request, found []route) *answer {
 	r := q.http
 	if strings.HasPrefix(r.URL.Path, "/api/v1/problems/") {
@@ -225,8 +217,18 @@ func (a *Appliance) answer(q *request, found []route) *answer {
 		return bad
 	}
 	if q.minor < op.from || q.minor > op.to {
-		return notFound.answer(q.base, "")
+		return q.refuseRoute(op)
 	}
+	ans := a.serve(q, op)
+	if q.cfg.Refusal == RefuseByCode {
+		ans.header.Set("api-supported-versions", strings.Join(op.versions(q.cfg), ", "))
+	}
+	return ans
+}
+
+// serve answers a request in an accepted API version.
+func (a *Appliance) serve(q *request, op route) *answer {
+	r := q.http
 	if !op.open {
 		user, t, bad := a.authenticate(r)
 		if bad != nil {
@@ -243,40 +245,8 @@ func (a *Appliance) answer(q *request, found []route) *answer {
 	if err != nil {
 		return invalidURI.answer(q.base, err.Error())
 	}
-	q.params.Values = values
+	q.params = newParams(values)
 	return op.serve(a, q)
-}
-
-// negotiate reads the revision of a request, or returns what is wrong with it.
-func (a *Appliance) negotiate(q *request) *answer {
-	refuse := func(p problem, details string) *answer {
-		if q.cfg.VersionCodeInTypeOnly {
-			p.code = "UnexpectedContent"
-		}
-		return p.answer(q.base, details)
-	}
-	var asked []string
-	for _, v := range q.http.Header.Values("x-api-version") {
-		if v != "" && !slices.Contains(asked, v) {
-			asked = append(asked, v)
-		}
-	}
-	switch len(asked) {
-	case 0:
-		return refuse(noVersion, "")
-	case 1:
-	default:
-		return refuse(ambiguousVersion, strings.Join(asked, ", "))
-	}
-	rev := asked[0]
-	if slices.Contains(q.cfg.revisions(), rev) {
-		q.minor, _ = minorOf(rev)
-		return nil
-	}
-	if !revision.MatchString(rev) {
-		return refuse(invalidVersion, fmt.Sprintf("%q", rev))
-	}
-	return refuse(wrongVersion, fmt.Sprintf("%q is not one of %s", rev, strings.Join(q.cfg.revisions(), ", ")))
 }
 
 // violate notes what a monitor must not do.
@@ -289,7 +259,7 @@ func (a *Appliance) violate(q *request, template string) {
 		note("would change the appliance")
 	}
 	if q.params.Values != nil && template != "/api/v1/token" {
-		for _, name := range q.params.unknown() {
+		for _, name := range q.params.unknown(r.URL.Query()) {
 			note("unknown parameter " + name)
 		}
 	}
@@ -299,8 +269,8 @@ func (a *Appliance) violate(q *request, template string) {
 }
 
 // Violations returns what a monitor must not do and was tried: any method but
-// GET outside of /api/v1/token, query parameters that the API doesn't have, which
-// the appliance ignores, and secrets among them.
+// GET outside of /api/v1/token, query parameters that this package doesn't know,
+// which the appliance ignores, and secrets among them.
 func (a *Appliance) Violations() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -372,12 +342,6 @@ func (a *Appliance) AfterPage(f func(*http.Request)) {
 	a.afterPage = f
 }
 
-type pageJSON[T any] struct {
-	TotalCount int    `json:"totalCount"`
-	Results    []T    `json:"results"`
-	Links      []link `json:"_links"`
-}
-
 func (a *Appliance) listSessions(q *request) *answer {
 	sq := parseSessions(&q.params, q.cfg, q.minor)
 	sq.processed = func(sessionID, vmID string) bool {
@@ -430,7 +394,7 @@ func (q *request) missingSession() *answer {
 	case MissingNoCode:
 		p.code = ""
 	case MissingEmpty:
-		return &answer{status: http.StatusNotFound, header: http.Header{}}
+		return emptyNotFound()
 	case MissingInvalid:
 		p = invalidContent
 	case MissingError:
@@ -475,72 +439,6 @@ func (a *Appliance) sessionLog(q *request) *answer {
 		out.Log = append(out.Log, item)
 	}
 	return ok(mustMarshal(out))
-}
-
-type itemJSON struct {
-	ID     string `json:"id"`
-	Name   string `json:"name"`
-	Status string `json:"status,omitempty"`
-	Region string `json:"region,omitempty"`
-}
-
-func (a *Appliance) protectedItems(q *request) *answer {
-	r := a.session(q)
-	if r == nil {
-		return q.missingSession()
-	}
-	p := &q.params
-	win := p.window(q.cfg)
-	pattern, _ := p.one("SearchPattern")
-	order := p.sorting(sortings("virtualMachineName", "region", "succeeded", "failed"))
-	if bad := q.invalid(); bad != nil {
-		return bad
-	}
-	var found []Item
-	for _, i := range a.items[r.ID] {
-		if contains(i.Name, pattern) {
-			found = append(found, i)
-		}
-	}
-	slices.SortStableFunc(found, func(x, y Item) int {
-		for _, k := range order {
-			var c int
-			switch k.column {
-			case "virtualMachineName":
-				c = strings.Compare(x.Name, y.Name)
-			case "region":
-				c = strings.Compare(x.Region, y.Region)
-			case "succeeded":
-				c = compareBool(x.Status == "Succeeded", y.Status == "Succeeded")
-			case "failed":
-				c = compareBool(x.Status == "Failed", y.Status == "Failed")
-			}
-			if k.desc {
-				c = -c
-			}
-			if c != 0 {
-				return c
-			}
-		}
-		return strings.Compare(x.ID, y.ID)
-	})
-	from, to := win.bounds(len(found))
-	page := pageJSON[itemJSON]{TotalCount: len(found), Results: []itemJSON{}, Links: q.self()}
-	for _, i := range found[from:to] {
-		page.Results = append(page.Results, itemJSON(i))
-	}
-	return ok(mustMarshal(page))
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	default:
-		return 1
-	}
 }
 
 // summaryNames are the counts of /statistics/summary.
@@ -602,65 +500,23 @@ func (a *Appliance) license(q *request) *answer {
 	return ok(mustMarshal(out))
 }
 
-type repositoryJSON struct {
-	ID          string            `json:"id"`
-	Name        string            `json:"name"`
-	Description string            `json:"description"`
-	AccountID   string            `json:"amazonAccountId"`
-	Folder      string            `json:"amazonStorageFolder"`
-	Encrypted   bool              `json:"enableEncryption"`
-	Embedded    map[string]string `json:"_embedded"`
-	Links       []link            `json:"_links"`
-}
-
-// repositoryColumns are the columns that repositories can be sorted by. The account
-// is the same for all.
-var repositoryColumns = map[string]func(r *Repository) string{
-	"name":                func(r *Repository) string { return r.Name },
-	"description":         func(r *Repository) string { return r.Description },
-	"amazonAccountName":   func(*Repository) string { return "" },
-	"amazonBucket":        func(r *Repository) string { return r.Bucket },
-	"amazonStorageFolder": func(r *Repository) string { return r.Folder },
-	"region":              func(r *Repository) string { return r.Region },
-	"encryption":          func(r *Repository) string { return strconv.FormatBool(r.Encrypted) },
-}
-
+// listRepositories answers with the schema Repository of the API description of 1.0,
+// in order of ids. Of the documented parameters, it knows those that choose a page.
 func (a *Appliance) listRepositories(q *request) *answer {
-	p := &q.params
-	win := p.window(q.cfg)
-	pattern, _ := p.one("SearchPattern")
-	order := p.sorting(sortings("name", "description", "amazonAccountName", "amazonBucket", "amazonStorageFolder", "region", "encryption"))
+	win := q.params.window(q.cfg)
 	if bad := q.invalid(); bad != nil {
 		return bad
 	}
-	var found []Repository
-	for _, r := range q.cfg.Repositories {
-		if contains(r.Name, pattern) {
-			found = append(found, r)
-		}
-	}
-	slices.SortStableFunc(found, func(x, y Repository) int {
-		for _, k := range order {
-			column := repositoryColumns[k.column]
-			c := strings.Compare(column(&x), column(&y))
-			if k.desc {
-				c = -c
-			}
-			if c != 0 {
-				return c
-			}
-		}
-		return strings.Compare(x.ID, y.ID)
-	})
+	found := slices.SortedFunc(slices.Values(q.cfg.Repositories), func(x, y Repository) int { return strings.Compare(x.ID, y.ID) })
 	from, to := win.bounds(len(found))
-	page := pageJSON[repositoryJSON]{TotalCount: len(found), Results: []repositoryJSON{}, Links: q.self()}
+	results := []object{}
 	for _, r := range found[from:to] {
-		page.Results = append(page.Results, repositoryJSON{
-			ID: r.ID, Name: r.Name, Description: r.Description, AccountID: a.accountID,
-			Folder: r.Folder, Encrypted: r.Encrypted,
-			Embedded: map[string]string{"bucket": r.Bucket, "region": r.Region},
-			Links:    []link{{"GET", "self", q.base + q.path + "/" + r.ID}},
+		results = append(results, object{
+			"id": r.ID, "name": r.Name, "description": r.Description, "amazonAccountId": a.accountID,
+			"amazonStorageFolder": r.Folder, "enableEncryption": r.Encrypted,
+			"_embedded": object{"bucket": r.Bucket, "region": r.Region},
+			"_links":    []link{{"GET", "self", q.base + q.path + "/" + r.ID}},
 		})
 	}
-	return ok(mustMarshal(page))
+	return ok(mustMarshal(object{"totalCount": len(found), "results": results, "_links": q.self()}))
 }

@@ -30,7 +30,7 @@ func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
 		code, page                 string
 	}{
 		{"no revision", "GET", sessions, "", append(bearer, "x-api-version", ""), 400, "ApiVersionUnspecified", "apiVersionUnspecified"},
-		{"revision too new", "GET", sessions, "", append(bearer, "x-api-version", "1.9-rev0"), 400, "UnsupportedApiVersion", "unsupportedApiVersion"},
+		{"revision too new", "GET", sessions, "", append(bearer, "x-api-version", "1.10-rev0"), 400, "UnsupportedApiVersion", "unsupportedApiVersion"},
 		{"revision too old", "GET", sessions, "", append(bearer, "x-api-version", "1.0-rev0"), 400, "UnsupportedApiVersion", "unsupportedApiVersion"},
 		{"revision malformed", "GET", sessions, "", append(bearer, "x-api-version", "latest"), 400, "InvalidApiVersion", "invalidApiVersion"},
 		{"revision checked before the token", "GET", sessions, "", []string{"x-api-version", ""}, 400, "ApiVersionUnspecified", "apiVersionUnspecified"},
@@ -61,6 +61,7 @@ func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
 		{"lists are repeated, not joined", "GET", sessions + "?Status=Failed,Warning", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"unknown status", "GET", sessions + "?Status=Success", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"status in lower case", "GET", sessions + "?Status=failed", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"a name of another case given too", "GET", sessions + "?Limit=1&limit=1", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"unknown type", "GET", sessions + "?Types=Backup", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"type of an older revision", "GET", sessions + "?Types=SelfBackupActivity", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"policy id not a UUID", "GET", sessions + "?PolicyId=7", "", bearer, 400, "UnexpectedContent", "validationError"},
@@ -70,9 +71,10 @@ func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
 		{"plus of a zone not escaped", "GET", sessions + "?FromUtc=2026-02-03T00:00:00+01:00", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"usn not a number", "GET", sessions + "?Usn=x", "", bearer, 400, "UnexpectedContent", "validationError"},
 		{"query that can't be parsed", "GET", sessions + "?Limit=%zz", "", bearer, 400, "InvalidURI", "validationError"},
-		{"bad query of policies", "GET", "/api/v1/virtualMachines/policies?PolicyStatus=On", "", bearer, 400, "UnexpectedContent", "validationError"},
-		{"bad query of repositories", "GET", "/api/v1/repositories?Sort=usnAsc", "", bearer, 400, "UnexpectedContent", "validationError"},
-		{"bad query of protected items", "GET", sessions + "/" + vbawstest.ID(0) + "/protectedItems?Sort=nameAsc", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"bad query of policies", "GET", "/api/v1/virtualMachines/policies?Sort=nameUp", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"bad query of repositories", "GET", "/api/v1/repositories?Limit=x", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"restore points of no UUID", "GET", "/api/v1/virtualMachines/restorePoints?VirtualMachineId=7", "", bearer, 400, "UnexpectedContent", "validationError"},
+		{"restore points, the latest or not", "GET", "/api/v1/virtualMachines/restorePoints?OnlyLatest=yes", "", bearer, 400, "UnexpectedContent", "validationError"},
 
 		{"login as JSON", "POST", "/api/v1/token", "{}", []string{"Content-Type", "application/json"}, 415, "UnexpectedContent", "validationError"},
 		{"login without a content type", "POST", "/api/v1/token", "", nil, 415, "UnexpectedContent", "validationError"},
@@ -109,84 +111,6 @@ func checkProblem(t *testing.T, w *httptest.ResponseRecorder, status int, code, 
 	}
 	if w.Code != status || p.Status != status || p.ErrorCode != code || !strings.HasSuffix(p.Type, "/api/v1/problems/"+page) || p.Title == "" {
 		t.Errorf("got %d %s, want %d %s %s", w.Code, w.Body, status, code, page)
-	}
-}
-
-func TestTwoRevisionsAreAmbiguous(t *testing.T) {
-	a, _ := setup(vbawstest.Config{})
-	req := httptest.NewRequest(http.MethodGet, "/api/v1/sessions", nil)
-	req.Header["X-Api-Version"] = []string{"1.7-rev0", "1.8-rev0"}
-	w := httptest.NewRecorder()
-	a.ServeHTTP(w, req)
-	checkProblem(t, w, 400, "AmbiguousApiVersion", "ambiguousApiVersion")
-}
-
-func TestRevisionCodeCanBeInTheTypeOnly(t *testing.T) {
-	a, _ := setup(vbawstest.Config{VersionCodeInTypeOnly: true})
-	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", ""), 400, "UnexpectedContent", "apiVersionUnspecified")
-	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", "1.8"), 400, "UnexpectedContent", "invalidApiVersion")
-	checkProblem(t, call(a, "GET", "/api/v1/sessions", "", "x-api-version", "2.0-rev0"), 400, "UnexpectedContent", "unsupportedApiVersion")
-}
-
-func TestProductDecidesWhichRevisionsAreSpoken(t *testing.T) {
-	want := map[int][2]int{2: {0, 0}, 3: {0, 0}, 4: {0, 2}, 5: {0, 3}, 6: {0, 4}, 7: {3, 5}, 8: {4, 6}, 9: {4, 7}, 10: {4, 8}}
-	revs := []string{"1.0-rev0", "1.1-rev0", "1.2-rev0", "1.3-rev0", "1.4-rev0", "1.5-rev0", "1.6-rev0", "1.7-rev0", "1.8-rev0", "1.9-rev0"}
-	for product, span := range want {
-		a, _ := setup(vbawstest.Config{Product: product})
-		for minor, rev := range revs {
-			_, w := grant(a, rev, password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
-			if spoken := minor >= span[0] && minor <= span[1]; spoken != (w.Code == 200) {
-				t.Errorf("product %d, %s: %d", product, rev, w.Code)
-			}
-		}
-	}
-	a, _ := setup(vbawstest.Config{Product: 2, Revisions: []string{"1.7-rev1"}})
-	if _, w := grant(a, "1.7-rev1", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword)); w.Code != 200 {
-		t.Errorf("a configured revision: %d", w.Code)
-	}
-}
-
-func TestPolicyRoutesDependOnTheRevision(t *testing.T) {
-	first := map[string][2]int{
-		"/api/v1/policies":                    {0, 1},
-		"/api/v1/virtualMachines/policies":    {2, 8},
-		"/api/v1/rds/policies":                {2, 8},
-		"/api/v1/efs/policies":                {2, 8},
-		"/api/v1/vpc/policy":                  {2, 8},
-		"/api/v1/dynamoDb/policies":           {5, 8},
-		"/api/v1/redshift/policies":           {6, 8},
-		"/api/v1/redshiftServerless/policies": {8, 8},
-		"/api/v1/fsx/policies":                {8, 8},
-		"/api/v1/policy/ec2SlaBasedPolicies":  {8, 8},
-	}
-	var all []string
-	for minor := range 9 {
-		all = append(all, "1."+string(rune('0'+minor))+"-rev0")
-	}
-	a, _ := setup(vbawstest.Config{Revisions: all})
-	a.PutPolicy(vbawstest.Policy{Name: "VPC", Workload: vbawstest.VPC})
-	for minor, rev := range all {
-		s := loggedIn(t, a, rev)
-		for path, span := range first {
-			want := http.StatusNotFound
-			if minor >= span[0] && minor <= span[1] {
-				want = http.StatusOK
-			}
-			if w := s.get(path); w.Code != want {
-				t.Errorf("%s at %s: %d, want %d", path, rev, w.Code, want)
-			}
-		}
-	}
-}
-
-func TestFieldsDependOnTheRevision(t *testing.T) {
-	a, _ := setup(vbawstest.Config{Product: 6})
-	a.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly"})
-	for rev, want := range map[string][2]bool{"1.0-rev0": {false, false}, "1.1-rev0": {true, false}, "1.2-rev0": {true, true}, "1.4-rev0": {true, true}} {
-		row := loggedIn(t, a, rev).sessions(t, "").Results[0]
-		if got := [2]bool{row.ExtendedType != nil, row.Name != nil}; got != want {
-			t.Errorf("%s: extendedSessionType and name are there: %v, want %v", rev, got, want)
-		}
 	}
 }
 
@@ -455,106 +379,9 @@ func TestSingleObjectsFollowTheConfiguration(t *testing.T) {
 			Embedded map[string]string `json:"_embedded"`
 		}
 	}
-	decode(t, s.get("/api/v1/repositories?Sort=nameAsc&Limit=1").Body.Bytes(), &page)
+	decode(t, s.get("/api/v1/repositories?Offset=1&Limit=1").Body.Bytes(), &page)
 	if page.TotalCount != 2 || len(page.Results) != 1 || page.Results[0].Name != "a" || page.Results[0].Embedded["bucket"] != "bucket" {
 		t.Errorf("repositories: %+v", page)
-	}
-}
-
-func TestPoliciesAreListedFilteredAndSorted(t *testing.T) {
-	a, _ := setup(vbawstest.Config{})
-	vm := vbawstest.ID(77)
-	alpha := a.PutPolicy(vbawstest.Policy{Name: "Alpha", Enabled: true, Priority: 2, RepositoryID: vbawstest.ID(5)})
-	beta := a.PutPolicy(vbawstest.Policy{Name: "Beta", Priority: 1, RetryTimes: 3, Items: []vbawstest.Item{{ID: vm}},
-		Schedule: &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{
-			TimeLocal: vbawstest.At(22, 30), Snapshot: vbawstest.Weekdays(vbawstest.Retention{Count: 3}, time.Friday)}}})
-	a.PutPolicy(vbawstest.Policy{Name: "Database", Workload: vbawstest.RDS})
-	s := loggedIn(t, a, "1.8-rev0")
-	a.Start(vbawstest.Session{Type: "Policy", PolicyID: alpha.ID})
-
-	list := func(query string) (names []string, total int) {
-		var page struct {
-			TotalCount int
-			Results    []struct{ Name string }
-		}
-		decode(t, s.get("/api/v1/virtualMachines/policies?"+query).Body.Bytes(), &page)
-		for _, p := range page.Results {
-			names = append(names, p.Name)
-		}
-		return names, page.TotalCount
-	}
-	for query, want := range map[string][]string{
-		"Sort=nameAsc":                        {"Alpha", "Beta"},
-		"Sort=nameDesc":                       {"Beta", "Alpha"},
-		"Sort=priorityAsc":                    {"Beta", "Alpha"},
-		"Sort=usnDesc":                        {"Alpha", "Beta"}, // its session changed last
-		"Sort=nameAsc&Limit=1":                {"Alpha"},
-		"Sort=nameAsc&Offset=1":               {"Beta"},
-		"SearchPattern=ALP":                   {"Alpha"},
-		"PolicyStatus=Disabled":               {"Beta"},
-		"LastPolicySessionStatus=Running":     {"Alpha"},
-		"RepositoryId=" + vbawstest.ID(5):     {"Alpha"},
-		"VirtualMachineId=" + vm:              {"Beta"},
-		"Offset=9":                            nil,
-		"LastPolicySessionStatus=Failed":      nil,
-		"PolicyStatus=Enabled&Sort=usnAsc":    {"Alpha"},
-		"Usn=" + "2":                          {"Beta"},
-		"Sort=priorityDesc&SearchPattern=eta": {"Beta"},
-	} {
-		if names, _ := list(query); !slices.Equal(names, want) {
-			t.Errorf("%s: %q, want %q", query, names, want)
-		}
-	}
-	if _, total := list("PolicyStatus=Enabled"); total != 1 {
-		t.Errorf("total %d of the enabled ones", total)
-	}
-
-	var one map[string]any
-	decode(t, s.get("/api/v1/virtualMachines/policies/"+beta.ID).Body.Bytes(), &one)
-	want := map[string]any{
-		"dailyScheduleEnabled": false, "weeklyScheduleEnabled": true, "monthlyScheduleEnabled": false, "yearlyScheduleEnabled": false,
-		"weeklySchedule": map[string]any{"timeLocal": "2000-01-01T22:30:00",
-			"snapshotOptions": map[string]any{"retention": map[string]any{"count": 3.0}, "schedule": map[string]any{"days": []any{"Friday"}}}},
-	}
-	if diff := cmp.Diff(want, one["scheduleSettings"]); diff != "" {
-		t.Error(diff)
-	}
-	if one["lastPolicySessionStatus"] != "NeverExecuted" || one["isEnabled"] != false {
-		t.Errorf("got %v", one)
-	}
-
-	a.RenamePolicy(alpha.ID, "Gamma")
-	a.EnablePolicy(beta.ID, true)
-	if names, _ := list("Sort=nameAsc&PolicyStatus=Enabled"); !slices.Equal(names, []string{"Beta", "Gamma"}) {
-		t.Errorf("after changes: %q", names)
-	}
-	a.DeletePolicy(alpha.ID)
-	if names, _ := list(""); !slices.Equal(names, []string{"Beta"}) {
-		t.Errorf("after a deletion: %q", names)
-	}
-}
-
-func TestAScheduleWithoutSnapshotsIsServedWithAllRequiredFields(t *testing.T) {
-	a, _ := setup(vbawstest.Config{})
-	keep := vbawstest.Retention{Type: "Days", Count: 9}
-	p := a.PutPolicy(vbawstest.Policy{Schedule: &vbawstest.ScheduleSettings{
-		Daily:   &vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 1, Backup: vbawstest.Hours(keep, 3)},
-		Weekly:  &vbawstest.WeeklySchedule{Backup: vbawstest.Weekdays(keep, time.Monday)},
-		Monthly: &vbawstest.MonthlySchedule{Backup: vbawstest.InMonths(keep, time.May)},
-	}})
-	var got struct {
-		ScheduleSettings map[string]any
-	}
-	decode(t, loggedIn(t, a, "1.8-rev0").get("/api/v1/virtualMachines/policies/"+p.ID).Body.Bytes(), &got)
-	for part, want := range map[string]map[string]any{
-		"dailySchedule":   {"hours": slices.Repeat([]any{false}, 24)},
-		"weeklySchedule":  {"days": []any{}},
-		"monthlySchedule": {"months": []any{}},
-	} {
-		options := got.ScheduleSettings[part].(map[string]any)["snapshotOptions"]
-		if diff := cmp.Diff(map[string]any{"retention": map[string]any{"count": 0.0}, "schedule": want}, options); diff != "" {
-			t.Errorf("%s: %s", part, diff)
-		}
 	}
 }
 
@@ -576,13 +403,6 @@ func TestLogsAndItemsBelongToTheirSession(t *testing.T) {
 	if log.Log == nil || len(log.Log) != 0 {
 		t.Errorf("log of another session %+v", log)
 	}
-	var items struct {
-		Results []struct{ Name, Status string }
-	}
-	decode(t, s.get("/api/v1/sessions/"+vbawstest.ID(0)+"/protectedItems?Sort=failedDesc&Limit=1").Body.Bytes(), &items)
-	if len(items.Results) != 1 || items.Results[0].Name != "web" {
-		t.Errorf("items %+v", items)
-	}
 	if got := s.sessions(t, "VmId="+vbawstest.ID(71)).ids(); !slices.Equal(got, []string{vbawstest.ID(0)}) {
 		t.Errorf("by VmId: %q", got)
 	}
@@ -593,13 +413,22 @@ func TestWhatCannotBeIsRefusedWhereItIsWritten(t *testing.T) {
 	begun := vbawstest.NewFleet(a, vbawstest.FleetConfig{})
 	begun.Advance(clock.Now())
 	for name, f := range map[string]func(){
-		"a product too new":             func() { vbawstest.New(vbawstest.Config{Product: 11}) },
-		"a product too old":             func() { vbawstest.New(vbawstest.Config{Product: 1}) },
-		"a revision without rev":        func() { vbawstest.New(vbawstest.Config{Revisions: []string{"1.7"}}) },
-		"a repository without a UUID":   func() { vbawstest.New(vbawstest.Config{Repositories: []vbawstest.Repository{{ID: "1"}}}) },
-		"a session without a UUID":      func() { a.Put(vbawstest.Session{ID: "1"}) },
-		"a session in upper case":       func() { a.Put(vbawstest.Session{ID: strings.ToUpper(vbawstest.ID(10))}) },
-		"a policy without a UUID":       func() { a.PutPolicy(vbawstest.Policy{ID: "1"}) },
+		"a product too new":            func() { vbawstest.New(vbawstest.Config{Product: 12}) },
+		"a product too old":            func() { vbawstest.New(vbawstest.Config{Product: 1}) },
+		"a revision without rev":       func() { vbawstest.New(vbawstest.Config{Revisions: []string{"1.7"}}) },
+		"a repository without a UUID":  func() { vbawstest.New(vbawstest.Config{Repositories: []vbawstest.Repository{{ID: "1"}}}) },
+		"a session without a UUID":     func() { a.Put(vbawstest.Session{ID: "1"}) },
+		"a session in upper case":      func() { a.Put(vbawstest.Session{ID: strings.ToUpper(vbawstest.ID(10))}) },
+		"a policy without a UUID":      func() { a.PutPolicy(vbawstest.Policy{ID: "1"}) },
+		"a VPC policy with a schedule": func() { a.PutPolicy(vbawstest.Policy{Workload: vbawstest.VPC, Schedule: hourly()}) },
+		"an interval of no length": func() {
+			a.PutPolicy(vbawstest.Policy{Workload: vbawstest.VPC, Every: vbawstest.Interval{Type: "Weeks", Count: 1}})
+		},
+		"an interval of EC2": func() { a.PutPolicy(vbawstest.Policy{Every: vbawstest.Interval{Type: "Days", Count: 1}}) },
+		"snapshots of EFS":   func() { a.PutPolicy(vbawstest.Policy{Workload: vbawstest.EFS, Schedule: hourly()}) },
+		"a health check of RDS": func() {
+			a.PutPolicy(vbawstest.Policy{Workload: vbawstest.RDS, Schedule: &vbawstest.ScheduleSettings{HealthCheck: &vbawstest.HealthCheckSchedule{}}})
+		},
 		"a fleet that begins two times": func() { begun.Backfill(epoch) },
 	} {
 		func() {

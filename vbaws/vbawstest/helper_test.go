@@ -95,7 +95,7 @@ type sessionRow struct {
 	Result       string          `json:"result"`
 	Start        string          `json:"executionStartTime"`
 	Stop         json.RawMessage `json:"executionStopTime"`
-	Duration     int64           `json:"executionDuration"`
+	Duration     json.RawMessage `json:"executionDuration"`
 	USN          int64           `json:"usn"`
 }
 

@@ -16,19 +16,31 @@ import (
 // params reads query parameters strictly. It collects what is wrong with them,
 // and which of them were known.
 type params struct {
-	url.Values
-	known []string
-	wrong []string
+	url.Values // names in lower case
+	known      []string
+	wrong      []string
+}
+
+// newParams returns the parameters of a query. Their names are case-insensitive in
+// ASP.NET Core.
+func newParams(query url.Values) params {
+	values := make(url.Values, len(query))
+	for name, v := range query {
+		name = strings.ToLower(name)
+		values[name] = append(values[name], v...)
+	}
+	return params{Values: values}
 }
 
 func (p *params) fail(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
 
-func (p *params) unknown() []string {
+// unknown returns those of the names sent that were not read.
+func (p *params) unknown(sent url.Values) []string {
 	var names []string
-	for name := range p.Values {
-		if !slices.Contains(p.known, name) {
+	for name := range sent {
+		if !slices.Contains(p.known, strings.ToLower(name)) {
 			names = append(names, name)
 		}
 	}
@@ -36,10 +48,16 @@ func (p *params) unknown() []string {
 	return names
 }
 
+// values returns the values of a parameter, whose name has any case.
+func (p *params) values(name string) []string {
+	name = strings.ToLower(name)
+	p.known = append(p.known, name)
+	return p.Values[name]
+}
+
 // one returns the only value of a parameter that is not a list.
 func (p *params) one(name string) (string, bool) {
-	p.known = append(p.known, name)
-	values := p.Values[name]
+	values := p.values(name)
 	if len(values) == 0 {
 		return "", false
 	}
@@ -103,8 +121,7 @@ func (p *params) time(name string) (time.Time, bool) {
 // list returns the values of a parameter that may be repeated, each of which
 // must be one of allowed.
 func (p *params) list(name string, allowed []string) []string {
-	p.known = append(p.known, name)
-	values := p.Values[name]
+	values := p.values(name)
 	for _, v := range values {
 		if !slices.Contains(allowed, v) {
 			p.fail("%s: %q is not one of %s", name, v, strings.Join(allowed, ", "))
@@ -203,12 +220,13 @@ type sessionsQuery struct {
 	processed func(sessionID, vmID string) bool
 }
 
-// Types of sessions by revision. Between 1.0 and 1.7 nothing is published: the
-// types of both are accepted there.
+// Types of sessions by API version. Sources: the API description of 1.0, the REST
+// reference of 1.7-rev0, the changelog of 1.5-rev0 for FlrEfsTask. When the others
+// came and went in between is not documented: there the types of both are accepted.
 var (
 	typesOld  = []string{"Policy", "Job", "Task", "UserPolicy", "RetentionActivity", "RestoreTask", "FLRTask", "ImportPolicy", "TombstoneRetention"}
 	typesOnly = []string{"SelfBackupActivity"}
-	typesNew  = []string{"ConfigurationBackupActivity", "ArchiveRetrieval", "ArchiveRetrievalProlongation", "ManualTask", "FlrEfsTask"}
+	typesNew  = []string{"ConfigurationBackupActivity", "ArchiveRetrieval", "ArchiveRetrievalProlongation", "ManualTask"}
 )
 
 func sessionTypes(minor int) []string {
@@ -218,6 +236,9 @@ func sessionTypes(minor int) []string {
 	}
 	if minor > 0 {
 		types = append(types, typesNew...)
+	}
+	if minor >= 5 {
+		types = append(types, "FlrEfsTask")
 	}
 	return types
 }
@@ -254,7 +275,7 @@ func parseSessions(p *params, cfg *Config, minor int) *sessionsQuery {
 	q.reading, q.byStart, q.usnFilter = cfg.FromUtc, cfg.FromUtc != FromStop, cfg.UsnFilter
 
 	q.order = p.sorting(slices.DeleteFunc(sortings("startTime", "stopTime", "duration", "type", "reason", "usn"),
-		func(s string) bool { return s == "usnDesc" && cfg.RefuseUsnDesc }))
+		func(s string) bool { return s == "usnDesc" && cfg.RefuseUsnDesc || cfg.RefuseSort }))
 	if cfg.IgnoreSort {
 		q.order = nil
 	}

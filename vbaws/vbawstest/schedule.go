@@ -1,117 +1,125 @@
 package vbawstest
 
 import (
-	"encoding/json"
 	"slices"
 	"time"
 )
 
-// ScheduleSettings is a policy's schedule, as the vendor's API description
-// defines it. A part without its Enabled flag is served and has no effect.
+// ScheduleSettings is a policy's schedule: the schema ScheduleSettings of the API
+// description of 1.0, with the health check that EC2 policies have at 1.8. A part
+// without its Enabled flag is served and has no effect.
 type ScheduleSettings struct {
-	DailyEnabled   bool             `json:"dailyScheduleEnabled"`
-	Daily          *DailySchedule   `json:"dailySchedule,omitempty"`
-	WeeklyEnabled  bool             `json:"weeklyScheduleEnabled"`
-	Weekly         *WeeklySchedule  `json:"weeklySchedule,omitempty"`
-	MonthlyEnabled bool             `json:"monthlyScheduleEnabled"`
-	Monthly        *MonthlySchedule `json:"monthlySchedule,omitempty"`
-	YearlyEnabled  bool             `json:"yearlyScheduleEnabled"`
-	Yearly         *YearlySchedule  `json:"yearlySchedule,omitempty"`
+	DailyEnabled   bool
+	Daily          *DailySchedule
+	WeeklyEnabled  bool
+	Weekly         *WeeklySchedule
+	MonthlyEnabled bool
+	Monthly        *MonthlySchedule
+	YearlyEnabled  bool
+	Yearly         *YearlySchedule
+	// The health check is served from API version 1.8 on, where
+	// lcp-llp/terraform-provider-veeambackup has it. Since when it is there is not
+	// documented.
+	HealthCheckEnabled bool
+	HealthCheck        *HealthCheckSchedule
 }
 
 // DailySchedule runs in chosen hours.
 type DailySchedule struct {
 	// Kind is Everyday, WeekDays (Monday to Friday) or SelectedDays, which are
 	// then Days: Sunday, Monday, ….
-	Kind string   `json:"kind"`
-	Days []string `json:"days,omitempty"`
-	// RunsPerHour is at least 1; runs are spread evenly over the hour.
-	RunsPerHour int          `json:"runsPerHour"`
-	Snapshot    *HoursOption `json:"snapshotOptions,omitempty"`
-	Backup      *HoursOption `json:"backupOptions,omitempty"`
-	Replica     *HoursOption `json:"replicaOptions,omitempty"`
+	Kind string
+	Days []string
+	// RunsPerHour is at least 1; runs are spread evenly over the hour. They make
+	// snapshots, or backups for a workload without snapshots; the rest is made once
+	// in its hours: user guide of product 10, "Specifying Daily Schedule".
+	RunsPerHour int
+	Snapshot    *HoursOption
+	Backup      *HoursOption
+	Replica     *HoursOption
 }
 
 // HoursOption says in which hours a kind of restore point is made.
 type HoursOption struct {
-	Retention Retention `json:"retention"`
+	Retention Retention
 	Schedule  struct {
-		Hours []bool `json:"hours"`
-	} `json:"schedule"`
+		Hours []bool
+	}
 }
 
 // WeeklySchedule runs on chosen days of the week.
 type WeeklySchedule struct {
-	TimeLocal TimeOfDay   `json:"timeLocal"`
-	Snapshot  *DaysOption `json:"snapshotOptions,omitempty"`
-	Backup    *DaysOption `json:"backupOptions,omitempty"`
-	Replica   *DaysOption `json:"replicaOptions,omitempty"`
+	TimeLocal TimeOfDay
+	Snapshot  *DaysOption
+	Backup    *DaysOption
+	Replica   *DaysOption
 }
 
 // DaysOption says on which days a kind of restore point is made.
 type DaysOption struct {
-	Retention Retention `json:"retention"`
+	Retention Retention
 	Schedule  struct {
-		Days []string `json:"days"`
-	} `json:"schedule"`
+		Days []string
+	}
 }
 
 // MonthlySchedule runs on one day of chosen months.
 type MonthlySchedule struct {
-	TimeLocal TimeOfDay `json:"timeLocal"`
+	TimeLocal TimeOfDay
 	DayInMonth
-	Snapshot *MonthsOption `json:"snapshotOptions,omitempty"`
-	Backup   *MonthsOption `json:"backupOptions,omitempty"`
-	Replica  *MonthsOption `json:"replicaOptions,omitempty"`
+	Snapshot *MonthsOption
+	Backup   *MonthsOption
+	Replica  *MonthsOption
+	// ToArchive sends the backup to an archive repository. It is served as
+	// sendBackupsToArchive from API version 1.8 on, where
+	// lcp-llp/terraform-provider-veeambackup has it.
+	ToArchive bool
 }
 
 // MonthsOption says in which months a kind of restore point is made.
 type MonthsOption struct {
-	Retention Retention `json:"retention"`
+	Retention Retention
 	Schedule  struct {
-		Months []string `json:"months"`
-	} `json:"schedule"`
+		Months []string
+	}
+}
+
+// HealthCheckSchedule checks the backups on one day of chosen months.
+type HealthCheckSchedule struct {
+	Months []string
+	DayInMonth
 }
 
 // YearlySchedule runs on one day of the year and makes archived backups.
 type YearlySchedule struct {
-	TimeLocal TimeOfDay `json:"timeLocal"`
+	TimeLocal TimeOfDay
 	DayInMonth
 	// Month is January, February, ….
-	Month     string    `json:"month"`
-	Retention Retention `json:"retention"`
+	Month     string
+	Retention Retention
 }
 
 // DayInMonth is a day of a month: OnDay with DayOfMonth, or First to Fourth or
 // Last with DayOfWeek. A month without that day is skipped.
 type DayInMonth struct {
-	Number     string `json:"dayNumberInMonth"`
-	DayOfWeek  string `json:"dayOfWeek,omitempty"`
-	DayOfMonth int    `json:"dayOfMonth,omitempty"`
+	Number     string
+	DayOfWeek  string
+	DayOfMonth int
 }
 
 // Retention is how long or how many restore points are kept.
 type Retention struct {
 	// Type is Days, Months or Years; empty where Count counts points.
-	Type  string `json:"type,omitempty"`
-	Count int    `json:"count"`
+	Type  string
+	Count int
 }
 
-// TimeOfDay is a time of the day in the appliance's zone, since midnight. On the
-// wire it is a date-time without a zone on an arbitrary day.
+// TimeOfDay is a time of the day in the appliance's zone, since midnight.
 type TimeOfDay time.Duration
-
-const timeOfDayLayout = "2006-01-02T15:04:05"
 
 // At returns the TimeOfDay of an hour and a minute.
 func At(hour, minute int) TimeOfDay {
 	return TimeOfDay(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute)
-}
-
-// MarshalJSON writes the time on the first day of 2000.
-func (t TimeOfDay) MarshalJSON() ([]byte, error) {
-	day := time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
-	return json.Marshal(day.Add(time.Duration(t)).Format(timeOfDayLayout))
 }
 
 // Hours returns an option of the daily schedule for those hours, 0 to 23.
@@ -158,39 +166,19 @@ func InMonths(retention Retention, months ...time.Month) *MonthsOption {
 	return o
 }
 
-// served returns the settings as they are sent: snapshotOptions is required, so
-// that a schedule without snapshots has options that choose nothing.
-func (s *ScheduleSettings) served() *ScheduleSettings {
-	if s == nil {
-		return nil
-	}
-	out := *s
-	if d := s.Daily; d != nil && d.Snapshot == nil {
-		full := *d
-		full.Snapshot = Hours(Retention{})
-		out.Daily = &full
-	}
-	if w := s.Weekly; w != nil && w.Snapshot == nil {
-		full := *w
-		full.Snapshot = Weekdays(Retention{})
-		out.Weekly = &full
-	}
-	if m := s.Monthly; m != nil && m.Snapshot == nil {
-		full := *m
-		full.Snapshot = &MonthsOption{}
-		full.Snapshot.Schedule.Months = []string{}
-		out.Monthly = &full
-	}
-	return &out
-}
-
 // Kinds of restore points, in the order in which one run makes them.
 const (
 	KindSnapshot = "snapshot"
 	KindReplica  = "replica"
 	KindBackup   = "backup"
 	KindArchive  = "archive"
+	// KindHealthCheck makes none.
+	KindHealthCheck = "health check"
 )
+
+// healthCheckTime is when health checks begin. The schedule has no time of day, and
+// none is documented.
+const healthCheckTime = 12 * time.Hour
 
 // Occurrence is a scheduled start.
 type Occurrence struct {
@@ -199,38 +187,100 @@ type Occurrence struct {
 	Kinds []string
 }
 
-// Next returns the first scheduled start after t in the zone, and false where
-// there is none within five years. Starts that fall into the hour which a change
-// to summer time leaves out happen an hour later.
+// DoubledHour is what a policy does that is to start in the hour which the end of
+// summer time brings twice. Not documented.
+type DoubledHour int
+
+const (
+	// DoubledFirst starts it when the clocks show the time first.
+	DoubledFirst DoubledHour = iota
+	// DoubledSecond starts it when they show it again.
+	DoubledSecond
+	// DoubledBoth starts it both times.
+	DoubledBoth
+)
+
+// MissingHour is what a policy does that is to start in the hour which the
+// beginning of summer time leaves out. Not documented.
+type MissingHour int
+
+const (
+	// MissingLater starts it as long after midnight as on other days: an hour later
+	// by the clocks.
+	MissingLater MissingHour = iota
+	// MissingSkipped doesn't start it that day.
+	MissingSkipped
+)
+
+// ClockChange is what policies do when the clocks change.
+type ClockChange struct {
+	Doubled DoubledHour
+	Missing MissingHour
+}
+
+// Next returns the first scheduled start after t in the zone, and false if there is
+// none within five years. At a change of the clocks it goes by the zero value of
+// ClockChange.
 func (s *ScheduleSettings) Next(t time.Time, zone *time.Location) (Occurrence, bool) {
+	return s.NextBy(t, zone, ClockChange{})
+}
+
+// NextBy is Next with another reading of what happens when the clocks change.
+func (s *ScheduleSettings) NextBy(t time.Time, zone *time.Location, change ClockChange) (Occurrence, bool) {
 	local := t.In(zone)
-	// A start may be shifted over midnight by a change of the clocks: begin a
-	// day early.
-	day := time.Date(local.Year(), local.Month(), local.Day()-1, 0, 0, 0, 0, zone)
-	last := day.AddDate(5, 0, 2)
-	for ; day.Before(last); day = time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, zone) {
-		var found Occurrence
-		for _, o := range s.on(day) {
-			if !o.Time.After(t) || !found.Time.IsZero() && o.Time.After(found.Time) {
-				continue
-			}
-			if !o.Time.Equal(found.Time) {
+	var found Occurrence
+	// Days are counted in UTC, where each has a midnight. A change of the clocks
+	// can move a start over midnight: begin a day early, and look at one day more.
+	first := time.Date(local.Year(), local.Month(), local.Day()-1, 0, 0, 0, 0, time.UTC)
+	for day, last := first, first.AddDate(5, 0, 2); day.Before(last); day = day.AddDate(0, 0, 1) {
+		enough := !found.Time.IsZero()
+		for _, o := range s.on(day, zone, change) {
+			switch {
+			case !o.Time.After(t):
+			case found.Time.IsZero() || o.Time.Before(found.Time):
 				found = o
-				continue
+			case o.Time.Equal(found.Time):
+				found.Kinds = append(slices.Clone(found.Kinds), o.Kinds...)
 			}
-			found.Kinds = append(slices.Clone(found.Kinds), o.Kinds...)
 		}
-		if !found.Time.IsZero() {
-			found.Kinds = ordered(found.Kinds)
-			return found, true
+		if enough {
+			break
 		}
 	}
-	return Occurrence{}, false
+	found.Kinds = ordered(found.Kinds)
+	return found, !found.Time.IsZero()
+}
+
+// instants returns when the clocks of a zone show a time of a day, which is given by
+// its midnight in UTC. It doesn't use time.Date, which takes one offset or the other
+// in the hours that are doubled or missing, as the zone has it.
+func instants(day time.Time, of time.Duration, zone *time.Location, change ClockChange) []time.Time {
+	wall := day.Add(of)
+	offset := func(t time.Time) time.Duration {
+		_, seconds := t.In(zone).Zone()
+		return time.Duration(seconds) * time.Second
+	}
+	before, after := offset(wall.Add(-24*time.Hour)), offset(wall.Add(24*time.Hour))
+	first, second := wall.Add(-before), wall.Add(-after)
+	switch early, late := offset(first) == before, offset(second) == after; {
+	case early && late && !first.Equal(second):
+		return map[DoubledHour][]time.Time{
+			DoubledFirst: {first}, DoubledSecond: {second}, DoubledBoth: {first, second},
+		}[change.Doubled]
+	case early:
+		return []time.Time{first}
+	case late:
+		return []time.Time{second}
+	case change.Missing == MissingSkipped:
+		return nil
+	default: // as long after midnight as if the clocks had not changed
+		return []time.Time{first}
+	}
 }
 
 func ordered(kinds []string) []string {
 	var out []string
-	for _, k := range []string{KindSnapshot, KindReplica, KindBackup, KindArchive} {
+	for _, k := range []string{KindSnapshot, KindReplica, KindBackup, KindArchive, KindHealthCheck} {
 		if slices.Contains(kinds, k) {
 			out = append(out, k)
 		}
@@ -238,25 +288,30 @@ func ordered(kinds []string) []string {
 	return out
 }
 
-// on returns the starts of one day, given by its midnight, in no order.
-func (s *ScheduleSettings) on(day time.Time) []Occurrence {
+// on returns the starts of one day, given by its midnight in UTC, in no order.
+func (s *ScheduleSettings) on(day time.Time, zone *time.Location, change ClockChange) []Occurrence {
 	var runs []Occurrence
-	at := func(since time.Duration, kinds ...string) {
+	at := func(of time.Duration, kinds ...string) {
 		if len(kinds) == 0 {
 			return
 		}
-		// By the wall clock, not by elapsed time.
-		h, m := int(since/time.Hour), int(since%time.Hour/time.Minute)
-		t := time.Date(day.Year(), day.Month(), day.Day(), h, m, 0, 0, day.Location())
-		runs = append(runs, Occurrence{Time: t, Kinds: kinds})
+		for _, t := range instants(day, of, zone, change) {
+			runs = append(runs, Occurrence{Time: t.In(zone), Kinds: kinds})
+		}
 	}
 	if d := s.Daily; s.DailyEnabled && d != nil && d.runsOn(day.Weekday()) {
-		per := max(d.RunsPerHour, 1)
+		per := time.Duration(max(d.RunsPerHour, 1))
+		repeated := KindSnapshot
+		if d.Snapshot == nil {
+			repeated = KindBackup
+		}
 		for h := range 24 {
+			hour := time.Duration(h) * time.Hour
 			kinds := kindsOf(func(o *HoursOption) bool { return h < len(o.Schedule.Hours) && o.Schedule.Hours[h] },
 				d.Snapshot, d.Replica, d.Backup)
-			for i := range per {
-				at(time.Duration(h)*time.Hour+time.Duration(i)*time.Hour/time.Duration(per), kinds...)
+			at(hour, kinds...)
+			for i := time.Duration(1); i < per && slices.Contains(kinds, repeated); i++ {
+				at(hour+i*time.Hour/per, repeated)
 			}
 		}
 	}
@@ -266,12 +321,19 @@ func (s *ScheduleSettings) on(day time.Time) []Occurrence {
 		}, w.Snapshot, w.Replica, w.Backup)...)
 	}
 	if m := s.Monthly; s.MonthlyEnabled && m != nil && m.is(day) {
-		at(time.Duration(m.TimeLocal), kindsOf(func(o *MonthsOption) bool {
+		kinds := kindsOf(func(o *MonthsOption) bool {
 			return slices.Contains(o.Schedule.Months, day.Month().String())
-		}, m.Snapshot, m.Replica, m.Backup)...)
+		}, m.Snapshot, m.Replica, m.Backup)
+		if i := slices.Index(kinds, KindBackup); i >= 0 && m.ToArchive {
+			kinds[i] = KindArchive
+		}
+		at(time.Duration(m.TimeLocal), kinds...)
 	}
 	if y := s.Yearly; s.YearlyEnabled && y != nil && y.Month == day.Month().String() && y.is(day) {
 		at(time.Duration(y.TimeLocal), KindArchive)
+	}
+	if h := s.HealthCheck; s.HealthCheckEnabled && h != nil && h.is(day) && slices.Contains(h.Months, day.Month().String()) {
+		at(healthCheckTime, KindHealthCheck)
 	}
 	return runs
 }

@@ -2,6 +2,7 @@ package vbawstest_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,18 @@ func TestSchedulesAreReadAsTheirWordsSay(t *testing.T) {
 			[]string{"Sun 2026-03-08 01:00 replica", "Tue 2026-03-10 01:00 replica", "Sun 2026-03-15 01:00 replica"}},
 		{"three times an hour", daily(vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 3, Snapshot: vbawstest.Hours(keep, 12)}),
 			[]string{"Fri 2026-03-06 12:20 snapshot", "Fri 2026-03-06 12:40 snapshot", "Sat 2026-03-07 12:00 snapshot"}},
+		{"more than once an hour only snapshots", daily(vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 2,
+			Snapshot: vbawstest.Hours(keep, 12, 13), Backup: vbawstest.Hours(keep, 13), Replica: vbawstest.Hours(keep, 13)}),
+			[]string{"Fri 2026-03-06 12:30 snapshot", "Fri 2026-03-06 13:00 snapshot replica backup", "Fri 2026-03-06 13:30 snapshot"}},
+		{"or backups where there are none", daily(vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 2,
+			Backup: vbawstest.Hours(keep, 12, 13), Replica: vbawstest.Hours(keep, 13)}),
+			[]string{"Fri 2026-03-06 12:30 backup", "Fri 2026-03-06 13:00 replica backup", "Fri 2026-03-06 13:30 backup"}},
+		{"to the archive", &vbawstest.ScheduleSettings{MonthlyEnabled: true, Monthly: &vbawstest.MonthlySchedule{ToArchive: true,
+			DayInMonth: vbawstest.DayInMonth{Number: "OnDay", DayOfMonth: 7}, Snapshot: vbawstest.InMonths(keep), Backup: vbawstest.InMonths(keep)}},
+			[]string{"Sat 2026-03-07 00:00 snapshot archive"}},
+		{"with a health check", &vbawstest.ScheduleSettings{HealthCheckEnabled: true, HealthCheck: &vbawstest.HealthCheckSchedule{
+			Months: []string{"April", "May"}, DayInMonth: vbawstest.DayInMonth{Number: "First", DayOfWeek: "Monday"}}},
+			[]string{"Mon 2026-04-06 12:00 health check", "Mon 2026-05-04 12:00 health check"}},
 		{"weekly", &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{TimeLocal: vbawstest.At(23, 30),
 			Snapshot: vbawstest.Weekdays(keep, time.Friday, time.Sunday), Backup: vbawstest.Weekdays(keep, time.Sunday)}},
 			[]string{"Fri 2026-03-06 23:30 snapshot", "Sun 2026-03-08 23:30 snapshot backup", "Fri 2026-03-13 23:30 snapshot"}},
@@ -88,13 +101,66 @@ func TestSchedulesAreReadAsTheirWordsSay(t *testing.T) {
 	}
 }
 
-func TestASkippedHourMovesTheStart(t *testing.T) {
-	berlin := zone(t, "Europe/Berlin")
-	s := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
-		Kind: "Everyday", Snapshot: vbawstest.Hours(vbawstest.Retention{}, 2)}}
-	got := starts(s, time.Date(2026, time.March, 28, 12, 0, 0, 0, berlin), berlin, 2)
-	if want := []string{"Sun 2026-03-29 03:00 snapshot", "Mon 2026-03-30 02:00 snapshot"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+// TestTheClocksChange has a start at half past the hour that is missing in spring and
+// doubled in autumn, in zones on both sides of Greenwich and with other changes than
+// of one hour from 02:00 or 03:00.
+func TestTheClocksChange(t *testing.T) {
+	const first, second, both = vbawstest.DoubledFirst, vbawstest.DoubledSecond, vbawstest.DoubledBoth
+	const later, skipped = vbawstest.MissingLater, vbawstest.MissingSkipped
+	for _, tt := range []struct {
+		zone   string
+		day    string // before the change
+		at     vbawstest.TimeOfDay
+		change vbawstest.ClockChange
+		want   string // the next three starts, by UTC
+	}{
+		{"Europe/Berlin", "2026-03-28", vbawstest.At(2, 30), vbawstest.ClockChange{Missing: later}, "28T01:30 29T01:30 30T00:30"},
+		{"Europe/Berlin", "2026-03-28", vbawstest.At(2, 30), vbawstest.ClockChange{Missing: skipped}, "28T01:30 30T00:30 31T00:30"},
+		{"America/New_York", "2026-03-07", vbawstest.At(2, 30), vbawstest.ClockChange{Missing: later}, "07T07:30 08T07:30 09T06:30"},
+		{"America/New_York", "2026-03-07", vbawstest.At(2, 30), vbawstest.ClockChange{Missing: skipped}, "07T07:30 09T06:30 10T06:30"},
+		{"America/Santiago", "2026-09-05", vbawstest.At(0, 30), vbawstest.ClockChange{Missing: later}, "05T04:30 06T04:30 07T03:30"},
+		{"Australia/Lord_Howe", "2026-10-03", vbawstest.At(2, 15), vbawstest.ClockChange{Missing: later}, "02T15:45 03T15:45 04T15:15"},
+		{"Europe/Berlin", "2026-10-24", vbawstest.At(2, 30), vbawstest.ClockChange{Doubled: first}, "24T00:30 25T00:30 26T01:30"},
+		{"Europe/Berlin", "2026-10-24", vbawstest.At(2, 30), vbawstest.ClockChange{Doubled: second}, "24T00:30 25T01:30 26T01:30"},
+		{"Europe/Berlin", "2026-10-24", vbawstest.At(2, 30), vbawstest.ClockChange{Doubled: both}, "24T00:30 25T00:30 25T01:30"},
+		{"America/New_York", "2026-10-31", vbawstest.At(1, 30), vbawstest.ClockChange{Doubled: first}, "31T05:30 01T05:30 02T06:30"},
+		{"America/New_York", "2026-10-31", vbawstest.At(1, 30), vbawstest.ClockChange{Doubled: second}, "31T05:30 01T06:30 02T06:30"},
+		{"America/New_York", "2026-10-31", vbawstest.At(1, 30), vbawstest.ClockChange{Doubled: both}, "31T05:30 01T05:30 01T06:30"},
+		{"America/Santiago", "2026-04-04", vbawstest.At(23, 30), vbawstest.ClockChange{Doubled: both}, "05T02:30 05T03:30 06T03:30"},
+		{"America/New_York", "2026-03-07", vbawstest.At(3, 0), vbawstest.ClockChange{}, "07T08:00 08T07:00 09T07:00"},
+		{"America/New_York", "2026-03-07", vbawstest.At(1, 0), vbawstest.ClockChange{}, "07T06:00 08T06:00 09T05:00"},
+	} {
+		z := zone(t, tt.zone)
+		after, err := time.ParseInLocation(time.DateOnly, tt.day, z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{TimeLocal: tt.at,
+			Snapshot: vbawstest.Weekdays(vbawstest.Retention{}, 0, 1, 2, 3, 4, 5, 6)}}
+		var got []string
+		for range 3 {
+			next, _ := s.NextBy(after, z, tt.change)
+			got = append(got, next.Time.UTC().Format("02T15:04"))
+			after = next.Time
+		}
+		if got := strings.Join(got, " "); got != tt.want {
+			t.Errorf("%s, %v: %s, want %s", tt.zone, tt.change, got, tt.want)
+		}
+	}
+}
+
+// TestAMissingMidnight: days are counted without the clocks of the zone.
+func TestAMissingMidnight(t *testing.T) {
+	santiago := zone(t, "America/Santiago")
+	s := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday",
+		Snapshot: vbawstest.EveryHour(vbawstest.Retention{})}}
+	at := time.Date(2026, time.September, 5, 21, 30, 0, 0, santiago)
+	for i := range 5 {
+		next, _ := s.Next(at, santiago)
+		if want := time.Date(2026, time.September, 6, 2+i, 0, 0, 0, time.UTC); !next.Time.Equal(want) {
+			t.Errorf("after %v comes %v, want %v", at, next.Time.UTC(), want)
+		}
+		at = next.Time
 	}
 }
 
@@ -122,12 +188,14 @@ func drawSchedule(t *rapid.T) *vbawstest.ScheduleSettings {
 // TestTheNextStartIsTheFirstAfterAnyInstant walks the schedule from one start to
 // the next and checks that no instant in between knows another.
 func TestTheNextStartIsTheFirstAfterAnyInstant(t *testing.T) {
-	berlin := zone(t, "Europe/Berlin")
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSchedule(t)
-		from := time.Date(2026, time.Month(rapid.IntRange(1, 12).Draw(t, "month")), rapid.IntRange(1, 31).Draw(t, "day"), 0, 0, 0, 0, berlin)
+		z := zone(t, rapid.SampledFrom([]string{"Europe/Berlin", "America/New_York", "America/Santiago", "Australia/Lord_Howe"}).Draw(t, "zone"))
+		change := vbawstest.ClockChange{Doubled: vbawstest.DoubledHour(rapid.IntRange(0, 2).Draw(t, "doubled")),
+			Missing: vbawstest.MissingHour(rapid.IntRange(0, 1).Draw(t, "missing"))}
+		from := time.Date(2026, time.Month(rapid.IntRange(1, 12).Draw(t, "month")), rapid.IntRange(1, 31).Draw(t, "day"), 0, 0, 0, 0, z)
 		for range 5 {
-			next, ok := s.Next(from, berlin)
+			next, ok := s.NextBy(from, z, change)
 			if !ok {
 				return
 			}
@@ -135,7 +203,7 @@ func TestTheNextStartIsTheFirstAfterAnyInstant(t *testing.T) {
 				t.Fatalf("after %v comes %+v", from, next)
 			}
 			between := from.Add(time.Duration(rapid.Int64Range(0, int64(next.Time.Sub(from))-1).Draw(t, "between")))
-			if again, _ := s.Next(between, berlin); !again.Time.Equal(next.Time) {
+			if again, _ := s.NextBy(between, z, change); !again.Time.Equal(next.Time) {
 				t.Fatalf("after %v comes %v, after %v %v", from, next.Time, between, again.Time)
 			}
 			from = next.Time

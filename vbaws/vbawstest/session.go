@@ -11,8 +11,9 @@ import (
 type Session struct {
 	// ID is a lower-case UUID, made up by the appliance where it is empty.
 	ID string
-	// Type is Policy, Job, Task, RetentionActivity, …; ExtendedType is served
-	// from revision 1.1 and Name from 1.2.
+	// Type is Policy, Job, Task, RetentionActivity, …, any word; ExtendedType is
+	// served from API version 1.1 on (VeeamHub/grafana, v3) and Name from 1.2 on
+	// (VeeamHub/grafana).
 	Type, ExtendedType, Name string
 	// Status is Running, Succeeded, …. Result follows from it where empty.
 	Status, Result, Reason string
@@ -117,14 +118,18 @@ func (r *row) appendTo(b []byte, q *request) []byte {
 	case q.cfg.RunningStop == StopZero:
 		field("executionStopTime", times.format(time.Time{}))
 	}
-	duration := max(s.duration(), 0).Milliseconds()
-	switch q.cfg.Duration {
-	case DurationComponent:
-		duration %= 1000
-	case DurationZero:
-		duration = 0
+	if duration := max(s.duration(), 0); q.cfg.Duration == DurationTimeSpan {
+		field("executionDuration", timeSpan(duration))
+	} else {
+		millis := duration.Milliseconds()
+		switch q.cfg.Duration {
+		case DurationComponent:
+			millis %= 1000
+		case DurationZero:
+			millis = 0
+		}
+		b = strconv.AppendInt(append(b, `,"executionDuration":`...), millis, 10)
 	}
-	b = strconv.AppendInt(append(b, `,"executionDuration":`...), duration, 10)
 	field("status", s.Status)
 	if result := orElse(s.Result, results[s.Status]); result != "" {
 		field("result", result)

@@ -141,12 +141,17 @@ func TestShufflesAreNewForEachRequestAndOnlyWhereAsked(t *testing.T) {
 	}
 }
 
-func TestUsnDescCanBeRefused(t *testing.T) {
+func TestSortCanBeRefused(t *testing.T) {
 	a, _ := setup(vbawstest.Config{RefuseUsnDesc: true})
 	s := loggedIn(t, a, "1.8-rev0")
 	checkProblem(t, s.get("/api/v1/sessions?Sort=usnDesc"), 400, "UnexpectedContent", "validationError")
 	if w := s.get("/api/v1/sessions?Sort=usnAsc"); w.Code != 200 {
 		t.Errorf("usnAsc: %d", w.Code)
+	}
+	a.Reconfigure(func(c *vbawstest.Config) { c.RefuseSort = true })
+	checkProblem(t, s.get("/api/v1/sessions?Sort=usnAsc"), 400, "UnexpectedContent", "validationError")
+	if w := s.get("/api/v1/sessions"); w.Code != 200 {
+		t.Errorf("without Sort: %d", w.Code)
 	}
 }
 
@@ -217,7 +222,7 @@ func TestTimesAreWrittenInTheConfiguredForm(t *testing.T) {
 		{vbawstest.TimesMilliZ, "1.0-rev0", "2020-06-19T04:00:05.901Z"},
 		{vbawstest.TimesTicksZ, "1.0-rev0", "2020-06-19T04:00:05.9010950Z"},
 	} {
-		a, _ := setup(vbawstest.Config{Product: 6, Times: tt.format})
+		a, _ := setup(vbawstest.Config{Revisions: published, Times: tt.format})
 		a.Put(vbawstest.Session{Start: start.In(time.FixedZone("", 3600))})
 		if got := loggedIn(t, a, tt.rev).sessions(t, "").Results[0].Start; got != tt.want {
 			t.Errorf("format %d at %s: %q, want %q", tt.format, tt.rev, got, tt.want)
@@ -241,13 +246,24 @@ func TestAMissingStopIsWrittenInTheConfiguredForm(t *testing.T) {
 }
 
 func TestADurationIsWrittenInTheConfiguredForm(t *testing.T) {
-	for form, want := range map[vbawstest.DurationFormat]int64{
-		vbawstest.DurationComponent: 550, vbawstest.DurationMillis: 2550, vbawstest.DurationZero: 0,
+	const short = 2550602 * time.Microsecond
+	for _, tt := range []struct {
+		form   vbawstest.DurationFormat
+		length time.Duration
+		want   string
+	}{
+		{vbawstest.DurationMillis, short, "2550"},
+		{vbawstest.DurationComponent, short, "550"},
+		{vbawstest.DurationZero, short, "0"},
+		{vbawstest.DurationTimeSpan, short, `"00:00:02.5506020"`},
+		{vbawstest.DurationTimeSpan, 26*time.Hour + 3*time.Minute + 4*time.Second, `"1.02:03:04"`},
+		{vbawstest.DurationTimeSpan, 0, `"00:00:00"`},
+		{vbawstest.DurationTimeSpan, -time.Hour, `"00:00:00"`},
 	} {
-		a, _ := setup(vbawstest.Config{Duration: form})
-		put(a, 1)
-		if got := loggedIn(t, a, "1.8-rev0").sessions(t, "").Results[0].Duration; got != want {
-			t.Errorf("form %d: %d, want %d", form, got, want)
+		a, _ := setup(vbawstest.Config{Duration: tt.form})
+		a.Put(vbawstest.Session{Status: vbawstest.StatusSucceeded, Start: epoch, Stop: epoch.Add(tt.length)})
+		if got := string(loggedIn(t, a, "1.8-rev0").sessions(t, "").Results[0].Duration); got != tt.want {
+			t.Errorf("form %d: %s, want %s", tt.form, got, tt.want)
 		}
 	}
 }

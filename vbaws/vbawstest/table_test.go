@@ -28,7 +28,8 @@ func TestQueriesOfAPollNeedNoScan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := parseSessions(&params{Values: values}, &a.cfg, 8)
+		p := newParams(values)
+		q := parseSessions(&p, &a.cfg, 8)
 		if _, got := a.table.indexed(q, q.same()); got != want {
 			t.Errorf("%s: answered from an index: %v, want %v", query, got, want)
 		}
