@@ -1,13 +1,116 @@
 package demo
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 
 	"vbaws_exporter/internal/config"
+	"vbaws_exporter/vbaws/vbawstest"
 )
+
+// newest is the newest API version that the demo's appliance accepts.
+const newest = "1.9-rev0"
+
+// fetch asks the demo's appliance, as curl would, and decodes the answer.
+func fetch(t *testing.T, d *Demo, token, path string, form url.Values, into any) {
+	t.Helper()
+	method := http.MethodGet
+	if form != nil {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, d.URL+"/api/v1/"+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("x-api-version", newest)
+	req.Header.Set("Authorization", "Bearer "+token)
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := d.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s: %s", method, path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+}
+
+// TestTheDemoServesTheNewestForms: every workload has policies, and the hours of daily
+// schedules are numbers.
+func TestTheDemoServesTheNewestForms(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	d, err := Start(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	var login struct {
+		Token string `json:"access_token"`
+	}
+	fetch(t, d, "", "token", url.Values{"grant_type": {"password"}, "username": {d.Username}, "password": {d.Password}}, &login)
+
+	type option struct {
+		Schedule struct {
+			Hours []int `json:"hours"`
+		} `json:"schedule"`
+	}
+	for _, workload := range []string{"virtualMachines", "rds", "efs", "dynamoDb", "fsx", "redshift", "redshiftServerless"} {
+		var page struct {
+			Results []struct {
+				Name     string `json:"name"`
+				Schedule struct {
+					Daily struct {
+						Snapshot *option `json:"snapshotOptions"`
+						Backup   *option `json:"backupOptions"`
+					} `json:"dailySchedule"`
+				} `json:"scheduleSettings"`
+			} `json:"results"`
+		}
+		fetch(t, d, login.Token, workload+"/policies", nil, &page)
+		if len(page.Results) == 0 {
+			t.Errorf("%s has no policies", workload)
+		}
+		for _, p := range page.Results {
+			hours := 0
+			for _, o := range []*option{p.Schedule.Daily.Snapshot, p.Schedule.Daily.Backup} {
+				if o != nil {
+					hours += len(o.Schedule.Hours)
+				}
+			}
+			if hours == 0 {
+				t.Errorf("%s: policy %q is scheduled in no hour", workload, p.Name)
+			}
+		}
+	}
+	var vpc struct {
+		Options struct {
+			Daily struct {
+				Schedule vbawstest.Interval `json:"schedule"`
+			} `json:"dailySchedule"`
+		} `json:"scheduleOptions"`
+	}
+	fetch(t, d, login.Token, "vpc/policy", nil, &vpc)
+	if got := vpc.Options.Daily.Schedule; got != (vbawstest.Interval{Type: "Hours", Count: 2}) {
+		t.Errorf("the VPC policy runs every %+v", got)
+	}
+	var sla struct {
+		Results []map[string]any `json:"results"`
+	}
+	fetch(t, d, login.Token, "policy/ec2SlaBasedPolicies", nil, &sla)
+	if len(sla.Results) != 1 || sla.Results[0]["slaTemplateId"] == nil {
+		t.Errorf("SLA-based policies: %v", sla.Results)
+	}
+}
 
 func TestDemo(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
