@@ -167,8 +167,8 @@ func TestTheWordsOfAFleetAreConfigured(t *testing.T) {
 	}
 }
 
-// TestAFleetHeedsTheClockChange has a policy at 02:30 on the day when that is missing.
-func TestAFleetHeedsTheClockChange(t *testing.T) {
+// TestAFleetFollowsTheClockChange has a policy at 02:30 on the day when that is missing.
+func TestAFleetFollowsTheClockChange(t *testing.T) {
 	for missing, want := range map[vbawstest.MissingHour][]string{
 		vbawstest.MissingLater:   {"07 02:30", "08 03:30", "09 02:30"},
 		vbawstest.MissingSkipped: {"07 02:30", "09 02:30"},
