@@ -147,7 +147,7 @@ func TestInventoryInPart(t *testing.T) {
 		`{"licenseType":7,"instances":-1,"instancesUses":0,"licenseExpires":"soon"}`:    {Instances: -1, Used: 0},
 		`{"instances":10,"instancesUses":"1","licenseExpires":null}`:                    {Instances: 10, Used: -1},
 		`{"instances":10,"instancesUses":1e999}`:                                        {Instances: 10, Used: -1},
-		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: -1, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
+		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: 10, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if diff := cmp.Diff(want, decodeLicense(jsontext.Value(document))); diff != "" {
 			t.Errorf("%s: %s", document, diff)
