@@ -40,9 +40,6 @@ const (
 	maxElements = 100_000
 	// maxHeld is in bytes of the texts that are held of an answer.
 	maxHeld = 16 << 20
-	// maxText is in bytes of one text. The longest names that products allow have 255
-	// characters.
-	maxText = 1 << 10
 	// maxWords is how many words an answer shares among its rows. There are a few of each
 	// status and type, and as many as policies of names.
 	maxWords = 1000
@@ -92,6 +89,9 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// asked says how many elements were asked for.
+func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
 
 // beginning returns how the answer began, as far as it came.
 func (b *body) beginning() []byte {
@@ -153,39 +153,27 @@ func end(dec *jsontext.Decoder) error {
 	return errors.New("more follows the document")
 }
 
-// list is how a list is read from an object.
-type list struct {
-	// key is the member that is the list.
-	key string
-	// mark is another member: an object that has it needs no list. Empty: none.
-	mark string
-	// restart is called before the first element.
-	restart func()
-	// element is called for each element, which is only valid during the call.
-	element func(jsontext.Value)
+// decodeList reads an object with an array at key, and calls element for each
+// of its elements; the value is only valid during the call. restart is called
+// before the first. It returns totalCount, or -1.
+func decodeList(b *body, key string, restart func(), element func(jsontext.Value)) (int, error) {
+	return decodeOptionalList(b, key, key, restart, element)
 }
 
-// results is the list of a page.
-func results(restart func(), element func(jsontext.Value)) list {
-	return list{key: "results", restart: restart, element: element}
-}
-
-// asked says how many elements were asked for.
-func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
-
-// decode reads an answer that is an object with a list. It returns totalCount, or -1.
-func (l list) decode(b *body) (int, error) {
+// decodeOptionalList is decodeList of an object that may have no key, if it has the
+// member mark.
+func decodeOptionalList(b *body, key, mark string, restart func(), element func(jsontext.Value)) (int, error) {
 	b.next()
 	dec := jsontext.NewDecoder(b, tolerant...)
 	total, found := -1, false
 	err := members(dec, func(name []byte) error {
 		b.next()
 		switch string(name) {
-		case l.key:
+		case key:
 			found = true
-			l.restart()
-			return l.elements(dec, b)
-		case l.mark:
+			restart()
+			return elements(dec, b, key, element)
+		case mark:
 			found = true
 		case "totalCount":
 			v, err := dec.ReadValue()
@@ -207,19 +195,19 @@ func (l list) decode(b *body) (int, error) {
 		return 0, err
 	}
 	if !found {
-		return 0, errShape("the document has no " + strconv.Quote(l.key))
+		return 0, errShape("the document has no " + strconv.Quote(key))
 	}
 	return total, nil
 }
 
-func (l list) elements(dec *jsontext.Decoder, b *body) error {
+func elements(dec *jsontext.Decoder, b *body, key string, element func(jsontext.Value)) error {
 	switch dec.PeekKind() {
 	case jsontext.KindNull: // The vendor's framework may write an empty list so.
 		_, err := dec.ReadToken()
 		return err
 	case jsontext.KindBeginArray, jsontext.KindInvalid:
 	default:
-		return errShape(strconv.Quote(l.key) + " is not an array")
+		return errShape(strconv.Quote(key) + " is not an array")
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return err
@@ -233,11 +221,11 @@ func (l list) elements(dec *jsontext.Decoder, b *body) error {
 		case len(v) > maxValue: // Part of it was in the decoder's buffer already.
 			return fmt.Errorf("a value is larger than %d bytes", maxValue)
 		case n == b.most:
-			return fmt.Errorf("%q has more than %d elements", l.key, b.most)
+			return fmt.Errorf("%q has more than %d elements", key, b.most)
 		}
-		l.element(v)
+		element(v)
 		if b.held > maxHeld {
-			return fmt.Errorf("the texts in %q are longer than %d bytes", l.key, maxHeld)
+			return fmt.Errorf("the texts in %q are longer than %d bytes", key, maxHeld)
 		}
 	}
 	_, err := dec.ReadToken()
@@ -312,22 +300,16 @@ func pastValue(v []byte, i int) int {
 	}
 }
 
-// text reads a string. What is beyond maxText is cut off, and a hash of the whole
-// stands for it, so that two texts that differ still do.
-func text(v jsontext.Value) ([]byte, bool) {
+// textOf reads a string, and shortens it to MaxText.
+func textOf(v jsontext.Value) ([]byte, bool) {
 	if v.Kind() != jsontext.KindString {
 		return nil, false
 	}
 	b := unquote(v)
-	if len(b) <= maxText {
-		return b, true
+	if len(b) > MaxText {
+		b = []byte(Shorten(string(b), MaxText))
 	}
-	sum := sha256.Sum256(b)
-	cut := maxText - len("…") - 16
-	for !utf8.RuneStart(b[cut]) {
-		cut--
-	}
-	return fmt.Appendf(nil, "%s…%x", b[:cut], sum[:8]), true
+	return b, true
 }
 
 // numeral returns the text of a number, which may be written as a string; nil of what
@@ -404,14 +386,14 @@ func newRows(b *body) *rows { return &rows{b, make(map[string]string)} }
 
 // text reads a string that is seldom seen twice; empty for what is none.
 func (r *rows) text(v jsontext.Value) string {
-	b, _ := text(v)
+	b, _ := textOf(v)
 	r.b.held += len(b)
 	return string(b)
 }
 
 // word reads a string of which few are different, and keeps one of each.
 func (r *rows) word(v jsontext.Value) string {
-	b, _ := text(v)
+	b, _ := textOf(v)
 	if s, ok := r.words[string(b)]; ok {
 		return s
 	}
@@ -492,9 +474,9 @@ func (r *Row) missing() error {
 func decodeSessions(b *body) (*SessionsPage, error) {
 	var p SessionsPage
 	r := newRows(b)
-	total, err := results(
+	total, err := decodeList(b, "results",
 		func() { p.Rows = p.Rows[:0] },
-		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) }).decode(b)
+		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) })
 	if err != nil {
 		return nil, err
 	}
@@ -520,7 +502,7 @@ func decodeOne(b *body) (jsontext.Value, error) {
 // loosely are the options for all documents but lists of sessions: a member of another
 // type than documented, or out of range, is a member that is not there.
 var loosely = append(tolerant[:len(tolerant):len(tolerant)], json.WithUnmarshalers(json.JoinUnmarshalers(
-	optional(func(v jsontext.Value) (string, bool) { b, ok := text(v); return string(b), ok }),
+	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
 	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
 	optional(func(v jsontext.Value) (bool, bool) {
 		return v.Kind() == jsontext.KindTrue, v.Kind() != jsontext.KindNull
@@ -598,9 +580,9 @@ var errNoPolicy = errors.New("a policy has no id or no name")
 
 func decodePolicies(b *body) (*PoliciesPage, error) {
 	var p PoliciesPage
-	total, err := results(
+	total, err := decodeList(b, "results",
 		func() { p = PoliciesPage{} },
-		func(v jsontext.Value) { p.add(b, v) }).decode(b)
+		func(v jsontext.Value) { p.add(b, v) })
 	if err != nil {
 		return nil, err
 	}
@@ -614,10 +596,9 @@ func decodeLog(b *body) ([]LogItem, error) {
 	var log []LogItem
 	kept := map[string]int{}
 	b.most = math.MaxInt
-	_, err := list{
-		key: "log", mark: "sessionId",
-		restart: func() { log = nil; clear(kept) },
-		element: func(v jsontext.Value) {
+	_, err := decodeOptionalList(b, "log", "sessionId",
+		func() { log = nil; clear(kept) },
+		func(v jsontext.Value) {
 			if v.Kind() != jsontext.KindBeginObject {
 				return
 			}
@@ -633,20 +614,19 @@ func decodeLog(b *body) ([]LogItem, error) {
 				}
 			}
 			item := LogItem{Status: LogError}
-			switch word, _ := text(status); string(word) {
+			switch word, _ := textOf(status); string(word) {
 			case LogError:
 			case LogWarning:
 				item.Status = LogWarning
 			default:
 				return
 			}
-			if said, _ := text(message); len(said) > 0 && kept[item.Status] < maxLogLines {
+			if said, _ := textOf(message); len(said) > 0 && kept[item.Status] < maxLogLines {
 				kept[item.Status]++
 				item.Time, item.Message = instant(at), string(said)
 				log = append(log, item)
 			}
-		},
-	}.decode(b)
+		})
 	if err != nil {
 		return nil, err
 	}

@@ -320,8 +320,8 @@ func TestElements(t *testing.T) {
 	} {
 		var b strings.Builder
 		b.WriteString(`{"results":[`)
-		for i := range maxHeld/maxText + 10 {
-			text := fmt.Sprintf("%d%s", i, strings.Repeat("x", maxText))
+		for i := range maxHeld/MaxText + 10 {
+			text := fmt.Sprintf("%d%s", i, strings.Repeat("x", MaxText))
 			fmt.Fprintf(&b, `{"id":%q,"name":%[1]q,"type":"T","status":"S"},`, text)
 		}
 		b.WriteString(`{}]}`)
@@ -337,7 +337,7 @@ func TestLongTexts(t *testing.T) {
 	first := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `1"}`)
 	second := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `2"}`)
 	for _, r := range []Row{first, second} {
-		if r.Err != nil || len(r.Name) > maxText || len(r.Name) < maxText-4 || !utf8.ValidString(r.Name) || !strings.HasPrefix(r.Name, "üü") {
+		if r.Err != nil || len(r.Name) > MaxText || len(r.Name) < MaxText-4 || !utf8.ValidString(r.Name) || !strings.HasPrefix(r.Name, "üü") {
 			t.Errorf("%d bytes, %v: %q", len(r.Name), r.Err, r.Name)
 		}
 	}
@@ -349,7 +349,7 @@ func TestLongTexts(t *testing.T) {
 	if err != nil || page.Policies[0].Name != first.Name {
 		t.Error("policy and session have different names", err)
 	}
-	if r := readRow(`{"id":"a","type":"T","status":"S","name":"` + strings.Repeat("x", maxText) + `"}`); len(r.Name) != maxText || strings.Contains(r.Name, "…") {
+	if r := readRow(`{"id":"a","type":"T","status":"S","name":"` + strings.Repeat("x", MaxText) + `"}`); len(r.Name) != MaxText || strings.Contains(r.Name, "…") {
 		t.Error("a text that fits was cut")
 	}
 }
@@ -396,7 +396,7 @@ func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 		{"0", sessions, results, `0,`, 30 * mb, 110 * mb},
 		{"named but no session", sessions, results, `{"id":"a","usn":5},`, 30 * mb, 110 * mb},
 		{"sessions", sessions, results, `{"id":"a","type":"T","status":"S"},`, 30 * mb, 110 * mb},
-		{"long names", sessions, results, `{"id":"a","type":"T","status":"S","name":"` + long + `"},`, 60 * mb, 30 * mb},
+		{"long names", sessions, results, `{"id":"a","type":"T","status":"S","name":"` + long + `"},`, 60 * mb, 150 * mb},
 		{"escaped names", sessions, results, `{"id":"a","type":"T","status":"S","name":"\u00fc` + long + `"},`, 30 * mb, 130 * mb},
 		{"long member", sessions, results, `{"` + long + `":0},`, 30 * mb, 60 * mb},
 		{"policies {}", policies, results, `{},`, 30 * mb, 110 * mb},
@@ -407,7 +407,7 @@ func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 		{"log of {}", log, lines, `{},`, 63 * mb, mb},
 		{"log of 0", log, lines, `0,`, 63 * mb, mb},
 		{"log of errors", log, lines, `{"status":"Error","message":"no room"},`, 63 * mb, mb},
-		{"log of long errors", log, lines, `{"status":"Error","message":"` + long + `"},`, 63 * mb, 30 * mb},
+		{"log of long errors", log, lines, `{"status":"Error","message":"` + long + `"},`, 63 * mb, 150 * mb},
 		{"object", one, `{"a":[`, `{},`, 63 * mb, 30 * mb},
 		{"deep", sessions, results, `[`, 30 * mb, 30 * mb},
 	} {
@@ -539,7 +539,7 @@ func FuzzPage(f *testing.F) {
 				t.Errorf("no USN, and it is %d", r.USN)
 			}
 			for _, s := range []string{r.ID, r.Type, r.ExtendedType, r.Status, r.Result, r.Reason, r.Name} {
-				if len(s) > maxText || !utf8.ValidString(s) {
+				if len(s) > MaxText || !utf8.ValidString(s) {
 					t.Errorf("not a text that is held: %q", s)
 				}
 			}

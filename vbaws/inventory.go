@@ -216,7 +216,7 @@ func decodeSystemTime(v jsontext.Value) time.Time {
 
 func decodeRepositories(b *body) (*RepositoriesPage, error) {
 	var p RepositoriesPage
-	total, err := results(
+	total, err := decodeList(b, "results",
 		func() { p = RepositoriesPage{} },
 		func(v jsontext.Value) {
 			p.Rows++
@@ -235,7 +235,7 @@ func decodeRepositories(b *body) (*RepositoriesPage, error) {
 				b.held += len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
 				p.Repositories = append(p.Repositories, r)
 			}
-		}).decode(b)
+		})
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,7 @@ type Session struct {
 	ID string
 	// Type, ExtendedType, Status, Result and Reason are open sets: words that
 	// nobody has seen before pass through. ExtendedType is empty before revision
-	// 1.1. Of these, of ID and of Name, what is beyond 1 KiB is replaced by a hash of the
-	// whole. All but ID, Type and Status are empty if they are not strings.
+	// 1.1. These, ID and Name are shortened to MaxText. All but ID, Type and Status are empty if they are not strings.
 	Type, ExtendedType     string
 	Status, Result, Reason string
 	// Name is absent before revision 1.2. On type Policy it is the policy's name.

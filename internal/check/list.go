@@ -90,7 +90,7 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 		case r.Err != nil && !r.HasUSN:
 			continue
 		case !r.HasUSN:
-			return p.withoutUSN(fmt.Sprintf("session %s has no usable USN", r.ID))
+			return p.withoutUSN(fmt.Sprintf("session %s has no USN", r.ID))
 		}
 		if last != nil && r.USN > *last {
 			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d comes after %d", vbaws.SortUSNDesc, r.USN, *last))
