@@ -425,7 +425,7 @@ func TestErrorsThatQuoteTheServer(t *testing.T) {
 		"trailer":            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, text := range []string{echo, testPassword, long, echo + long, long + echo} {
+			for _, text := range []string{echo, testPassword, long, long + echo} {
 				err := get(t.Context(), client(t, raw(t, fmt.Sprintf(answer, text))))
 				if err == nil {
 					t.Fatal("no error")
