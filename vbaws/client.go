@@ -110,6 +110,7 @@ func (c *Client) APIVersion() string { return c.revisions.inUse() }
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
 	var page *SessionsPage
 	err := c.get(ctx, sessionsPath, sessionsPath, q.values(), func(h http.Header, b *body) (err error) {
+		b.asked(q.Limit)
 		if page, err = decodeSessions(b); err == nil {
 			page.Date = date(h)
 		}
@@ -171,7 +172,7 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 		if err != nil {
 			return err
 		}
-		if row, at = newObjects().row(v), date(h); row.ID == "" {
+		if row, at = newRows(b).row(v), date(h); row.ID == "" {
 			return errShape("the document is not a session: " + row.Err.Error())
 		}
 		return nil
@@ -182,8 +183,9 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 	return row, at, nil
 }
 
-// SessionLog returns the lines of a session's log, in the appliance's order. A
-// field that could not be understood is empty.
+// SessionLog returns the first errors and warnings of a session's log, at most 20 of
+// each, in the appliance's order. Lines without a message are left out, and a time that
+// could not be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 	var log []LogItem
 	err := c.getByID(ctx, id, "/log", maxLog, func(_ http.Header, b *body) (err error) {
@@ -207,6 +209,7 @@ func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*
 	}
 	var page *PoliciesPage
 	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+		b.asked(limit)
 		page, err = decodePolicies(b)
 		return err
 	})
@@ -226,7 +229,7 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 		if err != nil {
 			return err
 		}
-		page.add(newObjects(), v)
+		page.add(b, v)
 		return nil
 	})
 	if err != nil {

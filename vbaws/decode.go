@@ -18,16 +18,33 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits on what an answer may make the client hold or read.
+// Limits on what an answer may make the client hold or read. Answers are decoded as
+// they come, so what is held is one value, the rows, and their texts: below 100 MiB for
+// the worst list that keeps to all limits, and 30 MiB for 100,000 real sessions.
 const (
 	maxValue   = 4 << 20  // bytes of one row, or of one other member of a page
-	maxPage    = 1 << 30  // bytes of an answer, uncompressed
 	maxSmall   = 1 << 20  // bytes of the answer to a login
-	maxLog     = 64 << 20 // bytes of a session's log
+	maxLog     = 64 << 20 // bytes of a session's log, of which little is held
 	maxProblem = 64 << 10 // bytes read of an error's document
+
+	// maxPage is in bytes of an answer, uncompressed. An appliance that ignores Limit
+	// sends all sessions at once, of about 600 bytes each with their links, so 100,000
+	// of them fit four times. None of it is held as it came: the limit bounds the time.
+	maxPage = 256 << 20
+	// maxElements is how many elements a list may have, unless ten times as many were
+	// asked for. An element may be two bytes long and cost 100 times as much.
+	maxElements = 100_000
+	// maxHeld is in bytes of the texts that are held of an answer.
+	maxHeld = 16 << 20
+	// maxWords is how many words an answer shares among its rows. There are a few of each
+	// status and type, and as many as policies of names.
+	maxWords = 1000
+	// maxLogLines is how many errors, and how many warnings, are kept of a log.
+	maxLogLines = 20
 )
 
 // tolerant are the options of all decoders: one badly written name of a policy
@@ -42,12 +59,14 @@ type body struct {
 	r     *bufio.Reader
 	value int64 // bytes that the current value may still take
 	page  int64 // bytes that the answer may still take
+	held  int   // bytes of texts that were kept of it
+	most  int   // elements that a list in it may have
 	err   error // of r: the transport's, not the document's
 	head  []byte
 }
 
 func newBody(r io.Reader, limit int64) *body {
-	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: limit}
+	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: limit, most: maxElements}
 }
 
 // maxHead is how much of an answer is kept to say what came instead: more than
@@ -70,6 +89,9 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// asked says how many elements were asked for.
+func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
 
 // beginning returns how the answer began, as far as it came.
 func (b *body) beginning() []byte {
@@ -190,41 +212,24 @@ func elements(dec *jsontext.Decoder, b *body, key string, element func(jsontext.
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
-	for dec.PeekKind() != jsontext.KindEndArray {
+	for n := 0; dec.PeekKind() != jsontext.KindEndArray; n++ {
 		b.next()
 		v, err := dec.ReadValue()
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if len(v) > maxValue { // Part of it was in the decoder's buffer already.
+		case len(v) > maxValue: // Part of it was in the decoder's buffer already.
 			return fmt.Errorf("a value is larger than %d bytes", maxValue)
+		case n == b.most:
+			return fmt.Errorf("%q has more than %d elements", key, b.most)
 		}
 		element(v)
+		if b.held > maxHeld {
+			return fmt.Errorf("the texts in %q are longer than %d bytes", key, maxHeld)
+		}
 	}
 	_, err := dec.ReadToken()
 	return err
-}
-
-// objects decodes the elements of lists, one after the other.
-type objects struct {
-	words map[string]string
-	first error // the first member that could not be understood
-}
-
-func newObjects() *objects { return &objects{words: make(map[string]string)} }
-
-// each calls member for each member of the object v, which a decoder has read. It
-// returns the first complaint of text, word, date or integer, after all members
-// were read.
-func (o *objects) each(v jsontext.Value, member func(name []byte, v jsontext.Value)) error {
-	if v.Kind() != jsontext.KindBeginObject {
-		return fmt.Errorf("%s is not an object", clip(string(v), 40))
-	}
-	o.first = nil
-	for name, v := range fields(v) {
-		member(name, v)
-	}
-	return o.first
 }
 
 // fields are the members of an object that a decoder has read, whole. That has
@@ -295,164 +300,188 @@ func pastValue(v []byte, i int) int {
 	}
 }
 
-func (o *objects) complain(name string, v jsontext.Value, want string) {
-	if o.first == nil {
-		o.first = fmt.Errorf("%s: %s is not %s", name, clip(string(v), 40), want)
+// textOf reads a string, and shortens it to MaxText.
+func textOf(v jsontext.Value) ([]byte, bool) {
+	if v.Kind() != jsontext.KindString {
+		return nil, false
 	}
+	b := unquote(v)
+	if len(b) > MaxText {
+		b = []byte(Shorten(string(b), MaxText))
+	}
+	return b, true
 }
 
-// is reports whether v is of that kind; null is not, and is no reason to complain.
-func (o *objects) is(v jsontext.Value, kind jsontext.Kind, name, want string) bool {
+// numeral returns the text of a number, which may be written as a string; nil of what
+// is neither.
+func numeral(v jsontext.Value) []byte {
 	switch v.Kind() {
-	case kind:
-		return true
-	case jsontext.KindNull:
-	default:
-		o.complain(name, v, want)
+	case jsontext.KindNumber:
+		return v
+	case jsontext.KindString:
+		return bytes.TrimSpace(unquote(v))
 	}
-	return false
+	return nil
 }
 
-// text reads a string that is seldom seen twice.
-func (o *objects) text(v jsontext.Value, name string) string {
-	if !o.is(v, jsontext.KindString, name, "a string") {
-		return ""
+// integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are one,
+// if a float64 has them exactly.
+func integer(v jsontext.Value) (int64, bool) {
+	s := numeral(v)
+	if n, err := strconv.ParseInt(string(s), 10, 64); err == nil {
+		return n, true
 	}
-	return string(unquote(v))
+	f, err := strconv.ParseFloat(string(s), 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// duration reads milliseconds, as a number or as a string, or a time span of .NET:
+// [d.]hh:mm:ss[.fffffff]. It is 0 for anything else, for what is below zero, and for
+// what is out of range.
+func duration(v jsontext.Value) time.Duration {
+	s := string(numeral(v))
+	if ms, err := strconv.ParseFloat(s, 64); err == nil {
+		if !(ms > 0 && ms < math.MaxInt64/float64(time.Millisecond)) {
+			return 0
+		}
+		return time.Duration(ms * float64(time.Millisecond))
+	}
+	var days uint64
+	if point, colon := strings.IndexByte(s, '.'), strings.IndexByte(s, ':'); 0 < point && point < colon {
+		var err error
+		if days, err = strconv.ParseUint(s[:point], 10, 16); err != nil { // 2^16 days fit
+			return 0
+		}
+		s = s[point+1:]
+	}
+	t, err := time.Parse(time.TimeOnly, s)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(days)*24*time.Hour + t.Sub(midnight)
+}
+
+// midnight is what time.Parse makes of 00:00:00.
+var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// instant reads a date; zero for what is none.
+func instant(v jsontext.Value) time.Time {
+	if v.Kind() != jsontext.KindString {
+		return time.Time{}
+	}
+	t, _ := parseTime(string(unquote(v)))
+	return t
+}
+
+// rows decodes sessions, one after the other. It is for one answer.
+type rows struct {
+	b     *body
+	words map[string]string
+}
+
+func newRows(b *body) *rows { return &rows{b, make(map[string]string)} }
+
+// text reads a string that is seldom seen twice; empty for what is none.
+func (r *rows) text(v jsontext.Value) string {
+	b, _ := textOf(v)
+	r.b.held += len(b)
+	return string(b)
 }
 
 // word reads a string of which few are different, and keeps one of each.
-func (o *objects) word(v jsontext.Value, name string) string {
-	if !o.is(v, jsontext.KindString, name, "a string") {
-		return ""
-	}
-	b := unquote(v)
-	if s, ok := o.words[string(b)]; ok {
+func (r *rows) word(v jsontext.Value) string {
+	b, _ := textOf(v)
+	if s, ok := r.words[string(b)]; ok {
 		return s
 	}
 	s := string(b)
-	if len(o.words) < 1000 && len(b) < 256 {
-		o.words[s] = s
+	r.b.held += len(s)
+	if len(r.words) < maxWords {
+		r.words[s] = s
 	}
 	return s
 }
 
-func (o *objects) date(v jsontext.Value, name string) time.Time {
-	if !o.is(v, jsontext.KindString, name, "a string") {
-		return time.Time{}
-	}
-	t, err := parseTime(string(unquote(v)))
-	if err != nil {
-		o.complain(name, v, "a date of a known layout and range")
-		return time.Time{}
-	}
-	return t
-}
-
-// integer reads an integer, and reports whether there was one.
-func (o *objects) integer(v jsontext.Value, name string) (n int64, ok bool) {
-	if !o.is(v, jsontext.KindNumber, name, "an integer") {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil {
-		o.complain(name, v, "an integer of 64 bits")
-		return 0, false
-	}
-	return n, true
-}
-
-func (o *objects) boolean(v jsontext.Value, name string) bool {
-	switch v.Kind() {
-	case jsontext.KindTrue:
-		return true
-	case jsontext.KindFalse, jsontext.KindNull:
-	default:
-		o.complain(name, v, "true or false")
-	}
-	return false
-}
-
-// milliseconds reads a duration; what is below zero is zero.
-func (o *objects) milliseconds(v jsontext.Value, name string) time.Duration {
-	if !o.is(v, jsontext.KindNumber, name, "a number") {
-		return 0
-	}
-	ms, err := strconv.ParseFloat(string(v), 64)
-	if err != nil || ms >= math.MaxInt64/float64(time.Millisecond) {
-		o.complain(name, v, "a duration of a sane range")
-		return 0
-	}
-	return time.Duration(max(ms, 0) * float64(time.Millisecond))
-}
-
-// row decodes one session. Whatever is wrong with it is the row's own affair.
-func (o *objects) row(v jsontext.Value) Row {
-	var r Row
-	err := o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "id":
-			r.ID = o.text(v, "id")
-		case "type":
-			r.Type = o.word(v, "type")
-		case "extendedSessionType":
-			r.ExtendedType = o.word(v, "extendedSessionType")
-		case "status":
-			r.Status = o.word(v, "status")
-		case "result":
-			r.Result = o.word(v, "result")
-		case "reason":
-			r.Reason = o.word(v, "reason")
-		case "name":
-			r.Name = o.word(v, "name")
-		case "executionStartTime":
-			r.Start = o.date(v, "executionStartTime")
-		case "executionStopTime":
-			r.Stop = o.date(v, "executionStopTime")
-		case "executionDuration":
-			r.Duration = o.milliseconds(v, "executionDuration")
-		case "usn":
-			r.USN, r.HasUSN = o.integer(v, "usn")
+// row decodes one session. A field that could not be understood is a field that is not
+// there, and only without an id, a type or a status there is no session.
+func (r *rows) row(v jsontext.Value) Row {
+	var row Row
+	if v.Kind() != jsontext.KindBeginObject {
+		row.Err = errNoObject
+	} else {
+		for name, v := range fields(v) {
+			switch string(name) {
+			case "id":
+				row.ID = r.text(v)
+			case "type":
+				row.Type = r.word(v)
+			case "extendedSessionType":
+				row.ExtendedType = r.word(v)
+			case "status":
+				row.Status = r.word(v)
+			case "result":
+				row.Result = r.word(v)
+			case "reason":
+				row.Reason = r.word(v)
+			case "name":
+				row.Name = r.word(v)
+			case "executionStartTime":
+				row.Start = instant(v)
+			case "executionStopTime":
+				row.Stop = instant(v)
+			case "executionDuration":
+				row.Duration = duration(v)
+			case "usn":
+				row.USN, row.HasUSN = integer(v)
+			}
 		}
-	})
-	if err == nil {
-		err = r.missing()
+		row.Err = row.missing()
 	}
-	if err == nil {
-		return r
+	if row.Err == nil {
+		return row
 	}
 	sum := sha256.Sum256(v)
-	bad := Row{Session: Session{ID: r.ID, USN: r.USN}, HasUSN: r.HasUSN, Err: err}
+	bad := Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err}
 	copy(bad.Hash[:], sum[:])
 	return bad
 }
+
+// Why a row is no session. They quote nothing, and a row that is none costs nothing
+// beyond its place in the page.
+var (
+	errNoObject = errors.New("it is not an object")
+	errNoID     = errors.New("id is missing, or not a string")
+	errNoType   = errors.New("type is missing, or not a string")
+	errNoStatus = errors.New("status is missing, or not a string")
+)
 
 // missing names the first required field that a session lacks.
 func (r *Row) missing() error {
 	switch {
 	case r.ID == "":
-		return errors.New("id is missing")
+		return errNoID
 	case r.Type == "":
-		return errors.New("type is missing")
+		return errNoType
 	case r.Status == "":
-		return errors.New("status is missing")
-	case !r.HasUSN:
-		return errors.New("usn is missing")
+		return errNoStatus
 	}
 	return nil
 }
 
 func decodeSessions(b *body) (*SessionsPage, error) {
-	var page SessionsPage
-	o := newObjects()
+	var p SessionsPage
+	r := newRows(b)
 	total, err := decodeList(b, "results",
-		func() { page.Rows = page.Rows[:0] },
-		func(v jsontext.Value) { page.Rows = append(page.Rows, o.row(v)) })
+		func() { p.Rows = p.Rows[:0] },
+		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) })
 	if err != nil {
 		return nil, err
 	}
-	page.TotalCount = total
-	return &page, nil
+	p.TotalCount = total
+	return &p, nil
 }
 
 // decodeOne reads a document that is one object.
@@ -470,75 +499,133 @@ func decodeOne(b *body) (jsontext.Value, error) {
 	return v, end(dec)
 }
 
-// add decodes one policy into the page. It is only lost where it has no id or no
-// name: one that is not listed would seem to be deleted.
-func (page *PoliciesPage) add(o *objects, v jsontext.Value) {
-	var p Policy
-	err := o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "id":
-			p.ID = o.text(v, "id")
-		case "name":
-			p.Name = o.text(v, "name")
-		case "isEnabled":
-			// Where it can't be told, one that doesn't run had better be missed.
-			p.Enabled = o.boolean(v, "isEnabled") || v.Kind() != jsontext.KindFalse && v.Kind() != jsontext.KindNull
-		case "usn":
-			p.USN, _ = o.integer(v, "usn")
-		// These may be of any kind.
-		case "backupType":
-			if p.BackupType = ""; v.Kind() == jsontext.KindString {
-				p.BackupType = string(unquote(v))
-			}
-		case "scheduleSettings":
-			p.Schedule = decodeSchedule(v)
-		}
-	})
-	switch {
-	case p.ID != "" && p.Name != "":
-		page.Policies = append(page.Policies, p)
+// loosely are the options for all documents but lists of sessions: a member of another
+// type than documented, or out of range, is a member that is not there.
+var loosely = append(tolerant[:len(tolerant):len(tolerant)], json.WithUnmarshalers(json.JoinUnmarshalers(
+	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
+	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
+	optional(func(v jsontext.Value) (bool, bool) {
+		return v.Kind() == jsontext.KindTrue, v.Kind() != jsontext.KindNull
+	}),
+	// Counts and amounts, which are not below zero.
+	optional(func(v jsontext.Value) (int64, bool) {
+		n, ok := integer(v)
+		return n, ok && n >= 0 && v.Kind() == jsontext.KindNumber
+	}),
+	optional(func(v jsontext.Value) (float64, bool) {
+		n, err := strconv.ParseFloat(string(v), 64)
+		return n, err == nil && n >= 0
+	}),
+)))
+
+// optional returns how a member of type T is read.
+func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
+	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, to *T) error {
+		v, err := dec.ReadValue()
 		if err != nil {
-			err = fmt.Errorf("policy %q: %w", p.Name, err)
+			return err
 		}
-	case err == nil:
-		err = errors.New("a policy has no id or no name")
-	}
-	page.Rows++
-	page.Err = cmp.Or(page.Err, err)
+		if is, ok := read(v); ok {
+			*to = is
+		}
+		return nil
+	})
 }
 
+// read takes from v, which a decoder has read, the members that the struct at into has.
+// What is no object has none.
+func read(v jsontext.Value, into any) {
+	if v.Kind() == jsontext.KindBeginObject {
+		_ = json.Unmarshal(v, into, loosely...) // all that is left to fail is the caller's
+	}
+}
+
+// add decodes one policy into the page. It is only lost where it has no id or no
+// name: one that is not listed would seem to be deleted.
+func (page *PoliciesPage) add(b *body, v jsontext.Value) {
+	var in struct {
+		ID       string         `json:"id"`
+		Name     string         `json:"name"`
+		Type     string         `json:"backupType"`
+		Enabled  jsontext.Value `json:"isEnabled"`
+		USN      jsontext.Value `json:"usn"`
+		Schedule jsontext.Value `json:"scheduleSettings"`
+	}
+	read(v, &in)
+	page.Rows++
+	if in.ID == "" || in.Name == "" {
+		page.Err = cmp.Or(page.Err, error(errNoPolicy))
+		return
+	}
+	p := Policy{ID: in.ID, Name: in.Name, BackupType: in.Type}
+	p.USN, _ = integer(in.USN)
+	// One that doesn't run had better be missed than one that isn't missed.
+	p.Enabled = in.Enabled.Kind() != jsontext.KindFalse
+	switch in.Enabled.Kind() {
+	case jsontext.KindTrue, jsontext.KindFalse, jsontext.KindNull, jsontext.KindInvalid:
+	default:
+		page.Err = cmp.Or(page.Err, fmt.Errorf("policy %q: isEnabled is not true or false", clip(p.Name, 80)))
+	}
+	b.held += len(p.ID) + len(p.Name) + len(p.BackupType)
+	if in.Schedule != nil {
+		p.Schedule = decodeSchedule(in.Schedule)
+	}
+	if p.Schedule != nil {
+		b.held += 1 << 10 // more than one takes
+	}
+	page.Policies = append(page.Policies, p)
+}
+
+var errNoPolicy = errors.New("a policy has no id or no name")
+
 func decodePolicies(b *body) (*PoliciesPage, error) {
-	var page PoliciesPage
-	o := newObjects()
+	var p PoliciesPage
 	total, err := decodeList(b, "results",
-		func() { page = PoliciesPage{} },
-		func(v jsontext.Value) { page.add(o, v) })
+		func() { p = PoliciesPage{} },
+		func(v jsontext.Value) { p.add(b, v) })
 	if err != nil {
 		return nil, err
 	}
-	page.TotalCount = total
-	return &page, nil
+	p.TotalCount = total
+	return &p, nil
 }
 
+// decodeLog reads a session's log, whatever its length, and keeps the first errors
+// and warnings.
 func decodeLog(b *body) ([]LogItem, error) {
 	var log []LogItem
-	o := newObjects()
+	kept := map[string]int{}
+	b.most = math.MaxInt
 	_, err := decodeOptionalList(b, "log", "sessionId",
-		func() { log = nil },
+		func() { log = nil; clear(kept) },
 		func(v jsontext.Value) {
-			var item LogItem
-			// What could not be read of a line stays empty: it is there to be shown.
-			_ = o.each(v, func(name []byte, v jsontext.Value) {
+			if v.Kind() != jsontext.KindBeginObject {
+				return
+			}
+			var at, status, message jsontext.Value
+			for name, v := range fields(v) {
 				switch string(name) {
 				case "logTime":
-					item.Time = o.date(v, "logTime")
+					at = v
 				case "status":
-					item.Status = o.word(v, "status")
+					status = v
 				case "message":
-					item.Message = o.text(v, "message")
+					message = v
 				}
-			})
-			log = append(log, item)
+			}
+			item := LogItem{Status: LogError}
+			switch word, _ := textOf(status); string(word) {
+			case LogError:
+			case LogWarning:
+				item.Status = LogWarning
+			default:
+				return
+			}
+			if said, _ := textOf(message); len(said) > 0 && kept[item.Status] < maxLogLines {
+				kept[item.Status]++
+				item.Time, item.Message = instant(at), string(said)
+				log = append(log, item)
+			}
 		})
 	if err != nil {
 		return nil, err
@@ -553,28 +640,27 @@ type login struct {
 }
 
 func decodeLogin(b *body) (login, error) {
-	var l login
 	v, err := decodeOne(b)
 	if err != nil {
-		return l, err
+		return login{}, err
 	}
-	o := newObjects()
-	// A member of another type than documented is a member that is not there.
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "access_token":
-			l.access = o.text(v, "access_token")
-		case "refresh_token":
-			l.refresh = o.text(v, "refresh_token")
-		case "mfa_token":
-			l.mfa = o.text(v, "mfa_token")
-		case "expires_in":
-			seconds, _ := o.integer(v, "expires_in")
-			seconds = min(seconds, int64(math.MaxInt64/time.Second))
-			l.expiresIn = time.Duration(max(seconds, 0)) * time.Second
+	var in struct {
+		Access  jsontext.Value `json:"access_token"` // tokens are not cut
+		Refresh jsontext.Value `json:"refresh_token"`
+		MFA     jsontext.Value `json:"mfa_token"`
+		Seconds int64          `json:"expires_in"`
+	}
+	read(v, &in)
+	whole := func(v jsontext.Value) string {
+		if v.Kind() != jsontext.KindString {
+			return ""
 		}
-	})
-	return l, nil
+		return string(unquote(v))
+	}
+	return login{
+		access: whole(in.Access), refresh: whole(in.Refresh), mfa: whole(in.MFA),
+		expiresIn: time.Duration(min(in.Seconds, int64(math.MaxInt64/time.Second))) * time.Second,
+	}, nil
 }
 
 // decodeProblem reads the document of an error, as much of it as there is. Its
@@ -620,15 +706,36 @@ func decodeProblem(document []byte) APIError {
 	return e
 }
 
-// parseTime reads a date as the appliance writes it: with or without a zone,
-// where it is UTC, and with any number of digits after the point. The empty
-// string and the zero date, wherever its zone puts it, are the zero Time.
+// parseTime reads a date as the appliance writes it: with or without a zone, where it
+// is UTC, and with any number of digits after the point. It also takes zones without a
+// colon or without minutes, and a space for the T. The empty string and the zero date,
+// wherever its zone puts it, are the zero Time.
 func parseTime(s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if !strings.HasSuffix(s, "Z") && len(s) > len(time.DateOnly) && !strings.ContainsAny(s[len(time.DateOnly):], "Z+-") {
-		s += "Z"
+	const day, second = len(time.DateOnly), len("2006-01-02T15:04:05")
+	if len(s) < second {
+		return time.Time{}, errors.New("a part of the date is missing")
+	}
+	zone := len(s)
+	if i := strings.LastIndexAny(s[second:], "Z+-"); i >= 0 {
+		zone = second + i
+	}
+	if s[day] != 'T' || s[len(s)-1] != 'Z' && len(s)-zone != len("+00:00") {
+		clock, offset := strings.TrimRight(s[day+1:zone], " "), s[zone:]
+		switch len(offset) {
+		case 0:
+			offset = "Z"
+		case len("+00"):
+			offset += ":00"
+		case len("+0000"):
+			offset = offset[:3] + ":" + offset[3:]
+		}
+		if s[day] != ' ' && s[day] != 'T' {
+			return time.Time{}, errors.New("neither a T nor a space divides date and time")
+		}
+		s = s[:day] + "T" + clock + offset
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
@@ -657,17 +764,17 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 	return max(t.Sub(now), 0)
 }
 
-// clip makes s fit for one line of a log: printable, and at most n runes.
+// clip makes s fit for one line of a log: printable, and at most n bytes before the
+// mark that it was cut.
 func clip(s string, n int) string {
 	var b strings.Builder
 	for _, r := range s {
-		if n == 0 {
-			b.WriteString("…")
-			break
-		}
-		n--
 		if !unicode.IsPrint(r) {
 			r = ' '
+		}
+		if b.Len()+utf8.RuneLen(r) > n {
+			b.WriteString("…")
+			break
 		}
 		b.WriteRune(r)
 	}

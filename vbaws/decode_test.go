@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"net/http"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +26,7 @@ import (
 
 func textBody(s string) *body { return newBody(strings.NewReader(s), maxPage) }
 
-func readRow(s string) Row { return newObjects().row(jsontext.Value(s)) }
+func readRow(s string) Row { return newRows(textBody("")).row(jsontext.Value(s)) }
 
 func TestVendorsSample(t *testing.T) {
 	sample, err := os.ReadFile("testdata/sessions-sample.json")
@@ -84,6 +88,19 @@ func TestRow(t *testing.T) {
 			with(func(s *Session) { s.USN = math.MaxInt64 })},
 		"smallest usn": {`{"id":"a","type":"Policy","status":"Running","usn":-9223372036854775808}`,
 			with(func(s *Session) { s.USN = math.MinInt64 })},
+		"usn is text":                {`{"id":"a","type":"Policy","status":"Running","usn":" 5 "}`, base},
+		"usn is a float":             {`{"id":"a","type":"Policy","status":"Running","usn":5.0}`, base},
+		"usn is a float by exponent": {`{"id":"a","type":"Policy","status":"Running","usn":50e-1}`, base},
+		"dates of other layouts": {`{` + required + `,"executionStartTime":"2024-02-29 23:59:59","executionStopTime":"2024-03-01T01:00:00.1234567891+0100"}`,
+			with(func(s *Session) {
+				s.Start = time.Date(2024, 2, 29, 23, 59, 59, 0, time.UTC)
+				s.Stop = time.Date(2024, 3, 1, 0, 0, 0, 123456789, time.UTC)
+			})},
+		"dates that are none":  {`{` + required + `,"executionStartTime":"N/A","executionStopTime":0}`, base},
+		"date is too late":     {`{` + required + `,"executionStopTime":"9999-12-31T23:59:59-01:00"}`, base},
+		"text of another kind": {`{` + required + `,"name":{"a":[]},"result":7,"reason":[],"extendedSessionType":true,"executionDuration":{}}`, base},
+		"duration is a time span": {`{` + required + `,"executionDuration":"1.02:03:04.5"}`,
+			with(func(s *Session) { s.Duration = 26*time.Hour + 3*time.Minute + 4500*time.Millisecond })},
 		"invalid UTF-8": {`{` + required + ",\"name\":\"a\xff\\tb\",\"reason\":\"\xff\xfe\"}",
 			with(func(s *Session) { s.Name, s.Reason = "a\uFFFD\tb", "\uFFFD\uFFFD" })},
 	} {
@@ -95,6 +112,40 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// A USN that can't be understood costs the row nothing but the USN.
+func TestRowWithoutUSN(t *testing.T) {
+	for _, usn := range []string{
+		``, `,"usn":null`, `,"usn":"x"`, `,"usn":""`, `,"usn":5.5`, `,"usn":true`, `,"usn":[5]`, `,"usn":9223372036854775808`,
+		`,"usn":"9223372036854775808"`, `,"usn":1e300`, `,"usn":1e999`, `,"usn":"NaN"`, `,"usn":5,"usn":"x"`,
+	} {
+		want := Row{Session: Session{ID: "a", Type: "T", Status: "S"}}
+		if diff := cmp.Diff(want, readRow(`{"id":"a","type":"T","status":"S"`+usn+`}`)); diff != "" {
+			t.Errorf("%s: %s", usn, diff)
+		}
+	}
+}
+
+func TestDurations(t *testing.T) {
+	const day = 24 * time.Hour
+	for s, want := range map[string]time.Duration{
+		`1500`: 1500 * time.Millisecond, `0.5`: 500 * time.Microsecond, `0`: 0, `-7`: 0, `1e300`: 0, `1e999`: 0,
+		`"1500"`: 1500 * time.Millisecond, `" 1.5 "`: 1500 * time.Microsecond, `"-1"`: 0, `"NaN"`: 0, `"Inf"`: 0,
+		`"00:21:02.5506020"`: 21*time.Minute + 2550602*time.Microsecond,
+		`"00:00:00"`:         0,
+		`"00:05:00"`:         5 * time.Minute,
+		`"23:59:59.9999999"`: day - 100*time.Nanosecond,
+		`"1.02:03:04"`:       day + 2*time.Hour + 3*time.Minute + 4*time.Second,
+		`"365.00:00:00.001"`: 365*day + time.Millisecond,
+		`"-00:05:00"`:        0, `"-1.02:03:04"`: 0, `"24:00:00"`: 0, `"00:60:00"`: 0, `"106752.00:00:00"`: 0,
+		`"99999999999999999999.00:00:00"`: 0, `"00:05"`: 0, `".00:05:00"`: 0, `"1.2.00:05:00"`: 0, `"5 min"`: 0, `""`: 0,
+		`null`: 0, `true`: 0, `{}`: 0, `["00:05:00"]`: 0,
+	} {
+		if got := duration(jsontext.Value(s)); got != want {
+			t.Errorf("%s: %s, want %s", s, got, want)
+		}
+	}
+}
+
 func TestRowThatIsNoSession(t *testing.T) {
 	for name, test := range map[string]struct {
 		row    string
@@ -103,25 +154,16 @@ func TestRowThatIsNoSession(t *testing.T) {
 		hasUSN bool
 		text   string
 	}{
-		"no object":           {`[1]`, "", 0, false, "not an object"},
-		"null":                {`null`, "", 0, false, "not an object"},
-		"empty":               {`{}`, "", 0, false, "id is missing"},
-		"no id":               {`{"type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
-		"empty id":            {`{"id":"","type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
-		"id is a number":      {`{"id":7,"type":"T","status":"S","usn":5}`, "", 5, true, "id: 7 is not a string"},
-		"no type":             {`{"id":"a","status":"S","usn":5}`, "a", 5, true, "type is missing"},
-		"null status":         {`{"id":"a","type":"T","status":null,"usn":5}`, "a", 5, true, "status is missing"},
-		"no usn":              {`{"id":"a","type":"T","status":"S"}`, "a", 0, false, "usn is missing"},
-		"null usn":            {`{"id":"a","type":"T","status":"S","usn":null}`, "a", 0, false, "usn is missing"},
-		"usn 5.0":             {`{"id":"a","type":"T","status":"S","usn":5.0}`, "a", 0, false, "usn: 5.0"},
-		"usn is a string":     {`{"id":"a","type":"T","status":"S","usn":"5"}`, "a", 0, false, "usn:"},
-		"usn is too large":    {`{"id":"a","type":"T","status":"S","usn":9223372036854775808}`, "a", 0, false, "usn:"},
-		"name is no string":   {`{"name":{},"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "name: {} is not a string"},
-		"date is a number":    {`{"executionStopTime":0,"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionStopTime: 0"},
-		"date is none":        {`{"executionStartTime":"noon","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, `executionStartTime: "noon"`},
-		"date is too late":    {`{"executionStopTime":"9999-12-31T23:59:59-01:00","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionStopTime"},
-		"duration is text":    {`{"executionDuration":"1","id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionDuration"},
-		"duration is endless": {`{"executionDuration":1e300,"id":"a","type":"T","status":"S","usn":5}`, "a", 5, true, "executionDuration"},
+		"no object":        {`[1]`, "", 0, false, "not an object"},
+		"null":             {`null`, "", 0, false, "not an object"},
+		"empty":            {`{}`, "", 0, false, "id is missing"},
+		"no id":            {`{"type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
+		"empty id":         {`{"id":"","type":"T","status":"S","usn":5}`, "", 5, true, "id is missing"},
+		"id is a number":   {`{"id":7,"type":"T","status":"S","usn":5}`, "", 5, true, "id is missing, or not a string"},
+		"no type":          {`{"id":"a","status":"S","usn":5}`, "a", 5, true, "type is missing"},
+		"type is a list":   {`{"id":"a","type":[],"status":"S"}`, "a", 0, false, "type is missing, or not a string"},
+		"null status":      {`{"id":"a","type":"T","status":null,"usn":5}`, "a", 5, true, "status is missing"},
+		"status is a flag": {`{"id":"a","type":"T","status":true,"usn":"6"}`, "a", 6, true, "status is missing, or not a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := readRow(test.row)
@@ -240,6 +282,153 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A list has no more elements than anybody can want, and its texts no more bytes.
+func TestElements(t *testing.T) {
+	const good = `{"id":"a","type":"T","status":"S","usn":5}`
+	many := func(n int, element string) string {
+		return `{"results":[` + strings.Repeat(element+",", n-1) + element + `]}`
+	}
+	for _, test := range []struct {
+		n, limit int
+		ok       bool
+	}{
+		{maxElements, 0, true}, {maxElements, -1, true}, {maxElements, 500, true}, {maxElements + 1, 500, false},
+		{maxElements + 10, maxElements/10 + 1, true}, {maxElements + 11, maxElements/10 + 1, false},
+	} {
+		b := textBody(many(test.n, good))
+		b.asked(test.limit)
+		page, err := decodeSessions(b)
+		switch {
+		case test.ok && (err != nil || len(page.Rows) != test.n):
+			t.Errorf("%d elements, Limit=%d: %v", test.n, test.limit, err)
+		case !test.ok && (err == nil || !strings.Contains(err.Error(), strconv.Itoa(max(maxElements, 10*test.limit)))):
+			t.Errorf("%d elements, Limit=%d: %v", test.n, test.limit, err)
+		}
+	}
+	for _, element := range []string{`{}`, `0`, good} {
+		if _, err := decodePolicies(textBody(many(maxElements+1, element))); err == nil {
+			t.Errorf("%s: a page of policies passes", element)
+		}
+		if _, err := decodeRepositories(textBody(many(maxElements+1, element))); err == nil {
+			t.Errorf("%s: a page of repositories passes", element)
+		}
+	}
+	for name, list := range map[string]func(*body) error{
+		"sessions":     func(b *body) error { _, err := decodeSessions(b); return err },
+		"policies":     func(b *body) error { _, err := decodePolicies(b); return err },
+		"repositories": func(b *body) error { _, err := decodeRepositories(b); return err },
+	} {
+		var b strings.Builder
+		b.WriteString(`{"results":[`)
+		for i := range maxHeld/MaxText + 10 {
+			text := fmt.Sprintf("%d%s", i, strings.Repeat("x", MaxText))
+			fmt.Fprintf(&b, `{"id":%q,"name":%[1]q,"type":"T","status":"S"},`, text)
+		}
+		b.WriteString(`{}]}`)
+		if err := list(textBody(b.String())); err == nil || !strings.Contains(err.Error(), "longer than") {
+			t.Errorf("%s: long texts: %v", name, err)
+		}
+	}
+}
+
+// A long text is cut, at a rune, and two that differ at the end still differ.
+func TestLongTexts(t *testing.T) {
+	name := strings.Repeat("ü", 1<<19)
+	first := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `1"}`)
+	second := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `2"}`)
+	for _, r := range []Row{first, second} {
+		if r.Err != nil || len(r.Name) > MaxText || len(r.Name) < MaxText-4 || !utf8.ValidString(r.Name) || !strings.HasPrefix(r.Name, "üü") {
+			t.Errorf("%d bytes, %v: %q", len(r.Name), r.Err, r.Name)
+		}
+	}
+	if first.Name == second.Name {
+		t.Error("two names became one")
+	}
+	// A policy's name is cut as its sessions' is.
+	page, err := decodePolicies(textBody(`{"results":[{"id":"1","name":"` + name + `1"}]}`))
+	if err != nil || page.Policies[0].Name != first.Name {
+		t.Error("policy and session have different names", err)
+	}
+	if r := readRow(`{"id":"a","type":"T","status":"S","name":"` + strings.Repeat("x", MaxText) + `"}`); len(r.Name) != MaxText || strings.Contains(r.Name, "…") {
+		t.Error("a text that fits was cut")
+	}
+}
+
+// endless repeats a text after another, for n bytes, without holding them.
+type endless struct {
+	begin, middle string
+	n, at         int
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		text, at := e.begin, e.at
+		if at >= len(text) {
+			text, at = e.middle, (at-len(text))%len(e.middle)
+		}
+		if e.at >= e.n {
+			return n, io.EOF
+		}
+		c := copy(p[n:], text[at:])
+		n, e.at = n+c, e.at+c
+	}
+	return n, nil
+}
+
+// However an answer is made, little is held of it.
+func TestHostileAnswersTakeLittleMemory(t *testing.T) {
+	const mb = 1 << 20
+	sessions := func(b *body) error { _, err := decodeSessions(b); return err }
+	policies := func(b *body) error { _, err := decodePolicies(b); return err }
+	repositories := func(b *body) error { _, err := decodeRepositories(b); return err }
+	log := func(b *body) error { _, err := decodeLog(b); return err }
+	one := func(b *body) error { _, err := decodeOne(b); return err }
+	const results, lines = `{"results":[`, `{"sessionId":"a","log":[`
+	long := strings.Repeat("x", mb)
+	for _, test := range []struct {
+		name          string
+		read          func(*body) error
+		begin, middle string
+		size          int
+		allocated     uint64 // at most, in all
+	}{
+		{"{}", sessions, results, `{},`, 30 * mb, 110 * mb},
+		{"0", sessions, results, `0,`, 30 * mb, 110 * mb},
+		{"named but no session", sessions, results, `{"id":"a","usn":5},`, 30 * mb, 110 * mb},
+		{"sessions", sessions, results, `{"id":"a","type":"T","status":"S"},`, 30 * mb, 110 * mb},
+		{"long names", sessions, results, `{"id":"a","type":"T","status":"S","name":"` + long + `"},`, 60 * mb, 150 * mb},
+		{"escaped names", sessions, results, `{"id":"a","type":"T","status":"S","name":"\u00fc` + long + `"},`, 30 * mb, 130 * mb},
+		{"long member", sessions, results, `{"` + long + `":0},`, 30 * mb, 60 * mb},
+		{"policies {}", policies, results, `{},`, 30 * mb, 110 * mb},
+		{"policies 0", policies, results, `0,`, 30 * mb, 110 * mb},
+		{"policies", policies, results, `{"id":"a","name":"b"},`, 30 * mb, 150 * mb},
+		{"repositories {}", repositories, results, `{},`, 30 * mb, 110 * mb},
+		{"repositories", repositories, results, `{"id":"a"},`, 30 * mb, 150 * mb},
+		{"log of {}", log, lines, `{},`, 63 * mb, mb},
+		{"log of 0", log, lines, `0,`, 63 * mb, mb},
+		{"log of errors", log, lines, `{"status":"Error","message":"no room"},`, 63 * mb, mb},
+		{"log of long errors", log, lines, `{"status":"Error","message":"` + long + `"},`, 63 * mb, 150 * mb},
+		{"object", one, `{"a":[`, `{},`, 63 * mb, 30 * mb},
+		{"deep", sessions, results, `[`, 30 * mb, 30 * mb},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBody(&endless{begin: test.begin, middle: test.middle, n: test.size}, maxPage)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := test.read(b)
+			runtime.ReadMemStats(&after)
+			if err == nil {
+				t.Error("an answer without an end passes")
+			}
+			took := after.TotalAlloc - before.TotalAlloc
+			t.Logf("%d KiB allocated: %v", took>>10, clip(err.Error(), 100))
+			if took > test.allocated {
+				t.Errorf("%d MiB allocated, want at most %d", took>>20, test.allocated>>20)
+			}
+		})
+	}
+}
+
 // A policy is only lost where it can't be told which it is: whoever is not listed
 // seems to be deleted.
 func TestPolicies(t *testing.T) {
@@ -250,14 +439,14 @@ func TestPolicies(t *testing.T) {
 	}{
 		{`{"id":"1","name":"gold","isEnabled":true,"usn":7,"scheduleSettings":null}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, ""},
 		{`{"id":"1","name":"gold","isEnabled":false,"usn":null}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"id":"1","name":"gold","isEnabled":null}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"id":"1","name":"gold"}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"isEnabled":"yes","id":"1","name":"gold","usn":7}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, `policy "gold": isEnabled: "yes" is not true or false`},
-		{`{"id":"1","name":"gold","usn":"7","isEnabled":1}`, &Policy{ID: "1", Name: "gold", Enabled: true}, `policy "gold": usn: "7" is not an integer`},
+		{`{"id":"1","name":"gold","isEnabled":null}`, &Policy{ID: "1", Name: "gold", Enabled: true}, ""},
+		{`{"id":"1","name":"gold"}`, &Policy{ID: "1", Name: "gold", Enabled: true}, ""},
+		{`{"isEnabled":"yes","id":"1","name":"gold","usn":"7"}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, `policy "gold": isEnabled is not true or false`},
+		{`{"id":"1","name":"gold","usn":{},"isEnabled":1,"backupType":[]}`, &Policy{ID: "1", Name: "gold", Enabled: true}, `policy "gold": isEnabled is not true or false`},
 		{`{"id":"1"}`, nil, "a policy has no id or no name"},
 		{`{"name":"gold"}`, nil, "a policy has no id or no name"},
-		{`{"id":1,"name":"gold"}`, nil, "id: 1 is not a string"},
-		{`7`, nil, "7 is not an object"},
+		{`{"id":1,"name":"gold"}`, nil, "a policy has no id or no name"},
+		{`7`, nil, "a policy has no id or no name"},
 	} {
 		got, err := decodePolicies(textBody(`{"totalCount":2,"results":[` + test.row + `,{"id":"2","name":"silver"}]}`))
 		if err != nil {
@@ -267,7 +456,7 @@ func TestPolicies(t *testing.T) {
 		if test.want != nil {
 			want.Policies = append(want.Policies, *test.want)
 		}
-		want.Policies = append(want.Policies, Policy{ID: "2", Name: "silver"})
+		want.Policies = append(want.Policies, Policy{ID: "2", Name: "silver", Enabled: true})
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: %s", test.row, diff)
 		}
@@ -279,17 +468,28 @@ func TestPolicies(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	got, err := decodeLog(textBody(`{"sessionId":"a","log":[
+		{"logTime":"2020-06-19T04:00:05","status":"Success","message":"begun"},
 		{"logTime":"2020-06-19T04:00:05","status":"Error","message":"no\nroom","executionDuration":1},
-		{"logTime":"?","status":7,"message":"m"}, 3]}`))
+		{"logTime":"2020-06-19T04:00:05","status":"Error","message":""},
+		{"logTime":"?","status":"Warning","message":"m"}, 3, {"status":7,"message":"m"}, {"status":"Error","message":7}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []LogItem{
 		{Time: time.Date(2020, 6, 19, 4, 0, 5, 0, time.UTC), Status: "Error", Message: "no\nroom"},
-		{Message: "m"}, {},
+		{Status: "Warning", Message: "m"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	// Of a long one the first errors and warnings are kept.
+	var long strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&long, `{"status":%q,"message":"%d"},`, []string{"Success", "Warning", "Error"}[min(i/100, 2)], i)
+	}
+	got, err = decodeLog(textBody(`{"sessionId":"a","log":[` + long.String() + `{}]}`))
+	if err != nil || len(got) != 2*maxLogLines || got[0].Message != "100" || got[maxLogLines].Message != "200" {
+		t.Errorf("%v: %+v", err, got)
 	}
 	// The vendor's description has log as optional.
 	if got, err := decodeLog(textBody(`{"sessionId":"a"}`)); len(got) != 0 || err != nil {
@@ -309,6 +509,8 @@ func FuzzPage(f *testing.F) {
 		`{"results":[{"\u0069d":"\ud800","type":"T\u0000","status":"S","usn":-0,"name":"` + "\xff\xfe" + `"}],"totalCount":1}`,
 		`{"results":[{"id":"a","type":"T","status":"S","usn":5,"executionStopTime":"0001-01-01T00:00:00","executionDuration":1e3}]} `,
 		`{"results":[{"usn":1,"usn":"x"}],"results":[1`, `<!DOCTYPE html>`,
+		`{"results":[{"id":"a","type":"T","status":"S","usn":"5","executionStartTime":"N/A","executionDuration":"1.02:03:04.5","name":7,"result":{}}]}`,
+		`{"results":[{"id":"a","type":"T","status":"S","usn":5.0,"executionStartTime":"2020-06-19 04:00:05","executionDuration":"1500"}]}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -332,6 +534,14 @@ func FuzzPage(f *testing.F) {
 			}
 			if r.Duration < 0 {
 				t.Errorf("duration %s", r.Duration)
+			}
+			if !r.HasUSN && r.USN != 0 {
+				t.Errorf("no USN, and it is %d", r.USN)
+			}
+			for _, s := range []string{r.ID, r.Type, r.ExtendedType, r.Status, r.Result, r.Reason, r.Name} {
+				if len(s) > MaxText || !utf8.ValidString(s) {
+					t.Errorf("not a text that is held: %q", s)
+				}
 			}
 		}
 		// How it is written doesn't matter.
@@ -403,22 +613,35 @@ func TestTimes(t *testing.T) {
 		"2020-06-19T04:00:05.9":                   at.Add(900 * time.Millisecond),
 		"2020-06-19T04:00:05.901095":              at.Add(901095 * time.Microsecond),
 		"2020-06-19T04:00:05.123456789123456789Z": at.Add(123456789),
-		"":                                  {},
-		"0001-01-01T00:00:00":               {},
-		"0001-01-01T00:00:00Z":              {},
-		"0001-01-01T00:00:00.0000000-08:00": {},
-		"0001-01-01T00:00:00+08:00":         {},
-		"9999-12-31T23:59:59.9999999":       time.Date(9999, 12, 31, 23, 59, 59, 999999900, time.UTC),
-		"1969-12-31T23:59:59":               time.Unix(-1, 0).UTC(),
-		"2024-02-29T00:00:00":               time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
+		"2020-06-19 04:00:05":                     at,
+		"2020-06-19 04:00:05Z":                    at,
+		"2020-06-19 04:00:05.0000000000":          at,
+		"2020-06-19T04:00:05+0000":                at,
+		"2020-06-19T04:00:05+00":                  at,
+		"2020-06-19T06:00:05+0200":                at,
+		"2020-06-18T22:30:05.0-0530":              at,
+		"2020-06-18 20:00:05-08":                  at,
+		"2020-06-19 04:00:05 +00:00":              at,
+		"2020-06-19T04:00:05.1234567891234+0000":  at.Add(123456789),
+		"0001-01-01 00:00:00+0000":                {},
+		"":                                        {},
+		"0001-01-01T00:00:00":                     {},
+		"0001-01-01T00:00:00Z":                    {},
+		"0001-01-01T00:00:00.0000000-08:00":       {},
+		"0001-01-01T00:00:00+08:00":               {},
+		"9999-12-31T23:59:59.9999999":             time.Date(9999, 12, 31, 23, 59, 59, 999999900, time.UTC),
+		"1969-12-31T23:59:59":                     time.Unix(-1, 0).UTC(),
+		"2024-02-29T00:00:00":                     time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
 	} {
 		if got, err := parseTime(s); err != nil || got != want {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
 	for _, s := range []string{
-		"noon", "2020-06-19", "2020-06-19T04:00", "2020-06-19 04:00:05", "19.06.2020 04:00:05", "2023-02-29T00:00:00",
-		"10000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "2020-06-19T04:00:05+0000", "2020-06-19T04:00:05ZZ",
+		"noon", "2020-06-19", "2020-06-19T04:00", "19.06.2020 04:00:05", "2023-02-29T00:00:00",
+		"10000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00", "2020-06-19T04:00:05ZZ",
+		"2020-06-19T04:00:05+0", "2020-06-19T04:00:05+000", "2020-06-19T04:00:05+00000", "2020-06-19T04:00:05+2500", "2020-06-19X04:00:05",
+		"2020-06-19T04:00:05+00:00:00", "2020-06-19T04:00:05 UTC", "2020-06-19  04:00:05",
 		"1592539205", " 2020-06-19T04:00:05Z", "2020-06-19T25:00:05Z",
 	} {
 		if got, err := parseTime(s); err == nil {
@@ -431,15 +654,71 @@ func TestTimes(t *testing.T) {
 func TestTimesInZones(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).UTC()
-		zone := time.FixedZone("", 60*rapid.IntRange(-14*60, 14*60).Draw(t, "offset"))
+		offset := rapid.IntRange(-14*60, 14*60).Draw(t, "offset")
+		zone, hours := time.FixedZone("", 60*offset), time.FixedZone("", 3600*(offset/60))
 		for _, s := range []string{
 			at.Format("2006-01-02T15:04:05.999999999"),
 			at.Format("2006-01-02T15:04:05.000000000"),
 			at.Format(time.RFC3339Nano),
 			at.In(zone).Format(time.RFC3339Nano),
+			at.In(zone).Format("2006-01-02T15:04:05.999999999-0700"),
+			at.In(zone).Format("2006-01-02 15:04:05.999999999Z0700"),
+			at.In(hours).Format("2006-01-02T15:04:05.999999999-07"),
 		} {
 			if got, err := parseTime(s); err != nil || got != at {
 				t.Fatalf("%s: %v, %v; want %v", s, got, err, at)
+			}
+		}
+	})
+}
+
+// FuzzValues compares the values of a session's members with what other decoders make
+// of them.
+func FuzzValues(f *testing.F) {
+	for _, s := range []string{
+		`5`, `"5"`, `5.0`, `"5.50"`, `-0`, `1e3`, `9223372036854775807`, `9223372036854775808`, `" 7 "`, `"00:21:02.5506020"`, `"1.02:03:04"`,
+		`"-1.02:03:04"`, `"65535.23:59:59.9999999"`, `null`, `[1]`, `{"a":1}`, `"0x1p3"`, `"1_0"`, `"١"`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		v, err := jsontext.NewDecoder(bytes.NewReader(document), tolerant...).ReadValue()
+		if err != nil {
+			return
+		}
+		n, ok := integer(v)
+		s := string(v)
+		if v.Kind() == jsontext.KindString {
+			s = strings.TrimSpace(string(unquote(v)))
+		}
+		exact, isNumber := new(big.Float).SetPrec(2000).SetString(s)
+		if isNumber && len(s) < 30 && !strings.ContainsAny(s, "xXpPbBoO_iI") {
+			if want, accuracy := exact.Int64(); ok && math.Abs(float64(n)) < 1<<50 && exact.MinPrec() < 53 && (want != n || accuracy != big.Exact) {
+				t.Errorf("%s is %d", v, n)
+			}
+			if plain, err := strconv.ParseInt(s, 10, 64); err == nil && (!ok || plain != n) {
+				t.Errorf("%s is %d, %t", v, n, ok)
+			}
+		}
+		if !ok && n != 0 {
+			t.Errorf("%s is none, and %d", v, n)
+		}
+		d := duration(v)
+		if d < 0 {
+			t.Errorf("%s lasts %s", v, d)
+		}
+		if d > 0 && v.Kind() == jsontext.KindString { // as .NET writes it
+			days, rest := d/(24*time.Hour), midnight.Add(d%(24*time.Hour))
+			again := fmt.Sprintf("%q", fmt.Sprintf("%d.%s", days, rest.Format("15:04:05.000000000")))
+			if days < 1<<16 && duration(jsontext.Value(again)) != d {
+				t.Errorf("%s lasts %s, and %s does not", v, d, again)
+			}
+		}
+		switch v.Kind() {
+		case jsontext.KindString, jsontext.KindNumber:
+		default:
+			if ok || d != 0 {
+				t.Errorf("%s is %d, and lasts %s", v, n, d)
 			}
 		}
 	})
@@ -449,6 +728,7 @@ func FuzzTime(f *testing.F) {
 	for _, s := range []string{
 		"", "2020-06-19T04:00:05.901095", "2020-06-19T04:00:05Z", "0001-01-01T00:00:00+14:00",
 		"9999-12-31T23:59:59-01:00", "2020-06-19T04:00:05.1234567891234+02:00", "2020-06-19T4:00:05,5",
+		"2020-06-19 04:00:05+0000", "2020-06-19T04:00:05.1-08", "2020-06-19 04:00:05 +00:00", "2020-06-19T04:00:05+",
 	} {
 		f.Add(s)
 	}

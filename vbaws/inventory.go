@@ -3,7 +3,6 @@ package vbaws
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -12,36 +11,42 @@ import (
 // Summary is what GET /api/v1/statistics/summary counts. A count is -1 where the
 // answer has none.
 type Summary struct {
-	Alarms, Instances, ProtectedInstances, Policies, Repositories int64
+	Alarms             int64 `json:"alarmsCount"`
+	Instances          int64 `json:"instancesCount"`
+	ProtectedInstances int64 `json:"protectedInstancesCount"`
+	Policies           int64 `json:"policiesCount"`
+	Repositories       int64 `json:"repositoriesCount"`
 }
 
 // License is the answer of GET /api/v1/licensing/license.
 type License struct {
 	// Type is Free, Subscription, Marketplace or Managed: an open set.
-	Type string
+	Type string `json:"licenseType"`
 	// Instances is how many instances may be protected, and Used how much of that
 	// is taken, in fractions of an instance; -1 where the answer has none.
-	Instances int64
-	Used      float64
+	Instances int64   `json:"instances"`
+	Used      float64 `json:"instancesUses"`
 	// Expires is zero where the answer has no date: such a license may not expire.
-	Expires time.Time
+	Expires time.Time `json:"licenseExpires"`
 }
 
 // TimeZone is the time zone that the appliance's schedules are in.
 type TimeZone struct {
 	// Name is the zone's, in the appliance's own words. Whether it is a name of the
 	// IANA's or of Windows is not documented.
-	Name        string
-	DisplayName string
+	Name        string `json:"name"`
+	DisplayName string `json:"displayName"`
 }
 
 // Repository is one backup repository.
 type Repository struct {
-	ID, Name  string
-	Folder    string
-	Encrypted bool
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Folder    string `json:"amazonStorageFolder"`
+	Encrypted bool   `json:"enableEncryption"`
 	// Bucket and Region are empty where the answer doesn't embed them.
-	Bucket, Region string
+	Bucket string `json:"-"`
+	Region string `json:"-"`
 }
 
 // RepositoriesPage is one answer of GET /api/v1/repositories.
@@ -145,6 +150,7 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 	const path = "/api/v1/repositories"
 	var page *RepositoriesPage
 	err := c.get(ctx, path, path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+		b.asked(limit)
 		page, err = decodeRepositories(b)
 		return err
 	})
@@ -171,162 +177,68 @@ var (
 	noLicense = License{Instances: -1, Used: -1}
 )
 
-// The decoders below take what they know. A member of another type than documented
-// is a member that is not there.
-
 func decodeSummary(v jsontext.Value) Summary {
 	s := noSummary
-	o := newObjects()
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "alarmsCount":
-			s.Alarms = o.count(v, "alarmsCount")
-		case "instancesCount":
-			s.Instances = o.count(v, "instancesCount")
-		case "protectedInstancesCount":
-			s.ProtectedInstances = o.count(v, "protectedInstancesCount")
-		case "policiesCount":
-			s.Policies = o.count(v, "policiesCount")
-		case "repositoriesCount":
-			s.Repositories = o.count(v, "repositoriesCount")
-		}
-	})
+	read(v, &s)
 	return s
 }
 
 func decodeLicense(v jsontext.Value) License {
 	l := noLicense
-	o := newObjects()
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "licenseType":
-			l.Type = o.text(v, "licenseType")
-		case "instances":
-			l.Instances = o.count(v, "instances")
-		case "instancesUses":
-			l.Used = o.amount(v, "instancesUses")
-		case "licenseExpires":
-			l.Expires = o.date(v, "licenseExpires")
-		}
-	})
+	read(v, &l)
 	return l
 }
 
-func decodeVersion(v jsontext.Value) (version string) {
-	o := newObjects()
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		if string(name) == "version" {
-			version = o.text(v, "version")
-		}
-	})
-	return version
+func decodeVersion(v jsontext.Value) string {
+	var in struct {
+		Version string `json:"version"`
+	}
+	read(v, &in)
+	return in.Version
 }
 
 func decodeTimeZone(v jsontext.Value) (z TimeZone) {
-	o := newObjects()
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		if string(name) != "timezone" {
-			return
-		}
-		z = TimeZone{}
-		o.object(v, "timezone", func(in *objects, name []byte, v jsontext.Value) {
-			switch string(name) {
-			case "name":
-				z.Name = in.text(v, "name")
-			case "displayName":
-				z.DisplayName = in.text(v, "displayName")
-			}
-		})
-	})
+	var in struct {
+		Zone jsontext.Value `json:"timezone"`
+	}
+	read(v, &in)
+	read(in.Zone, &z)
 	return z
 }
 
-func decodeSystemTime(v jsontext.Value) (t time.Time) {
-	o := newObjects()
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		if string(name) == "utcDateTime" {
-			t = o.date(v, "utcDateTime")
-		}
-	})
-	return t
+func decodeSystemTime(v jsontext.Value) time.Time {
+	var in struct {
+		Time time.Time `json:"utcDateTime"`
+	}
+	read(v, &in)
+	return in.Time
 }
 
 func decodeRepositories(b *body) (*RepositoriesPage, error) {
-	var page RepositoriesPage
-	o := newObjects()
+	var p RepositoriesPage
 	total, err := decodeList(b, "results",
-		func() { page = RepositoriesPage{} },
+		func() { p = RepositoriesPage{} },
 		func(v jsontext.Value) {
-			page.Rows++
-			if r := o.repository(v); r.ID != "" {
-				page.Repositories = append(page.Repositories, r)
+			p.Rows++
+			var r Repository
+			var more struct {
+				Embedded jsontext.Value `json:"_embedded"`
+			}
+			var embedded struct {
+				Bucket string `json:"bucket"`
+				Region string `json:"region"`
+			}
+			read(v, &r)
+			read(v, &more)
+			read(more.Embedded, &embedded)
+			if r.Bucket, r.Region = embedded.Bucket, embedded.Region; r.ID != "" {
+				b.held += len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
+				p.Repositories = append(p.Repositories, r)
 			}
 		})
 	if err != nil {
 		return nil, err
 	}
-	page.TotalCount = total
-	return &page, nil
-}
-
-func (o *objects) repository(v jsontext.Value) (r Repository) {
-	_ = o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "id":
-			r.ID = o.text(v, "id")
-		case "name":
-			r.Name = o.text(v, "name")
-		case "amazonStorageFolder":
-			r.Folder = o.text(v, "amazonStorageFolder")
-		case "enableEncryption":
-			r.Encrypted = o.boolean(v, "enableEncryption")
-		case "_embedded":
-			r.Bucket, r.Region = "", ""
-			o.object(v, "_embedded", func(in *objects, name []byte, v jsontext.Value) {
-				switch string(name) {
-				case "bucket":
-					r.Bucket = in.word(v, "bucket")
-				case "region":
-					r.Region = in.word(v, "region")
-				}
-			})
-		}
-	})
-	return r
-}
-
-// object reads an object within an object.
-func (o *objects) object(v jsontext.Value, name string, member func(in *objects, name []byte, v jsontext.Value)) {
-	if !o.is(v, jsontext.KindBeginObject, name, "an object") {
-		return
-	}
-	in := newObjects()
-	if err := in.each(v, func(name []byte, v jsontext.Value) { member(in, name, v) }); err != nil && o.first == nil {
-		o.first = err
-	}
-}
-
-// count reads an integer that is -1 where there is none, or one below zero.
-func (o *objects) count(v jsontext.Value, name string) int64 {
-	n, ok := o.integer(v, name)
-	if !ok || n < 0 {
-		return -1
-	}
-	return n
-}
-
-// amount reads a number that is -1 where there is none, or one below zero.
-func (o *objects) amount(v jsontext.Value, name string) float64 {
-	if !o.is(v, jsontext.KindNumber, name, "a number") {
-		return -1
-	}
-	n, err := strconv.ParseFloat(string(v), 64)
-	if err != nil {
-		o.complain(name, v, "a number of a sane range")
-		return -1
-	}
-	if !(n >= 0) {
-		return -1
-	}
-	return n
+	p.TotalCount = total
+	return &p, nil
 }

@@ -147,7 +147,7 @@ func TestInventoryInPart(t *testing.T) {
 		`{"licenseType":7,"instances":-1,"instancesUses":0,"licenseExpires":"soon"}`:    {Instances: -1, Used: 0},
 		`{"instances":10,"instancesUses":"1","licenseExpires":null}`:                    {Instances: 10, Used: -1},
 		`{"instances":10,"instancesUses":1e999}`:                                        {Instances: 10, Used: -1},
-		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: -1, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
+		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: 10, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if diff := cmp.Diff(want, decodeLicense(jsontext.Value(document))); diff != "" {
 			t.Errorf("%s: %s", document, diff)
@@ -165,8 +165,8 @@ func TestInventoryInPart(t *testing.T) {
 	}
 }
 
-// FuzzInventory checks that no document makes a decoder fail, or say a number that
-// cannot be.
+// FuzzInventory checks that no document makes a decoder of anything but sessions fail, or
+// return a number or a line of a log that cannot be.
 func FuzzInventory(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"alarmsCount":1,"instancesCount":-1,"policiesCount":99999999999999999999}`,
@@ -174,6 +174,9 @@ func FuzzInventory(f *testing.F) {
 		`{"version":"8.0.0.1","about":"x"}`, `{"timezone":{"name":"UTC","displayName":"` + "\xff" + `"},"timezone":null}`,
 		`{"utcDateTime":"2026-03-01T22:00:00.1234567Z"}`,
 		`{"results":[{"id":"1","_embedded":{"bucket":"b","region":"r"}},{"_embedded":null},7],"totalCount":3}`,
+		`{"results":[{"id":"1","name":"gold","isEnabled":"?","usn":"7","backupType":{},"scheduleSettings":null},{}]}`,
+		`{"sessionId":"a","log":[{"logTime":"?","status":"Error","message":"m"},{"status":"Warning","message":"\u00fc"},7]}`,
+		`{"access_token":"a","refresh_token":7,"expires_in":"60","mfa_token":null}`, `{"access_token":"a","expires_in":99999999999999}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -182,6 +185,21 @@ func FuzzInventory(f *testing.F) {
 			t.Errorf("page %v, error %v", page, err)
 		} else if err == nil && len(page.Repositories) > page.Rows {
 			t.Errorf("%+v", page)
+		}
+		if page, err := decodePolicies(textBody(string(document))); (page == nil) == (err == nil) {
+			t.Errorf("page %v, error %v", page, err)
+		} else if err == nil && (len(page.Policies) > page.Rows || len(page.Policies) < page.Rows && page.Err == nil) {
+			t.Errorf("%+v", page)
+		}
+		if log, err := decodeLog(textBody(string(document))); err == nil {
+			for _, item := range log {
+				if item.Status != LogError && item.Status != LogWarning || item.Message == "" || len(item.Message) > MaxText {
+					t.Errorf("%+v", item)
+				}
+			}
+		}
+		if l, err := decodeLogin(textBody(string(document))); l.expiresIn < 0 || err != nil && l != (login{}) {
+			t.Errorf("%+v, %v", l, err)
 		}
 		v, err := decodeOne(textBody(string(document)))
 		if err != nil {

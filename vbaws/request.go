@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +59,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}
 	req, err := http.NewRequestWithContext(ctx, in.method, u, form)
 	if err != nil {
-		return &Error{KindHTTP, in.op, bare(err)}
+		return &Error{KindHTTP, in.op, in.safe(bare(err))}
 	}
 	if in.form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -77,7 +79,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return failed(ctx, in.op, bare(err))
+		return failed(ctx, in.op, in.safe(bare(err)))
 	}
 	defer resp.Body.Close()
 	code = resp.StatusCode
@@ -91,10 +93,10 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}
 	switch {
 	case b.err != nil:
-		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", b.err))
+		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", in.safe(b.err)))
 	case errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
 		// A server that sees us go may still end its answer in good order.
-		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", err))
+		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", in.safe(err)))
 	}
 	return &Error{KindDecode, in.op, in.instead(resp.Header, b, err)}
 }
@@ -104,12 +106,8 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	// What can't be read of it is left out: the status says enough.
 	document, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	e := decodeProblem(document)
-	for _, s := range []*string{&e.Title, &e.Details} {
-		*s = clip(redact(*s, in.secrets), 300)
-	}
-	for _, s := range []*string{&e.Code, &e.Type} {
-		*s = clip(redactName(*s, in.secrets), 300)
-	}
+	e.Title, e.Details = in.quote(e.Title, 90), in.quote(e.Details, 150)
+	e.Code, e.Type = in.quoteName(e.Code, 60), in.quoteName(e.Type, 100)
 	e.StatusCode = resp.StatusCode
 	if s := resp.Header.Get("Retry-After"); s != "" {
 		now, err := http.ParseTime(resp.Header.Get("Date"))
@@ -119,7 +117,7 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 		e.RetryAfter = parseRetryAfter(s, now)
 	}
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
-		return &Error{KindHTTP, in.op, fmt.Errorf("redirected to %s, which is not followed: %w", clip(to.Host, 100), &e)}
+		return &Error{KindHTTP, in.op, fmt.Errorf("redirected to %s, which is not followed: %w", in.quote(to.Host, 100), &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
 }
@@ -130,6 +128,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	if err != nil {
 		kind = "an unknown type"
 	}
+	kind = in.quote(kind, 60)
 	head := b.beginning()
 	switch {
 	case len(head) == 0:
@@ -138,42 +137,128 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 		if shape, ok := cause.(errShape); ok {
 			return fmt.Errorf("the answer is not the API's: %w", shape)
 		}
-		return fmt.Errorf("the answer is not the API's: it is %s", clip(kind, 60))
+		return fmt.Errorf("the answer is not the API's: it is %s", kind)
 	}
-	return fmt.Errorf("the answer is not the API's: it is %s and begins with %q: %w",
-		clip(kind, 60), clip(redact(string(head), in.secrets), 80), cause)
+	// The cause may name members of the document.
+	return fmt.Errorf("the answer is not the API's: it is %s and begins with %q: %s",
+		kind, in.quote(string(head), 80), in.quote(cause.Error(), 120))
 }
 
-// redact takes the secrets out of s, as they are and as a form, a path or a page
-// would write them.
-func redact(s string, secrets []string) string {
-	for _, secret := range secrets {
-		if secret == "" {
-			continue
-		}
-		for _, written := range []string{
-			secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret),
-		} {
-			s = strings.ReplaceAll(s, written, "<secret>")
+// maxQuote is how many bytes of an error may be of a server's making.
+const maxQuote = 300
+
+// leftOut stands for a text that is not shown.
+const leftOut = "(left out: it repeats a secret)"
+
+// quote makes what a server wrote fit for an error: printable, and at most n bytes.
+//
+// A text that repeats a secret is left out whole. To mask the secret alone would show
+// what it is if the text can be guessed, such as a short password within a word of a
+// well-known page. For the same reason only texts of a server come here: in our own
+// words, and those of Go, a password is there by chance.
+func (in call) quote(s string, n int) string {
+	for _, secret := range in.secrets {
+		if secret != "" && repeats(s, secret) {
+			return leftOut
 		}
 	}
-	return s
+	return clip(s, n)
+}
+
+// repeats reports whether s has the secret in it, as it is or as a form, a path, a page,
+// or a quotation would write it.
+func repeats(s, secret string) bool {
+	quoted := strconv.Quote(secret)
+	for _, written := range []string{
+		secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1],
+	} {
+		if strings.Contains(s, written) {
+			return true
+		}
+	}
+	return false
 }
 
 // nameSyntax is that of an error code, or of a problem's URI.
-var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9/:._-]+$`)
+var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9/:._#-]+$`)
 
-// redactName is redact for what programs understand: a short password that is by
-// chance part of a name must not make another name of it.
-func redactName(s string, secrets []string) string {
+// quoteName is quote for what programs understand: a short password that is by chance
+// part of a name must not hide it.
+func (in call) quoteName(s string, n int) string {
 	const long = 16 // tokens are longer, names have no such parts by chance
-	for _, secret := range secrets {
-		if len(secret) >= long || secret == s || !nameSyntax.MatchString(s) {
-			s = redact(s, []string{secret})
+	if nameSyntax.MatchString(s) {
+		in.secrets = slices.DeleteFunc(slices.Clone(in.secrets), func(secret string) bool {
+			return len(secret) < long && secret != s
+		})
+	}
+	return in.quote(s, n)
+}
+
+// safe makes an error of the transport fit to be shown: what it quotes of the server as
+// in quote, and all of it no longer than a quote.
+func (in call) safe(err error) error {
+	text := err.Error()
+	begin := len(text)
+	if !own(err) {
+		begin = ownBeginning(text)
+	}
+	shown := clip(text[:begin], maxQuote)
+	if begin < len(text) {
+		shown += in.quote(text[begin:], maxQuote-min(begin, maxQuote))
+	}
+	if shown == text {
+		return err
+	}
+	return &safeError{shown, err}
+}
+
+// own reports whether all words of err are those of Go, of the system or of a
+// certificate.
+func own(err error) bool {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// beginnings are how net/http's errors about an answer that is not HTTP begin. They have
+// no types. What follows may be the server's, of any length.
+var beginnings = []string{
+	"net/http: HTTP/1.x transport connection broken: ",
+	"malformed HTTP response ", "malformed HTTP status code ", "malformed HTTP version ",
+	"malformed MIME header line: ", "malformed MIME header initial line: ", "malformed MIME header: missing colon: ",
+	"failed to parse Location header ", "unsupported transfer encoding: ", "too many transfer encodings: ",
+	"bad Content-Length ", "http: server closed idle connection", "net/http: server response headers exceeded ",
+	"http2: server sent GOAWAY and closed the connection; ",
+}
+
+// ownBeginning returns how many bytes of text are of the beginnings.
+func ownBeginning(text string) int {
+	n := 0
+	for more := true; more; {
+		more = false
+		for _, words := range beginnings {
+			if strings.HasPrefix(text[n:], words) {
+				n, more = n+len(words), true
+			}
 		}
 	}
-	return s
+	return n
 }
+
+// safeError is an error with another text. What it is can be asked, and not what it
+// wraps, which would show the text that it had.
+type safeError struct {
+	text string
+	err  error
+}
+
+func (e *safeError) Error() string        { return e.text }
+func (e *safeError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *safeError) As(target any) bool   { return errors.As(e.err, target) }
 
 // bare takes off the *url.Error, which repeats the request's address.
 func bare(err error) error {

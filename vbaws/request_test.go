@@ -7,16 +7,20 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -370,5 +374,114 @@ func TestLargePage(t *testing.T) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
+	}
+}
+
+// A text is quoted or left out: nothing shows which of its words was the secret.
+func TestQuote(t *testing.T) {
+	for _, secret := range []string{testPassword, "timeout", `a"b\c<d`, "päss wörd"} {
+		in := call{secrets: []string{secret, ""}}
+		for _, written := range []string{
+			secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), strings.Trim(strconv.Quote(secret), `"`),
+		} {
+			for _, text := range []string{written, "Request " + written + ".", strings.Repeat("x", 5000) + written} {
+				if got := in.quote(text, 300); got != leftOut {
+					t.Errorf("%q is in %q", secret, got)
+				}
+			}
+		}
+		if got := in.quote("Gateway Time-out\n\x00"+strings.Repeat("ü", 5<<20), 300); len(got) > 303 || !strings.HasPrefix(got, "Gateway Time-out  üü") || !utf8.ValidString(got) {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+// raw serves each connection one answer, byte for byte.
+func raw(t *testing.T, answer string) Config {
+	return config("http://" + tcp(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, answer)
+	}))
+}
+
+// Errors that quote the server are short, and without a secret.
+func TestErrorsThatQuoteTheServer(t *testing.T) {
+	const big = 5 << 20
+	long := strings.Repeat("x", big)
+	echo := url.QueryEscape(testPassword)
+	for name, answer := range map[string]string{
+		"location":           "HTTP/1.1 302 Found\r\nLocation: http://%%zz%s\r\n\r\n",
+		"good location":      "HTTP/1.1 302 Found\r\nLocation: http://%s/\r\n\r\n",
+		"transfer encoding":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
+		"header line":        "HTTP/1.1 200 OK\r\nno colon %s\r\n\r\n",
+		"folded header line": "HTTP/1.1 200 OK\r\n %s\r\n\r\n",
+		"content length":     "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+		"content type":       "HTTP/1.1 200 OK\r\nContent-Type: text/%s\r\nContent-Length: 1\r\n\r\nx",
+		"status":             "HTTP/1.1 %s\r\n\r\n",
+		"reason":             "HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n",
+		"not HTTP":           "%s\r\n",
+		"title":              "HTTP/1.1 400 Bad Request\r\n\r\n{\"title\":\"%s\",\"details\":\"%[1]s\",\"errorCode\":\"%[1]s\",\"type\":\"%[1]s\"}",
+		"page":               "HTTP/1.1 200 OK\r\n\r\n%s",
+		"chunk":              "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n",
+		"trailer":            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%s\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, text := range []string{echo, testPassword, long, long + echo} {
+				err := get(t.Context(), client(t, raw(t, fmt.Sprintf(answer, text))))
+				if err == nil {
+					t.Fatal("no error")
+				}
+				for e := err; e != nil; e = errors.Unwrap(e) {
+					// The words of ours around it are not of the server's.
+					if s := e.Error(); strings.Contains(s, echo) || strings.Contains(s, testPassword) || len(s) > 700 {
+						t.Errorf("%d bytes: %.1000s", len(s), s)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A password that is a word of an error shows no hole in it.
+func TestPasswordThatIsAWordOfAnError(t *testing.T) {
+	for name, test := range map[string]struct {
+		password string
+		cfg      func(t *testing.T) Config
+		want     string
+	}{
+		"timeout": {"deadline", func(t *testing.T) Config {
+			cfg := config("http://" + tcp(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
+			return cfg
+		}, "context deadline exceeded"},
+		"refused": {"refused", func(t *testing.T) Config {
+			address, release, err := vbawstest.Refusing()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(release)
+			return config("http://" + address)
+		}, "connection refused"},
+		"not HTTP":      {"malformed", func(t *testing.T) Config { return raw(t, "SSH-2.0-OpenSSH_9.6\r\n") }, `malformed HTTP response "SSH-2.0-OpenSSH_9.6"`},
+		"hung up":       {"EOF", func(t *testing.T) Config { return raw(t, "") }, "EOF"},
+		"in the middle": {"answer", func(t *testing.T) Config { return raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{") }, "reading the answer: unexpected EOF"},
+		"encoding": {"encoding", func(t *testing.T) Config {
+			return raw(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\n")
+		}, `unsupported transfer encoding: "x"`},
+		"our own":  {"account", func(t *testing.T) Config { return raw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{}") }, "the appliance refused the account"},
+		"a status": {"Unauthorized", func(t *testing.T) Config { return raw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{}") }, "401 Unauthorized"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := test.cfg(t)
+			cfg.Password = func() (string, error) { return test.password, nil }
+			ctx := t.Context()
+			if name == "timeout" {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+				defer cancel()
+			}
+			err := get(ctx, client(t, cfg))
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), leftOut) {
+				t.Errorf("%v\nlacks %s", err, test.want)
+			}
+		})
 	}
 }

@@ -145,8 +145,8 @@ func TestPolicyWithOddSchedule(t *testing.T) {
 		}
 	}
 	want := []Policy{
-		{ID: "1", Name: "a", Enabled: true, USN: 4, BackupType: "AllItems"}, {ID: "2", Name: "b"},
-		{ID: "3", Name: "c", Schedule: &Schedule{}}, {ID: "4", Name: "d"},
+		{ID: "1", Name: "a", Enabled: true, USN: 4, BackupType: "AllItems"}, {ID: "2", Name: "b", Enabled: true},
+		{ID: "3", Name: "c", Enabled: true, Schedule: &Schedule{}}, {ID: "4", Name: "d", Enabled: true},
 	}
 	if diff := cmp.Diff(want, got.Policies); diff != "" {
 		t.Error(diff)
@@ -294,7 +294,7 @@ func FuzzSchedule(f *testing.F) {
 			return
 		}
 		var page PoliciesPage
-		page.add(newObjects(), jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
+		page.add(textBody(""), jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
 		if len(page.Policies) == 0 {
 			t.Fatal("the policy is lost")
 		}

@@ -10,29 +10,32 @@ type Session struct {
 	ID string
 	// Type, ExtendedType, Status, Result and Reason are open sets: words that
 	// nobody has seen before pass through. ExtendedType is empty before revision
-	// 1.1.
+	// 1.1. These, ID and Name are shortened to MaxText. All but ID, Type and Status are empty if they are not strings.
 	Type, ExtendedType     string
 	Status, Result, Reason string
 	// Name is absent before revision 1.2. On type Policy it is the policy's name.
 	Name string
-	// Start and Stop are in UTC, and zero where the appliance has none (absent,
-	// null, empty or a zero date of the year 1). Times without a zone are UTC.
+	// Start and Stop are in UTC, and zero if the appliance has none (absent, null,
+	// empty or a zero date of the year 1) or one that could not be understood. Times
+	// without a zone are UTC. Without a Start, the Stop is the next best, and without
+	// either the time when the session was first seen.
 	Start, Stop time.Time
-	// Duration is executionDuration read as milliseconds. The documented sample
-	// shows the millisecond component only, so it is the last resort: see
-	// Start and Stop.
+	// Duration is executionDuration: a number of milliseconds, or a time span of .NET;
+	// 0 if there is none that could be understood. The documented sample shows the
+	// millisecond component only, so it is the last resort: see Start and Stop.
 	Duration time.Duration
-	// USN is the update sequence number. It may be negative.
+	// USN is the update sequence number. It may be negative. See Row.HasUSN.
 	USN int64
 }
 
 // Row is one element of a page's results.
 type Row struct {
 	Session
-	// Err says why the row could not be understood as a session; nil where it
-	// could. Of such a row only ID (may be empty) and, where HasUSN, USN count.
+	// Err says why the row is not a session: it has no id, type or status that could be
+	// understood. Nil if it is one. Of such a row only ID (may be empty) and, if HasUSN,
+	// USN count.
 	Err error
-	// HasUSN says that USN was read. It is always true where Err is nil.
+	// HasUSN says that there is a USN that could be understood, as a number or text.
 	HasUSN bool
 	// Hash is the first half of the SHA-256 of the row's bytes, and set only
 	// where Err is not nil: it identifies a row that has no id.
@@ -127,11 +130,17 @@ type Workload struct {
 	Single bool
 }
 
+// The words of LogItem.Status. A log has others, such as NeverExecuted, Success and
+// Pending: they are not the words of Session.Status.
+const (
+	LogError   = "Error"
+	LogWarning = "Warning"
+)
+
 // LogItem is one line of a session's log.
 type LogItem struct {
 	Time time.Time
-	// Status is NeverExecuted, Success, Warning, Error, Pending, …: an open set,
-	// and not the words of Session.Status.
+	// Status is LogError or LogWarning.
 	Status  string
 	Message string
 }

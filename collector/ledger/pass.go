@@ -274,6 +274,15 @@ func (p *Pass) UnfinishedPolicy(s *vbaws.Session) (policy string, ok bool) {
 	return "", false
 }
 
+// FirstSeen returns the start that an unfinished session was first taken in with, and
+// now if there is no such session. It stands for a start that the appliance doesn't give.
+func (p *Pass) FirstSeen(sessionID string, now time.Time) time.Time {
+	if u := p.unfinishedOf(p.ID(sessionID)); u != nil && !u.Session.Start.IsZero() {
+		return u.Session.Start
+	}
+	return now
+}
+
 // Fold takes in s, which belongs to policy (empty for none). It may be called
 // any number of times with the same session: the last state of it counts.
 func (p *Pass) Fold(s vbaws.Session, policy string, from Origin) error {

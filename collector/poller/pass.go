@@ -28,6 +28,9 @@ const (
 	firstSweep = 5 * time.Minute
 	// rereads is how often a list is read that does not come out whole.
 	rereads = 5
+	// evidence is how many of the newest sessions are looked at if none that a poll saw
+	// could be understood.
+	evidence = 100
 	// lookUps is how many policies a pass looks up at most, and lookUpRows how many
 	// sessions of one it looks at.
 	lookUps    = 20
@@ -62,6 +65,10 @@ type pass struct {
 	late bool
 	// listed says that policies were listed in this pass, of one workload or another.
 	listed bool
+	// understood says that a row was a session, and bad why the first that was not
+	// isn't.
+	understood bool
+	bad        error
 	// logs counts the logs of sessions that were asked for.
 	logs  int
 	notes []note
@@ -88,6 +95,9 @@ func (p *pass) read(ctx context.Context) error {
 		read = p.firstContact
 	}
 	if err := read(ctx); err != nil {
+		return err
+	}
+	if err := p.checkForm(ctx); err != nil {
 		return err
 	}
 	if err := p.resolve(ctx); err != nil {
@@ -600,14 +610,17 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
+	if row.Start.After(p.newest.Start) {
+		p.newest = row.Session
+	}
+	if row.Start.IsZero() && row.Stop.IsZero() && !ledger.Finished(&row.Session) {
+		row.Start = p.books.FirstSeen(row.ID, p.clock)
+	}
 	st, err := p.books.Standing(&row.Session)
 	if err != nil {
 		return &storageError{err}
 	}
 	id := p.books.ID(row.ID)
-	if row.Start.After(p.newest.Start) {
-		p.newest = row.Session
-	}
 	if st == ledger.Unchanged {
 		p.books.Found(row.ID)
 		delete(p.pending, id)
@@ -651,13 +664,45 @@ func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 		return nil, err
 	}
 	p.heard(page.Date)
+	for i := range page.Rows {
+		p.judge(&page.Rows[i])
+	}
 	return page, nil
+}
+
+// judge takes in whether a row is a session, and whether it has a USN to read by.
+func (p *pass) judge(row *vbaws.Row) {
+	if row.Err != nil {
+		p.bad = cmp.Or(p.bad, row.Err)
+		return
+	}
+	p.understood = true
+	if !row.HasUSN && !p.fromUTC {
+		p.distrust("a session has no USN")
+	}
+}
+
+// checkForm fails the poll if the appliance's sessions have another form than the
+// client knows: none of the newest can be understood. A few such rows among others
+// fail nothing, although a poll may see no other.
+func (p *pass) checkForm(ctx context.Context) error {
+	if p.understood || p.bad == nil {
+		return nil
+	}
+	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: evidence})
+	if err != nil || p.understood || len(page.Rows) == 0 {
+		return err
+	}
+	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
 }
 
 func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	row, _, err := p.api.Session(ctx, id)
+	if err == nil {
+		p.judge(&row)
+	}
 	return row, err
 }
 

@@ -86,8 +86,11 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 	var last *int64
 	for i := range page.Rows {
 		r := &page.Rows[i]
-		if !r.HasUSN {
+		switch {
+		case r.Err != nil && !r.HasUSN:
 			continue
+		case !r.HasUSN:
+			return p.withoutUSN(fmt.Sprintf("session %s has no USN", r.ID))
 		}
 		if last != nil && r.USN > *last {
 			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d comes after %d", vbaws.SortUSNDesc, r.USN, *last))
