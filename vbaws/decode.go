@@ -3,7 +3,6 @@ package vbaws
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -468,56 +467,6 @@ func decodeOne(b *body) (jsontext.Value, error) {
 	}
 	v = slices.Clone(v) // The decoder takes it back at the next read.
 	return v, end(dec)
-}
-
-// add decodes one policy into the page. It is only lost where it has no id or no
-// name: one that is not listed would seem to be deleted.
-func (page *PoliciesPage) add(o *objects, v jsontext.Value) {
-	var p Policy
-	err := o.each(v, func(name []byte, v jsontext.Value) {
-		switch string(name) {
-		case "id":
-			p.ID = o.text(v, "id")
-		case "name":
-			p.Name = o.text(v, "name")
-		case "isEnabled":
-			// Where it can't be told, one that doesn't run had better be missed.
-			p.Enabled = o.boolean(v, "isEnabled") || v.Kind() != jsontext.KindFalse && v.Kind() != jsontext.KindNull
-		case "usn":
-			p.USN, _ = o.integer(v, "usn")
-		// These may be of any kind.
-		case "backupType":
-			if p.BackupType = ""; v.Kind() == jsontext.KindString {
-				p.BackupType = string(unquote(v))
-			}
-		case "scheduleSettings":
-			p.Schedule = decodeSchedule(v)
-		}
-	})
-	switch {
-	case p.ID != "" && p.Name != "":
-		page.Policies = append(page.Policies, p)
-		if err != nil {
-			err = fmt.Errorf("policy %q: %w", p.Name, err)
-		}
-	case err == nil:
-		err = errors.New("a policy has no id or no name")
-	}
-	page.Rows++
-	page.Err = cmp.Or(page.Err, err)
-}
-
-func decodePolicies(b *body) (*PoliciesPage, error) {
-	var page PoliciesPage
-	o := newObjects()
-	total, err := decodeList(b, "results",
-		func() { page = PoliciesPage{} },
-		func(v jsontext.Value) { page.add(o, v) })
-	if err != nil {
-		return nil, err
-	}
-	page.TotalCount = total
-	return &page, nil
 }
 
 func decodeLog(b *body) ([]LogItem, error) {

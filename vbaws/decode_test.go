@@ -240,43 +240,6 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A policy is only lost where it can't be told which it is: whoever is not listed
-// seems to be deleted.
-func TestPolicies(t *testing.T) {
-	for _, test := range []struct {
-		row  string
-		want *Policy
-		odd  string
-	}{
-		{`{"id":"1","name":"gold","isEnabled":true,"usn":7,"scheduleSettings":null}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, ""},
-		{`{"id":"1","name":"gold","isEnabled":false,"usn":null}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"id":"1","name":"gold","isEnabled":null}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"id":"1","name":"gold"}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"isEnabled":"yes","id":"1","name":"gold","usn":7}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, `policy "gold": isEnabled: "yes" is not true or false`},
-		{`{"id":"1","name":"gold","usn":"7","isEnabled":1}`, &Policy{ID: "1", Name: "gold", Enabled: true}, `policy "gold": usn: "7" is not an integer`},
-		{`{"id":"1"}`, nil, "a policy has no id or no name"},
-		{`{"name":"gold"}`, nil, "a policy has no id or no name"},
-		{`{"id":1,"name":"gold"}`, nil, "id: 1 is not a string"},
-		{`7`, nil, "7 is not an object"},
-	} {
-		got, err := decodePolicies(textBody(`{"totalCount":2,"results":[` + test.row + `,{"id":"2","name":"silver"}]}`))
-		if err != nil {
-			t.Fatal(test.row, err)
-		}
-		want := &PoliciesPage{TotalCount: 2, Rows: 2, Err: got.Err}
-		if test.want != nil {
-			want.Policies = append(want.Policies, *test.want)
-		}
-		want.Policies = append(want.Policies, Policy{ID: "2", Name: "silver"})
-		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
-			t.Errorf("%s: %s", test.row, diff)
-		}
-		if got.Err == nil && test.odd != "" || got.Err != nil && got.Err.Error() != test.odd {
-			t.Errorf("%s: %v", test.row, got.Err)
-		}
-	}
-}
-
 func TestLog(t *testing.T) {
 	got, err := decodeLog(textBody(`{"sessionId":"a","log":[
 		{"logTime":"2020-06-19T04:00:05","status":"Error","message":"no\nroom","executionDuration":1},
