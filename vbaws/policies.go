@@ -96,31 +96,36 @@ func (c *Client) Workloads() []Workload {
 // The policy of a Single workload is a page of one row at offset 0, or of none if
 // there is no such policy.
 func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
-	page := &PoliciesPage{}
-	if w.Single && offset > 0 {
-		page.TotalCount = 1
-		return page, nil
+	if w.Single {
+		return c.singlePolicy(ctx, w, offset)
 	}
-	read := func(b *body) (err error) {
+	var page *PoliciesPage
+	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
 		page, err = decodePolicies(b, w)
 		return err
-	}
-	query := paging(offset, limit)
-	if w.Single {
-		query = nil
-		read = func(b *body) error {
-			v, err := decodeOne(b)
-			if err != nil {
-				return err
-			}
-			*page = PoliciesPage{}
-			page.add(w, v)
-			page.TotalCount = page.Rows
-			return nil
-		}
-	}
-	err := c.get(ctx, w.Path, w.Path, query, func(_ http.Header, b *body) error { return read(b) })
+	})
 	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
+	if offset > 0 {
+		return &PoliciesPage{TotalCount: 1}, nil
+	}
+	page := &PoliciesPage{}
+	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
+		v, err := decodeOne(b)
+		if err != nil {
+			return err
+		}
+		*page = PoliciesPage{}
+		page.add(w, v)
+		page.TotalCount = page.Rows
+		return nil
+	})
+	if err != nil && !NotFound(err) {
 		return nil, err
 	}
 	return page, nil
