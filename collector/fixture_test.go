@@ -173,6 +173,7 @@ func fleet() []*source {
 				{Kind: "replica", Success: epoch.Add(-48 * time.Hour)},
 			}},
 		},
+		Unreadable: 1,
 	}
 	facts := &poller.Facts{
 		Summary: &vbaws.Summary{Alarms: 0, Instances: 14, ProtectedInstances: 11, Policies: 3, Repositories: -1},

@@ -94,6 +94,7 @@ func renderPolicies(appliance string, set *poller.PolicySet) []*metric {
 		return nil
 	}
 	var b builder
+	b.gauge(schedulesUnreadable, float64(set.Unreadable), appliance)
 	for _, p := range set.All {
 		b.gauge(policyInfo, 1, appliance, p.Name, p.ID, p.Workload)
 	}

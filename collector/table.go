@@ -138,6 +138,9 @@ var (
 		"Whether the account lacks the right to use the endpoint.",
 		[]string{"appliance", "endpoint"})
 
+	schedulesUnreadable = newGauge("vbaws_exporter_schedules_unreadable",
+		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
+		byAppliance)
 	policiesTurnedAway = newGauge("vbaws_exporter_policies_turned_away",
 		"Policies without series of their own, since there are more than max_policies. Their sessions are counted as those of no policy.",
 		byAppliance)
@@ -149,7 +152,7 @@ var (
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
 		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
-		policiesTurnedAway,
+		schedulesUnreadable, policiesTurnedAway,
 	}
 )
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -196,72 +195,6 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 		return nil, err
 	}
 	return log, nil
-}
-
-// Policies returns a page of a workload's policies. Limit 0 leaves the page's
-// size to the appliance. NotOffered of the error is true where the revision in use
-// has no such workload; HasStatus says 403 where the account may not list it.
-//
-// The policy of a Single workload is a page of one row at offset 0.
-func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
-	if w.Single {
-		return c.singlePolicy(ctx, w, offset)
-	}
-	var page *PoliciesPage
-	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
-		b.asked(limit)
-		page, err = decodePolicies(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
-}
-
-func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
-	page := &PoliciesPage{TotalCount: 1}
-	if offset > 0 {
-		return page, nil
-	}
-	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
-			return err
-		}
-		page.add(b, v)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
-}
-
-// workloads are the ones with a route of their own, from revision 1.2 on. When
-// each of them came is not published.
-var workloads = []Workload{
-	{Name: "ec2", Path: "/api/v1/virtualMachines/policies"},
-	{Name: "ec2_sla", Path: "/api/v1/policy/ec2SlaBasedPolicies"},
-	{Name: "rds", Path: "/api/v1/rds/policies"},
-	{Name: "efs", Path: "/api/v1/efs/policies"},
-	{Name: "fsx", Path: "/api/v1/fsx/policies"},
-	{Name: "dynamodb", Path: "/api/v1/dynamoDb/policies"},
-	{Name: "redshift", Path: "/api/v1/redshift/policies"},
-	{Name: "redshift_serverless", Path: "/api/v1/redshiftServerless/policies"},
-	{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true},
-}
-
-// Workloads returns what the revision in use may offer: NotOffered tells what it
-// doesn't. It is empty before the first answer.
-func (c *Client) Workloads() []Workload {
-	switch revision := c.APIVersion(); {
-	case revision == "":
-		return nil
-	case since(revision, 1, 2):
-		return slices.Clone(workloads)
-	}
-	return []Workload{{Name: "ec2", Path: "/api/v1/policies"}}
 }
 
 // getByID gets what is below a session.

@@ -356,7 +356,7 @@ func TestPolicyListing(t *testing.T) {
 	if _, err := c.Sessions(t.Context(), SessionsQuery{}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Workload{{Name: "ec2", Path: "/api/v1/policies"}}, c.Workloads()); diff != "" {
+	if diff := cmp.Diff([]Workload{{Name: "ec2", Path: "/api/v1/policies"}, vpc}, c.Workloads()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -3,7 +3,6 @@ package vbaws
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -538,56 +537,6 @@ func read(v jsontext.Value, into any) {
 	if v.Kind() == jsontext.KindBeginObject {
 		_ = json.Unmarshal(v, into, loosely...) // all that is left to fail is the caller's
 	}
-}
-
-// add decodes one policy into the page. It is only lost where it has no id or no
-// name: one that is not listed would seem to be deleted.
-func (page *PoliciesPage) add(b *body, v jsontext.Value) {
-	var in struct {
-		ID       string         `json:"id"`
-		Name     string         `json:"name"`
-		Type     string         `json:"backupType"`
-		Enabled  jsontext.Value `json:"isEnabled"`
-		USN      jsontext.Value `json:"usn"`
-		Schedule jsontext.Value `json:"scheduleSettings"`
-	}
-	read(v, &in)
-	page.Rows++
-	if in.ID == "" || in.Name == "" {
-		page.Err = cmp.Or(page.Err, error(errNoPolicy))
-		return
-	}
-	p := Policy{ID: in.ID, Name: in.Name, BackupType: in.Type}
-	p.USN, _ = integer(in.USN)
-	// One that doesn't run had better be missed than one that isn't missed.
-	p.Enabled = in.Enabled.Kind() != jsontext.KindFalse
-	switch in.Enabled.Kind() {
-	case jsontext.KindTrue, jsontext.KindFalse, jsontext.KindNull, jsontext.KindInvalid:
-	default:
-		page.Err = cmp.Or(page.Err, fmt.Errorf("policy %q: isEnabled is not true or false", clip(p.Name, 80)))
-	}
-	b.held += len(p.ID) + len(p.Name) + len(p.BackupType)
-	if in.Schedule != nil {
-		p.Schedule = decodeSchedule(in.Schedule)
-	}
-	if p.Schedule != nil {
-		b.held += 1 << 10 // more than one takes
-	}
-	page.Policies = append(page.Policies, p)
-}
-
-var errNoPolicy = errors.New("a policy has no id or no name")
-
-func decodePolicies(b *body) (*PoliciesPage, error) {
-	var p PoliciesPage
-	total, err := decodeList(b, "results",
-		func() { p = PoliciesPage{} },
-		func(v jsontext.Value) { p.add(b, v) })
-	if err != nil {
-		return nil, err
-	}
-	p.TotalCount = total
-	return &p, nil
 }
 
 // decodeLog reads a session's log, whatever its length, and keeps the first errors

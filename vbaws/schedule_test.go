@@ -1,13 +1,18 @@
 package vbaws
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/vbaws/vbawstest"
@@ -45,6 +50,26 @@ func TestSchedule(t *testing.T) {
 		"working days, runs per hour not said": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","days":["Sunday"],
 			"replicaOptions":{"schedule":{"hours":` + hoursJSON(12) + `}}}}`,
 			&Schedule{Daily: &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 1, Replica: &Hours{12: true}}}},
+		"hours as numbers": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday",
+			"snapshotOptions":{"schedule":{"hours":[23,0,5,0]}},"replicationOptions":{"schedule":{"hours":[5]}},
+			"backupOptions":{"schedule":{"hours":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,22]}}}}`,
+			&Schedule{Daily: &DailySchedule{Days: everyDay, RunsPerHour: 1, Snapshot: &Hours{0: true, 5: true, 23: true}, Replica: &Hours{5: true},
+				Backup: &Hours{true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, true, false}}}},
+		"no hours": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":null,"days":null,
+			"snapshotOptions":{"schedule":{"hours":[]}},"replicaOptions":{"schedule":null},"backupOptions":{}}}`,
+			&Schedule{Daily: &DailySchedule{Days: everyDay, RunsPerHour: 1, Snapshot: &Hours{}, Replica: &Hours{}, Backup: &Hours{}}}},
+		"null hours": {`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"SelectedDays","snapshotOptions":{"schedule":{"hours":null}},"backupOptions":{"schedule":{}}}}`,
+			&Schedule{Daily: &DailySchedule{RunsPerHour: 1, Snapshot: &Hours{}, Backup: &Hours{}}}},
+		"no days, no months": {`{"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"07:00","snapshotOptions":{},"backupOptions":{"schedule":{"days":null}}},
+			"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"dayOfWeek":[],"backupOptions":{"schedule":null}}}`,
+			&Schedule{Weekly: &WeeklySchedule{At: 7 * time.Hour, Snapshot: &Weekdays{}, Backup: &Weekdays{}},
+				Monthly: &MonthlySchedule{At: 7 * time.Hour, Day: DayInMonth{Day: 1}, Backup: &Months{}}}},
+		"archive, and a health check, which is no part": {`{"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"First","dayOfWeek":"friday",
+			"sendBackupsToArchive":true,"backupOptions":{"schedule":{"months":["may"]}}},
+			"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"08:00","dayNumberInMonth":"OnDay","dayOfMonth":2,"month":"June","sendBackupsToArchive":true},
+			"healthCheckScheduleEnabled":true,"healthCheckSchedule":{"months":["January"],"dayNumberInMonth":"First","dayOfWeek":["Monday"],"dayOfMonth":null}}`,
+			&Schedule{Monthly: &MonthlySchedule{At: 7 * time.Hour, Day: DayInMonth{Week: 1, Weekday: time.Friday}, Backup: &Months{time.May: true}, Archive: true},
+				Yearly: &YearlySchedule{At: 8 * time.Hour, Month: time.June, Day: DayInMonth{Day: 2}, Archive: true}}},
 		"selected days": {`{"dailySchedule":{"days":["Sunday","Saturday","Sunday"],"runsPerHour":1,"kind":"SelectedDays"},"dailyScheduleEnabled":true}`,
 			&Schedule{Daily: &DailySchedule{Days: Weekdays{0: true, 6: true}, RunsPerHour: 1}}},
 		"weekly": {`{"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"2020-06-19T07:30:15.123",
@@ -63,7 +88,7 @@ func TestSchedule(t *testing.T) {
 			&Schedule{Yearly: &YearlySchedule{At: 18 * time.Hour, Month: time.January, Day: DayInMonth{Week: 1, Weekday: time.Friday}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings))); diff != "" {
+			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings), false)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -81,71 +106,147 @@ func TestScheduleThatCannotBeUnderstood(t *testing.T) {
 		{`{}`, "none of the known parts"},
 		{`{"hourlySchedule":{}}`, "none of the known parts"},
 		{`{"dailyScheduleEnabled":"yes"}`, "dailyScheduleEnabled"},
-		{`{"dailyScheduleEnabled":true}`, "dailySchedule is enabled and missing"},
-		{`{"yearlyScheduleEnabled":true,"yearlySchedule":null}`, "yearlySchedule is enabled and missing"},
-		{`{` + allOff[strings.Index(allOff, ",")+1:] + `,"dailySchedule":{}}`, "dailyScheduleEnabled is missing"},
+		{`{"dailyScheduleEnabled":true}`, "dailySchedule: it is enabled and missing"},
+		{`{"yearlyScheduleEnabled":true,"yearlySchedule":null}`, "yearlySchedule: it is enabled and missing"},
+		{`{` + allOff[strings.Index(allOff, ",")+1:] + `,"dailySchedule":{}}`, "dailyScheduleEnabled: nothing is not true"},
 		{part("daily", `7`), "dailySchedule"},
 		{part("daily", `{}`), `kind: ""`},
 		{part("daily", `{"kind":"Hourly"}`), `kind: "Hourly"`},
 		{part("daily", `{"kind":7}`), "kind"},
 		{part("daily", `{"kind":"SelectedDays","days":["Someday"]}`), `days: "Someday"`},
-		{part("daily", `{"kind":"Everyday","runsPerHour":0}`), "runsPerHour: 0"},
+		{part("daily", `{"kind":"Everyday","runsPerHour":0}`), "runsPerHour: 0 is not"},
 		{part("daily", `{"kind":"Everyday","runsPerHour":61}`), "runsPerHour: 61"},
 		{part("daily", `{"kind":"Everyday","runsPerHour":"2"}`), "runsPerHour"},
-		{part("daily", `{"kind":"Everyday","snapshotOptions":{}}`), "snapshotOptions: 0 hours"},
-		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":[true]}`)+`}`), "backupOptions: 1 hours"},
-		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":[1]}`)+`}`), "hours"},
+		{part("daily", `{"kind":"Everyday","snapshotOptions":[]}`), "/snapshotOptions: "},
+		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":[true]}`)+`}`), "/backupOptions: hours: true is not a number from 0 to 23, nor are they 24 booleans"},
+		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":{"from":1}}`)+`}`), `hours: {"from":1} is not an array`},
+		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":[1,null]}`)+`}`), "hours: null is not"},
+		{part("daily", `{"kind":"Everyday","backupOptions":`+option(`{"hours":"every"}`)+`}`), `hours: "every" is not an array`},
+		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":[24]}`)+`}`), "/replicaOptions: hours: 24 is not"},
+		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":[-1]}`)+`}`), "hours: -1 is not"},
+		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":["12:00"]}`)+`}`), `hours: "12:00" is not`},
+		{part("daily", `{"kind":"Everyday","replicaOptions":`+option(`{"hours":`+strings.Replace(hoursJSON(1), "true", "1", 1)+`}`)+`}`), "booleans and numbers are mixed: [false,1,"},
 		{part("weekly", `[]`), "weeklySchedule"},
 		{part("weekly", `{}`), `timeLocal: ""`},
 		{part("weekly", `{"timeLocal":"2020-06-19"}`), `timeLocal: "2020-06-19"`},
 		{part("weekly", `{"timeLocal":"2020-06-19T24:00:00"}`), "timeLocal"},
-		{part("weekly", `{"timeLocal":"07:00","snapshotOptions":{}}`), "snapshotOptions: days are missing"},
-		{part("weekly", `{"timeLocal":"07:00","replicaOptions":`+option(`{"days":["monday"]}`)+`}`), `days: "monday"`},
+		{part("weekly", `{"timeLocal":{},"snapshotOptions":{}}`), `/timeLocal: of another kind than documented: {"timeLocal":{}`},
+		{part("weekly", `{"timeLocal":"07:00","replicaOptions":`+option(`{"days":["Mon"]}`)+`}`), `days: "Mon"`},
 		{part("monthly", `{"timeLocal":7,"dayNumberInMonth":"First","dayOfWeek":"Monday"}`), "timeLocal"},
 		{part("monthly", `{"dayNumberInMonth":"First","dayOfWeek":"Monday"}`), `timeLocal: ""`},
 		{part("monthly", `{"timeLocal":"07:00"}`), `dayNumberInMonth: ""`},
 		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"Fifth","dayOfWeek":"Monday"}`), `dayNumberInMonth: "Fifth"`},
-		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"First"}`), "dayOfWeek is missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"First"}`), "dayOfWeek: nothing is not"},
 		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"First","dayOfWeek":"Mon"}`), `dayOfWeek: "Mon"`},
-		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay"}`), "dayOfMonth is missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay"}`), "dayOfMonth: nothing is not"},
 		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":32}`), "dayOfMonth: 32"},
-		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"backupOptions":{}}`), "backupOptions: months are missing"},
+		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"backupOptions":7}`), "/backupOptions"},
 		{part("monthly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"backupOptions":`+option(`{"months":["Juin"]}`)+`}`), `months: "Juin"`},
-		{part("yearly", `{"month":1}`), "month"},
+		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1,"month":1}`), "month: 1 is not"},
 		{part("yearly", `{"timeLocal":"07:00","month":"May"}`), `dayNumberInMonth: ""`},
-		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1}`), `month: ""`},
+		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1}`), `month: nothing`},
 	} {
-		got := decodeSchedule(jsontext.Value(test.settings))
-		if got == nil || got.Err == nil || !strings.Contains(got.Err.Error(), test.text) {
-			t.Errorf("%s: %+v, want an error with %q", test.settings, got, test.text)
+		got := decodeSchedule(jsontext.Value(test.settings), false)
+		if got == nil || !strings.Contains(got.Unreadable, test.text) {
+			t.Errorf("%s: %+v, want a reason with %q", test.settings, got, test.text)
 			continue
 		}
-		if want := (&Schedule{Err: got.Err}); *got != *want {
+		if want := (&Schedule{Unreadable: got.Unreadable}); *got != *want {
 			t.Errorf("%s: part of it passes: %+v", test.settings, got)
 		}
 	}
 }
 
-// A policy is never lost over its schedule, nor over its backupType.
+// What is not understood of one part costs no other, and is named with its value,
+// cut.
+func TestUnreadablePart(t *testing.T) {
+	got := decodeSchedule(jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","backupOptions":{"schedule":{"hours":[3]}}},
+		"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"noon"},
+		"monthlyScheduleEnabled":"`+strings.Repeat("maybe", 1000)+`","monthlySchedule":{},
+		"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"06:00","dayNumberInMonth":"Last","dayOfWeek":"Friday","month":"May"}}`), false)
+	want := &Schedule{
+		Daily:  &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 1, Backup: &Hours{3: true}},
+		Yearly: &YearlySchedule{At: 6 * time.Hour, Month: time.May, Day: DayInMonth{Week: LastWeek, Weekday: time.Friday}},
+		Unreadable: `weeklySchedule: timeLocal: "noon" is not a time; monthlySchedule: monthlyScheduleEnabled: ` +
+			`"maybemaybemaybemaybemaybemaybemaybemayb… is not true or false`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var long []string
+	for _, part := range []string{"daily", "weekly", "monthly", "yearly"} {
+		long = append(long, `"`+part+`ScheduleEnabled":"`+strings.Repeat(`ü\n`, 1000)+`"`)
+	}
+	got = decodeSchedule(jsontext.Value("{"+strings.Join(long, ",")+"}"), false)
+	if n := utf8.RuneCountInString(got.Unreadable); n < 200 || n > 301 || strings.ContainsAny(got.Unreadable, "\n\r") {
+		t.Errorf("%d characters: %q", n, got.Unreadable)
+	}
+}
+
+// The state that 0.1.0 wrote is read, and what is written is read again.
+func TestStoredSchedule(t *testing.T) {
+	for stored, want := range map[string]*Schedule{
+		`{"daily":{"Days":[false,true,true,true,true,true,false],"RunsPerHour":4,"Snapshot":` + hoursJSON(0, 23) + `,"Replica":null,"Backup":` + hoursJSON() + `},` +
+			`"weekly":{"At":27015000000000,"Snapshot":[true,false,false,false,false,false,false],"Replica":null,"Backup":null},` +
+			`"monthly":{"At":0,"Day":{"Week":5,"Weekday":5,"Day":0},"Snapshot":null,"Replica":null,"Backup":[false,true,false,false,false,false,false,false,false,false,false,false,true]},` +
+			`"yearly":{"At":64800000000000,"Month":1,"Day":{"Week":0,"Weekday":0,"Day":31}}}`: {
+			Daily:   &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 4, Snapshot: &Hours{0: true, 23: true}, Backup: &Hours{}},
+			Weekly:  &WeeklySchedule{At: 7*time.Hour + 30*time.Minute + 15*time.Second, Snapshot: &Weekdays{0: true}},
+			Monthly: &MonthlySchedule{Day: DayInMonth{Week: LastWeek, Weekday: time.Friday}, Backup: &Months{time.January: true, time.December: true}},
+			Yearly:  &YearlySchedule{At: 18 * time.Hour, Month: time.January, Day: DayInMonth{Day: 31}},
+		},
+		`{"err":"scheduleSettings: no"}`: {Unreadable: "scheduleSettings: no"},
+		`{}`:                             {},
+		`{"every":3600000000000}`:        {Every: time.Hour},
+	} {
+		got := &Schedule{Every: time.Minute, Unreadable: "an older one"}
+		if err := json.Unmarshal([]byte(stored), got); err != nil {
+			t.Fatal(stored, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", stored, diff)
+		}
+		again, err := json.Marshal(got)
+		if err != nil || string(again) != stored {
+			t.Errorf("%s is written as %s: %v", stored, again, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		_, s := drawSchedule(t)
+		if s.Monthly != nil {
+			s.Monthly.Archive = true
+		}
+		written, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &Schedule{}
+		if err := json.Unmarshal(written, got); err != nil || !got.Equal(s) {
+			t.Errorf("%s: %v %s", written, err, cmp.Diff(s, got))
+		}
+	})
+}
+
+// A policy is never lost over its schedule.
 func TestPolicyWithOddSchedule(t *testing.T) {
 	got, err := decodePolicies(textBody(`{"results":[
-		{"scheduleSettings":[7],"id":"1","name":"a","isEnabled":true,"backupType":"AllItems","usn":4},
-		{"id":"2","backupType":{},"scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Never"}},"name":"b"},
-		{"id":"3","name":"c","scheduleSettings":{` + allOff + `}},
-		{"id":"4","name":"d","backupType":null,"scheduleSettings":null}]}`))
+		{"scheduleSettings":[7],"id":"1","name":"a","isEnabled":true,"usn":4},
+		{"id":"2","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Never"}},"name":"b"},
+		{"id":"3","name":"c","scheduleSettings":{`+allOff+`}},
+		{"id":"4","name":"d","scheduleSettings":null}]}`), Workload{Name: "ec2"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range got.Policies {
 		if s := got.Policies[i].Schedule; i < 2 {
-			if s == nil || s.Err == nil {
-				t.Errorf("policy %d: schedule %+v without an error", i, s)
+			if s == nil || s.Unreadable == "" {
+				t.Errorf("policy %d: schedule %+v without a reason", i, s)
 			}
 			got.Policies[i].Schedule = nil
 		}
 	}
 	want := []Policy{
-		{ID: "1", Name: "a", Enabled: true, USN: 4, BackupType: "AllItems"}, {ID: "2", Name: "b", Enabled: true},
+		{ID: "1", Name: "a", Enabled: true, USN: 4}, {ID: "2", Name: "b", Enabled: true},
 		{ID: "3", Name: "c", Enabled: true, Schedule: &Schedule{}}, {ID: "4", Name: "d", Enabled: true},
 	}
 	if diff := cmp.Diff(want, got.Policies); diff != "" {
@@ -171,7 +272,9 @@ func TestScheduleOfAppliance(t *testing.T) {
 		if len(page.Policies) != 1 {
 			t.Fatalf("%d policies", len(page.Policies))
 		}
-		if diff := cmp.Diff(want, page.Policies[0].Schedule); diff != "" {
+		// Whether backups go to the archive is said from 1.8 on, and not drawn.
+		ofArchive := cmp.Options{cmpopts.IgnoreFields(MonthlySchedule{}, "Archive"), cmpopts.IgnoreFields(YearlySchedule{}, "Archive")}
+		if diff := cmp.Diff(want, page.Policies[0].Schedule, ofArchive); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -276,8 +379,67 @@ func drawSchedule(t *rapid.T) (*vbawstest.ScheduleSettings, *Schedule) {
 	return set, want
 }
 
-// FuzzSchedule checks that a schedule is either understood and within its ranges or
-// says why not, and that it never costs the policy.
+// inBooleans returns settings with each array of hours that are numbers as one of
+// booleans; nil if there is none.
+func inBooleans(settings []byte) jsontext.Value {
+	found := false
+	var change func(v any) any
+	change = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, member := range v {
+				list, ok := member.([]any)
+				if !ok || name != "hours" {
+					v[name] = change(member)
+					continue
+				}
+				flags := make([]bool, 24)
+				hours := len(list) > 0
+				for _, n := range list {
+					h, isNumber := n.(json.Number)
+					i, err := strconv.Atoi(h.String())
+					if hours = hours && isNumber && err == nil && i >= 0 && i < 24; hours {
+						flags[i] = true
+					}
+				}
+				if hours {
+					v[name], found = flags, true
+				}
+			}
+		}
+		return v
+	}
+	d := json.NewDecoder(bytes.NewReader(settings))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return nil
+	}
+	out, err := json.Marshal(change(v))
+	if err != nil || !found {
+		return nil
+	}
+	return out
+}
+
+// A set of hours is the same schedule however it is written.
+func TestHoursEitherWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfN(rapid.IntRange(0, 23), 1, 30).Draw(t, "hours")
+		numbers, _ := json.Marshal(list)
+		settings := func(hours string) jsontext.Value {
+			return jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","backupOptions":{"schedule":{"hours":` + hours + `}}}}`)
+		}
+		want := decodeSchedule(settings(hoursJSON(list...)), false)
+		got := decodeSchedule(settings(string(numbers)), false)
+		if diff := cmp.Diff(want, got); diff != "" || got.Unreadable != "" || *got.Daily.Backup == (Hours{}) {
+			t.Error(got, diff)
+		}
+	})
+}
+
+// FuzzSchedule checks that a schedule is understood and within its ranges, or says
+// why not; that hours may be written either way; and that it never costs the policy.
 func FuzzSchedule(f *testing.F) {
 	for _, s := range []string{
 		`null`, `{}`, `7`, `{` + allOff + `}`,
@@ -286,6 +448,8 @@ func FuzzSchedule(f *testing.F) {
 		`{"monthlyScheduleEnabled":true,"monthlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":31,"replicaOptions":{"schedule":{"months":["May"]}}}}`,
 		`{"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"07:00","dayNumberInMonth":"Last","dayOfWeek":"Sunday","month":"December"}}`,
 		`{"dailyScheduleEnabled":false,"dailyScheduleEnabled":true}`,
+		`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","snapshotOptions":{"schedule":{"hours":[0,6,12,18]}},"replicaOptions":{"schedule":{"hours":[]}},"backupOptions":{"schedule":{"hours":[23,23]}}}}`,
+		`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","snapshotOptions":{"schedule":{"hours":[1,24]}},"backupOptions":{"schedule":{"hours":null}}},"weeklyScheduleEnabled":true}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -294,7 +458,7 @@ func FuzzSchedule(f *testing.F) {
 			return
 		}
 		var page PoliciesPage
-		page.add(textBody(""), jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
+		page.add(textBody(""), Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
 		if len(page.Policies) == 0 {
 			t.Fatal("the policy is lost")
 		}
@@ -305,11 +469,19 @@ func FuzzSchedule(f *testing.F) {
 			}
 			return
 		}
-		if s.Err != nil {
-			if *s != (Schedule{Err: s.Err}) {
-				t.Errorf("an error and parts: %+v", s)
+		if utf8.RuneCountInString(s.Unreadable) > 301 {
+			t.Errorf("a reason of %d characters", utf8.RuneCountInString(s.Unreadable))
+		}
+		if written, err := json.Marshal(s); err != nil {
+			t.Error(err)
+		} else if again := new(Schedule); json.Unmarshal(written, again) != nil || !again.Equal(s) {
+			t.Errorf("%s is read as %+v", written, again)
+		}
+		// The same hours, written as booleans.
+		if other := inBooleans(settings); other != nil {
+			if diff := cmp.Diff(s, decodeSchedule(other, false)); diff != "" && s.Unreadable == "" {
+				t.Errorf("%s\nand with booleans\n%s:\n%s", settings, other, diff)
 			}
-			return
 		}
 		inMonth := func(d DayInMonth) bool {
 			return d.Week == 0 && d.Day >= 1 && d.Day <= 31 || d.Week >= 1 && d.Week <= LastWeek && d.Day == 0

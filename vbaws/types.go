@@ -93,43 +93,6 @@ type SessionsQuery struct {
 	FromUTC, ToUTC time.Time
 }
 
-// Policy is one backup policy.
-type Policy struct {
-	ID      string
-	Name    string
-	Enabled bool
-	// USN is 0 where the answer has none.
-	USN int64
-	// BackupType is AllItems or SelectedItems, as documented, and empty where the
-	// answer has none.
-	BackupType string
-	// Schedule is nil where the policy has none.
-	Schedule *Schedule
-}
-
-// PoliciesPage is one answer of a policy listing.
-type PoliciesPage struct {
-	// TotalCount is the appliance's totalCount, -1 where the answer has none.
-	TotalCount int
-	Policies   []Policy
-	// Rows counts the elements of the answer, those without an id or a name
-	// included: it is what Offset counts.
-	Rows int
-	// Err is the first thing that could not be understood; nil where all was.
-	Err error
-}
-
-// Workload is a kind of thing that policies protect, and the route that lists
-// its policies.
-type Workload struct {
-	// Name is the value of the label "workload": ec2, rds, efs, vpc, ….
-	Name string
-	// Path is the route, such as /api/v1/rds/policies.
-	Path string
-	// Single says that the route answers with one policy and not with a page.
-	Single bool
-}
-
 // The words of LogItem.Status. A log has others, such as NeverExecuted, Success and
 // Pending: they are not the words of Session.Status.
 const (

@@ -26,6 +26,9 @@ type duties struct {
 	zoneName string
 	// plans are kept since it takes time to find the longest gap of a schedule.
 	plans map[planKey]*schedule.Plan
+	// unreadable is what was logged of schedules that could not be understood, by
+	// workload and policy id.
+	unreadable map[string]map[string]string
 }
 
 type planKey struct {
@@ -59,10 +62,14 @@ func (p *Poller) policySet(view *ledger.View) *PolicySet {
 			rows[[2]string{pol.Name, pol.Workload}] = row
 		}
 		row.Enabled = row.Enabled || pol.Enabled
+		if pol.Schedule != nil && pol.Schedule.Unreadable != "" {
+			set.Unreadable++
+			row.Unreadable = cmp.Or(row.Unreadable, pol.Schedule.Unreadable)
+		}
 		plan := p.plan(pol.Schedule, zone, old)
-		_, done := successesIn(view, pol.Name)
+		done := successesIn(view, pol.Name)
 		for _, kind := range p.kindsOf(plan, done) {
-			k := PolicyKind{Kind: kind, Success: success(kind, done)}
+			k := PolicyKind{Kind: kind, Success: done.newest(kind)}
 			k.Interval, _ = plan.LongestGap(kind)
 			if pol.Enabled && !pol.Since.IsZero() && zone != nil {
 				if due, ok := plan.LastDue(kind, now); ok && !due.Before(pol.Since) {
@@ -122,57 +129,74 @@ func (r *PolicyRow) merge(k PolicyKind) {
 // scheduled and those that were done; the empty kind alone where sessions don't
 // say; none where sessions of policies are left out, so that nothing is ever known to
 // be done.
-func (p *Poller) kindsOf(plan *schedule.Plan, done map[schedule.Kind]time.Time) []schedule.Kind {
+func (p *Poller) kindsOf(plan *schedule.Plan, done successes) []schedule.Kind {
 	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
 		return nil
 	}
-	_, mute := done[schedule.Whole]
 	revision := p.api.APIVersion() // empty before the first pass
-	if mute && len(done) == 1 || revision != "" && !vbaws.TypesSessions(revision) {
+	if revision != "" && !vbaws.TypesSessions(revision) || revision == "" && done.untyped {
 		return []schedule.Kind{schedule.Whole}
 	}
 	kinds := slices.Clone(plan.Kinds())
-	for k := range done {
+	for k := range done.ends {
 		if k != schedule.Whole && !slices.Contains(kinds, k) {
 			kinds = append(kinds, k)
 		}
+	}
+	if _, mute := done.ends[schedule.Whole]; mute && len(kinds) == 0 {
+		kinds = append(kinds, schedule.Whole)
 	}
 	slices.Sort(kinds)
 	return kinds
 }
 
-// successesIn returns the newest success of each kind of a policy's sessions, with
-// the zero time for kinds that never succeeded, and whether any session is known.
-func successesIn(view *ledger.View, policy string) (known bool, done map[schedule.Kind]time.Time) {
-	done = make(map[schedule.Kind]time.Time)
+// successes are the successes of a policy's sessions.
+type successes struct {
+	// known says that there is any session.
+	known bool
+	// untyped says that no session has an extended type, and there is one: so it is
+	// before API version 1.1.
+	untyped bool
+	// ends are the newest ends by kind; zero for a kind that never succeeded.
+	ends map[schedule.Kind]time.Time
+}
+
+func successesIn(view *ledger.View, policy string) successes {
+	done := successes{ends: make(map[schedule.Kind]time.Time)}
 	i, _ := slices.BinarySearchFunc(view.Series, ledger.Key{Policy: policy, Type: vbaws.TypePolicy}, func(s ledger.SeriesView, k ledger.Key) int {
 		return s.Key.Compare(k)
 	})
+	typed := false
 	for ; i < len(view.Series); i++ {
 		s := view.Series[i]
 		if s.Key.Policy != policy || s.Key.Type != vbaws.TypePolicy {
 			break
 		}
-		known = known || !s.Last.End.IsZero()
+		done.known = done.known || !s.Last.End.IsZero()
+		typed = typed || s.Key.ExtendedType != ""
+		done.untyped = !typed
 		kind := schedule.KindOf(s.Key.ExtendedType)
+		if kind == schedule.None {
+			continue
+		}
 		for _, c := range s.Counters {
-			if succeeded(c.Status) && !c.End.Before(done[kind]) {
-				done[kind] = c.End
+			if succeeded(c.Status) && !c.End.Before(done.ends[kind]) {
+				done.ends[kind] = c.End
 			}
 		}
 	}
-	return known, done
+	return done
 }
 
 // successes are those of the last committed pass.
-func (p *Poller) successes(policy string) (bool, map[schedule.Kind]time.Time) {
+func (p *Poller) successes(policy string) successes {
 	return successesIn(p.ledger.View(), policy)
 }
 
-// success returns the newest success that satisfies kind.
-func success(kind schedule.Kind, done map[schedule.Kind]time.Time) time.Time {
+// newest returns the newest success that satisfies kind.
+func (s successes) newest(kind schedule.Kind) time.Time {
 	var newest time.Time
-	for by, at := range done {
+	for by, at := range s.ends {
 		if schedule.Satisfies(kind, by) && at.After(newest) {
 			newest = at
 		}
@@ -183,6 +207,34 @@ func success(kind schedule.Kind, done map[schedule.Kind]time.Time) time.Time {
 func succeeded(status string) bool {
 	return status == vbaws.StatusSucceeded || status == vbaws.StatusWarning
 }
+
+// noteUnreadable notes the schedules of a workload's policies that can't be
+// understood, each once, until another reason is found.
+func (p *pass) noteUnreadable(workload string, policies []vbaws.Policy) {
+	logged := make(map[string]string)
+	lines := 0
+	for _, pol := range policies {
+		if pol.Schedule == nil || pol.Schedule.Unreadable == "" || !p.cfg.Wanted.policy(pol.Name) {
+			continue
+		}
+		reason := pol.Schedule.Unreadable
+		if p.duties.unreadable[workload][pol.ID] != reason {
+			if lines++; lines > unreadableLines {
+				continue // with the next listing
+			}
+			p.note("a schedule can't be understood: no run is due by that part of it",
+				"policy", pol.Name, "workload", workload, "err", reason)
+		}
+		logged[pol.ID] = reason
+	}
+	if p.duties.unreadable == nil {
+		p.duties.unreadable = make(map[string]map[string]string)
+	}
+	p.duties.unreadable[workload] = logged
+}
+
+// unreadableLines bounds the lines of noteUnreadable for one listing.
+const unreadableLines = 100
 
 // zone returns the zone that schedules are in; nil where nobody told. It is the
 // same pointer for as long as the name is the same: plans are kept by it.

@@ -20,6 +20,8 @@ func (p *pass) policyOf(s *vbaws.Session) (name string, ok bool) {
 		return policy, true
 	}
 	switch {
+	case s.Name == "" && s.Type == vbaws.TypePolicy && s.ExtendedType == vbaws.ExtendedTypeVPC && p.books.HasPolicy(vbaws.VPCPolicyName):
+		return vbaws.VPCPolicyName, true
 	case s.Name == "":
 		return "", vbaws.NamesSessions(p.api.APIVersion())
 	case s.Type == vbaws.TypePolicy || p.books.HasPolicy(s.Name):
@@ -112,6 +114,9 @@ func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[l
 			if len(unnamed) == 0 {
 				return nil
 			}
+			if pol.ID == "" {
+				continue // the filter would select all sessions
+			}
 			// Without FromUtc: it may leave out what has no end yet.
 			q := vbaws.SessionsQuery{PolicyID: pol.ID, Sort: vbaws.SortStartTimeDesc}
 			r, err := p.list(ctx, q, byStart, walkLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
@@ -177,7 +182,7 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	var failed error
 	for i, w := range workloads {
 		switch {
-		case vbaws.NotOffered(errs[i]) && !vbaws.NamesSessions(p.api.APIVersion()):
+		case vbaws.NotOffered(errs[i]) && !w.Single && !vbaws.NamesSessions(p.api.APIVersion()):
 			// The revision is documented to have the route: it isn't the appliance
 			// that says so. Believed, it would leave all sessions without a policy.
 			p.trouble(w.Path, errs[i])
@@ -190,6 +195,7 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 			} else {
 				delete(p.troubles, w.Path)
 			}
+			p.noteUnreadable(w.Name, l.policies)
 			p.books.Listed(w.Name, l.policies, l.whole, p.applianceNow())
 			for _, pol := range l.policies {
 				all = append(all, listedPolicy{pol, w.Name})
@@ -224,9 +230,6 @@ func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, err
 	l := listing{whole: true}
 	all, err := listAll(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
 		page, err := p.policies(ctx, w, offset)
-		if w.Single && vbaws.NotFound(err) {
-			return nil, 0, 0, nil // there is none
-		}
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -299,14 +302,15 @@ const sessionsEndpoint = "/api/v1/sessions"
 // lookUpOne reads a policy's sessions, the newest first, until there is one, and a
 // success of each kind that is scheduled. It reports whether it had to ask.
 func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
-	known, kinds := p.successes(pol.Name)
+	done := p.successes(pol.Name)
+	known := done.known
 	open := make(map[schedule.Kind]bool)
-	for _, k := range p.kindsOf(schedule.New(pol.Schedule, time.UTC), kinds) {
-		if success(k, kinds).IsZero() {
+	for _, k := range p.kindsOf(schedule.New(pol.Schedule, time.UTC), done) {
+		if done.newest(k).IsZero() {
 			open[k] = true
 		}
 	}
-	if known && len(open) == 0 {
+	if known && len(open) == 0 || pol.ID == "" { // without an id the filter would select all sessions
 		return false, nil
 	}
 	rows := 0

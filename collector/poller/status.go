@@ -28,6 +28,8 @@ type PolicySet struct {
 	// Rows are the same where those that share name and workload are one: names
 	// need not be unique.
 	Rows []PolicyRow
+	// Unreadable is how many of All have a schedule that could not be understood.
+	Unreadable int
 }
 
 // PolicyInfo is one policy.
@@ -41,6 +43,9 @@ type PolicyInfo struct {
 type PolicyRow struct {
 	Name, Workload string
 	Enabled        bool
+	// Unreadable says what of the schedule could not be understood, and why; empty if
+	// all could.
+	Unreadable string
 	// Kinds are sorted.
 	Kinds []PolicyKind
 }

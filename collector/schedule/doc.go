@@ -10,15 +10,17 @@
 // be:
 //
 //   - A daily schedule starts on the full hour. runsPerHour starts are spread
-//     evenly over the hour, and they make snapshots alone: the vendor's user guide
-//     offers several an hour for these only.
+//     evenly over the hour, and they make snapshots for EC2 and RDS and backups for
+//     other workloads: the vendor's user guide offers several an hour for these only.
+//   - Backups, replicas and copies are made only together with the snapshot, or the
+//     backup, of the same hour, day or month, as the user guide says. What a schedule
+//     has beside that is not due.
 //   - A day that a month doesn't have (OnDay 31 in June) is skipped, not moved to
 //     the last day. If the appliance moves it, a run missed on such a day shows with
 //     the next one.
-//   - A yearly schedule makes backups, as the vendor's user guide says. From there,
-//     as from a monthly schedule, they may go to the archive; nothing that is known
-//     of a schedule tells. So no start is of kind archive, and an archive that was
-//     made stands for a backup: see Satisfies.
+//   - A yearly schedule makes backups, as the vendor's user guide says. Those of a
+//     monthly or yearly schedule with sendBackupsToArchive are also archived, so that
+//     an archive is due at the same time.
 //   - A time that the wall clock skips in spring is due at the instant of the
 //     change. A time that it shows twice in autumn is due the first time, once.
 package schedule

@@ -13,6 +13,9 @@ const (
 	Replica  Kind = "replica"
 	Backup   Kind = "backup"
 	Archive  Kind = "archive"
+	// None is a session that makes nothing, such as a health check. It is no value of
+	// the label.
+	None Kind = "none"
 )
 
 // kindWords are parts of extendedSessionType, the first that is found counts.
@@ -20,17 +23,17 @@ var kindWords = []struct {
 	word string
 	kind Kind
 }{
-	// These read or remove what others made, or are no policy's.
-	{"restore", Whole}, {"retrieval", Whole}, {"retention", Whole}, {"removal", Whole}, {"delete", Whole},
-	{"configuration", Whole}, {"selfbackup", Whole},
+	// These read, verify or remove what others made.
+	{"check", None}, {"verif", None}, {"test", None}, {"restore", None}, {"retention", None}, {"delete", None},
+	{"retrieval", None}, {"removal", None},
 	{"archiv", Archive},
 	{"remotesnapshot", Replica}, {"replica", Replica}, {"copy", Replica},
 	{"snapshot", Snapshot},
 	{"backup", Backup},
 }
 
-// KindOf returns what a session of that extendedSessionType makes, and Whole where
-// that can't be told. The words are an open set. Observed are PolicySnapshot and
+// KindOf returns what a session of that extendedSessionType makes: None if it makes
+// no restore point, and Whole if that can't be told. The words are an open set. Observed are PolicySnapshot and
 // PolicyRdsSnapshot (snapshot), PolicyRemoteSnapshot and PolicyEfsBackupCopy
 // (replica), PolicyBackup, PolicyEfsBackup and VpcBackup (backup); of the others,
 // whatever their case, the parts that they are made of are taken to mean the same.
@@ -46,13 +49,19 @@ func KindOf(extendedType string) Kind {
 
 // Satisfies reports whether a success of kind by stands for a run of kind due.
 //
-// Any stands for the whole. A backup stands for a snapshot, since it is made of
-// one, and some workloads call "backup" what their schedule calls "snapshot"; a
-// snapshot never stands for a backup. An archive stands for a backup, since a
-// schedule doesn't tell which of its starts go to the archive.
+// Any but None stands for the whole, and a session that doesn't say what it makes
+// for every kind. A backup stands for a snapshot, since it is made of one, and some
+// workloads call "backup" what their schedule calls "snapshot"; a snapshot never
+// stands for a backup. An archive stands for a backup, of which it is made.
 func Satisfies(due, by Kind) bool {
+	switch by {
+	case None:
+		return false
+	case due, Whole:
+		return true
+	}
 	switch due {
-	case by, Whole:
+	case Whole:
 		return true
 	case Snapshot:
 		return by == Backup

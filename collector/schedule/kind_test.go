@@ -12,9 +12,12 @@ func TestKindOf(t *testing.T) {
 		// Not observed, in the manner of the others.
 		"PolicyRdsRemoteSnapshot": Replica, "PolicyReplication": Replica, "PolicyDynamoDbBackupCopy": Replica,
 		"PolicyArchive": Archive, "PolicyRdsArchiveBackup": Archive, "policybackup": Backup,
-		"": Whole, "Something": Whole, "ArchiveRetrieval": Whole, "ArchiveRetrievalProlongation": Whole,
-		"RestoreFromBackup": Whole, "SnapshotRetention": Whole, "ConfigurationBackupActivity": Whole,
-		"SelfBackupActivity": Whole, "DeleteSnapshot": Whole,
+		"PolicyRdsBackup": Backup, "PolicyDynamoDbBackup": Backup, "PolicyFsxBackup": Backup, "VpcConfigurationBackup": Backup,
+		"": Whole, "Something": Whole, "PolicySla": Whole,
+		// What makes nothing.
+		"PolicyHealthCheck": None, "BackupHealthCheck": None, "PolicyBackupVerification": None, "VerifySnapshot": None,
+		"PolicyTestBackup": None, "RestoreFromBackup": None, "SnapshotRetention": None, "DeleteSnapshot": None,
+		"ArchiveRetrieval": None, "ArchiveRetrievalProlongation": None,
 	} {
 		if got := KindOf(word); got != want {
 			t.Errorf("%s is of kind %q, want %q", word, got, want)
@@ -23,11 +26,11 @@ func TestKindOf(t *testing.T) {
 }
 
 func TestSatisfies(t *testing.T) {
-	kinds := []Kind{Whole, Snapshot, Replica, Backup, Archive}
+	kinds := []Kind{Whole, Snapshot, Replica, Backup, Archive, None}
 	stands := map[[2]Kind]bool{{Snapshot, Backup}: true, {Backup, Archive}: true}
 	for _, due := range kinds {
 		for _, by := range kinds {
-			want := due == by || due == Whole || stands[[2]Kind{due, by}]
+			want := by != None && (due == by || due == Whole || by == Whole || stands[[2]Kind{due, by}])
 			if got := Satisfies(due, by); got != want {
 				t.Errorf("a success of kind %q stands for a run of kind %q: %t", by, due, got)
 			}

@@ -19,11 +19,11 @@ type Plan struct {
 // line is what a Plan has of a kind.
 type line struct {
 	kind  Kind
-	table *timetable
+	table *timetable // nil for an interval, which has no times
 	gap   func() (time.Duration, bool)
 }
 
-var allKinds = []Kind{Whole, Snapshot, Replica, Backup}
+var allKinds = []Kind{Whole, Snapshot, Replica, Backup, Archive}
 
 // The longest gap is looked for in as many years as it takes until all weekdays
 // have met all dates, and with the zones' rules as they are now: of a later
@@ -38,10 +38,16 @@ var (
 const horizon = 8*366 + 2
 
 // New returns the plan of a schedule whose times are those of zone, which must not
-// be nil. It has no starts where s is nil or could not be understood.
+// be nil. It has no starts if s is nil, and none of parts that could not be
+// understood. A schedule that is an interval has a longest gap and no starts.
 func New(s *vbaws.Schedule, zone *time.Location) *Plan {
 	p := &Plan{zone: zone}
-	if s == nil || s.Err != nil {
+	if s == nil {
+		return p
+	}
+	if s.Every > 0 {
+		every := func() (time.Duration, bool) { return s.Every, true }
+		p.lines = []line{{Whole, nil, every}, {Backup, nil, every}}
 		return p
 	}
 	for _, kind := range allKinds {
@@ -54,7 +60,7 @@ func New(s *vbaws.Schedule, zone *time.Location) *Plan {
 	return p
 }
 
-// Kinds returns the kinds that the schedule starts at times, Whole not among them.
+// Kinds returns the kinds that the schedule makes, Whole not among them.
 func (p *Plan) Kinds() []Kind {
 	var kinds []Kind
 	for _, l := range p.lines {
@@ -77,7 +83,7 @@ func (p *Plan) line(kind Kind) (line, bool) {
 // where there is none within eight years.
 func (p *Plan) LastDue(kind Kind, t time.Time) (time.Time, bool) {
 	l, ok := p.line(kind)
-	if !ok {
+	if !ok || l.table == nil {
 		return time.Time{}, false
 	}
 	// A clock that is put back over midnight may have shown the next day already.
@@ -95,7 +101,7 @@ func (p *Plan) LastDue(kind Kind, t time.Time) (time.Time, bool) {
 // is none within eight years.
 func (p *Plan) Next(kind Kind, t time.Time) (time.Time, bool) {
 	l, ok := p.line(kind)
-	if !ok {
+	if !ok || l.table == nil {
 		return time.Time{}, false
 	}
 	today := dayOf(t.In(p.zone))

@@ -115,7 +115,7 @@ func TestGolden(t *testing.T) {
 		},
 		{
 			name:     "clocks that change by half an hour",
-			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Replica: everyHour()}},
+			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Snapshot: everyHour(), Replica: everyHour()}},
 			kind:     Replica, zone: "Australia/Lord_Howe", at: "2026-10-04T02:29:59+11:00",
 			last: "Sun 2026-10-04 01:00:00 +1030", next: "Sun 2026-10-04 02:30:00 +1100", gap: "0d1h30m0s",
 		},
@@ -165,6 +165,57 @@ func TestGolden(t *testing.T) {
 			},
 			kind: Whole, zone: "UTC", at: "2026-02-01T12:00:00Z",
 			last: "Sun 2026-02-01 11:00:00 +0000", next: "Sun 2026-02-01 13:00:00 +0000", gap: "1d22h0m0s",
+		},
+		{
+			name:     "a time that is skipped in spring is due at the change, west of Greenwich too",
+			schedule: vbaws.Schedule{Weekly: &vbaws.WeeklySchedule{At: 2*time.Hour + 30*time.Minute, Snapshot: days(time.Sunday)}},
+			kind:     Snapshot, zone: "America/New_York", at: "2026-03-08T03:00:00-04:00",
+			last: "Sun 2026-03-08 03:00:00 -0400", next: "Sun 2026-03-15 02:30:00 -0400", gap: "7d1h0m0s",
+		},
+		{
+			name:     "a skipped hour between two others",
+			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Backup: hours(1, 2, 4)}},
+			kind:     Backup, zone: "America/New_York", at: "2026-03-08T01:59:59-05:00",
+			last: "Sun 2026-03-08 01:00:00 -0500", next: "Sun 2026-03-08 03:00:00 -0400", gap: "0d21h0m0s",
+		},
+		{
+			name: "several backups an hour, of a workload without snapshots, and one copy",
+			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 4, RunsMakeBackups: true,
+				Backup: everyHour(), Replica: hours(3)}},
+			kind: Backup, zone: "UTC", at: "2026-03-02T09:29:59Z",
+			last: "Mon 2026-03-02 09:15:00 +0000", next: "Mon 2026-03-02 09:30:00 +0000", gap: "0d15m0s",
+		},
+		{
+			name: "one copy an hour",
+			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 4, RunsMakeBackups: true,
+				Backup: everyHour(), Replica: hours(3)}},
+			kind: Replica, zone: "UTC", at: "2026-03-02T03:29:59Z",
+			last: "Mon 2026-03-02 03:00:00 +0000", next: "Tue 2026-03-03 03:00:00 +0000", gap: "1d0s",
+		},
+		{
+			name:     "a backup in an hour without a snapshot is not made",
+			schedule: vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Snapshot: hours(2, 8), Backup: hours(2, 3)}},
+			kind:     Backup, zone: "UTC", at: "2026-03-02T09:00:00Z",
+			last: "Mon 2026-03-02 02:00:00 +0000", next: "Tue 2026-03-03 02:00:00 +0000", gap: "1d0s",
+		},
+		{
+			name: "an archive in the months of the backup",
+			schedule: vbaws.Schedule{Monthly: &vbaws.MonthlySchedule{At: 21 * time.Hour, Archive: true,
+				Day: vbaws.DayInMonth{Day: 1}, Snapshot: months(), Backup: months(time.January, time.July)}},
+			kind: Archive, zone: "UTC", at: "2026-03-01T22:00:00Z",
+			last: "Thu 2026-01-01 21:00:00 +0000", next: "Wed 2026-07-01 21:00:00 +0000", gap: "184d0s",
+		},
+		{
+			name:     "an interval has no times",
+			schedule: vbaws.Schedule{Every: 90 * time.Minute},
+			kind:     Backup, zone: "UTC", at: "2026-03-01T22:00:00Z", gap: "0d1h30m0s",
+		},
+		{
+			name: "a part that is understood stands beside one that is not",
+			schedule: vbaws.Schedule{Unreadable: "weeklySchedule: no",
+				Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Backup: hours(7)}},
+			kind: Backup, zone: "UTC", at: "2026-02-01T12:00:00Z",
+			last: "Sun 2026-02-01 07:00:00 +0000", next: "Mon 2026-02-02 07:00:00 +0000", gap: "1d0s",
 		},
 		{
 			name:     "a kind that is never due",
@@ -217,9 +268,10 @@ func TestGolden(t *testing.T) {
 func TestKindsOfPlan(t *testing.T) {
 	all := &vbaws.Schedule{
 		Daily:  &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Snapshot: hours(1), Backup: hours()},
-		Weekly: &vbaws.WeeklySchedule{Replica: days(time.Monday)},
+		Weekly: &vbaws.WeeklySchedule{Snapshot: days(time.Monday), Replica: days(time.Monday)},
+		Yearly: &vbaws.YearlySchedule{Month: 1, Day: vbaws.DayInMonth{Day: 1}, Archive: true},
 	}
-	if diff := cmp.Diff([]Kind{Snapshot, Replica}, New(all, time.UTC).Kinds()); diff != "" {
+	if diff := cmp.Diff([]Kind{Snapshot, Replica, Backup, Archive}, New(all, time.UTC).Kinds()); diff != "" {
 		t.Error(diff)
 	}
 	yearly := &vbaws.Schedule{Yearly: &vbaws.YearlySchedule{Month: 1, Day: vbaws.DayInMonth{Day: 1}}}
@@ -229,7 +281,8 @@ func TestKindsOfPlan(t *testing.T) {
 	for name, s := range map[string]*vbaws.Schedule{
 		"none":            nil,
 		"empty":           {},
-		"not understood":  {Err: fmt.Errorf("no"), Yearly: yearly.Yearly},
+		"not understood":  {Unreadable: "no"},
+		"a replica alone": {Weekly: &vbaws.WeeklySchedule{Replica: days(time.Monday)}},
 		"no day selected": {Daily: &vbaws.DailySchedule{RunsPerHour: 1, Snapshot: hours(1)}},
 	} {
 		p := New(s, time.UTC)

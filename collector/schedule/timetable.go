@@ -9,7 +9,7 @@ import (
 
 // timetable holds the starts of one kind. newTimetable makes them.
 type timetable struct {
-	daily, weekly   vbaws.Weekdays
+	daily, weekly   set // of days of the week
 	monthly, yearly dates
 	// starts are the starts of a day, in seconds of the wall clock since midnight,
 	// ascending, by the set of parts that start on it. It is no longer than the
@@ -27,16 +27,63 @@ const (
 	parts = iota
 )
 
+// set is a set of hours, days of the week or months, as bits.
+type set uint32
+
+func (s set) has(i int) bool { return s>>i&1 != 0 }
+
+// setOf returns the set of an option, which is empty if there is no option.
+func setOf[T vbaws.Hours | vbaws.Weekdays | vbaws.Months](option *T) (s set) {
+	for i := 0; option != nil && i < len(*option); i++ {
+		if (*option)[i] {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
+// made says when a part of a schedule makes each kind.
+type made struct {
+	snapshot, replica, backup, archive set
+}
+
+// newMade returns when the options of a part take effect. A backup is made together
+// with a snapshot, if there are any, and a replica or copy with a snapshot or backup.
+func newMade[T vbaws.Hours | vbaws.Weekdays | vbaws.Months](snapshot, replica, backup *T) made {
+	m := made{snapshot: setOf(snapshot), backup: setOf(backup)}
+	if m.snapshot != 0 {
+		m.backup &= m.snapshot
+	}
+	m.replica = setOf(replica) & (m.snapshot | m.backup)
+	return m
+}
+
+func (m *made) of(kind Kind) set {
+	switch kind {
+	case Whole:
+		return m.snapshot | m.backup
+	case Snapshot:
+		return m.snapshot
+	case Replica:
+		return m.replica
+	case Backup:
+		return m.backup
+	case Archive:
+		return m.archive
+	}
+	return 0
+}
+
 // dates are one day in each of some months.
 type dates struct {
-	months vbaws.Months
+	months set
 	day    vbaws.DayInMonth
 }
 
 func (d *dates) include(t time.Time) bool {
 	y, m, day := t.Date()
 	switch {
-	case !d.months[m]:
+	case !d.months.has(int(m)):
 		return false
 	case d.day.Week == 0:
 		return day == d.day.Day
@@ -52,10 +99,10 @@ func (d *dates) include(t time.Time) bool {
 func (t *timetable) on(d civilDay) []int32 {
 	day := d.midnight()
 	set := 0
-	if t.daily[day.Weekday()] {
+	if t.daily.has(int(day.Weekday())) {
 		set |= dailyPart
 	}
-	if t.weekly[day.Weekday()] {
+	if t.weekly.has(int(day.Weekday())) {
 		set |= weeklyPart
 	}
 	if t.monthly.include(day) {
@@ -72,44 +119,43 @@ func newTimetable(s *vbaws.Schedule, kind Kind) *timetable {
 	var t timetable
 	var starts [parts][]int32
 	if d := s.Daily; d != nil {
-		t.daily = d.Days
-		for _, o := range []struct {
-			kind  Kind
-			hours *vbaws.Hours
-			runs  int
-		}{{Snapshot, d.Snapshot, d.RunsPerHour}, {Replica, d.Replica, 1}, {Backup, d.Backup, 1}} {
-			if o.hours != nil && (kind == Whole || kind == o.kind) {
-				starts[0] = append(starts[0], inHours(o.hours, o.runs)...)
+		t.daily = setOf(&d.Days)
+		m := newMade(d.Snapshot, d.Replica, d.Backup)
+		runs := map[Kind]int{Snapshot: d.RunsPerHour, Replica: 1, Backup: 1}
+		if d.RunsMakeBackups {
+			runs[Snapshot], runs[Backup] = 1, d.RunsPerHour
+		}
+		for k, n := range runs {
+			if kind == Whole || kind == k {
+				starts[0] = append(starts[0], inHours(m.of(k), n)...)
 			}
 		}
 	}
 	if w := s.Weekly; w != nil {
-		for _, days := range options(kind, w.Snapshot, w.Replica, w.Backup) {
-			for d, on := range days {
-				t.weekly[d] = t.weekly[d] || on
-			}
-		}
+		m := newMade(w.Snapshot, w.Replica, w.Backup)
+		t.weekly = m.of(kind)
 		starts[1] = []int32{seconds(w.At)}
 	}
-	if m := s.Monthly; m != nil {
-		t.monthly.day = m.Day
-		for _, months := range options(kind, m.Snapshot, m.Replica, m.Backup) {
-			for i, on := range months {
-				t.monthly.months[i] = t.monthly.months[i] || on
-			}
+	if o := s.Monthly; o != nil {
+		m := newMade(o.Snapshot, o.Replica, o.Backup)
+		if o.Archive {
+			m.archive = m.backup
 		}
-		starts[2] = []int32{seconds(m.At)}
+		t.monthly = dates{m.of(kind), o.Day}
+		starts[2] = []int32{seconds(o.At)}
 	}
-	if y := s.Yearly; y != nil && (kind == Whole || kind == Backup) {
-		t.yearly.day = y.Day
-		t.yearly.months[y.Month] = true
+	if y := s.Yearly; y != nil {
+		m := made{backup: 1 << y.Month}
+		if y.Archive {
+			m.archive = m.backup
+		}
+		t.yearly = dates{m.of(kind), y.Day}
 		starts[3] = []int32{seconds(y.At)}
 	}
 	if len(starts[0]) == 0 {
-		t.daily = vbaws.Weekdays{}
+		t.daily = 0
 	}
-	if t.daily == (vbaws.Weekdays{}) && t.weekly == (vbaws.Weekdays{}) &&
-		t.monthly.months == (vbaws.Months{}) && t.yearly.months == (vbaws.Months{}) {
+	if t.daily|t.weekly|t.monthly.months|t.yearly.months == 0 {
 		return nil
 	}
 	there := 0 // the parts that have starts
@@ -135,26 +181,12 @@ func newTimetable(s *vbaws.Schedule, kind Kind) *timetable {
 	return &t
 }
 
-// options returns the options that concern a kind and are there.
-func options[T any](kind Kind, snapshot, replica, backup *T) []T {
-	var found []T
-	for _, o := range []struct {
-		kind Kind
-		set  *T
-	}{{Snapshot, snapshot}, {Replica, replica}, {Backup, backup}} {
-		if o.set != nil && (kind == Whole || kind == o.kind) {
-			found = append(found, *o.set)
-		}
-	}
-	return found
-}
-
 // inHours returns starts that are spread evenly over each of the hours. Starts that
 // don't fall on a minute are due at the minute's beginning.
-func inHours(hours *vbaws.Hours, runs int) []int32 {
+func inHours(hours set, runs int) []int32 {
 	var starts []int32
-	for h, on := range hours {
-		for i := 0; on && i < runs; i++ {
+	for h := range 24 {
+		for i := 0; hours.has(h) && i < runs; i++ {
 			starts = append(starts, int32(h*60*60+i*60/runs*60))
 		}
 	}

@@ -109,25 +109,44 @@ func (s *slot) starts(sch *vbaws.Schedule, kind Kind) []int {
 		}
 	}
 	wants := func(k Kind) bool { return kind == k || kind == Whole }
+	// What each option says of now, and what comes of it: a backup goes with a snapshot
+	// if the part has any, a replica with either.
+	type option struct{ now, ever bool }
+	hour := func(o *vbaws.Hours) option { return option{o != nil && o[s.hour], o != nil && *o != vbaws.Hours{}} }
+	weekday := func(o *vbaws.Weekdays) option {
+		return option{o != nil && o[s.weekday], o != nil && *o != vbaws.Weekdays{}}
+	}
+	month := func(o *vbaws.Months) option { return option{o != nil && o[s.month], o != nil && *o != vbaws.Months{}} }
+	makes := func(snapshot, replica, backup option) (bool, bool, bool) {
+		b := backup.now && (snapshot.now || !snapshot.ever)
+		return snapshot.now, replica.now && (snapshot.now || b), b
+	}
 	if d := sch.Daily; d != nil && d.Days[s.weekday] {
-		if d.Snapshot != nil && d.Snapshot[s.hour] && wants(Snapshot) {
-			for i := range d.RunsPerHour {
-				at(time.Duration(s.hour)*time.Hour + time.Duration(i)*time.Hour/time.Duration(d.RunsPerHour))
-			}
+		snapshot, replica, backup := makes(hour(d.Snapshot), hour(d.Replica), hour(d.Backup))
+		often := snapshot && wants(Snapshot)
+		if d.RunsMakeBackups {
+			often = backup && wants(Backup)
 		}
-		if d.Replica != nil && d.Replica[s.hour] && wants(Replica) || d.Backup != nil && d.Backup[s.hour] && wants(Backup) {
+		for i := 0; often && i < d.RunsPerHour; i++ {
+			at(time.Duration(s.hour)*time.Hour + time.Duration(i)*time.Hour/time.Duration(d.RunsPerHour))
+		}
+		if snapshot && wants(Snapshot) || replica && wants(Replica) || backup && wants(Backup) {
 			at(time.Duration(s.hour) * time.Hour)
 		}
 	}
-	if w := sch.Weekly; w != nil && (w.Snapshot != nil && w.Snapshot[s.weekday] && wants(Snapshot) ||
-		w.Replica != nil && w.Replica[s.weekday] && wants(Replica) || w.Backup != nil && w.Backup[s.weekday] && wants(Backup)) {
-		at(w.At)
+	if w := sch.Weekly; w != nil {
+		snapshot, replica, backup := makes(weekday(w.Snapshot), weekday(w.Replica), weekday(w.Backup))
+		if snapshot && wants(Snapshot) || replica && wants(Replica) || backup && wants(Backup) {
+			at(w.At)
+		}
 	}
-	if m := sch.Monthly; m != nil && s.is(m.Day) && (m.Snapshot != nil && m.Snapshot[s.month] && wants(Snapshot) ||
-		m.Replica != nil && m.Replica[s.month] && wants(Replica) || m.Backup != nil && m.Backup[s.month] && wants(Backup)) {
-		at(m.At)
+	if m := sch.Monthly; m != nil && s.is(m.Day) {
+		snapshot, replica, backup := makes(month(m.Snapshot), month(m.Replica), month(m.Backup))
+		if snapshot && wants(Snapshot) || replica && wants(Replica) || backup && (wants(Backup) || m.Archive && wants(Archive)) {
+			at(m.At)
+		}
 	}
-	if y := sch.Yearly; y != nil && s.is(y.Day) && s.month == y.Month && wants(Backup) {
+	if y := sch.Yearly; y != nil && s.is(y.Day) && s.month == y.Month && (wants(Backup) || y.Archive && wants(Archive)) {
 		at(y.At)
 	}
 	return found
@@ -164,7 +183,7 @@ func drawSchedule(t *rapid.T) *vbaws.Schedule {
 	})
 	var s vbaws.Schedule
 	if flag.Draw(t, "daily") {
-		s.Daily = &vbaws.DailySchedule{RunsPerHour: rapid.SampledFrom([]int{1, 1, 2, 4, 7}).Draw(t, "runs")}
+		s.Daily = &vbaws.DailySchedule{RunsPerHour: rapid.SampledFrom([]int{1, 1, 2, 4, 7}).Draw(t, "runs"), RunsMakeBackups: flag.Draw(t, "of backups")}
 		for i := range s.Daily.Days {
 			s.Daily.Days[i] = flag.Draw(t, "day")
 		}
@@ -189,7 +208,7 @@ func drawSchedule(t *rapid.T) *vbaws.Schedule {
 		}
 	}
 	if flag.Draw(t, "monthly") {
-		s.Monthly = &vbaws.MonthlySchedule{At: at.Draw(t, "monthly at"), Day: day.Draw(t, "monthly on")}
+		s.Monthly = &vbaws.MonthlySchedule{At: at.Draw(t, "monthly at"), Day: day.Draw(t, "monthly on"), Archive: flag.Draw(t, "archive")}
 		for _, o := range []**vbaws.Months{&s.Monthly.Snapshot, &s.Monthly.Replica, &s.Monthly.Backup} {
 			if flag.Draw(t, "option") {
 				*o = new(vbaws.Months)
@@ -200,7 +219,7 @@ func drawSchedule(t *rapid.T) *vbaws.Schedule {
 		}
 	}
 	if flag.Draw(t, "yearly") {
-		s.Yearly = &vbaws.YearlySchedule{At: at.Draw(t, "yearly at"), Day: day.Draw(t, "yearly on"),
+		s.Yearly = &vbaws.YearlySchedule{At: at.Draw(t, "yearly at"), Day: day.Draw(t, "yearly on"), Archive: flag.Draw(t, "archive"),
 			Month: time.Month(rapid.IntRange(1, 12).Draw(t, "month"))}
 	}
 	return &s

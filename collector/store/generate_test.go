@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -150,7 +149,7 @@ var genSchedule = rapid.Custom(func(t *rapid.T) *vbaws.Schedule {
 	case 0:
 		return nil
 	case 1:
-		return &vbaws.Schedule{Err: errors.New(genWord.Draw(t, "err") + "!")}
+		return &vbaws.Schedule{Unreadable: genWord.Draw(t, "reason") + "!", Every: time.Duration(rapid.IntRange(0, 2).Draw(t, "hours")) * time.Hour}
 	case 2:
 		return &vbaws.Schedule{Weekly: &vbaws.WeeklySchedule{
 			At:     time.Duration(rapid.IntRange(0, 86399).Draw(t, "at")) * time.Second,

@@ -218,10 +218,11 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			return p.client.Version(ctx)
 		}},
 	}
+	var policies listing
 	for _, w := range p.client.Workloads() {
-		all = append(all, right{w.Path, p.withoutPolicies(w), !vbaws.NamesSessions(p.client.APIVersion()), func(ctx context.Context) (string, error) {
-			_, err := p.client.Policies(ctx, w, 0, 1)
-			return "", err
+		must := !vbaws.NamesSessions(p.client.APIVersion()) && !w.Single
+		all = append(all, right{w.Path, p.withoutPolicies(w), must, func(ctx context.Context) (string, error) {
+			return "", policies.read(ctx, p.client, w)
 		}})
 	}
 
@@ -250,6 +251,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		findings = append(findings, p.lacking(r, err))
 	}
 	findings = append(findings, p.timeZone(ctx))
+	findings = append(findings, policies.findings()...)
 	if len(absent) > 0 {
 		findings = append([]Finding{ok(Rights, "not offered, as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}

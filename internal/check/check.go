@@ -42,6 +42,7 @@ const (
 	Revision      = "api revision"
 	Clock         = "clock"
 	Rights        = "rights"
+	Schedules     = "schedules"
 	Sessions      = "sessions"
 	USN           = "usn"
 	Paging        = "paging"

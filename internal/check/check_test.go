@@ -241,7 +241,7 @@ func TestStates(t *testing.T) {
 			words: []string{"lacks it: ", "fsx/policies"}},
 		"no sessions": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Fail, words: []string{"/api/v1/sessions is forbidden", "nothing to count"}},
 		"broken":      {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/sessions can't be read"}},
-		"absent":      {config: func(c *vbawstest.Config) { c.Product = 4 }, what: Rights, level: OK, words: []string{"revision 1.2-rev0 lacks it: policy/ec2SlaBasedPolicies"}},
+		"absent":      {config: func(c *vbawstest.Config) { c.Product = 4 }, what: Rights, level: OK, words: []string{"system/version (4.0.0.1), virtualMachines/policies, rds/policies, efs/policies, vpc/policy"}},
 		"log":         {what: Rights, level: OK, words: []string{"may read sessions, sessions/{id}, sessions/{id}/log, ", "system/version (10.0.0.1)"}},
 		"absent by revision": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"

@@ -203,6 +203,9 @@ func facts(a *applianceStatus) []fact {
 	if n := a.PoliciesTurnedAway; n > 0 {
 		add("Policies without series", fmt.Sprintf("%d, since there are more than max_policies", n))
 	}
+	if n := a.SchedulesUnreadable; n > 0 {
+		add("Schedules not understood", "of "+plural(n, "policy", "policies")+": no run is due by what was not")
+	}
 	if len(a.Forbidden) > 0 {
 		add("The account may not read", strings.Join(a.Forbidden, ", "))
 	}

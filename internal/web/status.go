@@ -64,6 +64,8 @@ type applianceStatus struct {
 	SessionsRunning    int               `json:"sessions_running"`
 	SessionsSkipped    map[string]uint64 `json:"sessions_skipped,omitempty"`
 	PoliciesTurnedAway int               `json:"policies_turned_away"`
+	// SchedulesUnreadable counts policies.
+	SchedulesUnreadable int `json:"schedules_unreadable"`
 
 	Forbidden []string          `json:"forbidden,omitempty"`
 	Troubles  map[string]string `json:"troubles,omitempty"`
@@ -91,6 +93,8 @@ type policyStatus struct {
 	Overdue      bool      `json:"overdue"`
 	Running      int       `json:"running"`
 	RunningSince time.Time `json:"running_since,omitzero"`
+	// ScheduleError says what of the schedule could not be understood, and why.
+	ScheduleError string `json:"schedule_error,omitempty"`
 }
 
 // sessionStatus is a session that ended.
@@ -207,6 +211,9 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		}
 	}
 	slices.Sort(a.Forbidden)
+	if p.Policies != nil {
+		a.SchedulesUnreadable = p.Policies.Unreadable
+	}
 	if v := p.View; v != nil {
 		if v.Watermark != nil {
 			usn := v.Watermark.USN
@@ -255,6 +262,9 @@ func policies(p *poller.Published) []policyStatus {
 			continue
 		}
 		k := run{s.Key.Policy, schedule.KindOf(s.Key.ExtendedType)}
+		if k.kind == schedule.None {
+			continue // a health check and the like is no run of the policy
+		}
 		if sessions[k] == nil {
 			// Where policies can't be listed, nothing says that it is disabled.
 			sessions[k] = &policyStatus{Name: k.policy, Kind: k.kind, Enabled: true}
@@ -279,9 +289,11 @@ func policies(p *poller.Published) []policyStatus {
 		all = append(all, row)
 	}
 	listed := make(map[string]poller.PolicyRow)
+	unreadable := make(map[[2]string]string) // by name and workload
 	if p.Policies != nil {
 		for _, r := range p.Policies.Rows {
 			listed[r.Name] = r
+			unreadable[[2]string{r.Name, r.Workload}] = r.Unreadable
 			for _, duty := range r.Kinds {
 				add(run{r.Name, duty.Kind}, r.Workload, r.Enabled, duty)
 			}
@@ -309,6 +321,7 @@ func policies(p *poller.Published) []policyStatus {
 		}
 	}
 	for i := range all {
+		all[i].ScheduleError = unreadable[[2]string{all[i].Name, all[i].Workload}]
 		all[i].State = all[i].state(p.LastSuccess)
 	}
 	slices.SortFunc(all, func(a, b policyStatus) int {
@@ -346,6 +359,8 @@ func (p *policyStatus) state(lastRead time.Time) string {
 		return stateOff
 	case p.LastStatus == vbaws.StatusFailed || p.missed(lastRead):
 		return stateBad
+	case p.ScheduleError != "":
+		return stateWarning
 	case p.LastStatus == "" && p.LastSuccess.IsZero():
 		return stateWaiting
 	case p.LastStatus != vbaws.StatusSucceeded && p.LastStatus != "": // else by another kind, such as a backup

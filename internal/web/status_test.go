@@ -126,6 +126,47 @@ func TestPoliciesOfOneName(t *testing.T) {
 	}
 }
 
+// TestUnreadableSchedule: what of a schedule can't be understood is worth a look, and
+// is said where its policy is.
+func TestUnreadableSchedule(t *testing.T) {
+	const reason = `weeklySchedule: days: "<b>Moonday" is not one of Sunday to Saturday`
+	p := published()
+	odd := row("fine", poller.PolicyKind{Kind: schedule.Backup, Success: noon.Add(-time.Hour)})
+	odd.Unreadable = reason
+	same := row("fine", poller.PolicyKind{Kind: schedule.Backup, Success: noon.Add(-time.Hour)})
+	same.Workload = "rds"
+	p.Policies.Rows = []poller.PolicyRow{odd, same}
+	p.Policies.Unreadable = 1
+	check := series("fine", "PolicyHealthCheck", "Failed", 0)
+	p.View.Series = []ledger.SeriesView{series("fine", "PolicyBackup", "Succeeded", 0), check}
+	var got []string
+	for _, r := range policies(&p) {
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.KindText(), r.ScheduleError))
+	}
+	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "good fine/rds backup: "}, got); diff != "" {
+		t.Error(diff)
+	}
+	h := handler(t, Options{Sources: sources(&source{"a", p})})
+	text := body(t, get(h, "/"))
+	for _, want := range []string{
+		`<td data-label="Schedule">– <bdi class="message">not understood: weeklySchedule: days: &#34;&lt;b&gt;Moonday&#34; is not`,
+		"<dt>Schedules not understood</dt><dd dir=\"auto\">of 1 policy",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	text = body(t, get(h, "/api/v1/status"))
+	for _, want := range []string{`"schedules_unreadable":1`, `"schedule_error":"weeklySchedule`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
 func TestPageShowsPolicies(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", published()})})
 	text := body(t, get(h, "/"))

@@ -1,0 +1,96 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// TestUnreadableSchedules has policies whose daily schedule is of a kind that nobody
+// knows.
+func TestUnreadableSchedules(t *testing.T) {
+	b := newBench(t, 9, nil)
+	url := b.serve()
+	for i := range 7 {
+		b.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Odd ", i), Workload: vbawstest.RDS, Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+			DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Fortnightly", RunsPerHour: 1},
+		}})
+	}
+	findings := b.check(url)
+	expect(t, findings, Schedules, Warn, "of 7 of 8 policies", `(rds): dailySchedule: kind: "Fortnightly" is not known`, "and 2 more", "report this")
+}
+
+// listed returns what is listed of documents by route.
+func listed(t *testing.T, documents map[string]string) (*listing, error) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch document, ok := documents[r.URL.Path]; {
+		case r.URL.Path == "/api/v1/token":
+			fmt.Fprint(w, `{"access_token":"a","refresh_token":"r","expires_in":3600}`)
+		case ok:
+			fmt.Fprint(w, document)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"errorCode":"NotFound"}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := vbaws.New(vbaws.Config{URL: u, Username: "u", APIVersion: "1.8-rev0", Password: func() (string, error) { return "p", nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Sessions(t.Context(), vbaws.SessionsQuery{}); !vbaws.NotFound(err) && err != nil {
+		t.Fatal(err)
+	}
+	var l listing
+	for _, w := range []vbaws.Workload{{Name: "rds", Path: "/api/v1/rds/policies"}, {Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}} {
+		err = errors.Join(err, l.read(t.Context(), client, w))
+	}
+	return &l, err
+}
+
+// TestVPC: the policy of a form of its own is no oddity, and none is none.
+func TestVPC(t *testing.T) {
+	const rds = `{"totalCount":1,"results":[{"id":"1","name":"n"}]}`
+	for vpc, want := range map[string]int{
+		`{"backupOptionsEnabled":true,"scheduleOptions":{"dailySchedule":{"schedule":{"type":"Hours","count":1}}}}`: 2,
+		`{}`: 1, "": 1,
+	} {
+		documents := map[string]string{"/api/v1/rds/policies": rds}
+		if vpc != "" {
+			documents["/api/v1/vpc/policy"] = vpc
+		}
+		l, err := listed(t, documents)
+		if diff := cmp.Diff(&listing{policies: want}, l, cmp.AllowUnexported(listing{})); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", vpc, err, diff)
+		}
+	}
+	l, err := listed(t, map[string]string{
+		"/api/v1/rds/policies": `{"totalCount":2,"results":[{"id":"1"},{"id":"2","name":"n"}]}`,
+		"/api/v1/vpc/policy":   `{"backupOptionsEnabled":7,"scheduleOptions":[]}`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := l.findings()
+	if !slices.ContainsFunc(found, func(f Finding) bool {
+		return f.What == Rights && f.Level == Warn && strings.Contains(f.Text, "rds/policies: a policy has no id or no name; /api/v1/vpc/policy: ")
+	}) || !slices.ContainsFunc(found, func(f Finding) bool {
+		return f.What == Schedules && f.Level == Warn && strings.Contains(f.Text, "of 1 of 2 policies") && strings.Contains(f.Text, "(vpc): scheduleOptions: ")
+	}) {
+		t.Errorf("%+v", found)
+	}
+}

@@ -1,0 +1,236 @@
+package vbaws
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Policy is one backup policy.
+type Policy struct {
+	// ID is empty if the appliance gives the policy none: that of VPC, which is the
+	// only one of its workload.
+	ID   string
+	Name string
+	// Enabled is also true if the answer doesn't say.
+	Enabled bool
+	// USN is 0 if the answer has none.
+	USN int64
+	// Schedule is nil if the policy has none.
+	Schedule *Schedule
+}
+
+// PoliciesPage is one answer of a policy listing.
+type PoliciesPage struct {
+	// TotalCount is the appliance's totalCount, -1 if the answer has none.
+	TotalCount int
+	Policies   []Policy
+	// Rows counts the elements of the answer, those without an id or a name
+	// included: it is what Offset counts.
+	Rows int
+	// Err is the first thing that could not be understood; nil if all could. A
+	// schedule is not among them: see Schedule.Unreadable.
+	Err error
+}
+
+// Workload is a kind of thing that policies protect, and the route that lists
+// its policies.
+type Workload struct {
+	// Name is the value of the label "workload": ec2, rds, efs, vpc, ….
+	Name string
+	// Path is the route, such as /api/v1/rds/policies.
+	Path string
+	// Single says that the route answers with one policy and not with a page.
+	Single bool
+}
+
+// VPCPolicyName is the name that the vendor's user interface and its sessions give
+// the VPC policy, whose own document has none at 1.2.
+const VPCPolicyName = "VPC Configuration Backup"
+
+// ExtendedTypeVPC is the Session.ExtendedType of the VPC policy's sessions.
+const ExtendedTypeVPC = "VpcBackup"
+
+// routes are the routes that list policies, and the minors of API version 1 that
+// have them: from the vendor's changelogs and references of 1.0 to 1.8. A last minor
+// of 0 is open: what is newer than that is taken to have all that 1.8 has.
+var routes = []struct {
+	Workload
+	first, last int
+}{
+	{Workload{Name: "ec2", Path: "/api/v1/policies"}, 0, 1},
+	{Workload{Name: "ec2", Path: "/api/v1/virtualMachines/policies"}, 2, 0},
+	{Workload{Name: "ec2_sla", Path: "/api/v1/policy/ec2SlaBasedPolicies"}, 8, 0},
+	{Workload{Name: "rds", Path: "/api/v1/rds/policies"}, 2, 0},
+	{Workload{Name: "efs", Path: "/api/v1/efs/policies"}, 2, 0},
+	{Workload{Name: "fsx", Path: "/api/v1/fsx/policies"}, 6, 0},
+	{Workload{Name: "dynamodb", Path: "/api/v1/dynamoDb/policies"}, 5, 0},
+	{Workload{Name: "redshift", Path: "/api/v1/redshift/policies"}, 6, 0},
+	{Workload{Name: "redshift_serverless", Path: "/api/v1/redshiftServerless/policies"}, 7, 0},
+	{Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}, 1, 0},
+}
+
+// Workloads returns what the API version in use is documented to offer. An
+// appliance may lack one all the same: see NotOffered. It is empty before the first
+// answer.
+func (c *Client) Workloads() []Workload {
+	var all []Workload
+	for _, r := range routes {
+		version := c.APIVersion()
+		if since(version, 1, r.first) && (r.last == 0 || !since(version, 1, r.last+1)) {
+			all = append(all, r.Workload)
+		}
+	}
+	return all
+}
+
+// Policies returns a page of a workload's policies. Limit 0 leaves the page's
+// size to the appliance. NotOffered of the error is true if the appliance has no
+// such workload; HasStatus says 403 if the account is not allowed to list it.
+//
+// The policy of a Single workload is a page of one row at offset 0, or of none if
+// there is no such policy.
+func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
+	if w.Single {
+		return c.singlePolicy(ctx, w, offset)
+	}
+	var page *PoliciesPage
+	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+		b.asked(limit)
+		page, err = decodePolicies(b, w)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
+	if offset > 0 {
+		return &PoliciesPage{TotalCount: 1}, nil
+	}
+	page := &PoliciesPage{}
+	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
+		v, err := decodeOne(b)
+		if err != nil {
+			return err
+		}
+		*page = PoliciesPage{}
+		page.add(b, w, v)
+		page.TotalCount = page.Rows
+		return nil
+	})
+	if err != nil && !NotFound(err) {
+		return nil, err
+	}
+	return page, nil
+}
+
+func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
+	var page PoliciesPage
+	total, err := decodeList(b, "results",
+		func() { page = PoliciesPage{} },
+		func(v jsontext.Value) { page.add(b, w, v) })
+	if err != nil {
+		return nil, err
+	}
+	page.TotalCount = total
+	return &page, nil
+}
+
+// policyJSON is a policy as the appliance sends it.
+type policyJSON struct {
+	ID        jsontext.Value `json:"id"`
+	Name      jsontext.Value `json:"name"`
+	IsEnabled jsontext.Value `json:"isEnabled"`
+	USN       jsontext.Value `json:"usn"`
+	// ScheduleSettings are the schedule of all workloads but VPC.
+	ScheduleSettings jsontext.Value `json:"scheduleSettings"`
+	// The VPC policy has these instead, at 1.2.
+	BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
+	ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
+}
+
+// add decodes one policy into the page. It is only lost if it has no id or no
+// name: one that is not listed would seem to be deleted.
+func (page *PoliciesPage) add(b *body, w Workload, v jsontext.Value) {
+	p, err := decodePolicy(w, v)
+	if p == nil && err == nil {
+		return
+	}
+	page.Rows++
+	if p != nil {
+		b.held += len(p.ID) + len(p.Name)
+		if p.Schedule != nil {
+			b.held += 1 << 10 // more than one takes
+		}
+		page.Policies = append(page.Policies, *p)
+	}
+	page.Err = cmp.Or(page.Err, err)
+}
+
+// decodePolicy returns the policy in v, nil if there is none, and what could not be
+// understood.
+func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
+	if v.Kind() != jsontext.KindBeginObject {
+		return nil, fmt.Errorf("%s is not an object", clip(string(v), 40))
+	}
+	var in policyJSON
+	if err := unmarshal(v, &in); err != nil {
+		return nil, err
+	}
+	id, idErr := text("id", in.ID)
+	name, nameErr := text("name", in.Name)
+	err := cmp.Or(idErr, nameErr)
+	enabled := in.IsEnabled
+	if w.Single {
+		if isNull(enabled) {
+			enabled = in.BackupOptionsEnabled
+		}
+		if id == "" && name == "" && isNull(enabled) && isNull(in.ScheduleOptions) && isNull(in.ScheduleSettings) {
+			return nil, nil // nothing is configured
+		}
+		name = cmp.Or(name, VPCPolicyName)
+	} else if id == "" || name == "" {
+		return nil, cmp.Or(err, errors.New("a policy has no id or no name"))
+	}
+	// A policy that doesn't run should rather be missed than one that does.
+	p := &Policy{ID: id, Name: name, Enabled: enabled.Kind() != jsontext.KindFalse}
+	if p.Enabled && !isNull(enabled) && enabled.Kind() != jsontext.KindTrue {
+		err = cmp.Or(err, fmt.Errorf("isEnabled: %s is not true or false", shown(enabled)))
+	}
+	// Only the order of requests depends on it.
+	p.USN, _ = strconv.ParseInt(string(in.USN), 10, 64)
+	switch w.Name {
+	case "ec2_sla": // Its schedule is that of its template.
+	case "efs", "fsx", "dynamodb", "redshift", "redshift_serverless":
+		p.Schedule = decodeSchedule(in.ScheduleSettings, true)
+	default:
+		p.Schedule = decodeSchedule(in.ScheduleSettings, false)
+	}
+	if w.Single && p.Schedule == nil {
+		p.Schedule = decodeInterval(in.ScheduleOptions)
+	}
+	if err != nil {
+		err = fmt.Errorf("policy %q: %w", clip(p.Name, 100), err)
+	}
+	return p, err
+}
+
+// text returns the string in v, which is the member what; empty for null and
+// nothing.
+func text(what string, v jsontext.Value) (string, error) {
+	switch {
+	case isNull(v):
+		return "", nil
+	case v.Kind() != jsontext.KindString:
+		return "", fmt.Errorf("%s: %s is not a string", what, shown(v))
+	}
+	return Shorten(string(unquote(v)), MaxText), nil
+}
