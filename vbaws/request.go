@@ -1,6 +1,7 @@
 package vbaws
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ type call struct {
 	path     string // escaped
 	query    url.Values
 	form     url.Values
-	revision string
+	version  string // of the API
 	bearer   string
 	// secrets are the words that must not get from the answer into an error.
 	secrets []string
@@ -64,7 +66,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	req.Header.Set("X-Api-Version", in.revision)
+	req.Header.Set("X-Api-Version", in.version)
 	if in.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+in.bearer)
 	}
@@ -102,7 +104,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 // refusal makes an error of an answer that is no 2xx.
 func (c *Client) refusal(in call, resp *http.Response) error {
 	// What can't be read of it is left out: the status says enough.
-	document, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	document, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	e := decodeProblem(document)
 	for _, s := range []*string{&e.Title, &e.Details} {
 		*s = clip(redact(*s, in.secrets), 300)
@@ -111,6 +113,9 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 		*s = clip(redactName(*s, in.secrets), 300)
 	}
 	e.StatusCode = resp.StatusCode
+	e.Empty = err == nil && len(bytes.TrimSpace(document)) == 0
+	supported := slices.Concat(resp.Header.Values("Api-Supported-Versions"), resp.Header.Values("Api-Deprecated-Versions"))
+	e.Supported = clip(redact(strings.Join(supported, ","), in.secrets), 4096)
 	if s := resp.Header.Get("Retry-After"); s != "" {
 		now, err := http.ParseTime(resp.Header.Get("Date"))
 		if err != nil {
@@ -120,6 +125,9 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	}
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
 		return &Error{KindHTTP, in.op, fmt.Errorf("redirected to %s, which is not followed: %w", clip(to.Host, 100), &e)}
+	}
+	if (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
+		return &Error{KindHTTP, in.op, fmt.Errorf("a web page answers, not the REST API (%s): %w", ports, &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
 }
@@ -134,6 +142,8 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	switch {
 	case len(head) == 0:
 		return errors.New("the answer is not the API's: it is empty")
+	case in.isWebPage(h):
+		return fmt.Errorf("the answer is a web page (%s), not the REST API's: %s", clip(kind, 60), ports)
 	case in.private:
 		if shape, ok := cause.(errShape); ok {
 			return fmt.Errorf("the answer is not the API's: %w", shape)
@@ -142,6 +152,12 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	}
 	return fmt.Errorf("the answer is not the API's: it is %s and begins with %q: %w",
 		clip(kind, 60), clip(redact(string(head), in.secrets), 80), cause)
+}
+
+// isWebPage reports whether a web page answers a login, as the appliance's web UI does.
+func (in call) isWebPage(h http.Header) bool {
+	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return in.path == tokenPath && (kind == "text/html" || kind == "application/xhtml+xml")
 }
 
 // redact takes the secrets out of s, as they are and as a form, a path or a page
@@ -161,7 +177,7 @@ func redact(s string, secrets []string) string {
 }
 
 // nameSyntax is that of an error code, or of a problem's URI.
-var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9/:._-]+$`)
+var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9/:._#-]+$`)
 
 // redactName is redact for what programs understand: a short password that is by
 // chance part of a name must not make another name of it.
