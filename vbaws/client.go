@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // Config says how to reach one appliance.
@@ -20,15 +22,16 @@ type Config struct {
 	// Password is called at each login, so a password that was changed needs no
 	// new client. Its error must not repeat the password.
 	Password func() (string, error)
-	// APIVersion is the revision to use, such as 1.7-rev0. Empty: the newest one
-	// that both sides speak.
+	// APIVersion is the API version to use, such as 1.7-rev0. Empty: the newest known
+	// one that the appliance accepts.
 	APIVersion string
 	// Transport does TLS and proxies. Nil: http.DefaultTransport.
 	Transport http.RoundTripper
-	// Now is the clock that tokens expire by. Nil: time.Now.
+	// Now is the clock by which tokens expire and API versions newer than the known
+	// ones are tried once an hour. Nil: time.Now.
 	Now func() time.Time
-	// Observe, where set, is called once an HTTP exchange, retries and refused
-	// revisions included, when the answer was read. It may be called by several
+	// Observe, where set, is called once an HTTP exchange, retries and refused API
+	// versions included, when the answer was read. It may be called by several
 	// goroutines at once.
 	Observe func(Request)
 	// UserAgent is sent with every request. Empty: vbaws.
@@ -38,8 +41,9 @@ type Config struct {
 	RetryInitial time.Duration
 }
 
-// Client is a client of one appliance. It may be used by several goroutines at
-// once. It starts none.
+// Client is a client of one appliance. It can be used by several goroutines at once.
+// A login runs in a goroutine of its own, which ends when the last call that needs it
+// ends; Logout waits for it.
 //
 // Its errors are *Error. An answer with a status other than 2xx is also an
 // *APIError; the end of a call's context is visible to errors.Is and, as a kind,
@@ -48,9 +52,10 @@ type Config struct {
 // A GET is tried three times where the connection failed or the appliance was
 // busy; how long each call may take at most is up to its context.
 type Client struct {
-	cfg       Config
-	http      *http.Client
-	revisions revisions
+	cfg      Config
+	http     *http.Client
+	versions versions
+	logins   singleflight.Group // of one key
 
 	mu     sync.Mutex // guards tokens
 	tokens tokens
@@ -73,8 +78,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("the user name is empty")
 	case cfg.Password == nil:
 		return nil, errors.New("there is no password")
-	case cfg.APIVersion != "" && !revisionSyntax.MatchString(cfg.APIVersion):
-		return nil, fmt.Errorf("API revision %q: want one such as %s", cfg.APIVersion, known[0])
+	case cfg.APIVersion != "" && numbers(cfg.APIVersion) == nil:
+		return nil, fmt.Errorf("API version %q: want one such as %s", cfg.APIVersion, known[0])
 	case cfg.RetryInitial < 0:
 		return nil, fmt.Errorf("the first retry would wait %s", cfg.RetryInitial)
 	}
@@ -97,13 +102,14 @@ func New(cfg Config) (*Client, error) {
 				return http.ErrUseLastResponse
 			},
 		},
-		revisions: revisions{fixed: cfg.APIVersion},
+		versions: versions{fixed: cfg.APIVersion, now: cfg.Now},
+		tokens:   tokens{granted: make(map[string]bool)},
 	}, nil
 }
 
-// APIVersion returns the revision in use. It is empty before the first answer,
-// and while another revision is looked for.
-func (c *Client) APIVersion() string { return c.revisions.inUse() }
+// APIVersion returns the API version in use. It is empty before the first login, and
+// while another version is negotiated.
+func (c *Client) APIVersion() string { return c.versions.inUse() }
 
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
@@ -211,42 +217,52 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 	return c.getLimited(ctx, endpoint, path, q, maxPage, read)
 }
 
-// getLimited gets an answer of at most so many bytes. It logs in where needed,
-// once more after a 401, and goes through the API revisions. read may be called
-// more than once: the last call counts.
+// getLimited gets an answer of at most so many bytes. It logs in if needed, and once
+// more if the token is rejected: by 401, or by 403 unless that is about the account's
+// rights. It tries another API version if one is refused. read can be called more than
+// once: the last call counts.
 func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Values, limit int64, read func(http.Header, *body) error) error {
 	op := "GET " + endpoint
 	var dead *token
+	next := c.token
 	for range maxRefusals {
-		t, err := c.token(ctx, dead)
+		t, err := next(ctx, dead)
 		if err != nil {
 			return err
 		}
 		in := call{
 			op: op, method: http.MethodGet, endpoint: endpoint, path: path, query: q,
-			revision: c.revisions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
+			version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
 			limit: limit,
 		}
 		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
 		switch {
 		case err == nil:
-			c.revisions.accepted(in.revision, false)
+			c.versions.accept(in.version, false)
+			c.grant(endpoint)
 			return nil
-		case refusesRevision(err) && path != sessionsPath && c.revisions.isSpoken(in.revision):
-			return err
-		case refusesRevision(err):
-			if !c.revisions.refused(in.revision) {
-				return c.noRevision(op, in.revision, err)
+		case refusesVersion(path, err):
+			if path != sessionsPath && c.versions.isProven(in.version) {
+				return err // this version lacks the route
 			}
-		case !HasStatus(err, http.StatusUnauthorized):
-			return err
-		case dead != nil:
-			return &Error{KindAuth, op, fmt.Errorf("the appliance refused two tokens in a row: %w", cause(err))}
-		default:
+			if err := c.refused(ctx, op, in.version, err); err != nil {
+				return err
+			}
+		case HasStatus(err, http.StatusUnauthorized):
+			if dead != nil {
+				return &Error{KindAuth, op, fmt.Errorf("the appliance refused two tokens in a row: %w", cause(err))}
+			}
 			dead = t
+		case HasStatus(err, http.StatusForbidden):
+			if c.lacksRight(endpoint, t) || dead != nil {
+				return err
+			}
+			dead, next = t, c.renew
+		default:
+			return err
 		}
 	}
-	return &Error{KindHTTP, op, errors.New("the appliance accepts and refuses API revisions by turns")}
+	return &Error{KindHTTP, op, errTurns}
 }
 
 // date returns the answer's Date, to the second.

@@ -630,6 +630,10 @@ func decodeProblem(document []byte) APIError {
 		switch string(name) {
 		case "errorCode":
 			return str(&e.Code)
+		case "code":
+			if e.Code == "" {
+				return str(&e.Code)
+			}
 		case "type":
 			return str(&e.Type)
 		case "title":

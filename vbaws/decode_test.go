@@ -716,6 +716,10 @@ func TestProblem(t *testing.T) {
 			Type: "/api/v1/problems/notFound", Title: "No", Code: "NotFound", Details: "d"},
 		`{"error":{"code":"UnsupportedApiVersion","message":"m","innerError":null}}`: {Code: "UnsupportedApiVersion", Title: "m"},
 		`{"error":"invalid_grant","error_description":"d"}`:                          {Code: "invalid_grant", Details: "d"},
+		`{"code":"UnsupportedApiVersion","detail":"d"}`:                              {Code: "UnsupportedApiVersion", Details: "d"},
+		`{"code":"x","errorCode":"NotFound"}`:                                        {Code: "NotFound"},
+		`{"errorCode":"NotFound","code":"x"}`:                                        {Code: "NotFound"},
+		`{"code":400,"errorCode":"NotFound"}`:                                        {Code: "NotFound"},
 		`{"errorCode":7,"title":null,"details":["x"]}`:                               {},
 		`{"errorCode":"Early","title":"cut o`:                                        {Code: "Early"},
 		`<html>`:                                                                     {}, ``: {}, `[]`: {}, `"x"`: {},
@@ -738,7 +742,7 @@ func FuzzProblem(f *testing.F) {
 			t.Errorf("a document decides on status or time: %+v", e)
 		}
 		e.StatusCode = 400
-		refusesRevision(&e)
+		refusesVersion(tokenPath, &e)
 		for _, s := range []string{e.Code, e.Type, e.Title, e.Details} {
 			if c := clip(s, 300); strings.ContainsAny(c, "\n\r\x00") || len([]rune(c)) > 301 {
 				t.Errorf("not fit for a line: %q", c)

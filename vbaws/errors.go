@@ -54,13 +54,18 @@ func KindOf(err error) Kind {
 type APIError struct {
 	StatusCode int
 	// Code is errorCode: AccessDenied, NotFound, UnsupportedApiVersion, …: an open
-	// set.
+	// set. The web framework's own problems call it code.
 	Code string
 	// Type is the problem's URI, Title and Details its texts.
 	Type, Title, Details string
 	// RetryAfter is how long the appliance asked to be left alone; 0 where it
 	// didn't.
 	RetryAfter time.Duration
+	// Empty reports that the answer had no body.
+	Empty bool
+	// Supported are the API versions in the headers api-supported-versions and
+	// api-deprecated-versions, as they came, at most 4,096 characters.
+	Supported string
 }
 
 func (e *APIError) Error() string {
@@ -91,27 +96,17 @@ func NotFound(err error) bool {
 	return ok && e.StatusCode == http.StatusNotFound && strings.EqualFold(e.Code, "NotFound")
 }
 
-// NotOffered reports whether err says that there is no such route in the API
-// revision in use: by 404, 405 or 501, or as a route that only other revisions have.
-// Such an answer to a login says nothing of the route, nor does a revision that the
-// appliance doesn't speak at all.
+// NotOffered reports whether err says that the API version in use has no such route:
+// by 404, 405 or 501, or as a route that only other versions have. Such an answer to a
+// login says nothing of the route, nor does a *VersionError.
 func NotOffered(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !strings.HasPrefix(e.Op, "GET ") {
 		return false
 	}
-	if _, all := errors.AsType[*errRevision](err); all {
+	if _, all := errors.AsType[*VersionError](err); all {
 		return false
 	}
 	return HasStatus(err, http.StatusNotFound) || HasStatus(err, http.StatusMethodNotAllowed) ||
-		HasStatus(err, http.StatusNotImplemented) || refusesRevision(err)
+		HasStatus(err, http.StatusNotImplemented) || namesVersion(err)
 }
-
-// errRevision is that the appliance speaks no revision that may be tried.
-type errRevision struct {
-	text    string
-	refusal error
-}
-
-func (e *errRevision) Error() string { return e.text + ": " + e.refusal.Error() }
-func (e *errRevision) Unwrap() error { return e.refusal }

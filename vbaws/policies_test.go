@@ -110,7 +110,7 @@ func TestScheduleByWorkload(t *testing.T) {
 	row := `{"id":"1","name":"n","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":4}}}`
 	for _, r := range routes {
 		var page PoliciesPage
-		page.add(r.Workload, []byte(row))
+		page.add(textBody(""), r.Workload, []byte(row))
 		s := page.Policies[0].Schedule
 		if r.Name == "ec2_sla" {
 			if s != nil {

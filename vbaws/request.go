@@ -1,6 +1,7 @@
 package vbaws
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,7 +37,7 @@ type call struct {
 	path     string // escaped
 	query    url.Values
 	form     url.Values
-	revision string
+	version  string // of the API
 	bearer   string
 	// secrets are the words that must not get from the answer into an error.
 	secrets []string
@@ -66,7 +67,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	req.Header.Set("X-Api-Version", in.revision)
+	req.Header.Set("X-Api-Version", in.version)
 	if in.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+in.bearer)
 	}
@@ -104,11 +105,14 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 // refusal makes an error of an answer that is no 2xx.
 func (c *Client) refusal(in call, resp *http.Response) error {
 	// What can't be read of it is left out: the status says enough.
-	document, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	document, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	e := decodeProblem(document)
 	e.Title, e.Details = in.quote(e.Title, 90), in.quote(e.Details, 150)
 	e.Code, e.Type = in.quoteName(e.Code, 60), in.quoteName(e.Type, 100)
 	e.StatusCode = resp.StatusCode
+	e.Empty = err == nil && len(bytes.TrimSpace(document)) == 0
+	supported := slices.Concat(resp.Header.Values("Api-Supported-Versions"), resp.Header.Values("Api-Deprecated-Versions"))
+	e.Supported = in.quote(strings.Join(supported, ","), 4096)
 	if s := resp.Header.Get("Retry-After"); s != "" {
 		now, err := http.ParseTime(resp.Header.Get("Date"))
 		if err != nil {
@@ -118,6 +122,9 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	}
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
 		return &Error{KindHTTP, in.op, fmt.Errorf("redirected to %s, which is not followed: %w", in.quote(to.Host, 100), &e)}
+	}
+	if (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
+		return &Error{KindHTTP, in.op, fmt.Errorf("a web page answers, not the REST API (%s): %w", ports, &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
 }
@@ -133,6 +140,8 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	switch {
 	case len(head) == 0:
 		return errors.New("the answer is not the API's: it is empty")
+	case in.isWebPage(h):
+		return fmt.Errorf("the answer is a web page (%s), not the REST API's: %s", clip(kind, 60), ports)
 	case in.private:
 		if shape, ok := cause.(errShape); ok {
 			return fmt.Errorf("the answer is not the API's: %w", shape)
@@ -142,6 +151,12 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	// The cause may name members of the document.
 	return fmt.Errorf("the answer is not the API's: it is %s and begins with %q: %s",
 		kind, in.quote(string(head), 80), in.quote(cause.Error(), 120))
+}
+
+// isWebPage reports whether a web page answers a login, as the appliance's web UI does.
+func (in call) isWebPage(h http.Header) bool {
+	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return in.path == tokenPath && (kind == "text/html" || kind == "application/xhtml+xml")
 }
 
 // maxQuote is how many bytes of an error may be of a server's making.

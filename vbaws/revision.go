@@ -2,149 +2,358 @@ package vbaws
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
-// known are the revisions that this package was written for, newest first. No
-// appliance speaks all of them: product 8 refuses what is older than 1.4.
+// known are the API versions that this package was written for, newest first. An
+// appliance accepts a window of about three minor versions: product 7 accepts
+// 1.3-rev0 to 1.5-rev1, product 8 accepts 1.4-rev0 to 1.6-rev0 (vendor's REST
+// references of these products).
 var known = []string{
-	"1.8-rev0", "1.7-rev0", "1.6-rev0", "1.5-rev0", "1.4-rev0",
-	"1.3-rev0", "1.2-rev0", "1.1-rev0", "1.0-rev0",
+	"1.9-rev0", // product 11, the Veeam Plug-in for AWS: VBR 13.1 guide; a public client sends it
+	"1.8-rev0", // product 10: REST reference 10
+	"1.7-rev1", // product 9.1: REST reference 9.1
+	"1.7-rev0", // product 9: REST reference 9
+	"1.6-rev0", // product 8: REST reference and changelog of 1.6-rev0
+	"1.5-rev1", // product 7: REST reference and changelog of 1.5-rev1
+	"1.5-rev0", // product 7: REST reference of 1.5
+	"1.4-rev0", // product 6a: REST reference and changelog of 1.4-rev0
+	"1.3-rev0", // product 5: REST reference and changelog of 1.3-rev0
+	"1.2-rev0", // product 4: REST reference and changelog of 1.2-rev0
+	"1.1-rev1", // product 3.x: REST reference and changelog of 1.1
+	"1.1-rev0", // product 3.x: REST reference and changelog of 1.1
+	"1.0-rev0", // product 2 and 3: the vendor's description of 1.0-rev0
 }
 
-// KnownAPIVersions returns the API revisions that the client tries, newest
+const (
+	// newerMinors is how many minor versions after the newest known one are tried.
+	newerMinors = 5
+	// newerEvery is the least time between two rounds through them.
+	newerEvery = time.Hour
+	// maxListed is how many of the versions that an appliance lists are used.
+	maxListed = 32
+)
+
+// KnownAPIVersions returns the API versions that the client was written for, newest
 // first.
 func KnownAPIVersions() []string { return slices.Clone(known) }
 
-// NamesSessions reports whether sessions carry a name in that API revision:
-// from 1.2 on. It is false for what is no revision.
+// NamesSessions reports whether sessions carry a name in that API version: from 1.2
+// on. It is false for a malformed version.
 func NamesSessions(apiVersion string) bool { return since(apiVersion, 1, 2) }
 
 // TypesSessions reports whether sessions carry an extendedSessionType in that API
-// revision: from 1.1 on. It is false for what is no revision.
+// version: from 1.1 on. It is false for a malformed version.
 func TypesSessions(apiVersion string) bool { return since(apiVersion, 1, 1) }
 
-var revisionSyntax = regexp.MustCompile(`^([0-9]{1,4})\.([0-9]{1,4})-rev[0-9]{1,4}$`)
+var versionSyntax = regexp.MustCompile(`^([0-9]{1,4})\.([0-9]{1,4})-rev([0-9]{1,4})$`)
 
-// since reports whether the revision is major.minor or newer.
-func since(revision string, major, minor int) bool {
-	m := revisionSyntax.FindStringSubmatch(revision)
+// numbers returns major, minor and revision of an API version, or nil if it is
+// malformed. They compare as numbers: 1.10 is newer than 1.9.
+func numbers(version string) []int {
+	m := versionSyntax.FindStringSubmatch(version)
 	if m == nil {
-		return false
+		return nil
 	}
-	a, _ := strconv.Atoi(m[1])
-	b, _ := strconv.Atoi(m[2])
-	return a > major || a == major && b >= minor
+	n := make([]int, 3)
+	for i := range n {
+		n[i], _ = strconv.Atoi(m[i+1])
+	}
+	return n
 }
 
-// refusesRevision reports whether err is the appliance's answer to a revision
-// that it does not speak.
-func refusesRevision(err error) bool {
+// since reports whether the version is major.minor or newer.
+func since(version string, major, minor int) bool {
+	return slices.Compare(numbers(version), []int{major, minor}) >= 0
+}
+
+// newer returns the minor versions after the newest known one. The nearest is
+// first, since its answers differ the least from the known ones.
+func newer() []string {
+	n := numbers(known[0])
+	list := make([]string, newerMinors)
+	for i := range list {
+		list[i] = fmt.Sprintf("%d.%d-rev0", n[0], n[1]+1+i)
+	}
+	return list
+}
+
+// listed returns the versions in a header such as api-supported-versions, newest
+// first. It leaves out malformed ones.
+func listed(header string) []string {
+	var list []string
+	for s := range strings.SplitSeq(header, ",") {
+		s = strings.TrimSpace(s)
+		if numbers(s) != nil && !slices.Contains(list, s) && len(list) < maxListed {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b string) int { return slices.Compare(numbers(b), numbers(a)) })
+	return list
+}
+
+// sessionsPath is a route of every API version: a version that it refuses is one
+// that the appliance refuses.
+const sessionsPath = "/api/v1/sessions"
+
+// namesVersion reports whether err is an answer that says that the API version is
+// not supported.
+func namesVersion(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode/100 == 4 &&
-		(e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
+	return ok && e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
 }
 
-// says reports whether the problem is of that name, by its code or by the last
-// segment of its type. The vendor writes one as UnsupportedApiVersion and the
-// other as …/problems/unsupportedApiVersion.
+// refusesVersion reports whether err, an answer of that path, refuses the API
+// version. Where .NET 6 has no endpoint for a version it answers 404 with an empty
+// body. So it does for a path that it doesn't know, so this form counts only for the
+// two paths that exist in every version.
+func refusesVersion(path string, err error) bool {
+	if namesVersion(err) {
+		return true
+	}
+	e, ok := errors.AsType[*APIError](err)
+	return ok && e.isEmpty404() && (path == sessionsPath || path == tokenPath)
+}
+
+func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFound && e.Empty }
+
+// frameworkProblems is the type of the problems of ASP.NET Core's versioning library
+// (dotnet/aspnet-api-versioning, ProblemDetailsDefaults), without the scheme.
+const frameworkProblems = "docs.api-versioning.org/problems#"
+
+// frameworkCodes are the codes of these problems. The library leaves the code out in
+// some configurations.
+var frameworkCodes = map[string]string{
+	"unsupported": "UnsupportedApiVersion",
+	"unspecified": "ApiVersionUnspecified",
+	"invalid":     "InvalidApiVersion",
+	"ambiguous":   "AmbiguousApiVersion",
+}
+
+// says reports whether the problem has that name: as its code, as the last segment of
+// its type, or as the versioning library's problem. The vendor writes a code as
+// UnsupportedApiVersion and a type as …/problems/unsupportedApiVersion.
 func (e *APIError) says(name string) bool {
-	t := strings.TrimRight(e.Type, "/")
+	t := strings.ToLower(strings.TrimRight(e.Type, "/"))
+	if _, fragment, ok := strings.Cut(t, frameworkProblems); ok && frameworkCodes[fragment] == name {
+		return true
+	}
 	t = t[strings.LastIndexByte(t, '/')+1:]
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
-// sessionsPath is the route that every revision has: what it says of a revision, it
-// says for the appliance.
-const sessionsPath = "/api/v1/sessions"
-
-// revisions chooses the API revision, for all requests of a client. An answer
-// settles on the one that it was asked in. A refusal moves on to the next older
-// one, or, where one was settled on (the appliance was upgraded or replaced), to
-// the newest.
-type revisions struct {
-	fixed string // never negotiated, where set
-
-	mu      sync.Mutex
-	settled string
-	proven  bool   // settled was answered in by more than a login, which may not look at it
-	next    int    // index in known of the candidate, while settled is empty
-	skip    string // the one that was settled on and then refused
+// VersionError is that the appliance accepts no API version that was tried.
+type VersionError struct {
+	// Tried are the versions that were refused, in the order of the requests.
+	Tried []string
+	// Listed are the versions that the appliance says it supports, newest first; nil
+	// if it doesn't say so.
+	Listed []string
+	// Configured reports that Config.APIVersion named the only version to try.
+	Configured bool
+	// Empty reports that each refusal was a 404 with an empty body. A wrong port or
+	// path is then more likely than a version that is too old or too new.
+	Empty bool
+	// WebUI reports that the web UI's private API answered at that address.
+	WebUI bool
+	// NewerAfter is when versions newer than the known ones are tried again; zero if
+	// they were tried now, or were not to be tried.
+	NewerAfter time.Time
+	// Err is the last refusal.
+	Err error
 }
 
-// current returns the revision to ask in.
-func (r *revisions) current() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.locked()
-}
+// ports is the hint for a URL that leads somewhere else.
+const ports = "the REST API is on port 11005 unless it was changed, port 443 is the web UI"
 
-func (r *revisions) locked() string {
-	switch {
-	case r.fixed != "":
-		return r.fixed
-	case r.settled != "":
-		return r.settled
+func (e *VersionError) Error() string {
+	tried := strings.Join(e.Tried, ", ")
+	if e.Configured {
+		tried += " (api_version)"
 	}
-	return known[r.next]
-}
-
-// inUse returns the revision that was answered in last, or "".
-func (r *revisions) inUse() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.settled
-}
-
-// accepted notes that the appliance answered in that revision, to a login or to
-// more.
-func (r *revisions) accepted(revision string, login bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.locked() == revision {
-		r.settled, r.skip = revision, ""
-		r.proven = r.proven || !login
-	}
-}
-
-// isSpoken reports whether the appliance is known to speak that revision, so that a
-// route that refuses it is one that the revision lacks.
-func (r *revisions) isSpoken(revision string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.proven && r.locked() == revision
-}
-
-// refused notes that the appliance does not speak that revision, and reports
-// whether another one is left to try. Where none is, the next request begins
-// anew.
-func (r *revisions) refused(revision string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	var s string
 	switch {
-	case r.fixed != "":
-		return false
-	case r.locked() != revision:
-		return true // Another request learned it first.
-	case r.settled != "":
-		r.settled, r.proven, r.skip, r.next = "", false, revision, 0
+	case e.WebUI:
+		s = fmt.Sprintf("the URL is that of the web UI, not of the REST API: %s; API versions tried: %s", ports, tried)
+	case e.Empty:
+		s = fmt.Sprintf("the URL has a wrong port or path (%s), or the appliance accepts none of the API versions tried: %s", ports, tried)
+	case e.Configured:
+		s = fmt.Sprintf("the appliance does not accept API version %s", tried)
 	default:
-		r.next++
+		s = "the appliance accepts none of the API versions tried: " + tried
 	}
-	if r.next < len(known) && known[r.next] == r.skip {
-		r.next++
+	if len(e.Listed) > 0 {
+		s += "; it lists " + strings.Join(e.Listed, ", ")
 	}
-	if r.next == len(known) {
-		r.skip, r.next = "", 0
-		return false
+	if !e.NewerAfter.IsZero() {
+		all := newer()
+		s += fmt.Sprintf("; %s to %s were tried before and are tried again after %s",
+			all[0], all[len(all)-1], e.NewerAfter.UTC().Format("15:04 UTC"))
 	}
-	return true
+	return s + ": " + e.Err.Error()
 }
 
-// maxRefusals bounds the refusals that one call goes through: the settled
-// revision, and then all others, twice.
-var maxRefusals = 2 * len(known)
+func (e *VersionError) Unwrap() error { return e.Err }
+
+// versions chooses the API version of all requests of a client. It tries candidates
+// one after the other, newest first, until the appliance accepts one; when that one
+// is refused later (the appliance was upgraded or restored), it starts again. The
+// methods can be called concurrently.
+type versions struct {
+	fixed string // never negotiated; "": negotiate
+	now   func() time.Time
+
+	mu sync.Mutex
+	// candidates are those that are left; the first is in use or is tried next. Empty:
+	// nothing was tried yet.
+	candidates []string
+	accepted   bool // the first was accepted in a login or another request
+	proven     bool // in another request: a login that doesn't look at it proves nothing
+
+	// What is known of this negotiation.
+	tried  []string
+	listed []string // what the appliance listed
+	named  bool     // a refusal was not an empty 404
+	beyond bool     // newer minors are among the candidates or the tried
+
+	beyondAt time.Time // start of the last round through the newer minors
+}
+
+// current returns the version to send.
+func (v *versions) current() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.first()
+}
+
+func (v *versions) first() string {
+	if v.fixed != "" {
+		return v.fixed
+	}
+	if len(v.candidates) == 0 {
+		v.candidates = slices.Clone(known)
+	}
+	return v.candidates[0]
+}
+
+// inUse returns the version that was accepted last, or "".
+func (v *versions) inUse() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.accepted {
+		return ""
+	}
+	return v.first()
+}
+
+// isProven reports whether the appliance is known to accept that version, so that a
+// route that refuses it is one that the version lacks.
+func (v *versions) isProven(version string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.proven && v.first() == version
+}
+
+// accept notes that the appliance accepted that version in a login or another request.
+func (v *versions) accept(version string, login bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.first() != version {
+		return
+	}
+	v.accepted = true
+	if !login && !v.proven {
+		v.proven = true
+		v.settle(version)
+	}
+}
+
+// answered notes that the appliance didn't refuse that version when it refused a login.
+// The next login is in the same version.
+func (v *versions) answered(version string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.first() == version {
+		v.settle(version)
+	}
+}
+
+// settle ends a negotiation with that version. If it is refused later, the newest is
+// tried next. The caller holds mu.
+func (v *versions) settle(version string) {
+	v.begin(slices.Concat([]string{version}, slices.DeleteFunc(slices.Clone(known), func(s string) bool { return s == version })))
+}
+
+// begin forgets what is known of a negotiation. The caller holds mu.
+func (v *versions) begin(candidates []string) {
+	v.candidates, v.tried, v.listed, v.named, v.beyond = candidates, nil, nil, false, false
+}
+
+// refuse notes that the appliance refused that version, by an answer in which an
+// *APIError is. It returns nil if another one is left to try. If none is left, the
+// next request starts with the newest again.
+func (v *versions) refuse(version string, refusal error) *VersionError {
+	answer, _ := errors.AsType[*APIError](refusal)
+	list := listed(answer.Supported)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.fixed != "" {
+		return &VersionError{Tried: []string{version}, Listed: list, Configured: true, Empty: answer.isEmpty404(), Err: cause(refusal)}
+	}
+	if v.first() != version {
+		return nil // another request has noted it
+	}
+	v.accepted, v.proven = false, false
+	v.tried = append(v.tried, version)
+	v.named = v.named || !answer.isEmpty404()
+	if v.listed == nil && len(list) > 0 {
+		v.listed = list
+		v.candidates = byList(list, v.candidates)
+	}
+	v.candidates = slices.DeleteFunc(v.candidates, func(s string) bool { return slices.Contains(v.tried, s) })
+	var after time.Time
+	if len(v.candidates) == 0 && v.listed == nil && !v.beyond {
+		now := v.now()
+		if age := now.Sub(v.beyondAt); v.beyondAt.IsZero() || age < 0 || age >= newerEvery {
+			v.beyond, v.beyondAt = true, now
+			v.candidates = slices.DeleteFunc(newer(), func(s string) bool { return slices.Contains(v.tried, s) })
+		} else {
+			after = v.beyondAt.Add(newerEvery)
+		}
+	}
+	if len(v.candidates) > 0 {
+		return nil
+	}
+	e := &VersionError{Tried: v.tried, Listed: v.listed, Empty: !v.named, NewerAfter: after, Err: cause(refusal)}
+	v.begin(nil)
+	return e
+}
+
+// byList puts the candidates in the order in which to try them once the appliance
+// listed what it supports: what is known and listed, what is listed and not known (no
+// more than newerMinors), and then the others, since the list can be that of one
+// route.
+func byList(list, candidates []string) []string {
+	var both, unknown []string
+	for _, s := range list {
+		switch {
+		case slices.Contains(known, s):
+			both = append(both, s)
+		case len(unknown) < newerMinors:
+			unknown = append(unknown, s)
+		}
+	}
+	others := slices.DeleteFunc(slices.Clone(candidates), func(s string) bool { return slices.Contains(both, s) })
+	return slices.Concat(both, unknown, others)
+}
+
+// maxRefusals bounds the refusals that one call goes through: two negotiations in
+// which all versions are refused.
+var maxRefusals = 2 * (len(known) + newerMinors)

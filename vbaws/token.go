@@ -25,138 +25,237 @@ type token struct {
 // it expire on the way: a minute, less for tokens that live for minutes.
 func early(life time.Duration) time.Duration { return min(time.Minute, life/5) }
 
-// flight is a login under way, by one caller for all.
-type flight struct {
-	done  chan struct{} // closed when the rest is set
-	token *token
-	err   error
-	// abandoned says that the caller went away, which is no answer for the others.
-	abandoned bool
-}
-
-// tokens keeps the token, and sees to it that only one login is under way.
+// tokens are the token in use and what is known of those before it.
 type tokens struct {
 	current *token // nil: none
-	flight  *flight
-	// refused is the dead token whose replacement the appliance refused, with the
-	// refusal: whoever else used it needn't ask again. Accounts lock.
+	// refused is the rejected token for which the appliance refused another one, and
+	// refusal that answer: who used the token too need not ask again, since accounts
+	// lock.
 	refused *token
 	refusal error
+	// renewed replaced a token that was answered by 403. A 403 for it is a lack of
+	// rights.
+	renewed *token
+	// granted are the endpoints that answered with success last time.
+	granted map[string]bool
+	// waiting is how many callers wait for a login, and stop ends the one under way.
+	waiting int
+	stop    context.CancelFunc
 }
 
-// token returns a token to use instead of dead, which may be nil. It logs in
-// where there is no other.
+// token returns a token other than dead, which can be nil. If there is none, it logs
+// in, once for all callers. A login goes on until the last of them has left.
 func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
 	for {
-		t, f, mine, err := c.board(dead)
-		switch {
-		case t != nil || err != nil:
+		if t, err := c.held(dead); t != nil || err != nil {
 			return t, err
-		case mine:
-			c.fly(ctx, f, dead)
-			return f.token, f.err
 		}
-		select {
-		case <-f.done:
-			if !f.abandoned {
-				return f.token, f.err
-			}
-		case <-ctx.Done():
-			return nil, failed(ctx, c.loginOp(), ctx.Err())
+		t, err := c.join(ctx, dead)
+		switch {
+		case ctx.Err() == nil && errors.Is(err, context.Canceled):
+			// All who waited for that login had left.
+		case err != nil:
+			return nil, err
+		case t != nil && t != dead:
+			return t, nil
 		}
 	}
 }
 
-// board returns the token that there is, or else the login under way, and
-// whether it is the caller who must do it.
-func (c *Client) board(dead *token) (t *token, f *flight, mine bool, err error) {
+// join waits for the login under way, and starts one if there is none.
+func (c *Client) join(ctx context.Context, dead *token) (*token, error) {
+	c.wait(1)
+	defer c.wait(-1)
+	login := c.logins.DoChan("", func() (any, error) {
+		if t, err := c.held(dead); t != nil || err != nil {
+			return t, err // another login has ended just now
+		}
+		ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		return c.login(ctx, stop, dead)
+	})
+	select {
+	case r := <-login:
+		t, _ := r.Val.(*token)
+		return t, r.Err
+	case <-ctx.Done():
+		return nil, failed(ctx, c.loginOp(), ctx.Err())
+	}
+}
+
+// wait counts a caller that waits for a login, or one less.
+func (c *Client) wait(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t = c.tokens.current; t != nil && t != dead && (t.expires.IsZero() || c.cfg.Now().Before(t.expires)) {
-		return t, nil, false, nil
+	c.tokens.waiting += n
+	if c.tokens.waiting == 0 && c.tokens.stop != nil {
+		c.tokens.stop()
 	}
-	if c.tokens.flight != nil {
-		return nil, c.tokens.flight, false, nil
-	}
-	if dead != nil && dead == c.tokens.refused {
-		return nil, nil, false, c.tokens.refusal
-	}
-	c.tokens.flight = &flight{done: make(chan struct{})}
-	return nil, c.tokens.flight, true, nil
 }
 
-// fly logs in and tells those who wait.
-func (c *Client) fly(ctx context.Context, f *flight, dead *token) {
+// held returns the token in use, the refusal of another one in place of dead, or
+// neither.
+func (c *Client) held(dead *token) (*token, error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.tokens.current; t != nil && t != dead && (t.expires.IsZero() || c.cfg.Now().Before(t.expires)) {
+		return t, nil
+	}
+	if dead != nil && dead == c.tokens.refused {
+		return nil, c.tokens.refusal
+	}
+	return nil, nil
+}
+
+// login replaces the token in use. It is never called twice at once. stop ends ctx.
+func (c *Client) login(ctx context.Context, stop context.CancelFunc, dead *token) (*token, error) {
+	c.mu.Lock()
+	if c.tokens.waiting == 0 {
+		stop()
+	}
+	c.tokens.stop = stop
 	refresh := ""
 	if t := c.tokens.current; t != nil && t != dead {
-		refresh = t.refresh // Expired, where a dead one was taken back.
+		refresh = t.refresh // it has expired
 	}
 	c.mu.Unlock()
+	t, err := c.authenticate(ctx, refresh)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tokens.stop, c.tokens.refused, c.tokens.refusal = nil, nil, nil
+	if err == nil {
+		c.tokens.current = t
+		return t, nil
+	}
+	if c.tokens.current == dead || KindOf(err) == KindAuth {
+		c.tokens.current = nil
+	}
+	if dead != nil && ctx.Err() == nil {
+		c.tokens.refused, c.tokens.refusal = dead, err
+	}
+	return nil, err
+}
 
-	f.abandoned = true
-	defer func() { // Deferred, so that nobody waits for ever where Config.Password panics.
+// lacksRight reports whether a 403 that an endpoint answered to the token is about the
+// account's rights, not about the token. Some servers answer a rejected token so. Thus
+// a 403 of an endpoint that was allowed before is taken for that, once: if the next
+// token gets it too, a right was taken away.
+func (c *Client) lacksRight(endpoint string, t *token) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tokens.granted[endpoint] && t != c.tokens.renewed {
+		return false
+	}
+	delete(c.tokens.granted, endpoint)
+	return true
+}
+
+func (c *Client) grant(endpoint string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tokens.granted[endpoint] = true
+}
+
+// renew is token for a token that was answered by 403.
+func (c *Client) renew(ctx context.Context, dead *token) (*token, error) {
+	t, err := c.token(ctx, dead)
+	if err == nil {
 		c.mu.Lock()
-		switch {
-		case f.abandoned:
-		case f.err == nil:
-			c.tokens.current = f.token
-		case c.tokens.current == dead || KindOf(f.err) == KindAuth:
-			c.tokens.current = nil
-		}
-		c.tokens.refused, c.tokens.refusal = nil, nil
-		if !f.abandoned && f.err != nil && dead != nil {
-			c.tokens.refused, c.tokens.refusal = dead, f.err
-		}
-		c.tokens.flight = nil
+		c.tokens.renewed = t
 		c.mu.Unlock()
-		close(f.done)
-	}()
-	f.token, f.err = c.authenticate(ctx, refresh)
-	f.abandoned = ctx.Err() != nil && errors.Is(f.err, ctx.Err())
+	}
+	return t, err
 }
 
 func (c *Client) loginOp() string { return fmt.Sprintf("login as %q", c.cfg.Username) }
 
-// authenticate gets a token by the refresh token, unless it is empty or refused,
-// and else by the password.
+// authenticate gets a token by the refresh token, unless it is empty or refused, and
+// else by the password, in an API version that the appliance doesn't refuse.
 func (c *Client) authenticate(ctx context.Context, refresh string) (*token, error) {
 	if refresh != "" {
-		t, err := c.grant(ctx, fmt.Sprintf("refresh of the token of %q", c.cfg.Username), url.Values{
+		op, version := fmt.Sprintf("refresh of the token of %q", c.cfg.Username), c.versions.current()
+		t, err := c.postToken(ctx, op, version, url.Values{
 			"grant_type":    {"refresh_token"},
 			"refresh_token": {refresh},
 		})
 		if err == nil || !refusesToken(err) {
 			return t, err
 		}
+		if namesVersion(err) {
+			if err := c.refused(ctx, op, version, err); err != nil {
+				return nil, err
+			}
+		}
 	}
+	op := c.loginOp()
 	password, err := c.cfg.Password()
 	if err != nil {
-		return nil, &Error{KindAuth, c.loginOp(), fmt.Errorf("reading the password: %w", err)}
+		return nil, &Error{KindAuth, op, fmt.Errorf("reading the password: %w", err)}
 	}
 	if password == "" {
-		return nil, &Error{KindAuth, c.loginOp(), errors.New("the password is empty")}
+		return nil, &Error{KindAuth, op, errors.New("the password is empty")}
 	}
-	t, err := c.grant(ctx, c.loginOp(), url.Values{
-		"grant_type": {"password"},
-		"username":   {c.cfg.Username},
-		"password":   {password},
-	})
-	return t, refusedLogin(err)
+	for range maxRefusals {
+		version := c.versions.current()
+		var t *token
+		err := c.probe(ctx, op, version, password)
+		if err == nil {
+			t, err = c.postToken(ctx, op, version, url.Values{
+				"grant_type": {"password"},
+				"username":   {c.cfg.Username},
+				"password":   {password},
+			})
+		}
+		if !refusesVersion(tokenPath, err) {
+			if err = refusedLogin(err); err != nil && KindOf(err) == KindAuth {
+				c.versions.answered(version)
+			}
+			return t, err
+		}
+		if err := c.refused(ctx, op, version, err); err != nil {
+			return nil, err
+		}
+	}
+	return nil, &Error{KindHTTP, op, errTurns}
 }
 
-// refusesToken reports whether err is an answer about the refresh token, not
-// about the appliance. A token that nobody knows may well be a 500.
+// probe asks for a token without an account, so that the password is sent neither in
+// an API version that is refused nor to a server that isn't the REST API, and once in a
+// negotiation. It returns nil if a login can be tried in that version. Config.APIVersion
+// leaves nothing to negotiate.
+//
+// An error doesn't quote the password, which the server can know from an earlier login.
+func (c *Client) probe(ctx context.Context, op, version, password string) error {
+	if c.cfg.APIVersion != "" {
+		return nil
+	}
+	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, []string{password}, func(login, time.Time) error { return nil })
+	if e, ok := errors.AsType[*APIError](err); ok && !refusesVersion(tokenPath, err) {
+		switch e.StatusCode {
+		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusTooManyRequests:
+			return err
+		case http.StatusInternalServerError: // as of a form that it can't read
+			return nil
+		}
+		if e.StatusCode/100 == 4 {
+			return nil // it wants an account
+		}
+	}
+	return err
+}
+
+// refusesToken reports whether err is an answer about the refresh token, or about the
+// API version, so that the password is to be tried. A token that nobody knows can be
+// answered by 500.
 func refusesToken(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && !refusesRevision(err) &&
-		(e.StatusCode/100 == 4 && e.StatusCode != http.StatusTooManyRequests || e.StatusCode == http.StatusInternalServerError)
+	return ok && (e.StatusCode/100 == 4 && e.StatusCode != http.StatusTooManyRequests || e.StatusCode == http.StatusInternalServerError)
 }
 
 // refusedLogin makes KindAuth of an answer that is about the account.
 func refusedLogin(err error) error {
 	e, ok := errors.AsType[*APIError](err)
-	if !ok || refusesRevision(err) || e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion") {
+	if !ok || namesVersion(err) || e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion") {
 		return err
 	}
 	switch e.StatusCode {
@@ -168,42 +267,60 @@ func refusedLogin(err error) error {
 	return err
 }
 
-// grant asks for a token, in the revisions that are left to try.
-func (c *Client) grant(ctx context.Context, op string, form url.Values) (*token, error) {
-	for range maxRefusals {
-		revision := c.revisions.current()
-		t, err := c.postToken(ctx, op, revision, form)
-		if !refusesRevision(err) {
-			return t, err
-		}
-		if !c.revisions.refused(revision) {
-			return nil, c.noRevision(op, revision, err)
-		}
+// errTurns is the end of a call that is never accepted and never refused for good.
+var errTurns = errors.New("the appliance accepts and refuses the same API versions by turns")
+
+// refused notes that the appliance refused that API version, and returns an error if
+// no other one is left to try.
+func (c *Client) refused(ctx context.Context, op, version string, refusal error) error {
+	e := c.versions.refuse(version, refusal)
+	if e == nil {
+		return nil
 	}
-	return nil, &Error{KindHTTP, op, errors.New("the appliance accepts and refuses API revisions by turns")}
+	e.WebUI = e.Empty && c.isWebUI(ctx, version)
+	return &Error{KindHTTP, op, e}
 }
 
-// noRevision says that no revision is left to try after the refusal.
-func (c *Client) noRevision(op, revision string, refusal error) error {
-	if c.cfg.APIVersion != "" {
-		return &Error{KindHTTP, op, &errRevision{fmt.Sprintf("the appliance does not speak API revision %s (api_version)", revision), cause(refusal)}}
-	}
-	return &Error{KindHTTP, op, &errRevision{fmt.Sprintf("the appliance speaks none of the API revisions from %s to %s",
-		known[len(known)-1], known[0]), cause(refusal)}}
+// isWebUI reports whether the web UI's private API answers. It has its logins at
+// /api/oauth2/token, and nothing at the REST API's paths.
+func (c *Client) isWebUI(ctx context.Context, version string) bool {
+	const path = "/api/oauth2/token"
+	err := c.exchange(ctx, call{
+		op: "GET " + path, method: http.MethodGet, endpoint: path, path: path,
+		version: version, limit: maxSmall, private: true,
+	}, func(http.Header, *body) error { return nil })
+	e, ok := errors.AsType[*APIError](err)
+	return ok && e.StatusCode/100 == 4 && e.StatusCode != http.StatusNotFound && e.StatusCode != http.StatusTooManyRequests
 }
 
-// postToken asks for a token. It tries again only where no answer came: an
-// answered login may have counted against the account.
-func (c *Client) postToken(ctx context.Context, op, revision string, form url.Values) (*token, error) {
+// postToken asks for a token, and notes that the appliance accepts the API version.
+func (c *Client) postToken(ctx context.Context, op, version string, form url.Values) (*token, error) {
+	var t *token
+	secrets := []string{form.Get("password"), form.Get("refresh_token")}
+	err := c.requestToken(ctx, op, version, form, secrets, func(l login, sent time.Time) (err error) {
+		if t, err = l.token(sent); errors.Is(err, ErrMFA) {
+			return &Error{KindAuth, op, err}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.versions.accept(version, true)
+	return t, nil
+}
+
+// requestToken posts a form to the route of the tokens, and hands the answer and the
+// time of the request to read. It tries again only if no answer came: an answered
+// login can have counted against the account.
+func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secrets []string, read func(login, time.Time) error) error {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: tokenPath, path: tokenPath,
-		form: form, revision: revision, limit: maxSmall, private: true,
-		secrets: []string{form.Get("password"), form.Get("refresh_token")},
+		form: form, version: version, limit: maxSmall, private: true, secrets: secrets,
 	}
-	var t *token
 	answered := false
 	noAnswer := func(err error) bool { return !answered && KindOf(err) == KindUnreachable }
-	err := c.retry(ctx, op, noAnswer, func() error {
+	return c.retry(ctx, op, noAnswer, func() error {
 		sent := c.cfg.Now()
 		return c.exchange(ctx, in, func(_ http.Header, b *body) error {
 			answered = true
@@ -211,17 +328,9 @@ func (c *Client) postToken(ctx context.Context, op, revision string, form url.Va
 			if err != nil {
 				return err
 			}
-			if t, err = l.token(sent); errors.Is(err, ErrMFA) {
-				return &Error{KindAuth, op, err}
-			}
-			return err
+			return read(l, sent)
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	c.revisions.accepted(revision, true)
-	return t, nil
 }
 
 // token makes a token of the answer to a request sent at that time.
@@ -244,10 +353,15 @@ func (l login) token(sent time.Time) (*token, error) {
 	return t, nil
 }
 
-// Logout gives the token back to the appliance. Without one it does nothing, and
-// a token that is dead already is no failure. It is for the end, when no other
-// call is under way: a later one logs in again.
+// Logout gives the token back to the appliance. Without a token it does nothing, and a
+// token that is dead already is no failure. It is for the end, when no other call is
+// under way: a later one logs in again. It waits for the goroutine of a login that all
+// callers have left.
 func (c *Client) Logout(ctx context.Context) error {
+	select {
+	case <-c.logins.DoChan("", func() (any, error) { return nil, nil }):
+	case <-ctx.Done():
+	}
 	c.mu.Lock()
 	t := c.tokens.current
 	c.tokens.current = nil
@@ -258,10 +372,10 @@ func (c *Client) Logout(ctx context.Context) error {
 	op := "DELETE " + tokenPath
 	err := c.exchange(ctx, call{
 		op: op, method: http.MethodDelete, endpoint: tokenPath, path: tokenPath,
-		revision: c.revisions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
+		version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
 		limit: maxSmall, private: true,
 	}, func(http.Header, *body) error { return nil })
-	if HasStatus(err, http.StatusUnauthorized) {
+	if HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) {
 		return nil
 	}
 	return err

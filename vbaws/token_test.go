@@ -200,17 +200,19 @@ func TestCrowds(t *testing.T) {
 	})
 }
 
-// The caller that logs in may go away, and so may one that waits: neither
-// matters to the others.
+// A caller that leaves, even the one that started the login, doesn't matter to the
+// others.
 func TestCallersThatGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAppliance()
 		cfg := config("https://appliance")
 		cfg.Transport = direct{a}
 		c := client(t, cfg)
+		ended := make(chan struct{}, 2)
 		a.token = func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
+				ended <- struct{}{}
 			case <-time.After(time.Minute):
 				a.login(w, r)
 			}
@@ -229,8 +231,8 @@ func TestCallersThatGoAway(t *testing.T) {
 			defer mu.Unlock()
 			all[name] = err
 		}
-		leader, leave := context.WithCancel(t.Context())
-		go call("leader", leader)
+		first, leave := context.WithCancel(t.Context())
+		go call("first", first)
 		synctest.Wait()
 		waiting, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		defer stop()
@@ -248,11 +250,8 @@ func TestCallersThatGoAway(t *testing.T) {
 		}
 		leave()
 		results = soFar()
-		if err := results["leader"]; len(results) != 2 || !errors.Is(err, context.Canceled) {
-			t.Errorf("after the leader left: %v", results)
-		}
-		if n := a.count("POST"); n != 2 {
-			t.Errorf("%d logins: one of those who wait goes on, and one only", n)
+		if err := results["first"]; len(results) != 2 || !errors.Is(err, context.Canceled) {
+			t.Errorf("after the first left: %v", results)
 		}
 		time.Sleep(time.Minute)
 		results = soFar()
@@ -261,8 +260,26 @@ func TestCallersThatGoAway(t *testing.T) {
 				t.Errorf("%s: %v, %t", name, err, ok)
 			}
 		}
-		if n := a.count("POST"); n != 2 {
+		if n := a.count("POST"); n != 1 {
 			t.Errorf("%d logins", n)
+		}
+
+		// A login for which nobody waits ends, and the next call starts another one.
+		a.revoke()
+		a.forget()
+		last, leave := context.WithCancel(t.Context())
+		go call("last", last)
+		synctest.Wait()
+		leave()
+		if err := soFar()["last"]; !errors.Is(err, context.Canceled) || len(ended) != 1 {
+			t.Errorf("after the last left: %v, %d logins ended", err, len(ended))
+		}
+		if err := c.Logout(t.Context()); err != nil {
+			t.Error(err)
+		}
+		call("next", t.Context())
+		if err := soFar()["next"]; err != nil || a.count("POST") != 2 {
+			t.Errorf("%v, %v", err, a.got)
 		}
 	})
 }
@@ -305,9 +322,10 @@ func TestLate401(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	mustGet(t, c)
+	first := a.access
 	hold, held := make(chan struct{}), make(chan struct{})
 	a.routes["/api/v1/sessions/slow"] = func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") == "Bearer access-1" {
+		if r.Header.Get("Authorization") == "Bearer "+first {
 			close(held)
 			<-hold
 			problem(w, 401, "ExpiredToken")
@@ -329,6 +347,95 @@ func TestLate401(t *testing.T) {
 	}
 	if n := a.count("POST"); n != 2 {
 		t.Errorf("%d logins: %v", n, a.got)
+	}
+}
+
+// A token that is rejected by 403 is replaced, as one that is rejected by 401.
+func TestRejectedBy403(t *testing.T) {
+	a := newAppliance()
+	dead := ""
+	rejecting := func(next http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "Bearer "+dead {
+				problem(w, 403, "AccessDenied")
+				return
+			}
+			next(w, r)
+		}
+	}
+	a.routes["/api/v1/sessions"] = rejecting(answer(200, "", emptyPage))
+	a.routes["/api/v1/system/version"] = rejecting(answer(200, "", `{"version":"9.1"}`))
+	a.routes["/api/v1/licensing/license"] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 403, "AccessDenied") }
+	now := time.Unix(1e9, 0)
+	cfg := start(t, a)
+	cfg.Now = func() time.Time { return now }
+	c := client(t, cfg)
+	everything := func(logins int) {
+		t.Helper()
+		a.forget()
+		for _, err := range together(12, func(i int) error {
+			var err error
+			switch i % 3 {
+			case 0:
+				err = get(t.Context(), c)
+			case 1:
+				_, err = c.Version(t.Context())
+			default:
+				if _, err = c.License(t.Context()); HasStatus(err, 403) && KindOf(err) == KindHTTP {
+					err = nil
+				}
+			}
+			return err
+		}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if n := a.count("POST"); n != logins {
+			t.Errorf("%d logins, want %d: %v", n, logins, a.got)
+		}
+	}
+	everything(1) // a right that the account never had costs no login
+	mustGet(t, c)
+	everything(0)
+	dead = a.access
+	everything(1)
+	everything(0)
+
+	// A right that is taken away costs one login, whatever number of endpoints it is for.
+	now = now.Add(2 * time.Hour)
+	everything(1) // the refresh
+	for _, path := range []string{"/api/v1/sessions", "/api/v1/system/version"} {
+		a.routes[path] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 403, "AccessDenied") }
+	}
+	a.forget()
+	for range 3 {
+		_, err := c.Version(t.Context())
+		if err2 := get(t.Context(), c); !HasStatus(err, 403) || !HasStatus(err2, 403) || KindOf(err) != KindHTTP {
+			t.Errorf("%v, %v", err, err2)
+		}
+	}
+	if a.count("POST password") != 1 || a.count("POST") != 1 || a.count("GET") != 7 {
+		t.Error(a.got)
+	}
+	// A password that is refused by then is what is wrong.
+	a.routes["/api/v1/sessions"] = rejecting(answer(200, "", emptyPage))
+	now = now.Add(2 * time.Hour)
+	mustGet(t, c)
+	dead, a.password, a.refresh = a.access, "another", ""
+	a.forget()
+	if err := get(t.Context(), c); KindOf(err) != KindAuth || a.count("POST password") != 1 {
+		t.Errorf("%v: %v", a.got, err)
+	}
+	// A server that rejects a token so at the end is as good as one that forgot it.
+	a.password = testPassword
+	mustGet(t, c)
+	a.routes["/api/v1/token"] = nil
+	c.cfg.URL, c.http.Transport = cfg.URL, roundTrip(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 403, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	})
+	if err := c.Logout(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -362,7 +469,7 @@ func TestRefusedLogin(t *testing.T) {
 		if want == KindAuth && !strings.Contains(err.Error(), "check the user name") {
 			t.Errorf("%v doesn't say what to do", err)
 		}
-		if n := a.count(""); n != 1 {
+		if n := a.count("POST"); n != 1 {
 			t.Errorf("%d: an answered login was tried again: %v", status, a.got)
 		}
 	}
@@ -380,7 +487,7 @@ func TestMFA(t *testing.T) {
 	if KindOf(err) != KindAuth || !errors.Is(err, ErrMFA) || !strings.Contains(err.Error(), "unattended") || strings.Contains(err.Error(), "hidden-mfa") {
 		t.Error(err)
 	}
-	if a.count("") != 1 {
+	if a.count("POST") != 1 {
 		t.Error(a.got)
 	}
 }
@@ -400,33 +507,10 @@ func TestLoginThatIsNone(t *testing.T) {
 		if err == nil || KindOf(err) != KindDecode || strings.Contains(err.Error(), "shown") || strings.Contains(err.Error(), "777") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := a.count(""); n != 1 {
+		if n := a.count("POST"); n != 1 {
 			t.Errorf("%s: %d requests", name, n)
 		}
 	}
-}
-
-func TestPasswordThatPanics(t *testing.T) {
-	a := newAppliance()
-	cfg := start(t, a)
-	fail := true
-	cfg.Password = func() (string, error) {
-		if fail {
-			panic("no password")
-		}
-		return testPassword, nil
-	}
-	c := client(t, cfg)
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic is lost")
-			}
-		}()
-		_ = get(t.Context(), c)
-	}()
-	fail = false
-	mustGet(t, c)
 }
 
 // Requests and logouts at once, for the race detector.

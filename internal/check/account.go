@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,29 +13,24 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// login logs in by asking for the appliance's clock, which every account may.
+// login logs in by asking for one session. That route is in every API version, so its
+// answer settles the version. Then it asks for the appliance's clock.
 func (p *prober) login(ctx context.Context) []Finding {
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
+	_, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
+	if bad := p.notLoggedIn(err); bad != nil {
+		return []Finding{*bad}
+	}
+	findings := []Finding{ok(Login, "logged in as %q", p.a.Username)}
+	if none, ok := errors.AsType[*vbaws.VersionError](err); ok {
+		return append(findings, p.noVersion(none))
+	}
 	start := p.o.Now()
 	shown, err := p.client.SystemTime(ctx)
 	end := p.o.Now()
 	if bad := p.notLoggedIn(err); bad != nil {
 		return []Finding{*bad}
-	}
-	findings := []Finding{ok(Login, "logged in as %q", p.a.Username)}
-	if refusesRevision(err) {
-		// Unlike the clock's, the route of the sessions is in every revision.
-		p.wire.revisions = nil
-		if _, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1}); refusesRevision(err) {
-			return append(findings, p.noRevision(err))
-		}
-		start = p.o.Now()
-		shown, err = p.client.SystemTime(ctx)
-		end = p.o.Now()
-	}
-	if err != nil && p.client.APIVersion() == "" {
-		return append(findings, p.noRevision(err))
 	}
 	date, dateErr := http.ParseTime(p.wire.header.Get("Date"))
 	if dateErr != nil {
@@ -47,6 +43,7 @@ func (p *prober) login(ctx context.Context) []Finding {
 func (p *prober) notLoggedIn(err error) *Finding {
 	var f Finding
 	api, isAnswer := errors.AsType[*vbaws.APIError](err)
+	none, isVersion := errors.AsType[*vbaws.VersionError](err)
 	switch {
 	case err == nil:
 		return nil
@@ -57,8 +54,8 @@ func (p *prober) notLoggedIn(err error) *Finding {
 		f = fail(Login, "look whether something else logs the account out, and at the appliance's clock", "logged in, but the tokens are refused: %v", err)
 	case p.wire.loggedIn:
 		return nil
-	case refusesRevision(err):
-		f = p.noRevision(err)
+	case isVersion:
+		f = p.noVersion(none)
 	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
 		f = fail(Login, "correct username and password (or password_file), and look whether the account is locked or disabled: each try may count against it",
 			"the appliance refuses %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
@@ -66,6 +63,8 @@ func (p *prober) notLoggedIn(err error) *Finding {
 		f = fail(Login, "correct password or password_file", "no password to log in with: %v", err)
 	case isAnswer && api.StatusCode == http.StatusNotFound:
 		f = fail(Login, portAdvice(p.a.URL), "nothing to log in to: what answers there is another API: %v", err)
+	case vbaws.KindOf(err) == vbaws.KindDecode:
+		f = fail(Login, portAdvice(p.a.URL), "can't log in: %v", err)
 	default:
 		f = fail(Login, "", "can't log in: %v", err)
 	}
@@ -79,30 +78,29 @@ func in(code string) string {
 	return " (" + code + ")"
 }
 
-// refusesRevision reports whether err is about the revision that was asked in. The
-// vendor's problem types and codes name it in two ways of writing.
-func refusesRevision(err error) bool {
-	api, isAnswer := errors.AsType[*vbaws.APIError](err)
-	if !isAnswer {
-		return false
+// noVersion explains why no API version could be negotiated.
+func (p *prober) noVersion(e *vbaws.VersionError) Finding {
+	where, tried := address(p.a.URL), strings.Join(e.Tried, ", ")
+	do := "install a newer version of this exporter, or set api_version to a version that the appliance's documentation names"
+	if e.Configured {
+		do = "set api_version to auto, or to a version that the appliance accepts"
 	}
-	for _, name := range []string{"UnsupportedApiVersion", "InvalidApiVersion"} {
-		if strings.EqualFold(api.Code, name) || strings.HasSuffix(strings.ToLower(api.Type), "/"+strings.ToLower(name)) {
-			return true
-		}
+	switch {
+	case e.WebUI:
+		return fail(Connection, portAdvice(p.a.URL),
+			"%s is the appliance's web UI, not the REST API: its private /api/oauth2/token answers, and a login in each API version is answered by HTTP status 404 with an empty body; tried: %s", where, tried)
+	case e.Empty:
+		return fail(Connection, portAdvice(p.a.URL)+"; correct the path if url has one. If all of them are right: "+do,
+			"wrong port or path, or no API version in common: %s answers each API version by HTTP status 404 with an empty body; tried: %s", where, tried)
 	}
-	return false
+	lists := ""
+	if len(e.Listed) > 0 {
+		lists = "; the appliance lists " + strings.Join(e.Listed, ", ")
+	}
+	return fail(Revision, do, "no API version in common; tried: %s%s: %v", tried, lists, e.Err)
 }
 
-func (p *prober) noRevision(err error) Finding {
-	do := "look for a newer version of this exporter, or for the revision that the appliance's documentation names, and set api_version to it"
-	if p.a.APIVersion != "" {
-		do = "set api_version to auto, or to a revision that the appliance speaks"
-	}
-	return fail(Revision, do, "no revision in common; tried: %s: %v", strings.Join(p.wire.revisions, ", "), err)
-}
-
-// revision tells the revision that was settled on.
+// revision reports the API version in use.
 func (p *prober) revision() Finding {
 	v := p.client.APIVersion()
 	text := v
@@ -114,6 +112,10 @@ func (p *prober) revision() Finding {
 	}
 	if !vbaws.NamesSessions(v) {
 		text += "; its sessions carry no name, so their policies are found by asking for each policy's sessions"
+	}
+	if known := vbaws.KnownAPIVersions(); !slices.Contains(known, v) {
+		return warn(Revision, "install a newer version of this exporter, if there is one",
+			"%s; this exporter was made for versions up to %s, and reads this one as it reads that", text, known[0])
 	}
 	return ok(Revision, "%s", text)
 }

@@ -54,7 +54,7 @@ type bench struct {
 
 // newBench makes an appliance with sessions 1 to n, of which the last one runs.
 func newBench(t *testing.T, n int, change func(*vbawstest.Config)) *bench {
-	cfg := vbawstest.Config{Now: func() time.Time { return epoch }, Users: []vbawstest.User{
+	cfg := vbawstest.Config{Product: 10, Now: func() time.Time { return epoch }, Users: []vbawstest.User{
 		{Name: "prometheus", Password: password, Role: vbawstest.RoleAdministrator},
 	}}
 	if change != nil {
@@ -213,11 +213,13 @@ func TestStates(t *testing.T) {
 		"page":      {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStartPage}), what: Connection, level: Fail, words: []string{"web page", "11005"}},
 		"ill":       {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStatus, Status: 503}), what: Connection, level: Fail, words: []string{"503"}},
 		"reset":     {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultReset}), what: Connection, level: Fail, words: []string{"breaks"}},
-		"revisions": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.9-rev0"} }, what: Revision, level: Fail, words: []string{"tried: 1.8-rev0, 1.7-rev0", "1.0-rev0", "newer version of this exporter"}},
-		"revision by type": {config: func(c *vbawstest.Config) { c.Revisions, c.VersionCodeInTypeOnly = []string{"1.9-rev0"}, true }, what: Revision, level: Fail,
+		"revisions": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.99-rev0"} }, what: Revision, level: Fail, words: []string{"no API version in common; tried: 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0", "1.0-rev0, 1.10-rev0, ", "1.14-rev0: HTTP status 400", "newer version of this exporter"}},
+		"revision by type": {config: func(c *vbawstest.Config) { c.Revisions, c.VersionCodeInTypeOnly = []string{"1.99-rev0"}, true }, what: Revision, level: Fail,
 			words: []string{"tried"}},
+		"newer version": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.11-rev0"} }, what: Revision, level: Warn,
+			words: []string{"1.11-rev0, after the appliance refused 1.9-rev0, ", "made for versions up to 1.9-rev0", "newer version of this exporter"}},
 		"fixed":    {setup: with("api_version", "1.0-rev0"), what: Revision, level: Fail, words: []string{"tried: 1.0-rev0:", "api_version to auto"}},
-		"settled":  {config: func(c *vbawstest.Config) { c.Product = 8 }, what: Revision, level: OK, words: []string{"1.6-rev0, after the appliance refused 1.8-rev0, 1.7-rev0"}},
+		"settled":  {config: func(c *vbawstest.Config) { c.Product = 8 }, what: Revision, level: OK, words: []string{"1.6-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0"}},
 		"old":      {config: func(c *vbawstest.Config) { c.Product = 2 }, what: Revision, level: OK, words: []string{"1.0-rev0", "carry no name"}},
 		"role":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/licensing/license is forbidden", "without the license"}},
 		"zone":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/settings/dateTime is forbidden", "set timezone"}},
@@ -248,7 +250,7 @@ func TestStates(t *testing.T) {
 			for _, route := range []string{"/api/v1/fsx/policies", "/api/v1/licensing/license"} {
 				b.Inject(vbawstest.Fault{Route: route, Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 			}
-		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies, "}},
+		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies"}},
 		"no time": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
@@ -311,7 +313,7 @@ func TestClockOfNoRevision(t *testing.T) {
 	findings := b.check(url)
 	expect(t, findings, Clock, OK, "right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400")
 	for _, f := range findings {
-		if f.What == Revision && f.Text != "1.8-rev0" {
+		if f.What == Revision && f.Text != "1.8-rev0, after the appliance refused 1.9-rev0" {
 			t.Errorf("revision %s", f.Text)
 		}
 	}
@@ -631,6 +633,75 @@ func TestAllAtOnce(t *testing.T) {
 	}
 }
 
+// TestOtherServers checks servers that answer an API version, or everything, as .NET 6
+// answers what it doesn't know, and the web UI.
+func TestOtherServers(t *testing.T) {
+	empty404 := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
+	for name, test := range map[string]struct {
+		server func(appliance http.Handler) http.HandlerFunc
+		what   string
+		level  Level
+		words  []string
+		logins int
+	}{
+		"version": {func(appliance http.Handler) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("x-api-version") != "1.7-rev0" {
+					empty404(w)
+					return
+				}
+				appliance.ServeHTTP(w, r)
+			}
+		}, Revision, OK, []string{"1.7-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1"}, 1},
+		"list": {func(appliance http.Handler) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("api-supported-versions", "2.5-rev0, 2.6-rev0")
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(http.StatusBadRequest)
+				io.WriteString(w, `{"type":"https://docs.api-versioning.org/problems#unsupported","code":"UnsupportedApiVersion"}`)
+			}
+		}, Revision, Fail, []string{"no API version in common; tried: 1.9-rev0, 2.6-rev0, 2.5-rev0, 1.8-rev0, ", "the appliance lists 2.6-rev0, 2.5-rev0: HTTP status 400", "newer version of this exporter"}, 0},
+		"wrong path": {func(http.Handler) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) { empty404(w) }
+		},
+			Connection, Fail, []string{"wrong port or path, or no API version in common: 127.0.0.1:", "tried: 1.9-rev0, ", "correct host and port in url: the REST API listens on 11005"}, 0},
+		"web UI, private API": {func(http.Handler) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/api/oauth2/token" {
+					w.WriteHeader(http.StatusUnsupportedMediaType)
+					return
+				}
+				empty404(w)
+			}
+		}, Connection, Fail, []string{"is the appliance's web UI, not the REST API", "/api/oauth2/token", "11005"}, 0},
+		"web UI, pages": {func(http.Handler) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html")
+				io.WriteString(w, "<!DOCTYPE html><title>Veeam Backup for AWS</title>")
+			}
+		}, Connection, Fail, []string{"answers with a web page (HTTP status 200), as the web UI does, not the REST API", "11005"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, 9, nil)
+			logins := 0
+			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if bytes.Contains(body, []byte("username=")) {
+					logins++
+				}
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				test.server(b.Appliance)(w, r)
+			}))
+			t.Cleanup(s.Close)
+			b.trust(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+			expect(t, b.check(s.URL), test.what, test.level, test.words...)
+			if logins != test.logins {
+				t.Errorf("the password was sent %d times", logins)
+			}
+		})
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	b := newBench(t, 1, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -650,7 +721,7 @@ func TestLogout(t *testing.T) {
 	}
 	logins := 0
 	for _, r := range all {
-		if r.Method == http.MethodPost {
+		if r.Method == http.MethodPost && r.Status == http.StatusOK {
 			logins++
 		}
 	}

@@ -109,19 +109,26 @@ func answered(u *url.URL, resp *http.Response, page []byte) Finding {
 	case resp.StatusCode >= 500:
 		return fail(Connection, "look at the appliance's services, and at what is between it and here", "%s answers with %s", where, status)
 	case kind == "text/html" || kind == "application/xhtml+xml":
-		return fail(Connection, portAdvice(u), "%s answers with a web page (%s), not the REST API", where, status)
+		return fail(Connection, portAdvice(u), "%s answers with a web page (%s), as the web UI does, not the REST API", where, status)
+	case resp.StatusCode == http.StatusNotFound && len(bytes.TrimSpace(page)) == 0:
+		// With .NET 6, what refuses an API version answers so. Login tries the others.
+		return ok(Connection, "%s answers with %s and an empty body: a refused API version, a wrong port or a wrong path", where, status)
 	case kind != "application/json" && kind != "application/problem+json":
 		return fail(Connection, portAdvice(u), "%s answers with %s and no document of the REST API", where, status)
 	}
 	return ok(Connection, "%s answers as the REST API does", where)
 }
 
-// portAdvice is for a URL behind which there is something else.
+// portAdvice is what to do about a URL at which something else answers.
 func portAdvice(u *url.URL) string {
+	advice := fmt.Sprintf("correct host and port in url: the REST API listens on %s unless it was changed", usualPort)
 	if u.Port() == "" {
-		return fmt.Sprintf("put a port in url, which has none: the REST API listens on %s unless it was changed", usualPort)
+		advice = fmt.Sprintf("put a port in url, which has none: the REST API listens on %s unless it was changed", usualPort)
 	}
-	return fmt.Sprintf("correct host and port in url: the REST API listens on %s unless it was changed", usualPort)
+	if strings.HasSuffix(address(u), ":443") {
+		advice += "; port 443 is the web UI"
+	}
+	return advice
 }
 
 // unconnected explains why there is no answer.
