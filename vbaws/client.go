@@ -203,7 +203,7 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 }
 
 // Policies returns a page of a workload's policies. Limit 0 leaves the page's
-// size to the appliance. NotOffered of the error is true where the revision in use
+// size to the appliance. NotOffered of the error is true if the API version in use
 // has no such workload; HasStatus says 403 where the account may not list it.
 //
 // The policy of a Single workload is a page of one row at offset 0.
@@ -241,7 +241,7 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 	return page, nil
 }
 
-// workloads are the ones with a route of their own, from revision 1.2 on. When
+// workloads are the ones with a route of their own, from API version 1.2 on. When
 // each of them came is not published.
 var workloads = []Workload{
 	{Name: "ec2", Path: "/api/v1/virtualMachines/policies"},
@@ -255,13 +255,13 @@ var workloads = []Workload{
 	{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true},
 }
 
-// Workloads returns what the revision in use may offer: NotOffered tells what it
-// doesn't. It is empty before the first answer.
+// Workloads returns the workloads that the API version in use can offer: NotOffered
+// reports those that it doesn't. It is empty before the first answer.
 func (c *Client) Workloads() []Workload {
-	switch revision := c.APIVersion(); {
-	case revision == "":
+	switch version := c.APIVersion(); {
+	case version == "":
 		return nil
-	case since(revision, 1, 2):
+	case since(version, 1, 2):
 		return slices.Clone(workloads)
 	}
 	return []Workload{{Name: "ec2", Path: "/api/v1/policies"}}
