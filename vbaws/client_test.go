@@ -692,6 +692,9 @@ func TestPasswordIsReadAnew(t *testing.T) {
 	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
 		t.Error(err)
 	}
+	if _, err := client(t, cfg).Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
+		t.Error(err)
+	}
 	fail, password = nil, ""
 	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !strings.Contains(err.Error(), "empty") {
 		t.Error(err)

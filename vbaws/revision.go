@@ -149,6 +149,12 @@ func (e *APIError) says(name string) bool {
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
+// missesVersion reports whether the appliance got no API version, or several: something
+// on the way changed the request.
+func (e *APIError) missesVersion() bool {
+	return e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion")
+}
+
 // VersionError is that the appliance accepts no API version that was tried.
 type VersionError struct {
 	// Tried are the versions that were refused, in the order of the requests.

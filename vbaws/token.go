@@ -52,7 +52,7 @@ func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
 		}
 		t, err := c.join(ctx, dead)
 		switch {
-		case ctx.Err() == nil && errors.Is(err, context.Canceled):
+		case ctx.Err() == nil && errors.Is(err, context.Canceled) && KindOf(err) == KindTimeout:
 			// All who waited for that login had left.
 		case err != nil:
 			return nil, err
@@ -231,14 +231,13 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 	}
 	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, []string{password}, func(login, time.Time) error { return nil })
 	if e, ok := errors.AsType[*APIError](err); ok && !refusesVersion(tokenPath, err) {
-		switch e.StatusCode {
-		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusTooManyRequests:
+		switch code := e.StatusCode; {
+		case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusTooManyRequests, e.missesVersion():
 			return err
-		case http.StatusInternalServerError: // as of a form that it can't read
+		case code/100 == 4: // it wants an account
 			return nil
-		}
-		if e.StatusCode/100 == 4 {
-			return nil // it wants an account
+		case code == http.StatusInternalServerError: // as of a form that it can't read
+			return nil
 		}
 	}
 	return err
@@ -255,7 +254,7 @@ func refusesToken(err error) bool {
 // refusedLogin makes KindAuth of an answer that is about the account.
 func refusedLogin(err error) error {
 	e, ok := errors.AsType[*APIError](err)
-	if !ok || namesVersion(err) || e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion") {
+	if !ok || namesVersion(err) || e.missesVersion() {
 		return err
 	}
 	switch e.StatusCode {

@@ -473,10 +473,20 @@ func TestRefusedLogin(t *testing.T) {
 			t.Errorf("%d: an answered login was tried again: %v", status, a.got)
 		}
 	}
-	a := newAppliance()
-	a.token = func(w http.ResponseWriter, _ *http.Request) { problem(w, 400, "ApiVersionUnspecified") }
-	if err := get(t.Context(), client(t, start(t, a))); KindOf(err) != KindHTTP {
-		t.Errorf("a proxy that loses the header is taken for a wrong password: %v", err)
+	for _, code := range []string{"ApiVersionUnspecified", "AmbiguousApiVersion"} {
+		requests := 0
+		c := client(t, start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			requests++
+			problem(w, 400, code)
+		})))
+		if err := get(t.Context(), c); KindOf(err) != KindHTTP || requests != 1 {
+			t.Errorf("a proxy that loses the header is taken for a wrong password: %d requests, %v", requests, err)
+		}
+		a := newAppliance()
+		a.token = func(w http.ResponseWriter, _ *http.Request) { problem(w, 400, code) }
+		if err := get(t.Context(), client(t, start(t, a))); KindOf(err) != KindHTTP {
+			t.Errorf("a proxy that loses the header is taken for a wrong password: %v", err)
+		}
 	}
 }
 

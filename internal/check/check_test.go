@@ -633,6 +633,23 @@ func TestAllAtOnce(t *testing.T) {
 	}
 }
 
+func TestPortAdvice(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://vba":       "put a port in url, which has none: the REST API listens on 11005 unless it was changed; port 443 is the web UI",
+		"https://vba:443":   "correct host and port in url: the REST API listens on 11005 unless it was changed; port 443 is the web UI",
+		"https://vba:11005": "correct host and port in url: the REST API listens on 11005 unless it was changed",
+		"http://vba":        "put a port in url, which has none: the REST API listens on 11005 unless it was changed",
+	} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := portAdvice(u); got != want {
+			t.Errorf("%s: %s", address, got)
+		}
+	}
+}
+
 // TestOtherServers checks servers that answer an API version, or everything, as .NET 6
 // answers what it doesn't know, and the web UI.
 func TestOtherServers(t *testing.T) {
