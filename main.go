@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 	_ "time/tzdata" // schedules are in the appliances' time zones, and an image may have none
+	"unicode"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
@@ -183,10 +184,20 @@ func main() {
 		err = state.List(f.state.storage, f.state.list == "json", os.Stdout)
 	}
 	if err != nil {
-		// Joined errors are a line each; this is one.
-		fmt.Fprintln(os.Stderr, "vbaws_exporter:", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintln(os.Stderr, "vbaws_exporter:", oneLine(err))
 		os.Exit(1)
 	}
+}
+
+// oneLine returns the text of err as a line for a terminal. Joined errors are a line
+// each, and an appliance's answer, or a file, may have escapes in it.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // newLogger returns a logger, and one for libraries that want slog's. Both
