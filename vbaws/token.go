@@ -132,10 +132,10 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 	}
 	password, err := c.cfg.Password()
 	if err != nil {
-		return nil, &Error{KindAuth, c.loginOp(), fmt.Errorf("reading the password: %w", err)}
+		return nil, &Error{KindConfig, c.loginOp(), fmt.Errorf("reading the password: %w", err)}
 	}
 	if password == "" {
-		return nil, &Error{KindAuth, c.loginOp(), errors.New("the password is empty")}
+		return nil, &Error{KindConfig, c.loginOp(), errors.New("the password is empty")}
 	}
 	t, err := c.grant(ctx, c.loginOp(), url.Values{
 		"grant_type": {"password"},
