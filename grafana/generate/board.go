@@ -24,7 +24,6 @@ const (
 	orange    = "#E69F00"
 	vermilion = "#D55E00"
 	purple    = "#CC79A7"
-	brown     = "#8A5A2B"
 	grey      = "#8E8E8E"
 )
 
