@@ -77,9 +77,11 @@ func TestCheckOffline(t *testing.T) {
 		}
 		touched <- err == nil
 	}()
-	file := filepath.Join(t.TempDir(), "config.yml")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yml")
+	write(t, filepath.Join(dir, "password"), "p")
 	u := url.URL{Scheme: "https", Host: l.Addr().String()}
-	write(t, file, "appliances: [{name: a, url: "+strconv.Quote(u.String())+", username: u, password_file: not/here}]\n")
+	write(t, file, "appliances: [{name: a, url: "+strconv.Quote(u.String())+", username: u, password_file: password}]\n")
 	if out, errs, status := runCommand(t, "check", "--offline", "--config.file="+file); status != 0 || errs != "" || !strings.Contains(out, "is valid") {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}

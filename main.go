@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 	_ "time/tzdata" // schedules are in the appliances' time zones, and an image may have none
+	"unicode"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
@@ -110,7 +111,7 @@ func newApp(f *flags) *kingpin.Application {
 		Default("data/").StringVar(&f.serveStorage)
 
 	probe := app.Command(cmdCheck, "Validates the configuration and tries each appliance: a line a finding, and what to do about it; the status is 0 if all can be monitored.")
-	probe.Flag("offline", "Looks at the configuration file alone, and touches no network.").BoolVar(&f.offline)
+	probe.Flag("offline", "Looks at the configuration file and the files that it names, and touches no network.").BoolVar(&f.offline)
 	probe.Flag("output", "How to write the findings: table or json.").Default("table").EnumVar(&f.output, "table", "json")
 
 	collect := app.Command(cmdCollect, "Makes one pass over every appliance, writes the metrics to stdout and ends; the status is 1 if an appliance failed.")
@@ -183,10 +184,20 @@ func main() {
 		err = state.List(f.state.storage, f.state.list == "json", os.Stdout)
 	}
 	if err != nil {
-		// Joined errors are a line each; this is one.
-		fmt.Fprintln(os.Stderr, "vbaws_exporter:", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintln(os.Stderr, "vbaws_exporter:", oneLine(err))
 		os.Exit(1)
 	}
+}
+
+// oneLine returns the text of err as a line for a terminal. Joined errors are a line
+// each, and an appliance's answer, or a file, may have escapes in it.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // newLogger returns a logger, and one for libraries that want slog's. Both
@@ -393,7 +404,11 @@ func openBooks(path string, cfg *config.Config, logger log.Logger) (books func(s
 // runCheck writes what it finds out about the configuration and its appliances.
 func runCheck(f *flags, stdout io.Writer) error {
 	cfg, findings := check.File(f.configFile)
-	if cfg != nil && !f.offline {
+	switch {
+	case cfg == nil:
+	case f.offline:
+		findings = append(findings, check.LocalFiles(cfg)...)
+	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		more, err := check.Appliances(ctx, cfg, check.Options{UserAgent: "vbaws_exporter/" + version.Version})

@@ -74,6 +74,14 @@ func start(t *testing.T, args ...string) *process {
 
 func startWith(t *testing.T, how access, args ...string) *process {
 	t.Helper()
+	p := launch(t, how, args...)
+	p.await("the first pass", func() bool { code, _ := p.get("/-/ready"); return code == http.StatusOK })
+	return p
+}
+
+// launch is startWith that waits only until the exporter listens.
+func launch(t *testing.T, how access, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, access: how, cmd: command(t, append(args, "--web.listen-address=127.0.0.1:0")...), tmp: t.TempDir()}
 	p.cmd.Env = append(p.cmd.Env, "TMPDIR="+p.tmp)
 	p.cmd.Stdout = &p.out
@@ -101,7 +109,6 @@ func startWith(t *testing.T, how access, args ...string) *process {
 	case <-time.After(patience):
 		t.Fatalf("it doesn't listen: %s", p.log())
 	}
-	p.await("the first pass", func() bool { code, _ := p.get("/-/ready"); return code == http.StatusOK })
 	return p
 }
 
@@ -111,14 +118,17 @@ var listening = regexp.MustCompile(`^{"address":"([^"]+)".*"msg":"Listening on"|
 // readLog keeps the log, and says where the process listens.
 func (p *process) readLog(r io.Reader, address chan<- string) {
 	defer close(address)
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
 		p.mu.Lock()
-		fmt.Fprintln(&p.err, lines.Text())
+		p.err.WriteString(line)
 		p.mu.Unlock()
-		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+		if m := listening.FindStringSubmatch(line); m != nil {
 			address <- m[1] + m[2]
+		}
+		if err != nil {
+			return
 		}
 	}
 }

@@ -1,8 +1,19 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store"
 )
 
 // TestState moves an appliance from one exporter to another, as README says, and
@@ -99,7 +114,7 @@ func TestState(t *testing.T) {
 	}
 	refused(1, "a file has to be named", "state", "import", "--storage.path="+b, "-")
 	refused(1, "no such file", "state", "import", "--storage.path="+b, file+"x")
-	refused(1, "import "+site.config+": it is no exported state of an appliance; nothing was imported", "state", "import", "--storage.path="+b, site.config)
+	refused(1, "import "+site.config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.config)
 	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) {
 		t.Errorf("import says %s", said)
 	}
@@ -129,4 +144,127 @@ func TestState(t *testing.T) {
 		t.Errorf("A shows\n%s\nand it had shown\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
 	p.stop(syscall.SIGTERM)
+}
+
+// newState makes a folder with the state of appliances.
+func newState(t *testing.T, appliances ...string) (path string) {
+	t.Helper()
+	path = t.TempDir()
+	s, err := store.Open(path, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, name := range appliances {
+		b, err := s.Book(name)
+		if err == nil {
+			err = b.Save(&ledger.Changes{Meta: &ledger.Meta{FirstContact: time.Unix(1.7e9, 0)}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// TestStateExportTouchesNoOtherFile: beside the output there is the only copy of
+// another appliance's state, and a link.
+func TestStateExportTouchesNoOtherFile(t *testing.T) {
+	t.Parallel()
+	path, dir := newState(t, "a", "b"), t.TempDir()
+	export := func(appliance, output string) (int, string) {
+		t.Helper()
+		status, _, stderr := once(t, "state", "export", "--storage.path="+path, "--appliance="+appliance, "--output="+filepath.Join(dir, output))
+		return status, stderr
+	}
+	if status, stderr := export("b", "prod.new"); status != 0 {
+		t.Fatalf("status %d, %s", status, stderr)
+	}
+	write(t, filepath.Join(dir, "victim"), "precious")
+	if err := os.Symlink("victim", filepath.Join(dir, "linked.new")); err != nil {
+		t.Skip(err)
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	before := read("prod.new")
+	for _, test := range []struct {
+		appliance, output string
+		status            int
+	}{{"typo", "prod", 1}, {"a", "prod", 0}, {"typo", "linked", 1}, {"a", "linked", 0}, {"a", "linked.new", 1}, {"a", "", 1}} {
+		status, stderr := export(test.appliance, test.output)
+		if status != test.status {
+			t.Errorf("%+v: status %d, %s", test, status, stderr)
+		}
+		if read("prod.new") != before || read("victim") != "precious" {
+			t.Fatalf("%+v: another file was changed", test)
+		}
+	}
+	if status, stderr := export("a", "prod"); status != 1 || !strings.Contains(stderr, "may be the only copy") {
+		t.Errorf("a second time: status %d, %s", status, stderr)
+	}
+	if read("prod") != read("linked") {
+		t.Error("one appliance's state was exported to two files that differ")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 5 {
+		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+	for _, name := range []string{"prod", "linked"} {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// TestStateShowsHostileNames: a state has names that no configuration has.
+func TestStateShowsHostileNames(t *testing.T) {
+	t.Parallel()
+	path := newState(t, "plain", "two  columns", "\x1b]0;owned\a", "line\nbreak", "\u202eltr")
+	status, table, stderr := once(t, "state", "list", "--storage.path="+path)
+	if status != 0 || strings.Count(table, "\n") != 6 {
+		t.Errorf("status %d, %q, %s", status, table, stderr)
+	}
+	for _, name := range []string{"plain ", `"two  columns" `, `"\x1b]0;owned\a" `, `"line\nbreak" `, `"\u202eltr" `} {
+		if !strings.Contains(table, "\n"+name) {
+			t.Errorf("no line begins with %q:\n%q", name, table)
+		}
+	}
+	_, _, stderr = once(t, "state", "export", "--storage.path="+path, "--appliance=typo", "--output=x")
+	for _, text := range []string{table, stderr} {
+		if printable := oneLine(errors.New(text)); printable != strings.ReplaceAll(text, "\n", "; ") {
+			t.Errorf("%q steers the terminal", text)
+		}
+	}
+}
+
+// TestErrorsSteerNoTerminal: names in an appliance's certificate are part of an error.
+func TestErrorsSteerNoTerminal(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"\x1b]0;owned\a"}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := httptest.NewUnstartedServer(http.NotFoundHandler())
+	hostile.Config.ErrorLog = log.New(io.Discard, "", 0)
+	hostile.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+	hostile.StartTLS()
+	defer hostile.Close()
+	config := filepath.Join(t.TempDir(), "config.yml")
+	url := strings.Replace(hostile.URL, "127.0.0.1", "localhost", 1)
+	write(t, config, fmt.Sprintf("appliances:\n  - {name: site, url: %q, username: u, password: p}\n", url))
+	status, _, stderr := once(t, "collect", "--config.file="+config)
+	last := lastLine(stderr)
+	if status != 1 || !strings.Contains(last, "owned") || strings.ContainsFunc(last, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("status %d, %q", status, last)
+	}
 }

@@ -689,14 +689,14 @@ func TestPasswordIsReadAnew(t *testing.T) {
 	}
 	a.revoke()
 	fail = context.Canceled // Any will do.
-	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindConfig || !errors.Is(err, fail) {
 		t.Error(err)
 	}
 	if _, err := client(t, cfg).Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
 		t.Error(err)
 	}
 	fail, password = nil, ""
-	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !strings.Contains(err.Error(), "empty") {
+	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindConfig || !strings.Contains(err.Error(), "empty") {
 		t.Error(err)
 	}
 }

@@ -26,6 +26,9 @@ const (
 	KindHTTP Kind = "http"
 	// KindDecode: it answered 200 with something that is not the API.
 	KindDecode Kind = "decode"
+	// KindConfig: a local file is missing or broken: that of the password, or a
+	// certificate or key. A Config.Transport says so by an *Error of this kind.
+	KindConfig Kind = "config"
 )
 
 // Error is a failure whose kind is known.

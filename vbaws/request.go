@@ -300,6 +300,9 @@ func failed(ctx context.Context, op string, err error) *Error {
 
 // transportKind tells the kinds of failure below HTTP apart.
 func transportKind(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind // the transport knows
+	}
 	if isTLS(err) {
 		return KindTLS
 	}

@@ -190,10 +190,10 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 	op := c.loginOp()
 	password, err := c.cfg.Password()
 	if err != nil {
-		return nil, &Error{KindAuth, op, fmt.Errorf("reading the password: %w", err)}
+		return nil, &Error{KindConfig, op, fmt.Errorf("reading the password: %w", err)}
 	}
 	if password == "" {
-		return nil, &Error{KindAuth, op, errors.New("the password is empty")}
+		return nil, &Error{KindConfig, op, errors.New("the password is empty")}
 	}
 	for range maxRefusals {
 		version := c.versions.current()

@@ -19,6 +19,8 @@ const (
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
 	inventoryParallel = 4
+	// maxRepositories is how many are shown, each of which is a series.
+	maxRepositories = 1000
 )
 
 // takeInventory asks for what no pass depends on: policies, their newest
@@ -149,6 +151,10 @@ func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error)
 	}, func(r *vbaws.Repository) string { return r.ID })
 	if err != nil {
 		return nil, err
+	}
+	if len(all) > maxRepositories {
+		p.note("too many repositories: only the first are shown", "repositories", len(all), "shown", maxRepositories)
+		all = all[:maxRepositories]
 	}
 	return append([]vbaws.Repository{}, all...), nil
 }

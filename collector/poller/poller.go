@@ -372,7 +372,8 @@ const (
 // delay is how long to wait after a pass that ended with err.
 func (p *Poller) delay(err error) time.Duration {
 	d := p.cfg.Interval
-	if err != nil {
+	// A local file that is missing costs the appliance nothing.
+	if err != nil && resultOf(err) != Result(vbaws.KindConfig) {
 		limit := max(d, maxBackoff)
 		if resultOf(err) == Result(vbaws.KindAuth) {
 			limit = max(d, maxRefused)

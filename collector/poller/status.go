@@ -126,5 +126,5 @@ const (
 // Results are all of them.
 var Results = []Result{
 	ResultSuccess, Result(vbaws.KindAuth), Result(vbaws.KindTLS), Result(vbaws.KindTimeout),
-	Result(vbaws.KindUnreachable), Result(vbaws.KindHTTP), Result(vbaws.KindDecode), ResultStorage,
+	Result(vbaws.KindUnreachable), Result(vbaws.KindHTTP), Result(vbaws.KindDecode), Result(vbaws.KindConfig), ResultStorage,
 }

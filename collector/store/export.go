@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -178,37 +177,41 @@ func (s *Store) Export(appliance, exporter string, w io.Writer) (Header, error) 
 	return s.export(appliance, exporter, w, func() error { return nil })
 }
 
-// ExportFile is Export to a new file, which appears once it is complete and on
-// the disk.
+// ExportFile is Export to a new file at path, readable by its owner alone. It
+// appears once it is complete and on the disk. What is at path already is not
+// touched: the error is fs.ErrExist, and all is as before.
+//
+// Only if something appears at path during the export, or the file can't be put
+// there, the appliance is exported although there is an error, which says so;
+// exporting it again gives the same file.
 func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err error) {
 	switch _, err := os.Lstat(path); {
+	case path == "":
+		return Header{}, errors.New("name of the file is empty")
 	case err == nil:
 		return Header{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	case !errors.Is(err, fs.ErrNotExist):
 		return Header{}, err
 	}
-	unfinished := path + ".new"
-	f, err := os.OpenFile(unfinished, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	err = s.view(func(tx *bbolt.Tx) error {
+		return (&book{store: s, appliance: appliance}).in(tx).known(tx)
+	})
 	if err != nil {
+		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
+	}
+	exported := false
+	err = createFile(path, s.link, func(f *os.File) (err error) {
+		h, err = s.export(appliance, exporter, f, f.Sync)
+		exported = err == nil
+		return err
+	})
+	switch {
+	case err != nil && exported:
+		return Header{}, fmt.Errorf("appliance %q is exported, but the file is not in place: %w; export it again", appliance, err)
+	case err != nil:
 		return Header{}, err
 	}
-	closed := false
-	closeFile := func() error {
-		if closed {
-			return nil
-		}
-		closed = true
-		return f.Close()
-	}
-	h, err = s.export(appliance, exporter, f, func() error { return errors.Join(f.Sync(), closeFile()) })
-	if err == nil {
-		// What crashes here has let go, and exporting it again gives the same file.
-		err = os.Rename(unfinished, path)
-	}
-	if err != nil {
-		return Header{}, errors.Join(err, closeFile(), os.Remove(unfinished))
-	}
-	return h, syncDir(filepath.Dir(path))
+	return h, nil
 }
 
 // export writes to w, and lets go of the state when durable has returned nil.
@@ -323,9 +326,6 @@ func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
 
 // mayImport says why a state must not be imported.
 func (s *Store) mayImport(h Header, replace bool) error {
-	if err := checkName(h.Appliance); err != nil {
-		return &ExportFileError{err}
-	}
 	if s.books[h.Appliance] != nil {
 		return fmt.Errorf("appliance %q is being polled", h.Appliance)
 	}

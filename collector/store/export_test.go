@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
@@ -95,14 +98,14 @@ func TestMove(t *testing.T) {
 			}
 			defer func() { _ = stores[i].Close() }()
 			stores[i].importBatch = rapid.IntRange(200, 5000).Draw(t, "batch")
-			save(t, openBook(t, stores[i], "neighbour"), genChanges.Draw(t, "neighbour"))
+			save(t, openBook(t, stores[i], "neighbour"), genMovable.Draw(t, "neighbour"))
 			neighbours[i] = records(t, stores[i], "neighbour")
 		}
 		m, at := newModel(), 0
 		live := func() {
 			b := openBook(t, stores[at], "a")
 			for range rapid.IntRange(1, 3).Draw(t, "saves") {
-				c := genChanges.Draw(t, "changes")
+				c := genMovable.Draw(t, "changes")
 				if !c.Empty() {
 					save(t, b, c)
 					m.save(c)
@@ -189,7 +192,8 @@ func exported(t testing.TB) []byte {
 	}
 	key := ledger.Key{Type: "Policy"}
 	c.Series = map[ledger.Key]*ledger.Series{key: {Key: key, Counters: []*ledger.Counter{{Status: "Failed", Held: true, Count: 3,
-		Exemplar: &ledger.Exemplar{SessionID: "x"}, Histogram: &ledger.Histogram{Buckets: []uint64{1, 2}}}}}}
+		Exemplar: &ledger.Exemplar{SessionID: "x"}, Histogram: &ledger.Histogram{Sum: 4e6, Buckets: []uint64{3}, Exemplars: []*ledger.Exemplar{nil}, Zero: 1,
+			Native: []ledger.NativeBucket{{Index: 9, Count: 2}}}}}}}
 	c.Unfinished = map[ledger.ID]*ledger.Unfinished{session(9): {Policy: "daily"}}
 	c.Policies = map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}}
 	c.Skipped = map[ledger.ID]time.Time{session(8): time.Unix(1e9, 0)}
@@ -250,13 +254,13 @@ func TestImportRefuses(t *testing.T) {
 	header := bytes.IndexByte(file[len(exportWords)+2:], '\n') + len(exportWords) + 3
 	edit := func(old, new string) []byte { return resum(bytes.Replace(file, []byte(old), []byte(new), 1)) }
 	refuse("empty", nil, "is empty")
-	refuse("text", []byte("some text\n"), "is no exported state")
+	refuse("text", []byte("some text\n"), "the file is not an exported state")
 	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows version 1 only")
 	refuse("newer records", edit(`"format":"1"`, `"format":"2"`), `records of format "2"`, `exporter "1.2.3"`)
 	refuse("unknown words", edit(`"format":`, `"more":1,"format":`), "is damaged: header", `more`)
-	refuse("no name", edit(`"appliance":"a"`, `"appliance":""`), "name of appliance")
-	refuse("other counts", edit(`"records":11`, `"records":12`), "it has 11 records, and its header says 12")
-	refuse("other sessions", edit(`"sessions":5`, `"sessions":4`), "it has 5 sessions, and its header says 4")
+	refuse("no name", edit(`"appliance":"a"`, `"appliance":""`), "appliance name has 0 bytes")
+	refuse("other counts", edit(`"records":11`, `"records":12`), "it has 11 records, but its header says 12")
+	refuse("other sessions", edit(`"sessions":5`, `"sessions":4`), "it has 5 sessions, but its header says 4")
 	refuse("cut off", file[:header+20], "is cut off at byte", "of 11 records")
 	refuse("cut off at the end", file[:len(file)-1], "is cut off at byte", "after 11 of 11 records")
 	refuse("longer", append(bytes.Clone(file), 0), "something follows its end")
@@ -272,6 +276,124 @@ func TestImportRefuses(t *testing.T) {
 	errDisk := errors.New("can't read")
 	if _, err := s.Import(io.MultiReader(bytes.NewReader(file[:header+9]), errReader{errDisk}), true); !errors.Is(err, errDisk) {
 		t.Errorf("a disk that can't be read: %v", err)
+	}
+}
+
+// rewritten returns the file with changes to its header, or to one record, and
+// sums that are right.
+func rewritten(t *testing.T, file []byte, header func(*Header), bucket, old, new string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var e *exportWriter
+	found := bucket == "header"
+	err := readExport(bytes.NewReader(file), func(h Header) (err error) {
+		if header != nil {
+			header(&h)
+		}
+		e, err = newExportWriter(&out, h)
+		return err
+	}, func(in string, key, payload []byte) error {
+		if in == bucket && bytes.Contains(payload, []byte(old)) && !found {
+			found = true
+			payload = bytes.Replace(payload, []byte(old), []byte(new), 1)
+		}
+		return e.record(slices.Index(exportBuckets, in), key, payload)
+	})
+	if err = errors.Join(err, e.finish()); err != nil {
+		t.Fatal(err)
+	}
+	if !found {
+		t.Fatalf("no record of %q has %s", bucket, old)
+	}
+	return out.Bytes()
+}
+
+// TestImportRefusesTheImplausible: a file with right checksums, that no exporter
+// wrote. What is in it would overflow a counter or a later export, end the process
+// or every scrape, or steer the terminal that the error is printed on.
+func TestImportRefusesTheImplausible(t *testing.T) {
+	t.Parallel()
+	file := exported(t)
+	s := open(t, t.TempDir())
+	const escapes = "\x1b]0;owned\a\r\u202e"
+	refuse := func(name string, file []byte, want string) {
+		t.Helper()
+		_, err := s.Import(bytes.NewReader(file), false)
+		var bad *ExportFileError
+		if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "the file ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+			return
+		}
+		if len(err.Error()) > 900 || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: the error has %d bytes, and is %.999q", name, len(err.Error()), err.Error())
+		}
+		if records(t, s, "a") != nil {
+			t.Fatalf("%s: something of it is there", name)
+		}
+	}
+	for name, change := range map[string]func(*Header){
+		"range: count of 18446744073709551615": func(h *Header) { h.Move = math.MaxUint64 },
+		"range: count of 9007199254740993":     func(h *Header) { h.Move = 1<<53 + 1 },
+		"year 10000 is out of range":           func(h *Header) { h.Exported = time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600*5)) },
+		"year 1 is out of range":               func(h *Header) { h.Exported = time.Time{} },
+		"has a control character":              func(h *Header) { h.Appliance = "a" + escapes },
+		"appliance name has 40000 bytes":       func(h *Header) { h.Appliance = strings.Repeat("a", 40000) },
+	} {
+		want := strings.TrimPrefix(name, "range: ")
+		refuse(name, rewritten(t, file, change, "header", "", ""), want)
+	}
+	long := strings.Repeat("x", 1e6)
+	for _, c := range []struct{ bucket, old, new, want string }{
+		{seriesBucket, `"count":3`, `"count":18446744073709551615`, "count of 18446744073709551615 is out of range"},
+		{seriesBucket, `"count":3`, `"count":18446744073709551616`, "out of range"},
+		{seriesBucket, `"count":3`, `"count":-3`, "-3"},
+		{seriesBucket, `"count":3`, `"count":NaN`, "invalid"},
+		{seriesBucket, `"count":3`, `"count":4`, "buckets have 3 and 3 sessions, not 4"},
+		{seriesBucket, `"count":3`, `"count":1`, "buckets have 3 and 3 sessions, not 1"},
+		{seriesBucket, `"sum":4000000`, `"sum":-1`, "sum of -1 microseconds"},
+		{seriesBucket, `"sum":4000000`, `"sum":9223372036854775807`, "sum of 9223372036854775807 microseconds"},
+		{seriesBucket, `"sum":4000000`, `"sum":1e999`, "1e999"},
+		{seriesBucket, `"sum":4000000`, `"sum":4000000,"base":4`, "histogram begins at 4 sessions of 3"},
+		{seriesBucket, `"buckets":[3]`, `"buckets":[1,2]`, "histogram has 2 buckets and 1 exemplars, not 1"},
+		{seriesBucket, `"buckets":[3]`, `"buckets":[18446744073709551615]`, "count of 18446744073709551615"},
+		{seriesBucket, `"exemplars":[null]`, `"exemplars":[null,null]`, "histogram has 1 buckets and 2 exemplars"},
+		{seriesBucket, `"buckets":[3],"exemplars":[null],`, ``, "histogram has 0 buckets"},
+		{seriesBucket, `"zero":1`, `"zero":18446744073709551615`, "count of 18446744073709551615"},
+		{seriesBucket, `{"i":9,"n":2}`, `{"i":9,"n":1},{"i":9,"n":1}`, "native bucket 9 is out of range or out of order"},
+		{seriesBucket, `{"i":9,"n":2}`, `{"i":2147483647,"n":2}`, "native bucket 2147483647"},
+		{seriesBucket, `{"i":9,"n":2}`, `{"i":-2147483648,"n":2}`, "native bucket -2147483648"},
+		{seriesBucket, `"counters":[`, `"counters":[{"status":"Failed"},`, "statuses are not in order"},
+		{seriesBucket, `"status":"Failed"`, `"status":"` + long + `","born":"9223372036854775807.000000000"`, "time 9223372036854775807 is out of range"},
+		{seriesBucket, `"status":"Failed"`, `"status":"\u001b[2J","end":"253500000000.000000000"`, `status "\x1b[2J": time 253500000000 is out of range`},
+		{seriesBucket, `"type":"Policy"`, `"type":"` + long + `"`, "has the key of another"},
+		{seriesBucket, `"type":"Policy"`, `"\u001b[2J":1,"type":"Policy"`, "unknown"},
+		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":-1`, "-1 is no number of polls"},
+		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":9223372036854775807`, "is no number of polls"},
+		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","start":"-9223372036854775808.999999999"`, "time -9223372036854775808 is out of range"},
+		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","stop":"\u001b` + long + `.0"`, "time"},
+		{policiesBucket, `"id":"1"`, `"id":"1","missing":-1`, "-1 is no number of polls"},
+		{policiesBucket, `"id":"1"`, `"id":"1","since":"-99999999999.000000000"`, "time -99999999999 is out of range"},
+		{policiesBucket, `"id":"1"`, `"id":"\u001b[2J"`, "has the key of another"},
+		{"", `{"at":"`, `{"at":"99`, "is out of range"},
+		{"", `{"at":"1`, `{"at":"-1`, "year 1912 is out of range"},
+		{"", `{}`, `{"resets":18446744073709551615}`, "count of 18446744073709551615"},
+		{"", `{}`, `{"skipped":{"gone":9007199254740993}}`, "count of 9007199254740993"},
+		{"", `{}`, `{"sweep_interval":9223372036854775807}`, "interval of"},
+		{"", `{}`, `{"sweep_interval":-1}`, "interval of"},
+		{"", `{}`, `{"bounds":[1,1]}`, "bounds of buckets are not in order"},
+		{"", `{}`, `{"bounds":[` + strings.Repeat("1,", 1e5) + `1]}`, "100001 bounds of buckets"},
+		{"", `{}`, `{"bounds":[1]}`, "histogram has 1 buckets and 1 exemplars, not 2"},
+		{"", `{}`, `{"first_contact":"999999999999.000000000"}`, "time 999999999999 is out of range"},
+	} {
+		refuse(fmt.Sprintf("%s %.40s", c.bucket, c.new), rewritten(t, file, nil, c.bucket, c.old, c.new), c.want)
+	}
+	h, err := s.Import(bytes.NewReader(rewritten(t, file, func(h *Header) { h.Move = maxCount }, "header", "", "")), false)
+	if err != nil || h.Move != maxCount {
+		t.Fatalf("as it was, but for the largest number: %+v, %v", h, err)
+	}
+	next, err := s.Export("a", "", io.Discard)
+	if err != nil || next.Move != maxCount+1 {
+		t.Errorf("the next export is %+v, %v", next, err)
 	}
 }
 
@@ -332,10 +454,6 @@ func TestExportFile(t *testing.T) {
 	path := closed(t)
 	s := open(t, path)
 	file := filepath.Join(path, "file")
-	// What a crash has left is not in the way.
-	if err := os.WriteFile(file+".new", make([]byte, 1e6), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	h, err := s.ExportFile("a", "1.2.3", file)
 	if err != nil || h.Sessions != 200 || h.Records != 200+6 || h.Move != 1 {
 		t.Fatalf("%+v, %v", h, err)
@@ -365,6 +483,149 @@ func TestExportFile(t *testing.T) {
 	}
 	if got := resets(t, openBook(t, s, "a")); got != 199 {
 		t.Errorf("state is of save %d, want 199", got)
+	}
+}
+
+// tree returns the files below path: their names, modes, contents and where links
+// point.
+func tree(t *testing.T, path string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		var content []byte
+		switch {
+		case d.Type() == fs.ModeSymlink:
+			to, err := os.Readlink(name)
+			if err != nil {
+				return err
+			}
+			content = []byte(to)
+		case !d.IsDir():
+			if content, err = os.ReadFile(name); err != nil {
+				return err
+			}
+		}
+		all[name] = fmt.Sprint(info.Mode(), " ", string(content))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestExportFileTouchesNoOther: whatever is in the folder, exporting changes
+// nothing of it, whether it succeeds or not.
+func TestExportFileTouchesNoOther(t *testing.T) {
+	s, dir := open(t, closed(t)), t.TempDir()
+	output := filepath.Join(dir, "output")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"output.new", "output.tmp", "victim", "open"} {
+		if err := os.WriteFile(at(name), []byte("precious "+name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(at("open"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	links := os.Symlink(at("victim"), at("link")) == nil && os.Symlink(at("nowhere"), at("dangling")) == nil &&
+		os.Symlink(at("victim"), at("other.new")) == nil
+	before := tree(t, dir)
+	check := func(what string) {
+		t.Helper()
+		if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
+			t.Errorf("%s (-before +after):\n%s", what, diff)
+		}
+	}
+
+	var unknown *UnknownError
+	for _, name := range []string{"output", "other", "none"} {
+		if _, err := s.ExportFile("typo", "", at(name)); !errors.As(err, &unknown) {
+			t.Errorf("unknown appliance: %v", err)
+		}
+		check("unknown appliance, " + name)
+	}
+	there := []string{"victim", "open", "output.new", "."}
+	if links {
+		there = append(there, "link", "dangling")
+	}
+	for _, name := range there {
+		if _, err := s.ExportFile("a", "", at(name)); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s is there: %v", name, err)
+		}
+		check(name)
+	}
+	if _, err := s.ExportFile("a", "", ""); err == nil {
+		t.Error("a file without a name was written")
+	}
+	failing := s.commit
+	s.commit = func(*bbolt.Tx) error { return errFull }
+	if _, err := s.ExportFile("a", "", output); !errors.Is(err, errFull) {
+		t.Errorf("the state's disk is full: %v", err)
+	}
+	s.commit = failing
+	check("a full disk")
+	openBook(t, s, "a") // is still here
+	s = reopen(t, s)
+	defer func() { _ = s.Close() }()
+
+	for i, link := range []func(string, string) error{os.Link, noLinks} {
+		s.link = link
+		name := fmt.Sprint("output", i)
+		if _, err := s.ExportFile("a", "", at(name)); err != nil {
+			t.Fatal(err)
+		}
+		got := tree(t, dir)
+		if want := "-rw------- " + exportWords; !strings.HasPrefix(got[at(name)], want) && runtime.GOOS != "windows" {
+			t.Errorf("%s is %.60q", name, got[at(name)])
+		}
+		before[at(name)] = got[at(name)]
+		check(name)
+	}
+	if before[at("output0")] != before[at("output1")] {
+		t.Error("the file is another without links")
+	}
+}
+
+// noLinks is os.Link on a file system that has no hard links.
+func noLinks(from, to string) error {
+	return &os.LinkError{Op: "link", Old: from, New: to, Err: errors.ErrUnsupported}
+}
+
+// TestExportFileReplacesNothing that appears while it is written.
+func TestExportFileReplacesNothing(t *testing.T) {
+	for name, link := range map[string]func(string, string) error{"links": os.Link, "no links": noLinks} {
+		t.Run(name, func(t *testing.T) {
+			s, dir := open(t, closed(t)), t.TempDir()
+			output := filepath.Join(dir, "output")
+			s.link = func(from, to string) error {
+				if err := os.WriteFile(output, []byte("precious"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return link(from, to)
+			}
+			_, err := s.ExportFile("a", "", output)
+			if !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), `appliance "a" is exported, but`) {
+				t.Errorf("got %v", err)
+			}
+			if got, err := os.ReadFile(output); err != nil || string(got) != "precious" {
+				t.Errorf("it holds %q, %v", got, err)
+			}
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+				t.Errorf("folder holds %v, %v", entries, err)
+			}
+			s.link = link
+			if _, err := s.ExportFile("a", "", output+"2"); err != nil {
+				t.Errorf("again, to another file: %v", err)
+			}
+		})
 	}
 }
 

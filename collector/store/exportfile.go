@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What an exported appliance's file begins with: a line of these words and the
@@ -22,10 +24,13 @@ const (
 	exportVersion = 1
 )
 
-// Limits that tell a damaged file from one that needs memory.
+// Limits that tell a damaged file from one that needs memory, and on what of a file
+// gets into an error, in bytes.
 const (
 	maxExportLine   = 1 << 16
 	maxExportRecord = 1 << 24
+	maxReason       = 300
+	maxQuoted       = 60
 )
 
 // exportBuckets are the buckets in the order of the file, in which a bucket is
@@ -102,12 +107,37 @@ func (e *exportWriter) finish() error {
 }
 
 // ExportFileError says why what is in a file can't be imported: it was cut off or
-// damaged, an exporter of another kind wrote it, or it is something else.
+// damaged, an exporter of another kind wrote it, or it is something else. Its text
+// is a sentence about "the file", of at most some hundred characters, in which
+// nothing of the file can steer a terminal.
 type ExportFileError struct{ Err error }
 
 func (e *ExportFileError) Error() string { return e.Err.Error() }
 
 func (e *ExportFileError) Unwrap() error { return e.Err }
+
+// quoted returns s in quotes, with escapes for what isn't printed, and cut off
+// where it is long.
+func quoted(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
+
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
+
+// checkImported returns why no appliance can have that name, as package config
+// allows names.
+func checkImported(appliance string) error {
+	if err := checkName(appliance); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(appliance, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }) {
+		return fmt.Errorf("appliance name %s has a control character", quoted(appliance))
+	}
+	return nil
+}
 
 // exportReader reads what exportWriter writes.
 type exportReader struct {
@@ -158,7 +188,11 @@ func readExport(r io.Reader, header func(Header) error, record func(bucket strin
 
 // bad returns the error of a file that isn't what was written.
 func (e *exportReader) bad(format string, args ...any) error {
-	return &ExportFileError{fmt.Errorf("is damaged: %w; export it again, or copy it again", fmt.Errorf(format, args...))}
+	what := fmt.Errorf(format, args...)
+	if text := cut(what.Error(), maxReason); text != what.Error() || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		what = errors.New(strconv.Quote(text))
+	}
+	return &ExportFileError{fmt.Errorf("the file is damaged: %w; export it again, or copy it again", what)}
 }
 
 // failed returns the error of having read less than there must be.
@@ -167,9 +201,9 @@ func (e *exportReader) failed(err error) error {
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("read it: %w", err)
 	case e.header.Format == "":
-		return &ExportFileError{errors.New("is cut off before its first record; export it again, or copy it again as a whole")}
+		return &ExportFileError{errors.New("the file is cut off before its first record; export it again, or copy it again as a whole")}
 	}
-	return &ExportFileError{fmt.Errorf("is cut off at byte %d, after %d of %d records; export it again, or copy it again as a whole", e.at, e.done, e.header.Records)}
+	return &ExportFileError{fmt.Errorf("the file is cut off at byte %d, after %d of %d records; export it again, or copy it again as a whole", e.at, e.done, e.header.Records)}
 }
 
 // line reads a line.
@@ -192,9 +226,9 @@ func (e *exportReader) line() ([]byte, error) {
 func (e *exportReader) readHeader() error {
 	words := make([]byte, len(exportWords))
 	if n, err := io.ReadFull(e, words); n == 0 && errors.Is(err, io.EOF) {
-		return &ExportFileError{errors.New("is empty")}
+		return &ExportFileError{errors.New("the file is empty")}
 	} else if !strings.HasPrefix(exportWords, string(words[:n])) {
-		return &ExportFileError{errors.New("is no exported state of an appliance")}
+		return &ExportFileError{errors.New("the file is not an exported state")}
 	} else if err != nil {
 		return e.failed(err)
 	}
@@ -204,9 +238,9 @@ func (e *exportReader) readHeader() error {
 	}
 	switch v, err := strconv.ParseUint(string(version), 10, 32); {
 	case err != nil:
-		return e.bad("version %q is no number", version)
+		return e.bad("version %s is not a number", quoted(string(version)))
 	case v != exportVersion:
-		return &ExportFileError{fmt.Errorf("has version %d, and this exporter knows version %d only: import it by the exporter that wrote it, or a newer one", v, exportVersion)}
+		return &ExportFileError{fmt.Errorf("the file has version %d, and this exporter knows version %d only: import it with the exporter that wrote it, or a newer one", v, exportVersion)}
 	}
 	text, err := e.line()
 	if err != nil {
@@ -217,9 +251,12 @@ func (e *exportReader) readHeader() error {
 		return e.bad("header: %w", err)
 	}
 	if h.Format != formatVersion {
-		return &ExportFileError{fmt.Errorf("holds records of format %q, written by exporter %q, and this exporter knows format %q only: import it by the exporter that wrote it, or a newer one", h.Format, h.Exporter, formatVersion)}
+		return &ExportFileError{fmt.Errorf("the file has records of format %s, written by exporter %s, and this exporter knows format %q only: import it with the exporter that wrote it, or a newer one", quoted(h.Format), quoted(h.Exporter), formatVersion)}
 	}
 	if _, err := encode(h); err != nil {
+		return e.bad("header: %w", err)
+	}
+	if err := cmp.Or(checkImported(h.Appliance), count(h.Move), written(h.Exported)); err != nil {
 		return e.bad("header: %w", err)
 	}
 	e.header = h
@@ -229,6 +266,7 @@ func (e *exportReader) readHeader() error {
 func (e *exportReader) readRecords(record func(bucket string, key, payload []byte) error) error {
 	var key, last, payload bytes.Buffer
 	var ids uint64
+	var plausible plausible
 	before, seen := byte(0), false
 	for {
 		index, err := e.ReadByte()
@@ -240,7 +278,7 @@ func (e *exportReader) readRecords(record func(bucket string, key, payload []byt
 		}
 		e.done++
 		if int(index) > len(exportBuckets) || index < before {
-			return e.bad("record %d is of no bucket that may stand there", e.done)
+			return e.bad("record %d: unexpected bucket", e.done)
 		}
 		bucket := exportBuckets[index-1]
 		if index != before {
@@ -255,9 +293,9 @@ func (e *exportReader) readRecords(record func(bucket string, key, payload []byt
 		if err := e.field(&payload); err != nil {
 			return err
 		}
-		if err := decodeRecord(bucket, key.Bytes(), payload.Bytes()); err != nil {
-			return e.bad("record %d: %s, key %x: %w (or exporter %q, which wrote it, is newer than this)",
-				e.done, cmp.Or(bucket, "appliance"), key.Bytes(), err, e.header.Exporter)
+		if err := plausible.check(bucket, key.Bytes(), payload.Bytes()); err != nil {
+			return e.bad("record %d: %s: %w (or exporter %s, which wrote it, is newer than this)",
+				e.done, cmp.Or(bucket, "appliance"), err, quoted(e.header.Exporter))
 		}
 		if bucket == idsBucket {
 			ids++
@@ -270,9 +308,9 @@ func (e *exportReader) readRecords(record func(bucket string, key, payload []byt
 	}
 	switch {
 	case e.done != e.header.Records:
-		return e.bad("it has %d records, and its header says %d", e.done, e.header.Records)
+		return e.bad("it has %d records, but its header says %d", e.done, e.header.Records)
 	case ids != e.header.Sessions:
-		return e.bad("it has %d sessions, and its header says %d", ids, e.header.Sessions)
+		return e.bad("it has %d sessions, but its header says %d", ids, e.header.Sessions)
 	case !seen:
 		return e.bad("it doesn't say when the appliance was saved last")
 	}
@@ -293,7 +331,7 @@ func (e *exportReader) field(b *bytes.Buffer) error {
 	if err != nil {
 		e.done-- // it isn't there as a whole
 		if errors.Is(err, errOverflow) {
-			return e.bad("length of a record is no number")
+			return e.bad("length of a record is not a number")
 		}
 		return e.failed(err)
 	}
@@ -322,33 +360,6 @@ func (e *exportReader) readEnd() error {
 		return e.failed(err)
 	}
 	return nil
-}
-
-// decodeRecord says what is wrong with the payload that stands under key in one of
-// exportBuckets.
-func decodeRecord(bucket string, key, payload []byte) (err error) {
-	switch bucket {
-	case seriesBucket:
-		_, err = decodeSeries(key, payload)
-	case unfinishedBucket:
-		_, _, err = decodeUnfinished(key, payload)
-	case policiesBucket:
-		_, err = decodePolicy(key, payload)
-	case idsBucket:
-		_, err = decodeRemembered(key, payload)
-	case skippedBucket:
-		_, err = decodeSkipped(key, payload)
-	default:
-		switch string(key) {
-		case metaKey:
-			_, err = decodeMeta(payload)
-		case seenKey:
-			_, err = decodeSeen(payload)
-		default:
-			err = errors.New("is unknown")
-		}
-	}
-	return err
 }
 
 // moveRecord is the payload that says how often the state was exported, and

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"pgregory.net/rapid"
@@ -22,8 +25,8 @@ var genTime = rapid.Custom(func(t *rapid.T) time.Time {
 		return time.Time{}
 	case 1:
 		return time.Time{}.In(time.FixedZone("", 3600))
-	case 2: // years that RFC 3339 can't say
-		return time.Unix(rapid.Int64Range(-1<<40, 1<<40).Draw(t, "sec"), rapid.Int64Range(0, 1e9-1).Draw(t, "nsec"))
+	case 2: // also of years that RFC 3339 can't say
+		return time.Unix(rapid.Int64Range(minTime.Unix(), maxTime.Unix()-1).Draw(t, "sec"), rapid.Int64Range(0, 1e9-1).Draw(t, "nsec"))
 	}
 	return time.Unix(rapid.Int64Range(1e9, 2e9).Draw(t, "sec"), rapid.Int64Range(0, 1e9-1).Draw(t, "nsec")).In(genZone.Draw(t, "zone"))
 })
@@ -227,3 +230,35 @@ var genChanges = rapid.Custom(func(t *rapid.T) *ledger.Changes {
 
 // session returns the n-th id of many that are drawn evenly, as UUIDs are.
 func session(n int) ledger.ID { return ledger.ParseID(fmt.Sprint("session ", n)) }
+
+// genMovable are changes that may be exported and imported: unlike those of
+// genChanges, their numbers agree with each other.
+var genMovable = rapid.Map(genChanges, func(c *ledger.Changes) *ledger.Changes {
+	const fewer = 12 // bits
+	if m := c.Meta; m != nil {
+		m.Bounds, m.Resets, m.SweepInterval = nil, m.Resets>>fewer, m.SweepInterval.Abs()%maxInterval
+		for reason := range m.Skipped {
+			m.Skipped[reason] >>= fewer
+		}
+	}
+	for _, s := range c.Series {
+		if s == nil {
+			continue
+		}
+		slices.SortFunc(s.Counters, func(a, b *ledger.Counter) int { return cmp.Compare(a.Status, b.Status) })
+		s.Counters = slices.CompactFunc(s.Counters, func(a, b *ledger.Counter) bool { return a.Status == b.Status })
+		for _, c := range s.Counters {
+			c.Count >>= fewer
+			h := c.Histogram
+			if h == nil {
+				continue
+			}
+			h.Sum = h.Sum & (maxSum - 1)
+			h.Base %= c.Count + 1
+			h.Buckets, h.Exemplars = []uint64{c.Count - h.Base}, []*ledger.Exemplar{c.Exemplar}
+			h.Zero %= c.Count - h.Base + 1
+			h.Native = []ledger.NativeBucket{{Index: int32(h.Sum % nativeIndexes), Count: c.Count - h.Base - h.Zero}}
+		}
+	}
+	return c
+})

@@ -412,7 +412,7 @@ func decodeSeries(key, payload []byte) (*ledger.Series, error) {
 		})
 	}
 	if !bytes.Equal(key, seriesKey(s.Key)) {
-		return nil, fmt.Errorf("series %+v stands under another's key", s.Key)
+		return nil, errors.New("series has the key of another")
 	}
 	return s, nil
 }
@@ -497,7 +497,7 @@ func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
 		LookedUp:  r.LookedUp,
 	}
 	if !bytes.Equal(key, policyKey(p.PolicyKey)) {
-		return nil, fmt.Errorf("policy %+v stands under another's key", p.PolicyKey)
+		return nil, errors.New("policy has the key of another")
 	}
 	return p, nil
 }

@@ -137,9 +137,10 @@ func (e *FormatError) Error() string {
 type Store struct {
 	path string
 	now  func() time.Time
-	// crash, commit and importBatch are replaced by tests.
+	// crash, commit, link and importBatch are replaced by tests.
 	crash       func(point string)
 	commit      func(*bbolt.Tx) error
+	link        func(oldName, newName string) error
 	importBatch int
 
 	touched atomic.Int64 // writes since the last release
@@ -171,6 +172,7 @@ func Open(path string, opts Options) (*Store, error) {
 		now:    opts.Now,
 		crash:  opts.Crash,
 		commit: (*bbolt.Tx).Commit,
+		link:   os.Link,
 		books:  map[string]*book{},
 
 		importBatch: importBatch,
@@ -209,41 +211,35 @@ func Open(path string, opts Options) (*Store, error) {
 }
 
 // create makes an empty file, which appears under its name once it is complete.
-func create(path string) (err error) {
-	unfinished := path + ".new"
-	// One that was left behind may be anything.
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	db, err := bbolt.Open(unfinished, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	err = db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucket([]byte(appliancesBucket)); err != nil {
-			return err
-		}
-		format, err := tx.CreateBucket([]byte(formatBucket))
+// Another process may be faster: its file is the one then.
+func create(path string) error {
+	err := createFile(path, os.Link, func(f *os.File) (err error) {
+		db, err := bbolt.Open(f.Name(), 0o600, &bbolt.Options{
+			Timeout:  lockTimeout,
+			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
+		})
 		if err != nil {
 			return err
 		}
-		return format.Put([]byte(versionKey), []byte(formatVersion))
+		defer func() { err = errors.Join(err, db.Close()) }()
+		return db.Update(func(tx *bbolt.Tx) error {
+			if _, err := tx.CreateBucket([]byte(appliancesBucket)); err != nil {
+				return err
+			}
+			format, err := tx.CreateBucket([]byte(formatBucket))
+			if err != nil {
+				return err
+			}
+			return format.Put([]byte(versionKey), []byte(formatVersion))
+		})
 	})
-	if err != nil {
-		return err
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	// Another process may have been faster: its file is the one.
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.Remove(unfinished))
-	}
-	if err := os.Rename(unfinished, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return err
 }
 
-// syncDir makes a rename durable.
+// syncDir makes durable which files there are in a folder.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil // folders can't be synced there
@@ -576,7 +572,7 @@ func (s *Store) fill(fn func(*bbolt.Tx) error) (tx *bbolt.Tx, err error) {
 // checkName says why an appliance can't have a book.
 func checkName(appliance string) error {
 	if appliance == "" || len(appliance) > bbolt.MaxKeySize {
-		return fmt.Errorf("name of appliance has %d bytes, and should have 1 to %d", len(appliance), bbolt.MaxKeySize)
+		return fmt.Errorf("appliance name has %d bytes: it must have from 1 to %d", len(appliance), bbolt.MaxKeySize)
 	}
 	return nil
 }

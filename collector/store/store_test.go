@@ -82,13 +82,35 @@ func TestOpenMakesPrivateFolderAndFile(t *testing.T) {
 	}
 }
 
-// What a crash left of the making of a file is not in the way.
-func TestOpenAfterCreationWasInterrupted(t *testing.T) {
+// TestOpenTouchesNoOtherFile: the file is made beside whatever is in the folder
+// already, such as a copy that somebody is about to put in place.
+func TestOpenTouchesNoOtherFile(t *testing.T) {
 	path := t.TempDir()
-	if err := os.WriteFile(filepath.Join(path, FileName+".new"), make([]byte, 5000), 0o600); err != nil {
+	precious := filepath.Join(path, FileName+".new")
+	if err := os.WriteFile(precious, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	save(t, openBook(t, open(t, path), "a"), remember(1, 20000))
+	if got, err := os.ReadFile(precious); err != nil || string(got) != "precious" {
+		t.Errorf("%s holds %q, %v", precious, got, err)
+	}
+	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
+		t.Errorf("folder holds %v, %v", entries, err)
+	}
+}
+
+// TestOpenFollowsNoLink: a link to nowhere in place of the file is not written through.
+func TestOpenFollowsNoLink(t *testing.T) {
+	path, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "file")
+	if err := os.Symlink(elsewhere, filepath.Join(path, FileName)); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Open(path, Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(elsewhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was written through the link: %v", err)
+	}
 	if entries, err := os.ReadDir(path); err != nil || len(entries) != 1 {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}

@@ -60,7 +60,7 @@ func exporter() (dashboard.Dashboard, error) {
 	p := bars().MaxDataPoints(120).Interval("1m")
 	for _, r := range []struct{ result, color string }{
 		{"success", green}, {"auth", vermilion}, {"tls", purple}, {"timeout", yellow},
-		{"unreachable", orange}, {"http", sky}, {"decode", blue}, {"storage", grey},
+		{"unreachable", orange}, {"http", sky}, {"decode", blue}, {"config", "text"}, {"storage", grey},
 	} {
 		p = p.OverrideByName(r.result, []dashboard.DynamicConfigValue{fixed(r.color)})
 	}

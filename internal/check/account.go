@@ -59,8 +59,8 @@ func (p *prober) notLoggedIn(err error) *Finding {
 	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
 		f = fail(Login, "correct username and password (or password_file), and look whether the account is locked or disabled: each try may count against it",
 			"the appliance refuses %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
-	case vbaws.KindOf(err) == vbaws.KindAuth:
-		f = fail(Login, "correct password or password_file", "no password to log in with: %v", err)
+	case vbaws.KindOf(err) == vbaws.KindConfig:
+		f = fail(Login, "correct the file, or its name under password_file", "no password to log in with: %v", err)
 	case isAnswer && api.StatusCode == http.StatusNotFound:
 		f = fail(Login, portAdvice(p.a.URL), "nothing to log in to: what answers there is another API: %v", err)
 	case vbaws.KindOf(err) == vbaws.KindDecode:

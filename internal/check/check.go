@@ -87,7 +87,7 @@ func Failed(findings []Finding) []string {
 }
 
 // File validates the configuration file at path. It touches no network and none
-// of the files that it names. The Config is nil where the file is wrong.
+// of the files that it names. The Config is nil if the file is wrong.
 func File(path string) (*config.Config, []Finding) {
 	cfg, err := config.Load(path)
 	if err == nil {
@@ -103,6 +103,37 @@ func File(path string) (*config.Config, []Finding) {
 		findings = append(findings, fail(Configuration, "", "%v", m))
 	}
 	return nil, findings
+}
+
+// LocalFiles looks at the files that the configuration names, and at certificates
+// and keys that are in it. It touches no network. The findings are failures, in the
+// order of the configuration.
+func LocalFiles(cfg *config.Config) []Finding {
+	var findings []Finding
+	for i := range cfg.Appliances {
+		a := &cfg.Appliances[i]
+		for _, look := range []func(*config.Appliance) *Finding{tlsFiles, passwordFile} {
+			if f := look(a); f != nil {
+				f.Appliance = a.Name
+				findings = append(findings, *f)
+			}
+		}
+	}
+	return findings
+}
+
+func tlsFiles(a *config.Appliance) *Finding {
+	if err := a.CheckTLS(); err != nil {
+		return new(fail(Certificate, "correct the file, or its name under tls_config", "%v", err))
+	}
+	return nil
+}
+
+func passwordFile(a *config.Appliance) *Finding {
+	if _, err := a.Password(); err != nil {
+		return new(fail(Login, "correct the file, or its name under password_file", "no password to log in with: %v", err))
+	}
+	return nil
 }
 
 func plural(n int, one, many string) string {
@@ -162,12 +193,13 @@ const logoutTimeout = 5 * time.Second
 
 // appliance tries an appliance as far as it gets.
 func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
-	transport, err := a.Transport()
-	if err != nil {
-		return []Finding{fail(Certificate, "correct the file, or its name under tls_config", "%v", err)}
+	if f := tlsFiles(a); f != nil {
+		return []Finding{*f} // no request would go anywhere
 	}
+	transport := a.Transport()
 	defer (&http.Client{Transport: transport}).CloseIdleConnections()
 	p := &prober{a: a, o: o, wire: &wire{next: transport}}
+	var err error
 	p.client, err = vbaws.New(vbaws.Config{
 		URL: a.URL, Username: a.Username, Password: a.Password, APIVersion: a.APIVersion,
 		Transport: p.wire, Now: o.Now, UserAgent: o.UserAgent,

@@ -2,8 +2,9 @@
 //
 // It knows every key, its limits and its default, and builds from them what
 // talks to an appliance: a password that is read when it is needed, and an HTTP
-// transport whose certificates are read anew when their files change. It
-// doesn't know what the values are used for, and opens no connection.
+// transport whose certificates are read again when their files change. It
+// doesn't know what the values are used for, and opens no connection. A file that
+// is missing is no mistake of the configuration: it may come later.
 //
 // A Config can only be had by reading a file that is right in every key, so
 // who holds one need not check it. Errors say file, line and key, and what
@@ -22,9 +23,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	commoncfg "github.com/prometheus/common/config"
+
+	"vbaws_exporter/vbaws"
 )
 
 // Config is a valid configuration. It is immutable.
@@ -142,14 +146,68 @@ func (a *Appliance) Password() (string, error) {
 // trimBreaks leaves out what ends a file, or a block of YAML, and no password.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// Transport returns a new transport to the appliance, with connections of its
-// own. It reads the files of tls_config now, and again whenever one changed.
-func (a *Appliance) Transport() (http.RoundTripper, error) {
-	rt, err := commoncfg.NewRoundTripperFromConfig(*a.http, a.Name)
-	if err != nil {
-		return nil, fmt.Errorf("appliance %q: tls_config: %w", a.Name, err)
+// CheckTLS returns what is wrong with the certificates and the key of tls_config,
+// in files or not, as a *vbaws.Error of vbaws.KindConfig.
+func (a *Appliance) CheckTLS() error {
+	if _, err := commoncfg.NewTLSConfig(&a.http.TLSConfig); err != nil {
+		return &vbaws.Error{Kind: vbaws.KindConfig, Op: "tls_config", Err: err}
 	}
-	return rt, nil
+	return nil
+}
+
+// Transport returns a new transport to the appliance, with connections of its
+// own. It reads the files of tls_config at the first request, and again whenever
+// one changed. A request that fails while CheckTLS has an error fails with that.
+func (a *Appliance) Transport() http.RoundTripper { return &transport{appliance: a} }
+
+// transport is made of what the library's transport needs once that is there.
+type transport struct {
+	appliance *Appliance
+
+	mu   sync.Mutex
+	next http.RoundTripper // nil before the files could be read
+}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.try(r)
+	if err == nil {
+		return resp, nil
+	}
+	// The library's errors have no type. It reads the files at each request and at
+	// each handshake, so if they are broken, that is why it failed.
+	if local := t.appliance.CheckTLS(); local != nil {
+		err = local
+	}
+	return nil, err
+}
+
+func (t *transport) try(r *http.Request) (*http.Response, error) {
+	next, err := t.made()
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, err
+	}
+	return next.RoundTrip(r)
+}
+
+func (t *transport) made() (_ http.RoundTripper, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.next == nil {
+		t.next, err = commoncfg.NewRoundTripperFromConfig(*t.appliance.http, t.appliance.Name)
+	}
+	return t.next, err
+}
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
+func (t *transport) CloseIdleConnections() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.next != nil {
+		(&http.Client{Transport: t.next}).CloseIdleConnections()
+	}
 }
 
 // maxSize is far beyond any configuration, and keeps a path that isn't one

@@ -20,6 +20,8 @@ import (
 	commoncfg "github.com/prometheus/common/config"
 	"go.yaml.in/yaml/v4"
 	"pgregory.net/rapid"
+
+	"vbaws_exporter/vbaws"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.txt")
@@ -320,10 +322,6 @@ func TestTransport(t *testing.T) {
 		}
 		return &c.Appliances[0]
 	}
-	if _, err := load().Transport(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), `"prod"`) {
-		t.Errorf("without the file: %v", err)
-	}
-
 	get := func(rt http.RoundTripper) error {
 		resp, err := (&http.Client{Transport: rt}).Get(server.URL)
 		if err == nil {
@@ -336,17 +334,37 @@ func TestTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(certificate(t, otherCertificate(t)))
-	rt, err := load().Transport()
-	if err != nil {
-		t.Fatal(err)
+	a := load()
+	rt := a.Transport()
+	blamed := func(what, want string) {
+		t.Helper()
+		for _, err := range []error{a.CheckTLS(), get(rt)} {
+			if err == nil || vbaws.KindOf(err) != vbaws.KindConfig || !strings.Contains(err.Error(), "tls_config: ") ||
+				!strings.Contains(err.Error(), "ca.pem") || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
 	}
-	if err := get(rt); err == nil {
-		t.Error("trusts a certificate of another authority")
+	blamed("without the file", "no such file")
+	write([]byte("no certificate"))
+	blamed("with a broken file", "unable to use")
+	write(certificate(t, otherCertificate(t)))
+	if err := get(rt); err == nil || vbaws.KindOf(err) == vbaws.KindConfig {
+		t.Errorf("a certificate of another authority: %v", err)
 	}
 	write(certificate(t, server.Certificate()))
 	if err := get(rt); err != nil {
 		t.Errorf("after the file was changed: %v", err)
+	}
+	write([]byte("no certificate"))
+	blamed("broken while a connection is kept", "unable to use")
+	if err := os.Remove(ca); err != nil {
+		t.Fatal(err)
+	}
+	blamed("removed while a connection is kept", "no such file")
+	write(certificate(t, server.Certificate()))
+	if err := get(rt); err != nil {
+		t.Errorf("once it is there again: %v", err)
 	}
 }
 

@@ -115,7 +115,7 @@ var applianceKeys = slices.Concat(
 		}},
 		{"password_file", func(p *parser, _ string, v *yaml.Node, a *account) error {
 			a.loginAt = v
-			s, err := text(v)
+			s, err := fileName(v)
 			a.login.file = commoncfg.JoinDir(p.dir, s)
 			return err
 		}},
@@ -154,9 +154,9 @@ var tlsKeys = []key[commoncfg.TLSConfig]{
 	tlsText("ca", func(t *commoncfg.TLSConfig) *string { return &t.CA }),
 	tlsText("cert", func(t *commoncfg.TLSConfig) *string { return &t.Cert }),
 	tlsText("key", func(t *commoncfg.TLSConfig) *string { return (*string)(&t.Key) }),
-	tlsText("ca_file", func(t *commoncfg.TLSConfig) *string { return &t.CAFile }),
-	tlsText("cert_file", func(t *commoncfg.TLSConfig) *string { return &t.CertFile }),
-	tlsText("key_file", func(t *commoncfg.TLSConfig) *string { return &t.KeyFile }),
+	tlsFile("ca_file", func(t *commoncfg.TLSConfig) *string { return &t.CAFile }),
+	tlsFile("cert_file", func(t *commoncfg.TLSConfig) *string { return &t.CertFile }),
+	tlsFile("key_file", func(t *commoncfg.TLSConfig) *string { return &t.KeyFile }),
 	tlsText("server_name", func(t *commoncfg.TLSConfig) *string { return &t.ServerName }),
 	{"insecure_skip_verify", func(_ *parser, _ string, v *yaml.Node, t *commoncfg.TLSConfig) error {
 		if v.Load(&t.InsecureSkipVerify) != nil || isNull(v) {
@@ -169,8 +169,16 @@ var tlsKeys = []key[commoncfg.TLSConfig]{
 }
 
 func tlsText(name string, field func(*commoncfg.TLSConfig) *string) key[commoncfg.TLSConfig] {
+	return tlsKey(name, text, field)
+}
+
+func tlsFile(name string, field func(*commoncfg.TLSConfig) *string) key[commoncfg.TLSConfig] {
+	return tlsKey(name, fileName, field)
+}
+
+func tlsKey(name string, read func(*yaml.Node) (string, error), field func(*commoncfg.TLSConfig) *string) key[commoncfg.TLSConfig] {
 	return key[commoncfg.TLSConfig]{name, func(_ *parser, _ string, v *yaml.Node, t *commoncfg.TLSConfig) (err error) {
-		*field(t), err = text(v)
+		*field(t), err = read(v)
 		return err
 	}}
 }
@@ -532,6 +540,19 @@ func text(v *yaml.Node) (string, error) {
 	return v.Value, nil
 }
 
+// fileName returns the name of a file. It is in the error if that can't be read, so
+// it must not be the content: a key, or a password in a block of YAML.
+func fileName(v *yaml.Node) (string, error) {
+	s, err := text(v)
+	switch {
+	case err != nil:
+		return "", err
+	case len(s) > maxFileName || strings.ContainsFunc(s, unicode.IsControl):
+		return s, errors.New("is not the name of a file: it has a line break or is too long; what belongs in a file can't be written here")
+	}
+	return s, nil
+}
+
 func duration(v *yaml.Node, lo, hi time.Duration) (time.Duration, error) {
 	s, err := text(v)
 	if err != nil {
@@ -603,6 +624,9 @@ func buckets(v *yaml.Node) ([]float64, error) {
 	}
 	return bounds, nil
 }
+
+// maxFileName is in bytes, as systems limit it.
+const maxFileName = 4096
 
 // maxName is in characters. The name is in every series.
 const maxName = 200

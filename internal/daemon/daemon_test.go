@@ -2,11 +2,9 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -108,12 +106,5 @@ func TestPollNamesThoseThatFailed(t *testing.T) {
 		if p := d.Sources()[i].Published(); p.Passes != 1 || p.Up != up {
 			t.Errorf("%s: %+v", d.Sources()[i].Name(), p.Status)
 		}
-	}
-}
-
-func TestNewNamesWhatIsWrong(t *testing.T) {
-	_, err := newDaemon(t, false, site{"good", "https://a", ""}, site{"bad", "https://b", ", tls_config: {ca_file: missing.pem}"})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), "missing.pem") {
-		t.Errorf("got %v", err)
 	}
 }

@@ -48,14 +48,12 @@ type shown struct{ of, as *poller.Published }
 
 // newMember returns a member that is yet to be opened.
 func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, error) {
-	transport, err := a.Transport()
-	if err != nil {
-		return nil, err
-	}
+	transport := a.Transport()
 	m := &member{
 		opts: o, appliance: a, bounds: bounds,
 		idle: (&http.Client{Transport: transport}).CloseIdleConnections,
 	}
+	var err error
 	m.client, err = vbaws.New(vbaws.Config{
 		URL:        a.URL,
 		Username:   a.Username,

@@ -127,7 +127,7 @@ func TestDemo(t *testing.T) {
 	if got, err := a.Password(); a.URL.String() != d.URL || a.Username != d.Username || got != d.Password || err != nil {
 		t.Errorf("the configuration has %s, %s, %q, %v", a.URL, a.Username, got, err)
 	}
-	if _, err := a.Transport(); err != nil {
+	if err := a.CheckTLS(); err != nil {
 		t.Errorf("certificate: %v", err)
 	}
 	if n := len(d.server.History()); n < 50 {

@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -100,7 +102,7 @@ func Import(path, file string, replace bool, stdout io.Writer) (err error) {
 	case errors.As(err, &exists):
 		return fmt.Errorf("import %s: %w; what is there stays, unless --replace is given, which lets it go", file, err)
 	case errors.As(err, &bad):
-		return fmt.Errorf("import %s: it %w; nothing was imported", file, err)
+		return fmt.Errorf("import %s: %w; nothing was imported", file, err)
 	case err != nil:
 		return fmt.Errorf("import %s: %w", file, err)
 	}
@@ -155,7 +157,17 @@ func List(path string, asJSON bool, stdout io.Writer) (err error) {
 		if a.Exported != nil {
 			is = "exported on " + a.Exported.Format(time.RFC3339)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", a.Appliance, a.Sessions, a.Bytes, a.Saved.Format(time.RFC3339), is)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", shown(a.Appliance), a.Sessions, a.Bytes, a.Saved.Format(time.RFC3339), is)
 	}
 	return t.Flush()
+}
+
+// shown returns a name as it is, or in quotes if it has a space or anything that
+// isn't printed: it may come from a file that somebody else made, and must not
+// steer the terminal or the table.
+func shown(name string) string {
+	if q := strconv.Quote(name); q[1:len(q)-1] != name || strings.Contains(name, " ") {
+		return q
+	}
+	return name
 }

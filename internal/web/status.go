@@ -171,6 +171,8 @@ func summary(good, waiting, all int) string {
 var results = map[poller.Result]struct{ text, hint string }{
 	poller.ResultSuccess: {"is read", ""},
 	poller.ResultStorage: {"is read, but what was read can't be saved", "Nothing new is shown until it can. Look at the disk and the rights of the folder that --storage.path names."},
+	poller.Result(vbaws.KindConfig): {"can't be asked, since a local file is missing or broken",
+		"The error names the file. It is read again at each pass, without a restart."},
 	poller.Result(vbaws.KindAuth): {"refuses the account",
 		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; the packages' is read at the start."},
 	poller.Result(vbaws.KindTLS): {"has a certificate that can't be trusted",

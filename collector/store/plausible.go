@@ -1,0 +1,203 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// Limits on what an import accepts. A checksum shows that a file is what was
+// written, not that an exporter wrote it. The limits are far beyond what an
+// exporter counts, and leave room for it to go on from there.
+const (
+	// maxCount is the largest integer up to which a float64, the value of a sample,
+	// holds all.
+	maxCount = 1 << 53
+	// maxSum is in microseconds, and leaves room for 500 sessions of 292 years.
+	maxSum = 1 << 62
+	// maxBounds and maxSkipReasons keep lists to a size that is handled.
+	maxBounds      = 1000
+	maxSkipReasons = 100
+	// maxInterval is the longest time between two reads of the sessions.
+	maxInterval = 400 * 24 * time.Hour
+	// maxMissing is far beyond what the ledger compares with.
+	maxMissing = math.MaxInt32
+	// nativeIndexes is above the index of any duration that is not in the zero
+	// bucket, either way: 2^(272/8) seconds are 544 years.
+	nativeIndexes = 34 << ledger.NativeSchema
+)
+
+// Times are of years that RFC 3339 has words for, give or take a time zone.
+var (
+	minTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -2)
+	maxTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).AddDate(0, 0, 2)
+)
+
+// plausible checks the records of one appliance, one by one in the order of
+// exportBuckets. Its errors are not of the encoding, which the decoders check.
+type plausible struct {
+	// buckets is how many classic buckets each histogram must have.
+	buckets int
+}
+
+// check returns why a record can't be one that an exporter wrote.
+func (p *plausible) check(bucket string, key, payload []byte) error {
+	switch bucket {
+	case seriesBucket:
+		s, err := decodeSeries(key, payload)
+		if err != nil {
+			return err
+		}
+		return p.series(s)
+	case unfinishedBucket:
+		_, u, err := decodeUnfinished(key, payload)
+		if err != nil {
+			return err
+		}
+		return cmp.Or(missing(u.Missing), times(u.Session.Start, u.Session.Stop))
+	case policiesBucket:
+		pol, err := decodePolicy(key, payload)
+		if err != nil {
+			return err
+		}
+		return cmp.Or(missing(pol.Missing), times(pol.Since, pol.Listed))
+	case idsBucket:
+		_, err := decodeRemembered(key, payload)
+		return err
+	case skippedBucket:
+		_, err := decodeSkipped(key, payload)
+		return err
+	}
+	switch string(key) {
+	case metaKey:
+		m, err := decodeMeta(payload)
+		if err != nil {
+			return err
+		}
+		return p.meta(&m)
+	case seenKey:
+		t, err := decodeSeen(payload)
+		return cmp.Or(err, written(t))
+	}
+	return errors.New("is unknown")
+}
+
+func (p *plausible) meta(m *ledger.Meta) error {
+	p.buckets = len(m.Bounds) + 1
+	switch {
+	case len(m.Bounds) > maxBounds:
+		return fmt.Errorf("%d bounds of buckets are too many", len(m.Bounds))
+	case len(m.Skipped) > maxSkipReasons:
+		return fmt.Errorf("%d reasons for skipping sessions are too many", len(m.Skipped))
+	case m.SweepInterval < 0 || m.SweepInterval > maxInterval:
+		return fmt.Errorf("interval of %s is out of range", m.SweepInterval)
+	}
+	for i, b := range m.Bounds {
+		if i > 0 && b <= m.Bounds[i-1] {
+			return errors.New("bounds of buckets are not in order")
+		}
+	}
+	for _, n := range m.Skipped {
+		if err := count(n); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(count(m.Resets), times(m.FirstContact, m.ContactFrom, m.Line, m.LastSweep, m.LastWideSweep, m.SweptAt))
+}
+
+func (p *plausible) series(s *ledger.Series) error {
+	if err := times(s.Last.End); err != nil {
+		return err
+	}
+	for i, c := range s.Counters {
+		if i > 0 && c.Status <= s.Counters[i-1].Status {
+			return errors.New("statuses are not in order")
+		}
+		err := cmp.Or(count(c.Count), times(c.Born, c.End), exemplar(c.Exemplar))
+		if err == nil && c.Histogram != nil {
+			err = p.histogram(c)
+		}
+		if err != nil {
+			return fmt.Errorf("status %s: %w", quoted(c.Status), err)
+		}
+	}
+	return nil
+}
+
+func (p *plausible) histogram(c *ledger.Counter) error {
+	h := c.Histogram
+	switch {
+	case h.Base > c.Count:
+		return fmt.Errorf("histogram begins at %d sessions of %d", h.Base, c.Count)
+	case h.Sum < 0 || h.Sum > maxSum:
+		return fmt.Errorf("sum of %d microseconds is out of range", h.Sum)
+	case len(h.Buckets) != p.buckets || len(h.Exemplars) != p.buckets:
+		return fmt.Errorf("histogram has %d buckets and %d exemplars, not %d", len(h.Buckets), len(h.Exemplars), p.buckets)
+	}
+	classic, native := uint64(0), h.Zero
+	for i, n := range h.Buckets {
+		if err := cmp.Or(count(n), exemplar(h.Exemplars[i])); err != nil {
+			return err
+		}
+		classic += n
+	}
+	if err := count(h.Zero); err != nil {
+		return err
+	}
+	for i, b := range h.Native {
+		if err := count(b.Count); err != nil {
+			return err
+		}
+		if b.Index < -nativeIndexes || b.Index > nativeIndexes || i > 0 && b.Index <= h.Native[i-1].Index {
+			return fmt.Errorf("native bucket %d is out of range or out of order", b.Index)
+		}
+		native += b.Count // at most 545 of them: no overflow
+	}
+	if want := c.Count - h.Base; classic != want || native != want {
+		return fmt.Errorf("buckets have %d and %d sessions, not %d", classic, native, want)
+	}
+	return times(h.Born)
+}
+
+// written checks a time that the exporter's clock showed, and that is written as
+// JSON.
+func written(t time.Time) error {
+	if year := t.UTC().Year(); year < 1970 || year > 9999 {
+		return fmt.Errorf("year %d is out of range", year)
+	}
+	return nil
+}
+
+func exemplar(e *ledger.Exemplar) error {
+	if e == nil {
+		return nil
+	}
+	return times(e.End)
+}
+
+func count(n uint64) error {
+	if n > maxCount {
+		return fmt.Errorf("count of %d is out of range: it must be at most %d", n, uint64(maxCount))
+	}
+	return nil
+}
+
+func missing(n int) error {
+	if n < 0 || n > maxMissing {
+		return fmt.Errorf("%d is no number of polls", n)
+	}
+	return nil
+}
+
+func times(all ...time.Time) error {
+	for _, t := range all {
+		if !t.IsZero() && (t.Before(minTime) || t.After(maxTime)) {
+			return fmt.Errorf("time %d is out of range", t.Unix())
+		}
+	}
+	return nil
+}

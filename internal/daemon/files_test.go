@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+const resultConfig = poller.Result(vbaws.KindConfig)
+
+// serveTLS returns a simulated appliance behind TLS, and its certificate.
+func serveTLS(t *testing.T) (*vbawstest.Server, string) {
+	t.Helper()
+	s, err := vbawstest.Listen(vbawstest.New(vbawstest.Config{}), "127.0.0.1:0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, string(s.CertPEM())
+}
+
+// clientPair returns a certificate and its key.
+func clientPair(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := func(kind string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
+}
+
+// TestLocalFilesAreTheirAppliancesFailure: a local file that is missing or broken
+// fails the polls of the appliance that needs it, and of no other. Once it is right
+// it is read without a restart.
+func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type one struct {
+		// more are keys of the configuration, in which %s is the folder.
+		more string
+		// before and after are files, by name, at the start and once they are right.
+		before, after map[string]string
+		want          string
+	}
+	server, ca := serveTLS(t)
+	cert, key := clientPair(t)
+	const password = vbawstest.DefaultPassword
+	cases := map[string]one{
+		"ca-missing":       {", tls_config: {ca_file: %s/ca1}", nil, map[string]string{"ca1": ca}, "ca1: no such file"},
+		"ca-broken":        {", tls_config: {ca_file: %s/ca2}", map[string]string{"ca2": "no PEM"}, map[string]string{"ca2": ca}, "unable to use specified CA cert"},
+		"ca-empty":         {", tls_config: {ca_file: %s/ca3}", map[string]string{"ca3": ""}, map[string]string{"ca3": ca}, "unable to use specified CA cert"},
+		"ca-folder":        {", tls_config: {ca_file: %s}", nil, nil, "is a directory"},
+		"ca-inline":        {", tls_config: {ca: garbage}", nil, nil, "unable to use specified CA cert inline"},
+		"cert-inline":      {", tls_config: {insecure_skip_verify: true, cert: garbage, key: garbage}", nil, nil, "unable to use specified client cert"},
+		"cert-missing":     {", tls_config: {insecure_skip_verify: true, cert_file: %s/cert1, key_file: %s/key1}", map[string]string{"key1": key}, map[string]string{"cert1": cert}, "cert1: no such file"},
+		"key-missing":      {", tls_config: {insecure_skip_verify: true, cert_file: %s/cert2, key_file: %s/key2}", map[string]string{"cert2": cert}, map[string]string{"key2": key}, "key2: no such file"},
+		"key-broken":       {", tls_config: {insecure_skip_verify: true, cert_file: %s/cert3, key_file: %s/key3}", map[string]string{"cert3": cert, "key3": "no PEM"}, map[string]string{"key3": key}, "unable to use specified client cert"},
+		"password-missing": {", password_file: %s/pw1, tls_config: {insecure_skip_verify: true}", nil, map[string]string{"pw1": password}, "pw1: no such file"},
+		"password-empty":   {", password_file: %s/pw2, tls_config: {insecure_skip_verify: true}", map[string]string{"pw2": "\n"}, map[string]string{"pw2": password}, "pw2 is empty"},
+	}
+	finish(server, "web", "Failed")
+	good := appliance(t)
+	finish(good, "web", "Failed")
+	sites := []site{{"good", good.URL, ""}}
+	for name, c := range cases {
+		for file, text := range c.before {
+			write(file, text)
+		}
+		sites = append(sites, site{name, server.URL, strings.ReplaceAll(c.more, "%s", dir)})
+	}
+	w := run(t, memoryBooks, "poll_interval: 5s", sites...)
+	await(t, "the count of the good one", func() bool { return w.sum(counted("good")) == 1 })
+	for name, c := range cases {
+		w.awaitPass(name)
+		p := w.source(name).Published()
+		if p.Up || p.Result != resultConfig || !strings.Contains(p.Err.Error(), c.want) {
+			t.Errorf("%s: %+v", name, p.Status)
+		}
+		values := w.gather()
+		if up, there := values[fmt.Sprintf("vbaws_up{appliance=%q}", name)]; !there || up != 0 {
+			t.Errorf("%s: vbaws_up is %v, %v", name, up, there)
+		}
+		if n := values[fmt.Sprintf(`vbaws_exporter_polls_total{appliance=%q,result="config"}`, name)]; n < 1 {
+			t.Errorf("%s: %v polls are counted as failed by the configuration", name, n)
+		}
+	}
+	for _, c := range cases {
+		for file, text := range c.after {
+			write(file, text)
+		}
+	}
+	for name, c := range cases {
+		if c.after == nil {
+			continue
+		}
+		await(t, "the count of "+name, func() bool { return w.sum(counted(name)) == 1 })
+		if p := w.source(name).Published(); !p.Up || p.Result != poller.ResultSuccess {
+			t.Errorf("%s: %+v", name, p.Status)
+		}
+	}
+	if n := w.sum(`vbaws_exporter_polls_total{appliance="good",result="success"`); n < 2 {
+		t.Errorf("the good one was polled %v times meanwhile", n)
+	}
+}
+
+// TestReloadWithAMissingFile is no failure of the reload: what was known of the
+// appliance is shown on, and the others go on untouched.
+func TestReloadWithAMissingFile(t *testing.T) {
+	t.Parallel()
+	a, b := appliance(t), appliance(t)
+	finish(a, "web", "Failed")
+	w := run(t, memoryBooks, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
+	await(t, "the count", func() bool { return w.sum(counted("a")) == 1 })
+	w.awaitPass("b")
+	untouched := w.source("b").poller
+	missing := filepath.Join(t.TempDir(), "ca.pem")
+	w.reload(site{"a", a.URL, fmt.Sprintf(", tls_config: {ca_file: %q}", missing)}, site{"b", b.URL, ""})
+	w.awaitPass("a")
+	if p := w.source("a").Published(); p.Up || p.Result != resultConfig || !errors.Is(p.Err, os.ErrNotExist) {
+		t.Errorf("%+v", p.Status)
+	}
+	if w.source("b").poller != untouched {
+		t.Error("the poller of another appliance was replaced")
+	}
+	if n := w.sum(counted("a")); n != 1 {
+		t.Errorf("shows %v sessions", n)
+	}
+	finish(a, "web", "Failed")
+	_, cert := serveTLS(t) // any will do
+	if err := os.WriteFile(missing, []byte(cert), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the next count", func() bool { return w.sum(counted("a")) == 2 })
+}
+
+// TestPollWithAMissingFile: so it is where each appliance is polled once.
+func TestPollWithAMissingFile(t *testing.T) {
+	d, err := newDaemon(t, true, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = d.Poll(t.Context())
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), "missing.pem") || strings.Contains(err.Error(), `"good"`) {
+		t.Errorf("got %v", err)
+	}
+	for i, up := range []bool{true, false} {
+		if p := d.Sources()[i].Published(); p.Passes != 1 || p.Up != up {
+			t.Errorf("%s: %+v", d.Sources()[i].Name(), p.Status)
+		}
+	}
+}
