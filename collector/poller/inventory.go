@@ -23,8 +23,8 @@ const (
 	maxRepositories = 1000
 )
 
-// takeInventory asks for what no pass depends on: policies, their newest
-// sessions, and the appliance's facts. It comes after the publication of a pass,
+// takeInventory asks for what no pass depends on: unfinished sessions that no list
+// showed, policies, their newest sessions, and the appliance's facts. It comes after the publication of a pass,
 // as a transaction of its own. What fails keeps its last values.
 func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 	// Each has its own time: what hangs must not take that of the others.
@@ -34,6 +34,7 @@ func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 		do(ctx)
 	}
 	w := p.newPass()
+	within(w.askUnfinished)
 	if lookUp {
 		within(w.lookUp)
 	}
@@ -143,7 +144,11 @@ func (p *pass) askFacts(ctx context.Context) {
 // error.
 func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
 	all, err := listAll("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
-		page, err := p.api.Repositories(ctx, offset, pageLimit)
+		var page *vbaws.RepositoriesPage
+		err := p.pageSize.ask(pageLimit, func(limit int) (err error) {
+			page, err = p.api.Repositories(ctx, offset, limit)
+			return err
+		})
 		if err != nil {
 			return nil, 0, 0, err
 		}

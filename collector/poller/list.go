@@ -25,6 +25,10 @@ const (
 	// maxBarren is how many pages in a row may bring no row that was not read
 	// before. More of them mean that the appliance ignores Offset.
 	maxBarren = 20
+	// A reading ends with an error after twice as many rows as totalCount says, and
+	// spareRows more, and in any case after maxRows: the list has no end.
+	spareRows = 100_000
+	maxRows   = 10_000_000
 )
 
 // position is where a row stands in a list that is sorted downwards; ok is false
@@ -54,8 +58,10 @@ type reading struct {
 	some     bool // lowest is set
 	lowestID uint64
 	ties     idSet
-	// total is the last page's totalCount.
-	total int
+	// rows counts the rows that were likely news when they were read.
+	rows int
+	// began is the first totalCount that a page had; -1 for none.
+	began int
 	// pages counts the pages that had a row.
 	pages int
 	// date is the appliance's clock at the first page.
@@ -65,14 +71,22 @@ type reading struct {
 // newReading returns a reading that keeps the ids of so many rows.
 func newReading(keep int) *reading {
 	return &reading{
-		keep: keep, met: make(idSet), recent: [2]idSet{make(idSet), make(idSet)}, ties: make(idSet), total: -1,
+		keep: keep, met: make(idSet), recent: [2]idSet{make(idSet), make(idSet)}, ties: make(idSet), began: -1,
 	}
 }
 
 // whole reports whether nothing can be missing: either there was no boundary
-// between pages that a row could hide behind, or as many sessions were met as
-// the appliance says there are.
-func (r *reading) whole() bool { return r.pages <= 1 || r.total >= 0 && r.distinct >= r.total }
+// between pages that a row could hide behind, or the reading is complete.
+func (r *reading) whole() bool { return r.pages <= 1 || r.complete() }
+
+// complete reports whether as many distinct rows were read as totalCount said when
+// the reading began. Rows that came since are not missing from it.
+func (r *reading) complete() bool { return r.began >= 0 && r.distinct >= r.began }
+
+// endless reports whether far more rows were read than the list can have.
+func (r *reading) endless() bool {
+	return r.rows > maxRows || r.began >= 0 && (r.rows-spareRows)/2 > r.began
+}
 
 // has reports whether the row of that id was read. Of a long list it knows the last
 // pages alone.
@@ -174,7 +188,9 @@ func (p *pass) listInto(ctx context.Context, r *reading, q vbaws.SessionsQuery, 
 			}
 		}
 		r.pages++
-		r.total = page.TotalCount
+		if r.began < 0 {
+			r.began = page.TotalCount
+		}
 		r.turn()
 		news := 0
 		for i := range page.Rows {
@@ -190,8 +206,16 @@ func (p *pass) listInto(ctx context.Context, r *reading, q vbaws.SessionsQuery, 
 		if err := p.part(ctx); err != nil {
 			return err
 		}
+		if r.rows += news; r.endless() {
+			return badList(fmt.Sprintf("%d rows came though totalCount was %d, and still no end", r.rows, r.began))
+		}
 		if empty++; news > 0 {
 			empty = 0
+		}
+		if empty > 0 && r.complete() || empty > 1 && n < largest {
+			// The appliance ignores Offset, or the list gains rows as fast as its last
+			// pages are read.
+			return nil
 		}
 		if empty > maxBarren {
 			return badList(fmt.Sprintf("%d pages up to offset %d brought nothing new: is Offset honoured?", empty, q.Offset))

@@ -63,6 +63,8 @@ type pass struct {
 	owed bool
 	// late says that the sweep found what the walk should have.
 	late bool
+	// ran are the names of sessions of type Policy that were read.
+	ran map[string]bool
 	// listed says that policies were listed in this pass, of one workload or another.
 	listed bool
 	// understood says that a row was a session, and bad why the first that was not
@@ -157,6 +159,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	if first := since.Add(p.cfg.Backfill); first.Before(news) {
 		news = first
 	}
+	news = p.startOfNews(news)
 	// What has run for longer than history reaches is known before anything can be
 	// news, since no other list has it.
 	if err := p.listRunning(ctx, ledger.Window); err != nil {
@@ -203,7 +206,11 @@ func (p *pass) firstContact(ctx context.Context) error {
 	// strangers. It is what was listed beside the window before the window was
 	// read: what becomes visible in between is of the window. The newest of it is
 	// older than the window, whatever zone the appliance takes either for.
-	before := since.Add(-wideReach)
+	newest, err := p.newestRow(ctx)
+	if err != nil {
+		return err
+	}
+	before := p.historyFrom(since, newest)
 	beside := vbaws.SessionsQuery{FromUTC: before, ToUTC: since.Add(2 * zones)}
 	if !beside.ToUTC.Before(began) {
 		beside.ToUTC = time.Time{}
@@ -237,13 +244,12 @@ func (p *pass) firstContact(ctx context.Context) error {
 	if err := p.listRunning(ctx, ledger.Window); err != nil {
 		return err
 	}
-	if !line {
-		p.books.DrawLine(before)
+	if line || newest != nil {
+		// Whatever zone FromUtc is taken to be in, all that started since was read.
+		// If nothing is as old, a clock that is set back makes nothing seem to be.
+		p.books.DrawLine(before.Add(zones))
 	}
-	// Whatever zone FromUtc is taken to be in, all that started since was read.
-	// Where nothing is as old, a clock that is set back makes nothing seem to be.
-	p.books.DrawLine(before.Add(zones))
-	p.books.Swept(began, true, firstSweep)
+	p.swept(began, true, firstSweep)
 	return nil
 }
 
@@ -282,10 +288,13 @@ func (p *pass) top(ctx context.Context) (*ledger.Watermark, error) {
 		if err != nil {
 			return nil, unsorted(err, q)
 		}
-		if p.fromUTC || len(page.Rows) == 0 || !page.Rows[0].HasUSN {
+		if p.fromUTC || len(page.Rows) == 0 {
 			return nil, nil
 		}
 		row := &page.Rows[0]
+		if !row.HasUSN {
+			return nil, nil
+		}
 		return &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}, nil
 	}
 }
@@ -320,10 +329,19 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 	}
 	mark := p.before
 	var top *ledger.Watermark
-	if row := &page.Rows[0]; row.HasUSN {
+	switch row := &page.Rows[0]; {
+	case row.HasUSN:
 		top = &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}
+	case p.fromUTC:
+		return true, nil
 	}
-	if top != nil && mark != nil {
+	if top != nil && mark == nil {
+		// The list was not read by USN so far, or it was empty: what is new since then
+		// is found by time. Down from the top it would be every session that there is.
+		p.books.SetWatermark(*top)
+		return true, nil
+	}
+	if top != nil {
 		if p.ahead != nil && top.USN < *p.ahead {
 			// A sweep saw a row above the top: the list isn't sorted by USN.
 			p.countLate()
@@ -350,6 +368,10 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 			if row.HasUSN {
 				if top == nil {
 					top = &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}
+					if mark == nil {
+						sweep = true
+						return true, nil // as above
+					}
 				}
 				if last != nil && lastPage == page && row.USN > last.USN {
 					sweep = true
@@ -422,6 +444,9 @@ func (p *pass) countLate() {
 // sweep reads the list by time, beyond what any order of USNs could hide.
 func (p *pass) sweep(ctx context.Context) error {
 	m := p.books.Meta()
+	if err := p.drawLate(ctx); err != nil {
+		return err
+	}
 	if p.clock.IsZero() {
 		// The first question of a pass that doesn't walk: the clock may have been
 		// set back since the last.
@@ -460,7 +485,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		return p.take(row, ledger.Regular)
 	}
 	from = from.Add(-reach)
-	whole, err := p.listWhole(ctx, vbaws.SessionsQuery{FromUTC: from}, take)
+	whole, err := p.listWhole(ctx, vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, take)
 	if err != nil {
 		return err
 	}
@@ -473,9 +498,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		p.note("a session was not listed that started after FromUtc: reading further back from here on",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
 	}
-	if err := p.askUnfinished(ctx); err != nil {
-		return err
-	}
+	p.planLookUps()
 	if p.late && !p.fromUTC && !p.books.WasReset() {
 		p.countLate()
 	}
@@ -486,16 +509,23 @@ func (p *pass) sweep(ctx context.Context) error {
 	}
 	if wide {
 		// By the earlier of both clocks: one that is set wrong must not forget anything.
-		now := p.start
-		if began.Before(now) {
-			now = began
-		}
+		// Nor must both, if that is over by the wide sweep of the next day.
+		now := earliest(p.start, began, m.LastWideSweep.Add(2*wideEvery))
 		if err := p.books.Forget(now.Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
-	p.books.Swept(began, wide, min(settle, max(firstSweep, 2*m.SweepInterval)))
+	p.swept(began, wide, min(settle, max(firstSweep, 2*m.SweepInterval)))
 	return nil
+}
+
+// swept records a complete sweep that began at the given time of the appliance's
+// clock.
+func (p *pass) swept(began time.Time, wide bool, next time.Duration) {
+	p.books.Swept(began, wide, next)
+	if p.newest.Start.After(p.reached) {
+		p.reached = p.newest.Start
+	}
 }
 
 // missed reports whether row is a change at or below the watermark as it stood
@@ -514,17 +544,25 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	return st != ledger.Unchanged, nil
 }
 
-// listWhole reads a list by start time, again and again until it comes out
-// whole. It reports whether it did.
+// listWhole reads a list by start time, again and again until it is whole. It
+// reports whether it became so.
 func (p *pass) listWhole(ctx context.Context, q vbaws.SessionsQuery, take func(*vbaws.Row) error) (bool, error) {
 	q.Sort = vbaws.SortStartTimeDesc
-	var met idSet // by all readings that kept them
+	var met idSet                  // by all readings that kept them
+	newest := int64(math.MinInt64) // start of the newest row of the first reading
 	still := 0
 	keep := p.cfg.PartSize
-	for range rereads {
+	for i := range rereads {
 		r := newReading(keep)
 		keep = math.MaxInt
+		brought := false // a row that the readings before lacked, and that is no newer than the first of them
 		err := p.listInto(ctx, r, q, byStart, pageLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
+			switch start, ok := byStart(row); {
+			case i > 0:
+				brought = brought || !met.has(hashID(p.rowID(row))) && !(ok && start > newest)
+			case ok:
+				newest = max(newest, start)
+			}
 			return false, take(row)
 		})
 		if err != nil {
@@ -533,18 +571,17 @@ func (p *pass) listWhole(ctx context.Context, q vbaws.SessionsQuery, take func(*
 		if r.whole() {
 			return true, nil
 		}
-		before := len(met)
 		if met == nil {
 			met = r.met
 		} else {
 			maps.Copy(met, r.met)
 		}
-		if r.total >= 0 && len(met) >= r.total {
+		if r.began >= 0 && len(met) >= r.began {
 			return true, nil
 		}
-		// Where totalCount speaks of more than the query selects, it is never
-		// reached: then what counts is that reading again brings nothing.
-		if still++; len(met) > before || met == nil {
+		// If totalCount is that of more than the query selects, it is never reached:
+		// the list is whole once two readings in a row brought nothing.
+		if still++; i == 0 || brought {
 			still = 0
 		}
 		if still >= 2 {
@@ -561,37 +598,6 @@ func (p *pass) listRunning(ctx context.Context, from ledger.Origin) error {
 		return p.take(row, from)
 	})
 	return err
-}
-
-// askUnfinished asks by id for each unfinished session that no list showed. Where
-// the account may not, they stay unfinished.
-func (p *pass) askUnfinished(ctx context.Context) error {
-	const endpoint = "/api/v1/sessions/{id}"
-	asked := false
-	var refused error
-	for _, u := range p.books.Unfinished() {
-		if p.met[ledger.ParseID(u.Session.ID)] {
-			continue
-		}
-		asked = true
-		row, err := p.session(ctx, u.Session.ID)
-		switch {
-		case err == nil:
-			if err := p.take(&row, ledger.Regular); err != nil {
-				return err
-			}
-		case vbaws.NotFound(err):
-			p.books.NotFound(u.Session.ID)
-		case vbaws.HasStatus(err, 403):
-			refused = err
-		default:
-			return err
-		}
-	}
-	if asked {
-		p.answered(endpoint, refused)
-	}
-	return nil
 }
 
 // meet notes that a list showed a session that had not ended, so that it need not be
@@ -621,6 +627,9 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		return &storageError{err}
 	}
 	id := p.books.ID(row.ID)
+	if row.Type == vbaws.TypePolicy && len(p.ran) < maxNames {
+		p.ran[row.Name] = true
+	}
 	if st == ledger.Unchanged {
 		p.books.Found(row.ID)
 		delete(p.pending, id)
@@ -655,11 +664,13 @@ func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
 	return nil
 }
 
-// sessions asks for one page.
-func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	page, err := p.api.Sessions(ctx, q)
+// sessions asks for one page, a smaller one if the appliance refuses the size.
+func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
+	err = p.pageSize.ask(q.Limit, func(limit int) error {
+		q.Limit = limit
+		page, err = p.onePage(ctx, q)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -694,6 +705,12 @@ func (p *pass) checkForm(ctx context.Context) error {
 		return err
 	}
 	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
+}
+
+func (p *pass) onePage(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	return p.api.Sessions(ctx, q)
 }
 
 func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {

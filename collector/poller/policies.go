@@ -35,9 +35,65 @@ func (p *pass) policyOf(s *vbaws.Session) (name string, ok bool) {
 // listed.
 const unlistedLimit = 3
 
+// maxNames bounds what is kept by a name that sessions or policies have.
+const maxNames = 10_000
+
+// noPolicy keeps in mind that no policy has that name.
+func (p *Poller) noPolicy(name string) {
+	if len(p.notPolicies) >= maxNames {
+		clear(p.notPolicies)
+	}
+	p.notPolicies[name] = true
+}
+
+// needListing reports whether policies must be listed to know those of the sessions
+// that wait for one. Restores have names that no policy has, new ones all the time:
+// after a listing for such names the next one waits, longer each time, unless a
+// session of type Policy has had one of the names.
+func (p *pass) needListing() bool {
+	if passed := p.start.Sub(p.barrenAt); passed < 0 || passed >= p.barren {
+		return true
+	}
+	for _, w := range p.pending {
+		if w.session.Name == "" || p.ran[w.session.Name] || p.hasSeries(w.session.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasSeries reports whether sessions of type Policy were counted under that name.
+func (p *Poller) hasSeries(policy string) bool {
+	all := p.ledger.View().Series
+	i, _ := slices.BinarySearchFunc(all, ledger.Key{Policy: policy, Type: vbaws.TypePolicy}, func(s ledger.SeriesView, k ledger.Key) int {
+		return s.Key.Compare(k)
+	})
+	return i < len(all) && all[i].Key.Policy == policy && all[i].Key.Type == vbaws.TypePolicy
+}
+
+// listedFor takes in whether a listing found the policy of one of the sessions that
+// wait for one by their names.
+func (p *pass) listedFor(found bool) {
+	if found {
+		p.barren = 0
+		return
+	}
+	p.barrenAt = p.start
+	p.barren = min(p.cfg.InventoryInterval, max(p.cfg.Interval, 2*p.barren))
+}
+
 // resolve finds the policies of the sessions that wait for one, and folds them.
 func (p *pass) resolve(ctx context.Context) error {
 	if len(p.pending) == 0 {
+		return nil
+	}
+	if !p.needListing() {
+		for _, w := range p.sortedPending() {
+			if err := p.fold(w.session, "", w.from); err != nil {
+				return err
+			}
+		}
+		clear(p.pending)
 		return nil
 	}
 	named := vbaws.NamesSessions(p.api.APIVersion())
@@ -68,13 +124,15 @@ func (p *pass) resolve(ctx context.Context) error {
 	if err := p.claim(ctx, listing, unnamed, owner); err != nil {
 		return err
 	}
+	foundByName := false
 	for _, w := range p.sortedPending() {
 		policy, ok := p.policyOf(&w.session)
 		switch {
 		case ok:
+			foundByName = foundByName || policy != ""
 		case w.session.Name != "":
 			if complete {
-				p.notPolicies[w.session.Name] = true
+				p.noPolicy(w.session.Name)
 			}
 		default:
 			var claimed bool
@@ -97,19 +155,29 @@ func (p *pass) resolve(ctx context.Context) error {
 		}
 	}
 	clear(p.pending)
+	if named && complete {
+		p.listedFor(foundByName)
+	}
 	return nil
 }
 
 // claim asks policy by policy, the one with the newest change first, for its
-// sessions, until each of unnamed is found.
+// sessions, until each of unnamed is found. A policy that can't be asked keeps no
+// other from being asked; the error is the first one's, and nil if all were found.
 func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
-	from := oldest(unnamed)
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b listedPolicy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
-	// Where sessions started at the same time, one may hide between two pages.
-	for range rereads {
-		hidden := false
+	for round := range rereads {
+		// In the first round a list is read down to the oldest of them, if it is seen
+		// to be in order. A policy's own session that is not found so has all of every
+		// list read.
+		from := oldest(unnamed)
+		if round > 0 {
+			from = time.Time{}
+		}
+		whole := true
+		var failed error
 		for _, pol := range policies {
 			if len(unnamed) == 0 {
 				return nil
@@ -117,29 +185,71 @@ func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[l
 			if pol.ID == "" {
 				continue // the filter would select all sessions
 			}
-			// Without FromUtc: it may leave out what has no end yet.
-			q := vbaws.SessionsQuery{PolicyID: pol.ID, Sort: vbaws.SortStartTimeDesc}
-			r, err := p.list(ctx, q, byStart, walkLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
-				if id := p.rowID(row); row.Err == nil && hasKey(unnamed, id) {
-					owner[id] = pol.Name
-					delete(unnamed, id)
-				}
-				older := row.Err == nil && !row.Start.IsZero() && row.Start.Before(from)
-				return len(unnamed) == 0 || older, nil
-			})
-			switch {
+			switch ok, err := p.claimOne(ctx, pol, from, unnamed, owner); {
 			case vbaws.NotFound(err): // removed since it was listed
-			case err != nil:
+			case err == nil:
+				whole = whole && ok
+			case ctx.Err() != nil || !ofOneSession(err):
 				return fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
-			default:
-				hidden = hidden || !r.whole()
+			case failed == nil:
+				failed = fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			}
 		}
-		if !hidden {
+		if len(unnamed) == 0 {
+			return nil
+		}
+		if failed != nil {
+			return failed
+		}
+		if whole && (round > 0 || !anyOfPolicy(unnamed)) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// inOrder is how many rows in the order that was asked for show that a list is sorted,
+// and not so by chance.
+const inOrder = 10
+
+// claimOne reads the sessions of one policy from the newest start down to from (zero:
+// all of them), and moves those that are among unnamed to owner. It reports whether
+// none can have been missed.
+func (p *pass) claimOne(ctx context.Context, pol listedPolicy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
+	// Without FromUtc: it may leave out what has no end yet.
+	q := vbaws.SessionsQuery{PolicyID: pol.ID, Sort: vbaws.SortStartTimeDesc}
+	rows, older := 0, false
+	var last *vbaws.Row // the one above, within one page: between two the list may move
+	var lastPage *vbaws.SessionsPage
+	r, err := p.list(ctx, q, byStart, walkLimit, func(page *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
+		if id := p.rowID(row); row.Err == nil && hasKey(unnamed, id) {
+			owner[id] = pol.Name
+			delete(unnamed, id)
+		}
+		if _, ok := byStart(row); ok {
+			if last != nil && page == lastPage && row.Start.After(last.Start) {
+				p.unsorted = true
+			}
+			last, lastPage = row, page
+			rows++
+			older = row.Start.Before(from)
+		}
+		return len(unnamed) == 0 || older && rows >= inOrder && !p.unsorted, nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return r.whole() || older && rows >= inOrder && !p.unsorted, nil
+}
+
+// anyOfPolicy reports whether one of the sessions is a policy's own.
+func anyOfPolicy(sessions map[ledger.ID]vbaws.Session) bool {
+	for _, s := range sessions {
+		if s.Type == vbaws.TypePolicy {
+			return true
+		}
+	}
+	return false
 }
 
 // oldest returns the oldest start of the sessions; zero where one has none.
@@ -243,10 +353,14 @@ func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, err
 	return l, err
 }
 
-func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (*vbaws.PoliciesPage, error) {
+func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (page *vbaws.PoliciesPage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	return p.api.Policies(ctx, w, offset, pageLimit)
+	err = p.pageSize.ask(pageLimit, func(limit int) error {
+		page, err = p.api.Policies(ctx, w, offset, limit)
+		return err
+	})
+	return page, err
 }
 
 // lookUp asks for what gauges say of policies and no list that was read has: the

@@ -90,6 +90,74 @@ func TestPoliciesClaimTheirSessions(t *testing.T) {
 	w.counted(want)
 }
 
+// Where Sort is ignored, an older session of the policy proves nothing of what comes
+// after it.
+func TestPoliciesClaimTheirSessionsInAnyOrder(t *testing.T) {
+	for _, order := range []vbawstest.Order{
+		vbawstest.OrderStartDesc, vbawstest.OrderStartAsc, vbawstest.OrderUsnAsc, vbawstest.OrderID, vbawstest.OrderShuffled,
+	} {
+		for _, size := range []int{0, 2, 7, 20} {
+			for _, old := range []int{1, 3, 9, 40} {
+				t.Run(fmt.Sprintf("order %d, pages of %d, %d old sessions", order, size, old), func(t *testing.T) {
+					w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, DefaultOrder: order, MaxPageSize: size},
+						poller.Config{InventoryInterval: 1000 * time.Hour})
+					w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Hourly", Enabled: true})
+					w.through(&changed{query: func(q *vbaws.SessionsQuery) error {
+						if q.PolicyID != "" {
+							q.Sort = ""
+						}
+						return nil
+					}})
+					for range old {
+						w.endOf("Policy", "", vbawstest.ID(1))
+						w.endOf("Policy", "", vbawstest.ID(2))
+						w.clock.Advance(10 * time.Minute)
+					}
+					w.pass()
+					want := map[string]int{"Nightly/Policy/Succeeded": old, "Hourly/Policy/Succeeded": old}
+					for i := range 3 {
+						w.clock.Advance(time.Hour)
+						w.end("Failed")
+						w.endOf("RetentionActivity", "", "")
+						w.later(time.Minute)
+						want["Nightly/Policy/Failed"], want["/RetentionActivity/Succeeded"] = i+1, i+1
+						w.counted(want)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Where it is obeyed, one page of each policy shows that it does not have a session.
+func TestACleanClaimCostsAPageOfEachPolicy(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	for i := range 9 {
+		w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2 + i), Name: fmt.Sprint("Policy ", i), Enabled: true})
+	}
+	for range 50 {
+		for i := range 10 {
+			w.endOf("Policy", "", vbawstest.ID(1+i))
+		}
+	}
+	w.pass()
+	w.pass()
+	w.clock.Advance(time.Hour)
+	w.pass()
+	w.ResetRequests()
+	w.endOf("RetentionActivity", "", "")
+	w.later(time.Minute)
+	n := 0
+	for _, q := range w.queries() {
+		if q.Get("PolicyId") != "" {
+			n++
+		}
+	}
+	if n != 10 {
+		t.Errorf("%d pages of 10 policies", n)
+	}
+}
+
 // Where a policy's own sessions can't be asked for, the pass fails: there is no
 // other way to know, and a session is counted only once.
 func TestAClaimThatFailsFailsThePass(t *testing.T) {
@@ -677,6 +745,7 @@ func TestLookUps(t *testing.T) {
 func TestALookUpThatFailsIsTriedAgain(t *testing.T) {
 	for _, f := range []vbawstest.Fault{{Status: 500}, {Status: 429}, {Status: 408}, {Status: 401}, {Status: 404, HTML: true}} {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
+		w.endOf("RestoreTask", "", "") // so that the old one is not the newest
 		old := w.Now().Add(-5 * 24 * time.Hour)
 		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
 		w.pass()

@@ -120,14 +120,19 @@ type Poller struct {
 	book Book
 	now  func() time.Time
 	log  log.Logger
+	// lines is what log writes to.
+	lines *lineLimit
 
 	ledger    *ledger.Ledger
 	published atomic.Pointer[Published]
 
 	// What follows is learned of the appliance, and lives as long as the process.
 
-	// start is when the current pass began.
-	start time.Time
+	// opened is when the process began to poll the appliance, start when the current
+	// pass began.
+	opened, start time.Time
+	// pageSize is what is known of the page sizes that it accepts.
+	pageSize pageSize
 	// fromUTC says that the list is not read by USN (any more).
 	fromUTC bool
 	// lateSweeps counts sweeps that found what the walk should have.
@@ -138,6 +143,14 @@ type Poller struct {
 	// says that a list did not show it though it should have.
 	newest       vbaws.Session
 	shortSighted bool
+	// reached is the newest start that was known at the end of the last complete sweep;
+	// zero before the first one of the process.
+	reached time.Time
+	// looks has what is known of the questions for unfinished sessions that the last
+	// sweep did not see, and toAsk the ids of those that are due, in the order in which
+	// they are asked for.
+	looks map[ledger.ID]sessionLookUp
+	toAsk []string
 	// inventoryAt is when the inventory was taken, and facts what came of it.
 	inventoryAt time.Time
 	listedAt    time.Time // the start of the pass that listed all policies last
@@ -152,14 +165,21 @@ type Poller struct {
 	// skew is how far the appliance's clock is ahead of ours.
 	skew   time.Duration
 	duties duties
-	// notPolicies are names of sessions that no policy has.
+	// notPolicies are names of sessions that no policy has, maxNames of them at most.
 	notPolicies map[string]bool
-	forbidden   map[string]bool
+	// barren is how long policies are not listed for the name of a session, after
+	// barrenAt: listings for other names found no policy.
+	barren   time.Duration
+	barrenAt time.Time
+	// unsorted says that the appliance was seen to ignore Sort by start time.
+	unsorted  bool
+	forbidden map[string]bool
 	// absent has the routes that the appliance doesn't offer.
 	absent map[string]absence
 	// unlisted counts the passes in a row that could not list policies they needed.
 	unlisted int
-	// turnedAway are the policies that a log line named as too many.
+	// turnedAway are the policies that a log line named as too many, maxNames of them
+	// at most.
 	turnedAway map[string]bool
 	// failures counts the failed passes in a row.
 	failures int
@@ -179,14 +199,18 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
 		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
 	}
+	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
+	opened := cfg.Now()
 	state, err := book.Load()
 	if err != nil {
 		return nil, fmt.Errorf("appliance %q: load its state: %w", cfg.Appliance, err)
 	}
 	p := &Poller{
 		cfg: cfg, api: api, book: book, now: cfg.Now,
-		log:         log.With(cfg.Logger, "appliance", cfg.Appliance),
-		ledger:      ledger.New(state, book, cfg.Ledger, cfg.Now()),
+		log:         log.With(lines, "appliance", cfg.Appliance),
+		lines:       lines,
+		ledger:      ledger.New(state, book, cfg.Ledger, opened),
+		opened:      opened,
 		fromUTC:     cfg.Watermark == WatermarkFromUTC,
 		notPolicies: make(map[string]bool),
 		forbidden:   make(map[string]bool),
@@ -222,11 +246,14 @@ func (p *Poller) mode() string {
 // were saved before.
 func (p *Poller) Poll(ctx context.Context) error {
 	p.start = p.now()
+	defer func() { p.lines.end(p.log) }()
 	if now := p.api.APIVersion(); now != p.revision {
 		if p.revision != "" {
 			// It may have other routes: of those that it lacks nothing more is heard.
 			clear(p.forbidden)
 			clear(p.troubles)
+			p.pageSize.forget()
+			p.unsorted = false
 			p.inventoryAt = time.Time{}
 		}
 		p.revision = now
@@ -271,6 +298,7 @@ func (p *Poller) newPass() *pass {
 		pending: make(map[ledger.ID]pending),
 		met:     make(map[ledger.ID]bool),
 		usns:    make(map[int64]ledger.ID),
+		ran:     make(map[string]bool),
 	}
 }
 

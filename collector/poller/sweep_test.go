@@ -42,7 +42,8 @@ func TestSweepsComeAtDoublingIntervals(t *testing.T) {
 	wide := 0
 	for range 26 * 12 {
 		w.ResetRequests()
-		w.later(5 * time.Minute)
+		w.ends(1, "Succeeded") // no sweep begins after the newest session
+		w.later(5*time.Minute - time.Second)
 		from := w.swept()
 		if len(from) == 0 {
 			continue
@@ -158,7 +159,9 @@ func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
 	s := w.begin()
 	waits := w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "NeverExecuted", Start: w.Now()})
 	w.pass()
-	w.later(3 * time.Hour)
+	w.clock.Advance(3 * time.Hour)
+	w.end("Canceled") // so that no sweep looks back as far as to those two
+	w.pass()
 	running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 	w.is("vbaws_sessions_running", running, 1)
 	w.ResetRequests()
@@ -175,11 +178,11 @@ func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
 	// It ended, and FromUtc selects by the start, which is long ago.
 	w.Finish(s.ID, "Failed", time.Time{})
 	w.later(time.Minute)
-	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.counted(map[string]int{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Failed": 1})
 	w.is("vbaws_sessions_running", running, 0)
 	w.Finish(waits.ID, "Warning", time.Time{})
-	w.later(time.Minute)
-	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+	w.later(time.Hour)
+	w.counted(map[string]int{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
 	w.ResetRequests()
 	w.later(time.Minute)
 	if n := w.requests("/api/v1/sessions/{id}"); n != 0 {
@@ -214,10 +217,13 @@ func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
 	}
 }
 
-// A 404 of a proxy says nothing of a session.
+// A 404 of a proxy says nothing of a session, and of the others neither.
 func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
+	w.pass()
+	w.clock.Advance(3 * time.Hour)
+	w.ends(1, "Canceled")
 	w.pass()
 	w.later(3 * time.Hour)
 	w.Finish(s.ID, "Failed", time.Time{})
@@ -227,15 +233,17 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 		f.Kind, f.Route, f.Count = vbawstest.FaultStatus, "/api/v1/sessions/{id}", -1
 		in := w.Inject(f)
 		for range 3 {
-			w.clock.Advance(time.Minute)
-			w.fails()
+			w.later(time.Hour)
+		}
+		if in.Hits() != 3 {
+			t.Errorf("%+v: asked %d times", f, in.Hits())
 		}
 		in.Remove()
 		w.skipped(map[string]uint64{})
 		w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 1)
 	}
-	w.later(time.Minute)
-	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
+	w.later(time.Hour)
+	w.counted(map[string]int{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Failed": 1})
 }
 
 // Where an account may not ask for one session, it shows, and the rest goes on.
@@ -244,9 +252,10 @@ func TestQuestionsByIdThatAreForbidden(t *testing.T) {
 	s := w.begin()
 	w.pass()
 	in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions/{id}", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
-	w.later(3 * time.Hour)
-	w.Finish(s.ID, "Failed", time.Time{})
+	w.clock.Advance(3 * time.Hour)
 	w.ends(1, "Warning")
+	w.pass()
+	w.Finish(s.ID, "Failed", time.Time{})
 	w.later(6 * time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Warning": 1})
 	w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 1)

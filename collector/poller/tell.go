@@ -128,7 +128,7 @@ func (p *pass) sayNotes() {
 	}
 	p.notes = nil
 	for _, name := range p.books.TurnedAway() {
-		if !p.turnedAway[name] {
+		if !p.turnedAway[name] && len(p.turnedAway) < maxNames {
 			p.turnedAway[name] = true
 			level.Warn(p.log).Log("msg", "too many policies: the sessions of this one are counted as those of no policy",
 				"policy", name, "max_policies", p.cfg.Ledger.MaxPolicies)

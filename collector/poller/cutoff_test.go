@@ -1,0 +1,373 @@
+package poller_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+const day = 24 * time.Hour
+
+// off is what is wrong with the clocks when an appliance is first read.
+type off struct {
+	date   time.Duration // the Date header alone, as by a proxy
+	noDate bool
+	clock  time.Duration // the appliance's clock
+	ours   time.Duration
+}
+
+// Whatever clock is wrong at the initial sync, and whether it is put right or not, what
+// ends from then on is counted.
+func TestClocksThatAreWrongAtTheInitialSync(t *testing.T) {
+	for name, o := range map[string]off{
+		"Date is 2 days ahead":                   {date: 2 * day},
+		"Date is 4 days ahead":                   {date: 4 * day},
+		"Date is 400 days ahead":                 {date: 400 * day},
+		"Date is 4 days behind":                  {date: -4 * day},
+		"the appliance is 2 days ahead":          {clock: 2 * day},
+		"the appliance is 7 days ahead":          {clock: 7 * day},
+		"ours is 4 days ahead":                   {ours: 4 * day},
+		"ours is 4 days ahead, and no Date":      {ours: 4 * day, noDate: true},
+		"ours is 400 days ahead, and no Date":    {ours: 400 * day, noDate: true},
+		"ours is 4 days behind, and no Date":     {ours: -4 * day, noDate: true},
+		"ours is 4 days behind, Date 4 ahead":    {ours: -4 * day, date: 4 * day},
+		"ours is 4 days ahead, Date 4 days, too": {ours: 4 * day, date: 4 * day},
+	} {
+		for _, mode := range bothModes {
+			for _, has := range []string{"nothing", "sessions", "old sessions", "a running session"} {
+				for _, later := range []string{"put right", "wrong"} {
+					t.Run(fmt.Sprintf("%s, it has %s, %s, by %s", name, has, later, mode), func(t *testing.T) {
+						testWrongClocks(t, o, mode, has, later)
+					})
+				}
+			}
+		}
+	}
+}
+
+func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later string) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
+	w.StepClock(o.clock)
+	ours := vbawstest.NewClock(epoch.Add(o.ours))
+	c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) {
+		if page.Date = page.Date.Add(o.date); o.noDate {
+			page.Date = time.Time{}
+		}
+	}}
+	restart := func() {
+		w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+		w.reg = newRegistry(w.p)
+	}
+	restart()
+	next := func(d time.Duration) {
+		w.Helper()
+		ours.Advance(d)
+		w.later(d)
+	}
+	old := map[string]int{"sessions": 200, "old sessions": 20}[has]
+	for i := range old { // as the appliance dated them
+		at := w.Now().Add(-time.Duration(i) * time.Hour)
+		if has == "old sessions" {
+			at = at.Add(-30 * day)
+		}
+		w.Put(vbawstest.Session{
+			Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1),
+			Status: "Succeeded", Start: at.Add(-time.Minute), Stop: at,
+		})
+	}
+	want := make(map[string]int)
+	var running vbawstest.Session
+	if has == "a running session" {
+		running = w.begin()
+	}
+	next(time.Minute)
+	if later == "put right" {
+		w.StepClock(-o.clock)
+		ours.Advance(-o.ours)
+		o = off{}
+	}
+	if running.ID != "" {
+		next(time.Minute)
+		w.Finish(running.ID, "Warning", time.Time{})
+		want["Nightly/Policy/Warning"]++
+	}
+	for range 5 {
+		w.ends(2, "Failed")
+		ours.Advance(2 * time.Second)
+		next(time.Minute)
+		want["Nightly/Policy/Failed"] += 2
+	}
+	for range 9 {
+		if next(3 * time.Hour); later == "wrong" {
+			restart()
+		}
+		w.ends(1, "Failed")
+		ours.Advance(time.Second)
+		want["Nightly/Policy/Failed"]++
+	}
+	next(time.Minute)
+	next(time.Hour)
+	got, _ := w.sample("vbaws_sessions_total", `extended_type="PolicyBackup" policy="Nightly" status="Succeeded" type="Policy"`)
+	if n := int(got); n > old {
+		t.Errorf("%d of %d old sessions were counted", n, old)
+	} else if n > 0 {
+		want["Nightly/Policy/Succeeded"] = n // as many as a clock that is wrong leaves in the window
+	}
+	w.counted(want)
+	w.skipped(map[string]uint64{})
+}
+
+// Without a state directory nothing that had finished before the start counts, by
+// whatever clock.
+func TestWrongClocksWithoutAStateDirectory(t *testing.T) {
+	for _, date := range []time.Duration{-4 * day, -2 * time.Hour, 4 * day} {
+		for _, mode := range bothModes {
+			t.Run(fmt.Sprintf("Date %v by %s", date, mode), func(t *testing.T) {
+				w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, Ledger: ledger.Options{Forgetful: true}})
+				w.ends(20, "Failed")
+				w.clock.Advance(time.Second)
+				w.through(&changed{page: func(page *vbaws.SessionsPage) { page.Date = page.Date.Add(date) }})
+				w.pass()
+				w.counted(map[string]int{})
+				w.ends(2, "Warning")
+				w.later(time.Minute)
+				w.later(2 * time.Hour)
+				w.counted(map[string]int{"Nightly/Policy/Warning": 2})
+			})
+		}
+	}
+}
+
+// Date steps by days, to and fro, from poll to poll.
+func TestDateThatSteps(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
+			n := 0
+			w.through(&changed{page: func(page *vbaws.SessionsPage) {
+				page.Date = page.Date.Add([]time.Duration{0, 7 * day, -3 * day, 0, 30 * day, 0, -90 * day}[n%7])
+			}})
+			w.ends(50, "Succeeded")
+			w.pass()
+			for range 100 {
+				n++
+				w.clock.Advance(20 * time.Minute)
+				w.end("Failed")
+				w.pass()
+			}
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 50, "Nightly/Policy/Failed": 100})
+			w.skipped(map[string]uint64{})
+		})
+	}
+}
+
+// An appliance that was empty at its initial sync gets the sessions of another, when the
+// configuration of that one is restored: they are not all news.
+func TestARestoredConfiguration(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
+			w.pass()
+			w.later(time.Hour)
+			for i := range 90 * 4 {
+				at := w.Now().Add(-time.Duration(i) * 6 * time.Hour)
+				w.Put(vbawstest.Session{
+					Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1),
+					Status: "Failed", Start: at.Add(-time.Minute), Stop: at,
+				})
+			}
+			for range 30 {
+				w.later(time.Hour)
+			}
+			if n, _ := w.sample("vbaws_sessions_total", failedSeries); n > 6 {
+				t.Errorf("%v sessions of before were counted", n)
+			}
+			if n := len(w.log.with("before_line")); n > 20 {
+				t.Errorf("%d log lines", n)
+			}
+			w.ends(3, "Warning")
+			w.later(time.Minute)
+			if n, _ := w.sample("vbaws_sessions_total", `extended_type="PolicyBackup" policy="Nightly" status="Warning" type="Policy"`); n != 3 {
+				t.Errorf("%v of 3 new sessions were counted", n)
+			}
+		})
+	}
+}
+
+// A clock of ours that is far ahead for a while forgets nothing, with no Date to be
+// compared with.
+func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
+			ours := vbawstest.NewClock(epoch)
+			c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) { page.Date = time.Time{} }}
+			w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+			w.reg = newRegistry(w.p)
+			next := func(d time.Duration) {
+				w.Helper()
+				ours.Advance(d)
+				w.later(d)
+			}
+			w.ends(3, "Failed")
+			next(time.Minute)
+			next(3 * time.Hour)
+			ours.Advance(500 * day)
+			next(4 * time.Second)
+			next(4 * time.Second)
+			ours.Advance(-500 * day)
+			for range 3 {
+				next(25 * time.Hour)
+			}
+			w.ends(3, "Failed")
+			next(time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 6})
+			w.skipped(map[string]uint64{})
+		})
+	}
+}
+
+// A change of what the list is read by neither counts nor names what was there before.
+func TestAWatermarkThatIsSwitched(t *testing.T) {
+	for _, to := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkUSN, poller.WatermarkFromUTC} {
+		t.Run(string(to), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
+			if to == poller.WatermarkFromUTC {
+				w.cfg.Watermark = poller.WatermarkUSN
+				w.restart()
+			}
+			w.clock.Advance(-100 * day)
+			for range 3000 {
+				w.clock.Advance(40 * time.Minute)
+				w.end("Failed")
+			}
+			w.clock.Set(epoch)
+			w.ends(5, "Succeeded")
+			running := w.begin()
+			w.pass()
+			before, _ := w.sample("vbaws_sessions_total", failedSeries)
+			w.ends(2, "Warning")
+			w.clock.Advance(time.Hour)
+			w.Finish(running.ID, "Canceled", time.Time{})
+			w.cfg.Watermark, w.cfg.Backfill = to, 20*day // neither has a say in what was
+			w.restart()
+			lines := len(w.log.with(""))
+			w.ResetRequests()
+			w.pass()
+			if n := len(w.queries()); n > 12 {
+				t.Errorf("%d pages of sessions", n)
+			}
+			for range 4 {
+				w.later(time.Hour)
+			}
+			w.skipped(map[string]uint64{})
+			if after, _ := w.sample("vbaws_sessions_total", failedSeries); after != before {
+				t.Errorf("%v old sessions were counted", after-before)
+			}
+			for status, n := range map[string]float64{"Succeeded": 5, "Warning": 2, "Canceled": 1} {
+				w.is("vbaws_sessions_total", fmt.Sprintf(`extended_type="PolicyBackup" policy="Nightly" status=%q type="Policy"`, status), n)
+			}
+			if n := len(w.log.with("")) - lines; n > 8 {
+				t.Errorf("%d log lines", n)
+			}
+			// And what comes is counted.
+			w.ends(3, "Warning")
+			w.later(time.Minute)
+			w.is("vbaws_sessions_total", `extended_type="PolicyBackup" policy="Nightly" status="Warning" type="Policy"`, 5)
+		})
+	}
+}
+
+// Sessions without a USN are read by time.
+func TestSessionsWithoutAUSN(t *testing.T) {
+	for _, from := range []string{"the initial sync", "later"} {
+		for _, mode := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkUSN} {
+			t.Run(fmt.Sprintf("from %s, %s", from, mode), func(t *testing.T) {
+				w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
+				without := from != "later"
+				w.through(&changed{page: func(page *vbaws.SessionsPage) {
+					for i := range page.Rows {
+						if without {
+							page.Rows[i].USN, page.Rows[i].HasUSN = 0, false
+						}
+					}
+				}})
+				w.ends(3, "Succeeded")
+				w.pass()
+				without = true
+				for range 3 {
+					w.ends(2, "Failed")
+					w.later(time.Minute)
+				}
+				w.later(time.Hour)
+				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 6})
+				w.skipped(map[string]uint64{})
+				if mode == poller.WatermarkAuto {
+					w.mode(poller.WatermarkFromUTC)
+				}
+			})
+		}
+	}
+}
+
+// A session that has neither start nor stop is counted, once, as one that ended when it
+// was first seen.
+func TestSessionsWithoutTimes(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
+			w.through(&changed{page: func(page *vbaws.SessionsPage) {
+				for i := range page.Rows {
+					if row := &page.Rows[i]; row.Status == "Failed" {
+						row.Start, row.Stop = time.Time{}, time.Time{}
+					}
+				}
+			}})
+			w.ends(3, "Succeeded")
+			w.pass()
+			w.ends(1, "Failed")
+			w.later(time.Minute)
+			seen := w.Now()
+			for range 30 {
+				w.later(time.Hour)
+			}
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
+			w.is("vbaws_session_last_end_timestamp_seconds", failedSeries, seconds(seen))
+		})
+	}
+}
+
+// A poll writes a hundred log lines of one kind, and one that says how many it left out.
+func TestLogLinesOfAPoll(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.pass()
+	for range 2 {
+		w.ends(250, "Succeeded")
+		w.later(time.Minute)
+	}
+	if n := len(w.log.with("session finished")); n != 200+2 {
+		t.Errorf("%d log lines of 500 sessions", n)
+	}
+	if got := w.log.with("log lines were left out"); len(got) != 2 {
+		t.Errorf("log lines: %q", got)
+	}
+	old := w.Now().Add(-50 * day)
+	for range 150 {
+		w.Put(vbawstest.Session{Type: "Policy", Name: "Nightly", Status: "Failed", Start: old, Stop: old})
+	}
+	for i := range 150 {
+		w.PutRaw(vbawstest.ID(1000+i), 10_000+int64(i), w.Now(), []byte(fmt.Sprintf(`{"id":%q,"usn":%d}`, vbawstest.ID(1000+i), 10_000+i)))
+	}
+	w.later(time.Minute)
+	w.skipped(map[string]uint64{"before_line": 150, "undecodable": 150})
+	for kind, want := range map[string]int{"reason=before_line": 100, "it can't be understood\" session": 100, "were left out": 4} {
+		if n := len(w.log.with(kind)); n != want {
+			t.Errorf("%d log lines: %s, want %d", n, kind, want)
+		}
+	}
+}

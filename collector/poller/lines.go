@@ -1,0 +1,49 @@
+package poller
+
+import (
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+)
+
+// maxLines is how many log lines of one kind a poll writes.
+const maxLines = 100
+
+// lineLimit is a logger that leaves out further lines of one kind (level and msg)
+// until end. It belongs to the goroutine that polls.
+type lineLimit struct {
+	next    log.Logger
+	written map[lineKind]int
+}
+
+type lineKind struct {
+	level any
+	msg   any
+}
+
+func (l *lineLimit) Log(keyvals ...any) error {
+	var k lineKind
+	for i := 0; i+1 < len(keyvals); i += 2 {
+		switch keyvals[i] {
+		case level.Key():
+			k.level = keyvals[i+1]
+		case "msg":
+			k.msg = keyvals[i+1]
+		}
+	}
+	if l.written[k]++; l.written[k] > maxLines {
+		return nil
+	}
+	return l.next.Log(keyvals...)
+}
+
+// end starts counting again, and writes to logger, which ends here, a line for each
+// kind of which lines were left out.
+func (l *lineLimit) end(logger log.Logger) {
+	written := l.written
+	l.written = make(map[lineKind]int)
+	for k, n := range written {
+		if n > maxLines {
+			_ = logger.Log(level.Key(), k.level, "msg", "log lines were left out", "of", k.msg, "lines", n-maxLines)
+		}
+	}
+}
