@@ -248,7 +248,7 @@ func TestStates(t *testing.T) {
 			for _, route := range []string{"/api/v1/fsx/policies", "/api/v1/licensing/license"} {
 				b.Inject(vbawstest.Fault{Route: route, Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 			}
-		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies, "}},
+		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies"}},
 		"no time": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
