@@ -94,7 +94,7 @@ func decodeDaily(v jsontext.Value, runsMakeBackups bool) (*DailySchedule, error)
 		err = fmt.Errorf("kind: %q is not known", clip(in.Kind, 40))
 	}
 	if err == nil && !isNull(in.RunsPerHour) {
-		out.RunsPerHour, err = integerIn("runsPerHour", in.RunsPerHour, 1, 60)
+		out.RunsPerHour, err = between("runsPerHour", in.RunsPerHour, 1, 60)
 	}
 	return orNil(out, err)
 }
@@ -131,7 +131,7 @@ func (in *dated) decode() (at time.Duration, day DayInMonth, err error) {
 	case -1:
 		err = fmt.Errorf("dayNumberInMonth: %q is not known", clip(in.Number, 40))
 	case 0:
-		day.Day, err = integerIn("dayOfMonth", in.DayOfMonth, 1, 31)
+		day.Day, err = between("dayOfMonth", in.DayOfMonth, 1, 31)
 	default:
 		day.Weekday, err = named("dayOfWeek", in.DayOfWeek, time.Sunday, time.Saturday)
 	}
@@ -201,7 +201,7 @@ func decodeInterval(v jsontext.Value) *Schedule {
 		if unit == 0 {
 			err = fmt.Errorf("type: %q is not known", clip(of.Type, 40))
 		} else {
-			count, err = integerIn("count", of.Count, 1, int(366*24*time.Hour/unit))
+			count, err = between("count", of.Count, 1, int(366*24*time.Hour/unit))
 		}
 		s.Every = time.Duration(count) * unit
 	}
@@ -224,8 +224,8 @@ func isNull(v jsontext.Value) bool { return len(v) == 0 || v.Kind() == jsontext.
 // shown returns a value as a message shows it.
 func shown(v jsontext.Value) string { return cmp.Or(clip(string(v), 40), "nothing") }
 
-// integerIn returns the integer in v, which is the member what, from first to last.
-func integerIn(what string, v jsontext.Value, first, last int) (int, error) {
+// between returns the integer in v, which is the member what, from first to last.
+func between(what string, v jsontext.Value, first, last int) (int, error) {
 	n, err := strconv.Atoi(string(v))
 	if err != nil || n < first || n > last {
 		return 0, fmt.Errorf("%s: %s is not a number from %d to %d", what, shown(v), first, last)
@@ -306,7 +306,7 @@ func (h *hoursOption) UnmarshalJSON(b []byte) error {
 			h[i] = k == jsontext.KindTrue
 			continue
 		}
-		n, err := integerIn("hours", v, 0, len(h)-1)
+		n, err := between("hours", v, 0, len(h)-1)
 		if err != nil {
 			return fmt.Errorf("%w, nor are they %d booleans", err, len(h))
 		}
