@@ -138,9 +138,9 @@ var (
 		"Whether the account lacks the right to use the endpoint.",
 		[]string{"appliance", "endpoint"})
 
-	policiesTurnedAway = newGauge("vbaws_exporter_policies_turned_away",
-		"Policies without series of their own, since there are more than max_policies. Their sessions are counted as those of no policy.",
-		byAppliance)
+	overLimit = newGauge("vbaws_exporter_over_limit",
+		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end.",
+		[]string{"appliance", "what"})
 
 	collected = []*family{
 		up, applianceInfo,
@@ -149,7 +149,7 @@ var (
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
 		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
-		policiesTurnedAway,
+		overLimit,
 	}
 )
 

@@ -321,6 +321,11 @@ func (o *objects) text(v jsontext.Value, name string) string {
 	return string(unquote(v))
 }
 
+// name reads a text that is remembered.
+func (o *objects) name(v jsontext.Value, name string) string {
+	return Shorten(o.text(v, name), MaxText)
+}
+
 // word reads a string of which few are different, and keeps one of each.
 func (o *objects) word(v jsontext.Value, name string) string {
 	if !o.is(v, jsontext.KindString, name, "a string") {
@@ -330,7 +335,7 @@ func (o *objects) word(v jsontext.Value, name string) string {
 	if s, ok := o.words[string(b)]; ok {
 		return s
 	}
-	s := string(b)
+	s := Shorten(string(b), MaxText)
 	if len(o.words) < 1000 && len(b) < 256 {
 		o.words[s] = s
 	}
@@ -392,7 +397,7 @@ func (o *objects) row(v jsontext.Value) Row {
 	err := o.each(v, func(name []byte, v jsontext.Value) {
 		switch string(name) {
 		case "id":
-			r.ID = o.text(v, "id")
+			r.ID = o.name(v, "id")
 		case "type":
 			r.Type = o.word(v, "type")
 		case "extendedSessionType":
@@ -477,9 +482,9 @@ func (page *PoliciesPage) add(o *objects, v jsontext.Value) {
 	err := o.each(v, func(name []byte, v jsontext.Value) {
 		switch string(name) {
 		case "id":
-			p.ID = o.text(v, "id")
+			p.ID = o.name(v, "id")
 		case "name":
-			p.Name = o.text(v, "name")
+			p.Name = o.name(v, "name")
 		case "isEnabled":
 			// Where it can't be told, one that doesn't run had better be missed.
 			p.Enabled = o.boolean(v, "isEnabled") || v.Kind() != jsontext.KindFalse && v.Kind() != jsontext.KindNull

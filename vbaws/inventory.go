@@ -200,7 +200,7 @@ func decodeLicense(v jsontext.Value) License {
 	_ = o.each(v, func(name []byte, v jsontext.Value) {
 		switch string(name) {
 		case "licenseType":
-			l.Type = o.text(v, "licenseType")
+			l.Type = o.name(v, "licenseType")
 		case "instances":
 			l.Instances = o.count(v, "instances")
 		case "instancesUses":
@@ -216,7 +216,7 @@ func decodeVersion(v jsontext.Value) (version string) {
 	o := newObjects()
 	_ = o.each(v, func(name []byte, v jsontext.Value) {
 		if string(name) == "version" {
-			version = o.text(v, "version")
+			version = o.name(v, "version")
 		}
 	})
 	return version
@@ -273,11 +273,11 @@ func (o *objects) repository(v jsontext.Value) (r Repository) {
 	_ = o.each(v, func(name []byte, v jsontext.Value) {
 		switch string(name) {
 		case "id":
-			r.ID = o.text(v, "id")
+			r.ID = o.name(v, "id")
 		case "name":
-			r.Name = o.text(v, "name")
+			r.Name = o.name(v, "name")
 		case "amazonStorageFolder":
-			r.Folder = o.text(v, "amazonStorageFolder")
+			r.Folder = o.name(v, "amazonStorageFolder")
 		case "enableEncryption":
 			r.Encrypted = o.boolean(v, "enableEncryption")
 		case "_embedded":

@@ -72,6 +72,7 @@ func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 	if err == nil {
 		p.tell(ctx, w)
 	}
+	w.sayLeftOut()
 }
 
 // askFacts asks for the appliance's facts.

@@ -62,8 +62,10 @@ type pass struct {
 	late bool
 	// listed says that policies were listed in this pass, of one workload or another.
 	listed bool
-	// logs counts the logs of sessions that were asked for.
+	// logs counts the logs of sessions that were asked for, and lines the log lines by
+	// their message.
 	logs  int
+	lines map[string]int
 	notes []note
 }
 
@@ -165,7 +167,10 @@ func (p *pass) firstContact(ctx context.Context) error {
 
 	// What ended while first contact was read is news, whichever list shows it.
 	origin := func(row *vbaws.Row, otherwise ledger.Origin) ledger.Origin {
-		if row.Err == nil && ledger.Finished(&row.Session) && !row.Stop.IsZero() && !row.Stop.Before(news) {
+		if row.Err != nil || !ledger.Finished(&row.Session) {
+			return otherwise
+		}
+		if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
 			return ledger.Regular
 		}
 		return otherwise
@@ -174,7 +179,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	list := func(q vbaws.SessionsQuery, take func(*vbaws.Row) error) error {
 		whole, err := p.listWhole(ctx, q, func(row *vbaws.Row) error {
 			if row.Err == nil {
-				if t := ledger.Begun(&row.Session); !t.IsZero() {
+				if t := p.books.Times(&row.Session).Start; !t.IsZero() {
 					line = true
 					p.books.DrawLine(t)
 				}
@@ -475,12 +480,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		return nil
 	}
 	if wide {
-		// By the earlier of both clocks: one that is set wrong must not forget anything.
-		now := p.start
-		if began.Before(now) {
-			now = began
-		}
-		if err := p.books.Forget(now.Add(-remember)); err != nil {
+		if err := p.books.Forget(p.books.Agreed(began).Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
@@ -494,7 +494,7 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := ledger.Begun(&row.Session); !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
 		return false, nil
 	}
 	st, err := p.books.Standing(&row.Session)
@@ -571,7 +571,9 @@ func (p *pass) askUnfinished(ctx context.Context) error {
 				return err
 			}
 		case vbaws.NotFound(err):
-			p.books.NotFound(u.Session.ID)
+			if err := p.books.NotFound(u.Session.ID); err != nil {
+				return &storageError{err}
+			}
 		case vbaws.HasStatus(err, 403):
 			refused = err
 		default:
@@ -614,8 +616,7 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		return nil
 	}
 	if !p.cfg.Wanted.session(row.Type) {
-		p.books.Ignore(&row.Session)
-		return nil
+		return p.ignore(&row.Session)
 	}
 	policy, ok := p.policyOf(&row.Session)
 	if !ok {
@@ -631,11 +632,14 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	return p.fold(row.Session, policy, from)
 }
 
-func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
-	if !p.cfg.Wanted.policy(policy) {
-		p.books.Ignore(&s)
-		return nil
+func (p *pass) ignore(s *vbaws.Session) error {
+	if err := p.books.Ignore(s); err != nil {
+		return &storageError{err}
 	}
+	return nil
+}
+
+func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
 	if err := p.books.Fold(s, policy, from); err != nil {
 		return &storageError{err}
 	}
@@ -671,6 +675,7 @@ func (p *pass) heard(date time.Time) {
 	}
 	p.clock = date.UTC()
 	p.skew = p.clock.Sub(p.now())
+	p.books.SetClock(p.clock)
 }
 
 // sortedPending returns what waits for its policy, in the order of the changes.

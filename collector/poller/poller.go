@@ -159,8 +159,6 @@ type Poller struct {
 	absent map[string]absence
 	// unlisted counts the passes in a row that could not list policies they needed.
 	unlisted int
-	// turnedAway are the policies that a log line named as too many.
-	turnedAway map[string]bool
 	// failures counts the failed passes in a row.
 	failures int
 }
@@ -178,6 +176,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	}
 	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
 		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
+		cfg.Ledger.WantedType = w.session
 	}
 	state, err := book.Load()
 	if err != nil {
@@ -191,7 +190,6 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		notPolicies: make(map[string]bool),
 		forbidden:   make(map[string]bool),
 		absent:      make(map[string]absence),
-		turnedAway:  make(map[string]bool),
 		troubles:    make(map[string]error),
 	}
 	published := &Published{Status: Status{Mode: p.mode()}}
@@ -253,6 +251,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	p.step(StepPublished)
 	level.Debug(p.log).Log("msg", "pass done", "took", took)
 	p.tell(ctx, w)
+	w.sayLeftOut()
 	if ctx.Err() == nil {
 		p.takeInventory(ctx, contacted)
 	}
@@ -271,6 +270,7 @@ func (p *Poller) newPass() *pass {
 		pending: make(map[ledger.ID]pending),
 		met:     make(map[ledger.ID]bool),
 		usns:    make(map[int64]ledger.ID),
+		lines:   make(map[string]int),
 	}
 }
 
@@ -279,10 +279,11 @@ func (p *Poller) pass(ctx context.Context) (*pass, error) {
 	w := p.newPass()
 	err := w.read(ctx)
 	w.sayNotes()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = p.keep(w.books)
 	}
-	if err := p.keep(w.books); err != nil {
+	if err != nil {
+		w.sayLeftOut()
 		return nil, err
 	}
 	return w, nil

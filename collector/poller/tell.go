@@ -2,13 +2,17 @@ package poller
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
+	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
 )
 
@@ -21,6 +25,11 @@ const (
 	logTimeout  = 30 * time.Second
 	// messageLength bounds a message, in bytes.
 	messageLength = 500
+	// linesPerPoll is how many log lines of one kind a poll writes, nameLength and
+	// valueLength how many bytes of a name and of another value: a line stays below 1 KiB.
+	linesPerPoll = 100
+	nameLength   = 100
+	valueLength  = 300
 	// recentOthers and recentFailures bound Status.Recent, and tellAtOnce what is
 	// gathered for it.
 	recentOthers, recentFailures = 25, 50
@@ -35,12 +44,16 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 	var ended []Ended
 	for _, e := range w.books.Events() {
 		s := &e.Session
-		l := log.With(p.log, "policy", e.Policy, "type", s.Type, "extended_type", s.ExtendedType, "status", s.Status, "session_id", s.ID)
+		of := []any{
+			"policy", logged(e.Policy, nameLength), "type", logged(s.Type, nameLength),
+			"extended_type", logged(s.ExtendedType, nameLength), "status", logged(s.Status, nameLength),
+			"session_id", logged(s.ID, nameLength),
+		}
 		switch {
 		case e.Err != nil:
-			level.Warn(p.log).Log("msg", "session not counted: it can't be understood", "session_id", s.ID, "err", e.Err)
+			w.line(level.Warn, "session not counted: it can't be understood", "session_id", logged(s.ID, nameLength), "err", e.Err)
 		case e.Skipped != "":
-			level.Warn(l).Log("msg", "session not counted", "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))
+			w.line(level.Warn, "session not counted", append(of, "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))...)
 		default:
 			end := Ended{Session: *s, Policy: e.Policy, Duration: e.Duration}
 			if failed(s) && w.logs < logsPerPass {
@@ -52,11 +65,11 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 			}
 			ended = append(ended, end)
 			if !e.Old {
-				fields := []any{"msg", "session finished", "duration", e.Duration}
+				of = append(of, "duration", e.Duration)
 				if end.Errors != nil {
-					fields = append(fields, "error", strings.Join(end.Errors, " | "))
+					of = append(of, "error", strings.Join(end.Errors, " | "))
 				}
-				level.Info(l).Log(fields...)
+				w.line(level.Info, "session finished", of...)
 			}
 		}
 	}
@@ -94,15 +107,54 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	return nil
 }
 
-func shorten(s string) string {
-	if len(s) <= messageLength {
+func shorten(s string) string { return cutTo(s, messageLength) }
+
+// cutTo returns the first bytes of s, cut between two runes.
+func cutTo(s string, length int) string {
+	if len(s) <= length {
 		return s
 	}
-	cut := messageLength
-	for cut > 0 && s[cut]&0xC0 == 0x80 { // within a rune
-		cut--
+	for length > 0 && !utf8.RuneStart(s[length]) {
+		length--
 	}
-	return s[:cut] + "…"
+	return s[:length] + "…"
+}
+
+// logged makes what an appliance sent fit for a log line.
+func logged(s string, length int) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, cutTo(s, length))
+}
+
+// line writes a log line, unless the poll has written enough with that message.
+func (p *pass) line(at func(log.Logger) log.Logger, msg string, fields ...any) {
+	if p.lines[msg]++; p.lines[msg] > linesPerPoll {
+		return
+	}
+	all := []any{"msg", msg}
+	for _, f := range fields {
+		switch v := f.(type) {
+		case string:
+			f = logged(v, valueLength)
+		case error:
+			f = logged(v.Error(), valueLength)
+		}
+		all = append(all, f)
+	}
+	at(p.log).Log(all...)
+}
+
+// sayLeftOut logs how many lines the poll has left out.
+func (p *pass) sayLeftOut() {
+	for _, msg := range slices.Sorted(maps.Keys(p.lines)) {
+		if n := p.lines[msg] - linesPerPoll; n > 0 {
+			level.Warn(p.log).Log("msg", "log lines left out: too many of one kind in one poll", "kind", msg, "count", n)
+		}
+	}
 }
 
 // recent merges newly ended sessions into those of before.
@@ -120,18 +172,23 @@ func recent(ended, before []Ended) []Ended {
 	})
 }
 
-// sayNotes logs what was noticed while reading and, once a name, which policies
-// get no series.
+// sayNotes logs what was noticed while reading, and what is beyond a limit.
 func (p *pass) sayNotes() {
 	for _, n := range p.notes {
-		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
+		p.line(level.Warn, n.msg, n.fields...)
 	}
 	p.notes = nil
-	for _, name := range p.books.TurnedAway() {
-		if !p.turnedAway[name] {
-			p.turnedAway[name] = true
-			level.Warn(p.log).Log("msg", "too many policies: the sessions of this one are counted as those of no policy",
-				"policy", name, "max_policies", p.cfg.Ledger.MaxPolicies)
-		}
+	for _, e := range p.books.Exceeded() {
+		p.line(level.Warn, beyond[e.Limit], "count", e.Count, "first", e.Example)
 	}
+}
+
+// beyond is what a log line says of what is beyond each limit.
+var beyond = map[string]string{
+	ledger.LimitPolicies:      "too many policies: the sessions of these are counted as those of no policy",
+	ledger.LimitTypes:         "too many types of sessions: these are counted as other",
+	ledger.LimitExtendedTypes: "too many extended types of sessions: these are counted as other",
+	ledger.LimitStatuses:      "too many statuses of sessions: these are counted as other",
+	ledger.LimitSeries:        "too many series: sessions of these are counted as other",
+	ledger.LimitUnfinished:    "too many unfinished sessions: these are taken in when they end",
 }
