@@ -184,7 +184,9 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 func TestAClockFarAheadForgetsNothing(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch.Add(-day))
 	b.ahead = 0
-	list := func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, p.Times(&vbaws.Session{}).End) }
+	list := func(p *ledger.Pass) {
+		p.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, p.Times(&vbaws.Session{}).End)
+	}
 	for n := range 5 {
 		b.now = b.now.Add(day)
 		b.fold("Nightly", ledger.Regular, ended(n, "Failed", b.now.Add(-time.Hour)))

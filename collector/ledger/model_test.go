@@ -37,7 +37,7 @@ type known struct {
 	counted  string // status; empty: not counted
 	took     time.Duration
 	ends     map[string]time.Time
-	open     bool   // the last that was heard is that it has not ended
+	open     bool // the last that was heard is that it has not ended
 	missing  int
 }
 
@@ -46,7 +46,7 @@ type happening struct {
 	n       int
 	session vbaws.Session
 	from    ledger.Origin
-	gone    bool // the appliance says that there is no such session
+	gone    bool      // the appliance says that there is no such session
 	now     time.Time // the appliance's clock
 }
 
