@@ -446,7 +446,7 @@ func (p *pass) sweep(ctx context.Context) error {
 			}
 		}
 		p.meet(row)
-		newestMet = newestMet || row.ID == newest.ID
+		newestMet = newestMet || p.rowID(row) == ledger.ParseID(newest.ID)
 		late, err := p.missed(row)
 		if err != nil {
 			return err
@@ -607,7 +607,7 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		return &storageError{err}
 	}
 	id := p.books.ID(row.ID)
-	if row.Start.After(p.newest.Start) {
+	if row.Start.After(p.newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
 		p.newest = row.Session
 	}
 	if st == ledger.Unchanged {
