@@ -157,7 +157,7 @@ func fleet() []*source {
 	read.LastSweep = epoch.Add(2 * time.Hour)
 	read.Resets = 1
 	read.Skipped[ledger.SkipGone] = 3
-	read.TurnedAway = 2
+	read.Over = map[string]int{ledger.LimitPolicies: 2, ledger.LimitStatuses: 1}
 
 	policies := &poller.PolicySet{
 		All: []poller.PolicyInfo{

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/vbaws"
 )
 
 // metric is one series of a family, ready to be handed out: a scrape copies
@@ -173,6 +174,12 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMicro()) / 1e6
 }
+
+// maxLabelValue is how long the value of a label is at most, in bytes.
+const maxLabelValue = 256
+
+// labelValue returns s as the value of a label.
+func labelValue(s string) string { return vbaws.Shorten(validUTF8(s), maxLabelValue) }
 
 // validUTF8 makes s fit for a label: one that isn't would cost the whole scrape.
 func validUTF8(s string) string {

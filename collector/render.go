@@ -155,7 +155,9 @@ func renderView(appliance string, v *ledger.View, old *viewRendering) *viewRende
 	if !v.LastSweep.IsZero() {
 		b.gauge(watermarkTime, unixSeconds(v.LastSweep), appliance)
 	}
-	b.gauge(policiesTurnedAway, float64(v.TurnedAway), appliance)
+	for _, what := range ledger.Limits {
+		b.gauge(overLimit, float64(v.Over[what]), appliance, what)
+	}
 	b.counter(watermarkResets, v.Resets, appliance)
 	for _, reason := range ledger.SkipReasons {
 		b.counter(sessionsSkipped, v.Skipped[reason], appliance, reason)
@@ -252,7 +254,7 @@ func (b *builder) add(f *family, labels []*dto.LabelPair, value float64) {
 // sorted by name.
 func newLabels(f *family, values ...string) []*dto.LabelPair {
 	for i := range values {
-		values[i] = validUTF8(values[i])
+		values[i] = labelValue(values[i])
 	}
 	return prometheus.MakeLabelPairs(f.desc, values)
 }
@@ -260,7 +262,7 @@ func newLabels(f *family, values ...string) []*dto.LabelPair {
 // withLabel returns labels and another one in its place. It shares the pairs of
 // labels, which are most of what a series weighs.
 func withLabel(labels []*dto.LabelPair, name, value string) []*dto.LabelPair {
-	value = validUTF8(value)
+	value = labelValue(value)
 	all := make([]*dto.LabelPair, 0, len(labels)+1)
 	i, _ := slices.BinarySearchFunc(labels, name, func(l *dto.LabelPair, name string) int {
 		return strings.Compare(l.GetName(), name)

@@ -141,9 +141,9 @@ var (
 	schedulesUnreadable = newGauge("vbaws_exporter_schedules_unreadable",
 		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
 		byAppliance)
-	policiesTurnedAway = newGauge("vbaws_exporter_policies_turned_away",
-		"Policies without series of their own, since there are more than max_policies. Their sessions are counted as those of no policy.",
-		byAppliance)
+	overLimit = newGauge("vbaws_exporter_over_limit",
+		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end.",
+		[]string{"appliance", "what"})
 
 	collected = []*family{
 		up, applianceInfo,
@@ -152,7 +152,7 @@ var (
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
 		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
-		schedulesUnreadable, policiesTurnedAway,
+		schedulesUnreadable, overLimit,
 	}
 )
 

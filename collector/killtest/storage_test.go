@@ -32,11 +32,11 @@ func (b *book) Save(c *ledger.Changes) error {
 	return b.Book.Save(c)
 }
 
-func (b *book) Lookup(day int32, id ledger.ID) (ledger.Remembered, bool, error) {
+func (b *book) Lookup(id ledger.ID, near []int32) (ledger.Remembered, bool, error) {
 	if b.failRead {
 		return ledger.Remembered{}, false, errDisk
 	}
-	return b.Book.Lookup(day, id)
+	return b.Book.Lookup(id, near)
 }
 
 func (b *book) Skipped(id ledger.ID) (bool, error) {

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -162,11 +163,16 @@ func TestASessionIsKnownThoughItsTimesAreWrittenOtherwise(t *testing.T) {
 
 func TestParseID(t *testing.T) {
 	id := vbawstest.ID(1)
-	if ledger.ParseID(id) != ledger.ParseID("00000000-7E57-4000-8000-000000000001") {
-		t.Error("the case of a UUID matters")
+	bare := strings.ReplaceAll(id, "-", "")
+	for _, s := range []string{
+		strings.ToUpper(id), "{" + id + "}", "{" + strings.ToUpper(id) + "}", bare, strings.ToUpper(bare), "urn:uuid:" + id, "URN:UUID:" + id,
+	} {
+		if ledger.ParseID(s) != ledger.ParseID(id) {
+			t.Errorf("%q is another than %q", s, id)
+		}
 	}
 	seen := map[ledger.ID]string{}
-	for _, s := range []string{id, vbawstest.ID(2), "", "1", "{" + id + "}", "urn:uuid:" + id, id + " "} {
+	for _, s := range []string{id, vbawstest.ID(2), "", "1", "(" + id + ")", "{" + id + " ", "{" + bare + "}", id + " ", id + "0", bare[1:]} {
 		got := ledger.ParseID(s)
 		if other, ok := seen[got]; ok {
 			t.Errorf("%q and %q are one", s, other)

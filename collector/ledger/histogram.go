@@ -29,13 +29,16 @@ func newHistogram(born time.Time, base uint64, bounds []float64) *Histogram {
 	}
 }
 
-// observe takes in one duration; bounds are those that h was made with.
-func (h *Histogram) observe(e *Exemplar, bounds []float64) {
-	h.Sum += e.Duration.Microseconds()
-	v := e.Duration.Seconds()
+// observe takes in one duration, and an exemplar of it, or nil; bounds are those that h
+// was made with.
+func (h *Histogram) observe(d time.Duration, e *Exemplar, bounds []float64) {
+	h.Sum += d.Microseconds()
+	v := d.Seconds()
 	i := sort.SearchFloat64s(bounds, v)
 	h.Buckets[i]++
-	h.Exemplars[i] = e
+	if e != nil {
+		h.Exemplars[i] = e
+	}
 	if v <= NativeZeroThreshold {
 		h.Zero++
 		return

@@ -105,7 +105,7 @@ func TestHistogramIsClientGolangs(t *testing.T) {
 		)
 		var sum time.Duration
 		for _, d := range rapid.SliceOfN(duration, 1, 50).Draw(t, "durations") {
-			h.observe(&Exemplar{Duration: d}, bounds)
+			h.observe(d, &Exemplar{Duration: d}, bounds)
 			ref.Observe(d.Seconds())
 			sum += d
 		}
@@ -139,7 +139,7 @@ func TestClassicBucketsIncludeTheirBound(t *testing.T) {
 	h := newHistogram(time.Time{}, 0, bounds)
 	const µs = time.Microsecond
 	for _, d := range []time.Duration{0, time.Minute, time.Minute + µs, 10 * time.Minute, 10*time.Minute + µs, time.Hour} {
-		h.observe(&Exemplar{Duration: d}, bounds)
+		h.observe(d, &Exemplar{Duration: d}, bounds)
 	}
 	if want := []uint64{2, 2, 2}; !slices.Equal(h.Buckets, want) {
 		t.Errorf("buckets %d, want %d", h.Buckets, want)

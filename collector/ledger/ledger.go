@@ -22,6 +22,9 @@ type Options struct {
 	// Wanted says which series are of interest, by their type and policy; nil: all. What
 	// others were counted for stays in the books, and is not in a View.
 	Wanted func(typ, policy string) bool
+	// WantedType says which types of sessions are of interest, whatever their policy;
+	// nil: all.
+	WantedType func(typ string) bool
 	// Once says that the process makes one pass, and shows what came of it at once.
 	Once bool
 	// Forgetful says that nothing can be known of an earlier life of the process:
@@ -36,11 +39,15 @@ type Ledger struct {
 	opts   Options
 	// holds has, for each held counter, when its hold ends.
 	holds map[heldCounter]time.Time
-	// policies are the names that series in the view have, and turnedAway those that
-	// MaxPolicies left without.
-	policies   map[string]bool
-	turnedAway map[string]bool
-	view       *View
+	// known has the labels' values that count for a limit, by limit: those of all
+	// series, and policies of those in the view. counters is how many counters there
+	// are, and over has what is beyond each limit.
+	known    map[string]map[string]bool
+	counters int
+	over     map[string]over
+	view     *View
+	// ahead is how far the appliance's clock is ahead of the exporter's.
+	ahead time.Duration
 	// counted has when each series counted last, of those that just have.
 	counted map[Key]time.Time
 	opened  time.Time
@@ -58,7 +65,7 @@ type heldCounter struct {
 func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
 		state: state, memory: memory, opts: opts,
-		holds: make(map[heldCounter]time.Time), turnedAway: make(map[string]bool),
+		holds: make(map[heldCounter]time.Time), over: make(map[string]over),
 		counted: make(map[Key]time.Time), opened: now,
 	}
 	for _, s := range state.Series {
@@ -66,6 +73,15 @@ func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
 	}
 	l.rebuildView()
 	return l
+}
+
+// wanted reports whether the sessions of that type and policy are of interest.
+func (l *Ledger) wanted(typ, policy string) bool {
+	return l.opts.Wanted == nil || l.opts.Wanted(typ, policy)
+}
+
+func (l *Ledger) wantedType(typ string) bool {
+	return l.opts.WantedType == nil || l.opts.WantedType(typ)
 }
 
 // noteHolds gives each held counter that has no end of its hold yet one that is
@@ -99,12 +115,11 @@ func (l *Ledger) NextLift() time.Time {
 	return next
 }
 
-// rebuildView makes the view anew from the state.
+// rebuildView makes the view from the state.
 func (l *Ledger) rebuildView() {
 	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
-	if wanted := l.opts.Wanted; wanted != nil {
-		keys = slices.DeleteFunc(keys, func(k Key) bool { return !wanted(k.Type, k.Policy) })
-	}
+	l.know(keys)
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.wanted(k.Type, k.Policy) })
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
 		Policies:  l.livePolicies(),
@@ -114,35 +129,61 @@ func (l *Ledger) rebuildView() {
 		LastSweep: l.state.Meta.LastSweep,
 		Resets:    l.state.Meta.Resets,
 		Skipped:   make(map[string]uint64, len(SkipReasons)),
+		Over:      l.countOver(),
 	}
 	for _, reason := range SkipReasons {
 		v.Skipped[reason] = l.state.Meta.Skipped[reason]
 	}
 	at := make(map[Key]*SeriesView, len(keys))
-	l.policies = make(map[string]bool)
 	for i, k := range keys {
 		v.Series[i].Series = l.state.Series[k]
 		at[k] = &v.Series[i]
-		if k.Policy != "" {
-			l.policies[k.Policy] = true
-		}
 	}
-	for name := range l.turnedAway {
-		if l.policies[name] || len(l.policies) < l.opts.MaxPolicies {
-			delete(l.turnedAway, name)
-		}
-	}
-	v.TurnedAway = len(l.turnedAway)
 	for _, u := range l.state.Unfinished {
-		if sv := at[u.key()]; sv != nil && u.runs() {
-			sv.Running++
-			if s := u.Session.Start; !s.IsZero() && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
-				sv.OldestStart = s
-			}
+		if u.Unresolved || !u.runs() {
+			continue
+		}
+		sv := at[standIn(u.key(), l.hasSeries)]
+		if sv == nil {
+			continue
+		}
+		sv.Running++
+		// The appliance's clock isn't known before the first poll.
+		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
+			sv.OldestStart = s
 		}
 	}
 	l.view = v
 }
+
+// know notes what the series have that counts for a limit.
+func (l *Ledger) know(keys []Key) {
+	l.known = map[string]map[string]bool{
+		LimitPolicies: {}, LimitTypes: {vbaws.TypePolicy: true}, LimitExtendedTypes: {}, LimitStatuses: {},
+	}
+	for _, status := range vbaws.FinalStatuses {
+		l.known[LimitStatuses][status] = true
+	}
+	l.counters = 0
+	note := func(limit, name string) {
+		if name != "" && name != Other {
+			l.known[limit][name] = true
+		}
+	}
+	for _, k := range keys {
+		note(LimitTypes, k.Type)
+		note(LimitExtendedTypes, k.ExtendedType)
+		if l.wanted(k.Type, k.Policy) {
+			note(LimitPolicies, k.Policy)
+		}
+		for _, c := range l.state.Series[k].Counters {
+			note(LimitStatuses, c.Status)
+		}
+		l.counters += len(l.state.Series[k].Counters)
+	}
+}
+
+func (l *Ledger) hasSeries(k Key) bool { return l.state.Series[k] != nil }
 
 func (u *Unfinished) key() Key { return keyOf(&u.Session, u.Policy) }
 
@@ -151,45 +192,4 @@ func (u *Unfinished) runs() bool { return u.Session.Status != vbaws.StatusNeverE
 
 func keyOf(s *vbaws.Session, policy string) Key {
 	return Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: policy}
-}
-
-// Finished reports whether s has ended. A status that nobody has seen before
-// counts as an end once there is a stop time.
-func Finished(s *vbaws.Session) bool {
-	switch s.Status {
-	case vbaws.StatusRunning, vbaws.StatusNeverExecuted:
-		return false
-	}
-	return slices.Contains(vbaws.FinalStatuses, s.Status) || !s.Stop.IsZero()
-}
-
-// Duration is how long s took: stop less start. The appliance's own figure
-// serves only where one of them is missing, since the one published sample of it
-// is wrong. It is never below zero, and to the microsecond.
-func Duration(s *vbaws.Session) time.Duration {
-	d := s.Duration
-	if !s.Start.IsZero() && !s.Stop.IsZero() {
-		d = s.Stop.Sub(s.Start)
-	}
-	return max(0, d).Round(time.Microsecond)
-}
-
-// end is when s ended, as well as that can be known.
-func end(s *vbaws.Session, now time.Time) time.Time {
-	switch {
-	case !s.Stop.IsZero():
-		return s.Stop
-	case !s.Start.IsZero():
-		return s.Start.Add(Duration(s))
-	}
-	return now
-}
-
-// Begun is when s began: its start, or where it has none its stop; zero where it
-// has neither.
-func Begun(s *vbaws.Session) time.Time {
-	if s.Start.IsZero() {
-		return s.Stop
-	}
-	return s.Start
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,8 +17,16 @@ import (
 // model keeps the books the simple way: it knows all that was ever committed.
 type model struct {
 	sessions map[int]*known
-	skipped  int // before the line
+	last     map[string]*lastSeen // by series
+	skipped  int                  // before the line
 	gone     int
+}
+
+// lastSeen is the session of a series with the newest end.
+type lastSeen struct {
+	n      int
+	status string
+	end    time.Time
 }
 
 // known is what was committed of one session.
@@ -26,9 +35,9 @@ type known struct {
 	// decides.
 	eligible bool
 	counted  string // status; empty: not counted
-	ends     map[string]bool
-	last     string // its newest final status
-	open     bool   // the last that was heard is that it has not ended
+	took     time.Duration
+	ends     map[string]time.Time
+	open     bool // the last that was heard is that it has not ended
 	missing  int
 }
 
@@ -37,7 +46,44 @@ type happening struct {
 	n       int
 	session vbaws.Session
 	from    ledger.Origin
-	gone    bool // the appliance says that there is no such session
+	gone    bool      // the appliance says that there is no such session
+	now     time.Time // the appliance's clock
+}
+
+// times are what is to be made of the dates of the session.
+func (h happening) times() (begun, end time.Time, took time.Duration) {
+	s := h.session
+	switch {
+	case s.Start.IsZero() && s.Stop.IsZero():
+		return time.Time{}, h.now, s.Duration
+	case s.Start.IsZero():
+		return s.Stop, s.Stop, s.Duration
+	case s.Stop.IsZero():
+		return s.Start, s.Start.Add(s.Duration), s.Duration
+	}
+	return s.Start, s.Stop, s.Stop.Sub(s.Start)
+}
+
+// moved draws dates that a session of which others are known may come with.
+func moved(t *rapid.T, s vbaws.Session) vbaws.Session {
+	by := time.Duration(rapid.IntRange(-720, 720).Draw(t, "hours")) * time.Hour
+	s.Duration = s.Stop.Sub(s.Start)
+	s.Start, s.Stop = s.Start.Add(by), s.Stop.Add(by)
+	switch rapid.IntRange(0, 5).Draw(t, "dates") {
+	case 0:
+		s.Start = time.Time{}
+	case 1:
+		s.Stop = time.Time{}
+		if !slices.Contains(vbaws.FinalStatuses, s.Status) {
+			s.Stop = s.Start // without a stop it would not have ended
+			s.Start = time.Time{}
+		}
+	case 2:
+		if slices.Contains(vbaws.FinalStatuses, s.Status) {
+			s.Start, s.Stop = time.Time{}, time.Time{}
+		}
+	}
+	return s
 }
 
 const (
@@ -55,6 +101,7 @@ func keyOf(n int) ledger.Key {
 }
 
 func (m *model) take(h happening) {
+	begun, end, took := h.times()
 	k := m.sessions[h.n]
 	if h.gone {
 		if k == nil || !k.open {
@@ -66,13 +113,12 @@ func (m *model) take(h happening) {
 		k.open = false
 		if k.counted == "" && k.eligible {
 			m.gone++
-			// Should it come back, it is a stranger.
-			delete(m.sessions, h.n)
+			k.missing = 0 // should it come back, it is counted
 		}
 		return
 	}
 	if k == nil {
-		k = &known{ends: make(map[string]bool)}
+		k = &known{ends: make(map[string]time.Time)}
 		m.sessions[h.n] = k
 		switch h.from {
 		case ledger.Window:
@@ -80,7 +126,7 @@ func (m *model) take(h happening) {
 		case ledger.History:
 			k.eligible = !ledger.Finished(&h.session)
 		default:
-			k.eligible = h.n >= beforeLine
+			k.eligible = begun.IsZero() || !begun.Before(startOf(beforeLine))
 			if !k.eligible && h.from == ledger.Regular {
 				m.skipped++
 			}
@@ -90,10 +136,20 @@ func (m *model) take(h happening) {
 	if k.open = !ledger.Finished(&h.session); k.open {
 		return
 	}
-	k.ends[h.session.Status] = true
-	k.last = h.session.Status
+	if end.After(k.ends[h.session.Status]) {
+		k.ends[h.session.Status] = end
+	}
+	last := m.last[fmt.Sprint(keyOf(h.n))]
+	if last == nil {
+		last = &lastSeen{n: h.n}
+		m.last[fmt.Sprint(keyOf(h.n))] = last
+	}
+	// Of two that ended at the same time it is the one with the higher id.
+	if last.n == h.n || end.After(last.end) || end.Equal(last.end) && h.n > last.n {
+		*last = lastSeen{h.n, h.session.Status, end}
+	}
 	if k.eligible && k.counted == "" {
-		k.counted = h.session.Status
+		k.counted, k.took = h.session.Status, took
 	}
 }
 
@@ -109,7 +165,6 @@ type seen struct {
 
 func (m *model) view() map[string]*seen {
 	v := make(map[string]*seen)
-	lastOf := make(map[string]int)
 	for n := range modelSessions {
 		k := m.sessions[n]
 		if k == nil {
@@ -123,17 +178,15 @@ func (m *model) view() map[string]*seen {
 		}
 		if k.counted != "" {
 			s.Counts[k.counted]++
-			s.Sums[k.counted] += tookOf(n).Microseconds()
+			s.Sums[k.counted] += k.took.Microseconds()
 		}
-		end := startOf(n).Add(tookOf(n))
-		for status := range k.ends {
+		for status, end := range k.ends {
 			if end.After(s.Ends[status]) {
 				s.Ends[status] = end
 			}
 		}
-		// Later sessions have later ends, and higher ids.
-		if k.last != "" && n >= lastOf[name] {
-			lastOf[name], s.Last, s.LastEnd = n, k.last, end
+		if last := m.last[name]; last != nil {
+			s.Last, s.LastEnd = last.status, last.end
 		}
 		if k.open {
 			s.Running++
@@ -185,7 +238,7 @@ func shown(t tb, view *ledger.View) map[string]*seen {
 func TestBooksEqualTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := open(t, ledger.Options{})
-		m := &model{sessions: make(map[int]*known)}
+		m := &model{sessions: make(map[int]*known), last: make(map[string]*lastSeen)}
 		contact := false
 		var usn int64
 		var old []*ledger.View
@@ -202,7 +255,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 			}
 			var happened []happening
 			for range rapid.IntRange(0, 8).Draw(t, "happenings") {
-				h := happening{n: rapid.IntRange(0, modelSessions-1).Draw(t, "session")}
+				h := happening{n: rapid.IntRange(0, modelSessions-1).Draw(t, "session"), now: b.now.Add(b.ahead)}
 				usn++
 				switch rapid.IntRange(0, 9).Draw(t, "happening") {
 				case 0:
@@ -218,6 +271,10 @@ func TestBooksEqualTheModel(t *testing.T) {
 				}
 				if !h.gone {
 					h.session.USN = usn
+					h.session.ID = spell(t, h.n)
+					if ledger.Finished(&h.session) && rapid.IntRange(0, 3).Draw(t, "dates move") == 0 {
+						h.session = moved(t, h.session)
+					}
 					h.from = ledger.Regular
 					if !contact {
 						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Window, ledger.History, ledger.Regular}).Draw(t, "origin")

@@ -37,16 +37,23 @@ type Pass struct {
 	found    Remembered
 	known    bool
 	answered bool
+	days     [7]int32
 
 	events []Event
 	// old counts the events of sessions that had ended before first contact.
 	old int
 	// names are those of the policies that the appliance has; nil until asked for.
 	names map[string]bool
-	// admitted are the policies that get their first series, turnedAway those that
-	// don't.
-	admitted, turnedAway map[string]bool
-	reset                bool
+	// fresh has the names, by limit, that get their first series, and counters how many
+	// counters are new. over has the names beyond each limit that the ledger doesn't have
+	// yet, and exceeded what is reported of them.
+	fresh    map[string]map[string]bool
+	counters int
+	over     map[string]over
+	exceeded map[string]*Exceeded
+	// open is how many sessions are unfinished.
+	open  int
+	reset bool
 	// counted are the series that counted in this pass.
 	counted map[Key]bool
 	// leaving is the Ledger's from this pass on; nil where it stays.
@@ -102,13 +109,15 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 		policies:   make(map[PolicyKey]*Policy),
 		remembered: make(map[ID]Remembered),
 		skipped:    make(map[ID]time.Time),
-		admitted:   make(map[string]bool),
-		turnedAway: make(map[string]bool),
+		fresh:      make(map[string]map[string]bool),
+		over:       make(map[string]over),
+		exceeded:   make(map[string]*Exceeded),
 		counted:    make(map[Key]bool),
+		open:       len(l.state.Unfinished),
 	}
 	for h, until := range l.holds {
 		if !now.Before(until) {
-			c := p.counter(p.touch(h.key), h.status)
+			c := p.touch(h.key).counter(h.status)
 			c.Held = false
 			if c.Count > 0 {
 				p.counted[h.key] = true
@@ -118,8 +127,35 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 	if !slices.Equal(p.meta.Bounds, l.opts.Bounds) {
 		p.rebucket()
 	}
+	p.readmit()
 	return p
 }
+
+// readmit makes series for the unfinished sessions of policies that are wanted again.
+func (p *Pass) readmit() {
+	for id, u := range p.l.state.Unfinished {
+		if u.Unresolved || !p.l.wanted(u.Session.Type, u.Policy) || p.l.hasSeries(standIn(u.key(), p.l.hasSeries)) {
+			continue
+		}
+		k := p.place(&u.Session, u.Policy)
+		if k.Policy != u.Policy {
+			c := *u
+			c.Policy = k.Policy
+			p.unfinished[id] = &c
+		}
+		p.touch(k)
+	}
+}
+
+// SetClock sets the appliance's clock, which is the exporter's until then, for this
+// pass and all that follow.
+func (p *Pass) SetClock(t time.Time) { p.l.ahead = t.Sub(p.now) }
+
+// clock is the appliance's.
+func (p *Pass) clock() time.Time { return p.now.Add(p.l.ahead) }
+
+// Times are TimesOf by the appliance's clock.
+func (p *Pass) Times(s *vbaws.Session) Times { return TimesOf(s, p.clock()) }
 
 // rebucket starts every histogram over, with the bounds that are wanted now.
 func (p *Pass) rebucket() {
@@ -137,14 +173,14 @@ func (p *Pass) rebucket() {
 // committed: a long pass is several transactions.
 func (p *Pass) Next() *Pass {
 	n := p.l.Begin(p.now)
-	n.first, n.born, n.reset, n.turnedAway, n.old = p.first, p.born, p.reset, p.turnedAway, p.old
+	n.first, n.born, n.reset, n.exceeded, n.old = p.first, p.born, p.reset, p.exceeded, p.old
 	n.remembered = make(map[ID]Remembered, len(p.remembered)) // as many are likely to come
 	return n
 }
 
-// Size returns how many sessions are to be remembered of those folded so far, to
+// Size returns how many sessions and rows are to be saved of those taken in so far, to
 // tell when it is time for Next.
-func (p *Pass) Size() int { return len(p.remembered) }
+func (p *Pass) Size() int { return len(p.remembered) + len(p.unfinished) + len(p.skipped) }
 
 // ID is ParseID. Of one session it is asked many times in a row.
 func (p *Pass) ID(s string) ID {
@@ -225,9 +261,6 @@ func (p *Pass) Reset() {
 // Reset, or since an unfinished session was met with a lower USN than before.
 func (p *Pass) WasReset() bool { return p.reset }
 
-// TurnedAway returns the policies that get no series since there are too many.
-func (p *Pass) TurnedAway() []string { return slices.Sorted(maps.Keys(p.turnedAway)) }
-
 // Events returns what happened in the pass so far.
 func (p *Pass) Events() []Event { return p.events }
 
@@ -235,7 +268,7 @@ func (p *Pass) Events() []Event { return p.events }
 type Standing int
 
 const (
-	// Unknown sessions were never heard of.
+	// Unknown sessions were never heard of, or nothing that counts.
 	Unknown Standing = iota
 	// Changed sessions are known, but not like this.
 	Changed
@@ -247,14 +280,17 @@ const (
 func (p *Pass) Standing(s *vbaws.Session) (Standing, error) {
 	id := p.ID(s.ID)
 	if u := p.unfinishedOf(id); u != nil {
-		if sameSession(&u.Session, s) {
+		switch {
+		case u.Unresolved && p.l.wantedType(s.Type):
+			return Unknown, nil
+		case sameSession(&u.Session, s):
 			return Unchanged, nil
 		}
 		return Changed, nil
 	}
 	r, known, err := p.find(id, s)
 	switch {
-	case err != nil || !known:
+	case err != nil || !known || r.Owed:
 		return Unknown, err
 	case r.USN == s.USN && r.Print == print(s):
 		return Unchanged, nil
@@ -268,7 +304,7 @@ func (p *Pass) Open(id ID) bool { return p.unfinishedOf(id) != nil }
 // UnfinishedPolicy returns the policy that an unfinished session was found to
 // belong to when it was first heard of, and whether there is such a session.
 func (p *Pass) UnfinishedPolicy(s *vbaws.Session) (policy string, ok bool) {
-	if u := p.unfinishedOf(p.ID(s.ID)); u != nil {
+	if u := p.unfinishedOf(p.ID(s.ID)); u != nil && !u.Unresolved {
 		return u.Policy, true
 	}
 	return "", false
@@ -284,7 +320,8 @@ func (p *Pass) FirstSeen(sessionID string, now time.Time) time.Time {
 }
 
 // Fold takes in s, which belongs to policy (empty for none). It may be called
-// any number of times with the same session: the last state of it counts.
+// any number of times with the same session: the last state of it counts. Of sessions
+// that are not wanted it takes in what Ignore does.
 func (p *Pass) Fold(s vbaws.Session, policy string, from Origin) error {
 	id := p.ID(s.ID)
 	u := p.unfinishedOf(id)
@@ -292,19 +329,21 @@ func (p *Pass) Fold(s vbaws.Session, policy string, from Origin) error {
 	if err != nil {
 		return err
 	}
-	policy = p.admit(policy)
-	key := keyOf(&s, policy)
+	if !p.l.wanted(s.Type, policy) {
+		p.ignore(id, &s, policy, true)
+		return nil
+	}
+	key := p.place(&s, policy)
+	policy = key.Policy
 
-	var countable, counted bool
+	countable, counted := known && r.Owed, known && !r.Owed
 	switch {
 	case u != nil:
 		countable, counted = u.Countable, u.Counted
 		if s.USN < u.Session.USN {
 			p.Reset()
 		}
-	case known:
-		counted = true
-	default:
+	case !known:
 		countable = p.countable(&s, from)
 		if !countable && from == Regular {
 			p.skip(SkipBeforeLine, Event{Session: s, Policy: policy})
@@ -312,54 +351,76 @@ func (p *Pass) Fold(s vbaws.Session, policy string, from Origin) error {
 	}
 
 	if !Finished(&s) {
-		if known {
-			// It has come to life again: from here on the books of the unfinished
-			// know that it was counted.
-			counted, countable = true, false
-		}
-		p.unfinished[id] = &Unfinished{Session: s, Policy: policy, Counted: counted, Countable: countable}
-		if p.series[key] == nil && p.l.state.Series[key] == nil {
+		// Where it has come to life again, from here on the books of the unfinished
+		// know that it was counted.
+		if p.keepOpen(id, &Unfinished{Session: s, Policy: policy, Counted: counted, Countable: countable && !counted}) && !p.hasSeries(key) {
 			p.touch(key)
 		}
 		return nil
 	}
 	series := p.touch(key)
-	if u != nil {
-		p.unfinished[id] = nil
-	}
+	p.close(id)
+	times := p.Times(&s)
+	status := p.statusIn(series, s.Status)
 	if countable && !counted {
-		p.count(series, &s, policy, from)
+		p.count(series, &s, status, times, policy, from)
 	}
-	p.see(series, id, &s)
-	day := r.Day
-	if !known {
-		day = dayOf(Begun(&s))
-	}
-	p.remember(id, day, &s)
+	p.see(series, id, status, times)
+	p.remember(id, &s, false)
 	return nil
 }
 
-// admit returns policy, or the empty name where it is new and there are too many.
-func (p *Pass) admit(policy string) string {
-	limit := p.l.opts.MaxPolicies
-	if policy == "" || limit == 0 || p.l.policies[policy] || p.admitted[policy] {
-		return policy
+// Ignore takes in a session that nobody wants to know of, and whose policy is not
+// known. One that has not ended may be wanted before it does: it is kept as one that is
+// unfinished, and shows nowhere.
+func (p *Pass) Ignore(s *vbaws.Session) error {
+	id := p.ID(s.ID)
+	if _, _, err := p.find(id, s); err != nil {
+		return err
 	}
-	if len(p.l.policies)+len(p.admitted) >= limit {
-		p.turnedAway[policy] = true
-		return ""
-	}
-	p.admitted[policy] = true
-	return policy
+	policy, resolved := p.UnfinishedPolicy(s)
+	p.ignore(id, s, policy, resolved)
+	return nil
 }
 
-// Ignore takes in a session that nobody wants to know of.
-func (p *Pass) Ignore(s *vbaws.Session) {
-	id := p.ID(s.ID)
+// ignore is Ignore once find has succeeded.
+func (p *Pass) ignore(id ID, s *vbaws.Session, policy string, resolved bool) {
+	u := p.unfinishedOf(id)
+	r, known, _ := p.find(id, s)
+	counted, countable := known && !r.Owed, known && r.Owed
+	switch {
+	case u != nil:
+		counted, countable = u.Counted, u.Countable
+	case !known:
+		countable = p.first || p.countable(s, Regular)
+	}
+	if !Finished(s) && !counted {
+		p.keepOpen(id, &Unfinished{Session: *s, Policy: policy, Unresolved: !resolved, Countable: countable})
+		return
+	}
+	p.close(id)
+	p.remember(id, s, false)
+}
+
+// keepOpen takes in a session that has not ended, and reports whether there was room.
+func (p *Pass) keepOpen(id ID, u *Unfinished) bool {
+	if p.unfinishedOf(id) == nil {
+		if p.open >= maxUnfinished {
+			p.beyond(LimitUnfinished, u.Session.ID)
+			return false
+		}
+		p.open++
+	}
+	p.unfinished[id] = u
+	return true
+}
+
+// close removes a session from the unfinished ones.
+func (p *Pass) close(id ID) {
 	if p.unfinishedOf(id) != nil {
 		p.unfinished[id] = nil
+		p.open--
 	}
-	p.remember(id, dayOf(Begun(s)), s)
 }
 
 // countable decides whether a session that was never heard of is new.
@@ -370,13 +431,13 @@ func (p *Pass) countable(s *vbaws.Session, from Origin) bool {
 	if p.first && from == Ran {
 		return true
 	}
-	b := Begun(s)
+	b := p.Times(s).Start
 	return b.IsZero() || !b.Before(p.meta.Line)
 }
 
-// count counts s, in the one place where anything is.
-func (p *Pass) count(series *Series, s *vbaws.Session, policy string, from Origin) {
-	c := p.counter(series, s.Status)
+// count counts s as status, in the one place where anything is.
+func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
+	c := p.counter(series, status)
 	if c.Histogram == nil {
 		born := p.now
 		if p.first {
@@ -384,24 +445,33 @@ func (p *Pass) count(series *Series, s *vbaws.Session, policy string, from Origi
 		}
 		c.Histogram = newHistogram(born, c.Count, p.meta.Bounds)
 	}
-	e := &Exemplar{SessionID: s.ID, Duration: Duration(s), End: end(s, p.now)}
+	var e *Exemplar
+	if len(s.ID) <= maxExemplarID {
+		e = &Exemplar{SessionID: s.ID, Duration: times.Duration, End: times.End}
+	}
 	c.Count++
 	p.counted[series.Key] = true
 	c.Exemplar = e
-	c.Histogram.observe(e, p.meta.Bounds)
+	c.Histogram.observe(times.Duration, e, p.meta.Bounds)
 	old := from == Window
 	if old {
 		p.old++
 	}
 	if !old || p.old <= maxOld {
-		p.events = append(p.events, Event{Session: *s, Policy: policy, Duration: e.Duration, Old: old})
+		seen := *s
+		seen.Start, seen.Stop = times.Start, times.End
+		p.events = append(p.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Old: old})
 	}
 }
 
+// maxExemplarID is how long an id may be that goes into an exemplar, in bytes.
+// OpenMetrics has room for 128 characters, of which the label's name takes some.
+const maxExemplarID = 100
+
 // see moves the gauges of finished sessions.
-func (p *Pass) see(series *Series, id ID, s *vbaws.Session) {
-	last := Last{ID: id, Status: s.Status, End: end(s, p.now), Duration: Duration(s)}
-	c := p.counter(series, s.Status)
+func (p *Pass) see(series *Series, id ID, status string, times Times) {
+	last := Last{ID: id, Status: status, End: times.End, Duration: times.Duration}
+	c := p.counter(series, status)
 	if last.End.After(c.End) {
 		c.End = last.End
 	}
@@ -457,31 +527,43 @@ const goneAfter = 2
 
 // NotFound takes in that the appliance says it has no session of that id. In the
 // second pass in a row the session is dropped.
-func (p *Pass) NotFound(sessionID string) {
+func (p *Pass) NotFound(sessionID string) error {
 	id := p.ID(sessionID)
 	u := p.unfinishedOf(id)
 	if u == nil {
-		return
+		return nil
 	}
 	c := *u
 	c.Missing++
 	if c.Missing < goneAfter {
 		p.unfinished[id] = &c
-		return
+		return nil
 	}
-	p.unfinished[id] = nil
+	if _, _, err := p.find(id, &c.Session); err != nil {
+		return err
+	}
+	p.close(id)
 	switch {
 	case c.Counted: // its id is remembered already
 	case c.Countable:
 		// Should it come back after all, it is counted: it never was.
-		p.skip(SkipGone, Event{Session: c.Session, Policy: c.Policy})
+		p.remember(id, &c.Session, true)
+		if p.l.wanted(c.Session.Type, c.Policy) && !c.Unresolved {
+			p.skip(SkipGone, Event{Session: c.Session, Policy: c.Policy})
+		}
 	default:
-		p.remember(id, dayOf(Begun(&c.Session)), &c.Session)
+		p.remember(id, &c.Session, false)
 	}
+	return nil
 }
 
-func (p *Pass) remember(id ID, day int32, s *vbaws.Session) {
-	p.remembered[id] = Remembered{ID: id, Day: day, USN: s.USN, Print: print(s), At: p.now.Truncate(time.Second)}
+// remember notes that s was dealt with. find must have succeeded for it.
+func (p *Pass) remember(id ID, s *vbaws.Session, owed bool) {
+	r, known, _ := p.find(id, s)
+	if !known {
+		r.Day = dayOf(p.Times(s).Start)
+	}
+	p.remembered[id] = Remembered{ID: id, Day: r.Day, USN: s.USN, Print: print(s), At: p.now.Truncate(time.Second), Owed: owed}
 }
 
 // Found takes in that the appliance still has an unfinished session as it was.
@@ -494,7 +576,25 @@ func (p *Pass) Found(sessionID string) {
 	}
 }
 
-// Forget lets go of the ids that were dealt with before the given time. The line
+// Agreed returns the earliest of the exporter's clock, at, and the end of the newest day
+// on which a session is known to have begun; zero where none is known. What is dropped
+// for its age is dropped by that: no clock that is wrong makes anything old, since no
+// sessions have come in the time that it makes up.
+func (p *Pass) Agreed(at time.Time) time.Time {
+	day, any := p.l.memory.NewestDay()
+	if !any {
+		return time.Time{}
+	}
+	agreed := endOf(day)
+	for _, t := range []time.Time{p.now, at} {
+		if t.Before(agreed) {
+			agreed = t
+		}
+	}
+	return agreed
+}
+
+// Forget removes the ids that were dealt with before the given time. The cutoff
 // moves behind the newest of them, so that none can look new.
 func (p *Pass) Forget(before time.Time) error {
 	day, any, err := p.l.memory.Forgettable(before)
@@ -507,14 +607,14 @@ func (p *Pass) Forget(before time.Time) error {
 			p.policies[k] = nil
 		}
 	}
-	if day == DayUnknown {
-		return nil
-	}
-	if line := time.Unix((int64(day)+1)*secondsPerDay, 0).UTC(); line.After(p.meta.Line) {
+	if line := endOf(day); line.After(p.meta.Line) {
 		p.editMeta().Line = line
 	}
 	return nil
 }
+
+// endOf returns the end of a day.
+func endOf(day int32) time.Time { return time.Unix((int64(day)+1)*secondsPerDay, 0).UTC() }
 
 // touch returns the series of k for this pass to change, made if need be.
 func (p *Pass) touch(k Key) *Series {
@@ -532,14 +632,27 @@ func (p *Pass) touch(k Key) *Series {
 	return s
 }
 
-// counter returns the counter of a series that touch returned.
-func (p *Pass) counter(s *Series, status string) *Counter {
-	at, found := slices.BinarySearchFunc(s.Counters, status, func(c *Counter, status string) int {
+// counter returns nil where there is none.
+func (s *Series) counter(status string) *Counter {
+	if i, found := s.search(status); found {
+		return s.Counters[i]
+	}
+	return nil
+}
+
+func (s *Series) search(status string) (int, bool) {
+	return slices.BinarySearchFunc(s.Counters, status, func(c *Counter, status string) int {
 		return strings.Compare(c.Status, status)
 	})
+}
+
+// counter returns the counter of a series that touch returned, made if need be.
+func (p *Pass) counter(s *Series, status string) *Counter {
+	at, found := s.search(status)
 	if !found {
 		c := &Counter{Status: status, Born: p.born, Held: !p.first && p.l.opts.Hold > 0}
 		s.Counters = slices.Insert(s.Counters, at, c)
+		p.counters++
 	}
 	return s.Counters[at]
 }
@@ -579,15 +692,15 @@ func dayOf(t time.Time) int32 {
 	return int32(d)
 }
 
-// find returns what is remembered of a session that was dealt with. It looks a
-// day to both sides, so that neither another revision's precision nor its idea
-// of a time zone makes a session new.
+// find returns what is remembered of a session that was dealt with, whatever became of
+// its dates since. It looks at the days beside them first: another revision's precision,
+// or its idea of a time zone, is what changes them most.
 func (p *Pass) find(id ID, s *vbaws.Session) (Remembered, bool, error) {
 	if r, ok := p.remembered[id]; ok {
 		return r, true, nil
 	}
 	if q := (question{id, s.Start, s.Stop}); !p.answered || p.asked != q {
-		r, known, err := p.look(id, s)
+		r, known, err := p.l.memory.Lookup(id, p.near(s))
 		if err != nil {
 			return r, known, err
 		}
@@ -602,32 +715,16 @@ type question struct {
 	start, stop time.Time
 }
 
-// look asks memory.
-func (p *Pass) look(id ID, s *vbaws.Session) (Remembered, bool, error) {
-	days := make([]int32, 0, 7)
-	add := func(d int32) {
-		if !slices.Contains(days, d) {
-			days = append(days, d)
+// near returns the days that a session is likely to be remembered by, in an array that
+// the next call changes.
+func (p *Pass) near(s *vbaws.Session) []int32 {
+	days := p.days[:0]
+	for _, t := range [...]time.Time{s.Start, s.Stop} {
+		if d := dayOf(t); d != DayUnknown && !slices.Contains(days, d) {
+			days = append(days, d, d-1, d+1)
 		}
 	}
-	for _, t := range []time.Time{s.Start, s.Stop} {
-		if !t.IsZero() {
-			d := dayOf(t)
-			add(d)
-			add(d - 1)
-			add(d + 1)
-		}
-	}
-	add(DayUnknown)
-	for _, d := range days {
-		if !p.l.memory.HasDay(d) {
-			continue
-		}
-		if r, ok, err := p.l.memory.Lookup(d, id); err != nil || ok {
-			return r, ok, err
-		}
-	}
-	return Remembered{}, false, nil
+	return append(days, DayUnknown)
 }
 
 // print is a fingerprint of all that moves a gauge in a finished session: FNV-1a,
@@ -679,7 +776,7 @@ func (p *Pass) Commit(now time.Time) *View {
 	if p.leaving != nil {
 		p.l.leaving = p.leaving
 	}
-	maps.Copy(p.l.turnedAway, p.turnedAway)
+	p.l.keepOver(p)
 	for k, s := range p.series {
 		if s == nil {
 			delete(st.Series, k)

@@ -78,7 +78,7 @@ func (p *Pass) DropGone(whole bool) {
 	}
 	runs := make(map[Key]bool)
 	for _, u := range p.Unfinished() {
-		runs[u.key()] = true
+		runs[standIn(u.key(), p.hasSeries)] = true
 	}
 	for _, k := range p.keys() {
 		switch {
@@ -175,13 +175,14 @@ func (p *Pass) SetZone(name string, at time.Time) {
 }
 
 // Retire removes the policies, and their series, that no listing had and of which
-// nothing was heard for that long before at, by the appliance's clock: where policies
-// can't be listed, that is how one shows that it is gone.
+// nothing was known to happen for that long before at, by the appliance's clock, and
+// before Agreed: if policies can't be listed, that is how one shows that it is gone.
 func (p *Pass) Retire(at time.Time, retention time.Duration) {
+	oldest := p.Agreed(at).Add(-retention)
 	all := p.allPolicies()
 	listed := make(map[string]bool)
 	for _, pol := range all {
-		if !pol.Listed.Before(p.now.Add(-retention)) {
+		if !pol.Listed.Before(oldest) {
 			listed[pol.Name] = true
 		}
 	}
@@ -202,7 +203,7 @@ func (p *Pass) Retire(at time.Time, retention time.Duration) {
 		note(u.Policy, at)
 	}
 	retired := func(policy string) bool {
-		return policy != "" && !listed[policy] && newest[policy].Before(at.Add(-retention))
+		return policy != "" && !listed[policy] && newest[policy].Before(oldest)
 	}
 	for _, k := range keys {
 		if retired(k.Policy) {

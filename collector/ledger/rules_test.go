@@ -25,22 +25,29 @@ func TestDurationAndEnd(t *testing.T) {
 	}{
 		"stop less start, whatever the appliance says": {start, at(2550602 * time.Microsecond), 550 * time.Millisecond, 2550602 * time.Microsecond, at(2550602 * time.Microsecond)},
 		"at once":                      {start, start, time.Second, 0, start},
-		"below zero is 0":              {start, at(-time.Minute), time.Second, 0, at(-time.Minute)},
+		"a stop before the start":      {start, at(-time.Minute), time.Second, time.Second, at(time.Second)},
+		"and nothing else":             {start, at(-time.Minute), 0, 0, start},
 		"the appliance's without stop": {start, time.Time{}, 90 * time.Second, 90 * time.Second, at(90 * time.Second)},
 		"and without start":            {time.Time{}, at(time.Hour), 90 * time.Second, 90 * time.Second, at(time.Hour)},
 		"and without both":             {time.Time{}, time.Time{}, 90 * time.Second, 90 * time.Second, time.Time{}},
 		"its negative one is 0":        {start, time.Time{}, -90 * time.Second, 0, start},
 		"nothing is known":             {time.Time{}, time.Time{}, 0, 0, time.Time{}},
 		"to the microsecond":           {start, at(1500 * time.Nanosecond), 0, 2 * time.Microsecond, at(1500 * time.Nanosecond)},
-		"centuries":                    {time.Unix(0, 0), time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC), 0, math.MaxInt64, time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"a stop that is no date":       {start, time.Unix(0, 0), time.Minute, time.Minute, at(time.Minute)},
+		"or of another century":        {start, time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Minute, time.Minute, at(time.Minute)},
+		"a stop long after now":        {start, at(4 * time.Hour), time.Minute, time.Minute, at(time.Minute)},
+		"a stop a little after now":    {start, at(170 * time.Minute), time.Minute, 170 * time.Minute, at(170 * time.Minute)},
+		"never after now":              {start, time.Time{}, 100 * time.Hour, 2 * time.Hour, at(2 * time.Hour)},
+		"but not before the start":     {at(150 * time.Minute), time.Time{}, time.Minute, 0, at(150 * time.Minute)},
+		"a start that is no date":      {time.Unix(0, 0), at(time.Hour), time.Minute, time.Minute, at(time.Hour)},
+		"a start long after now":       {at(4 * time.Hour), at(time.Hour), time.Minute, time.Minute, at(time.Hour)},
+		"centuries":                    {time.Unix(0, 0), time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC), 0, 0, time.Time{}},
+		"of the API's":                 {time.Time{}, time.Time{}, math.MaxInt64, epoch.Add(3 * time.Hour).Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := vbaws.Session{ID: vbawstest.ID(1), Type: "Policy", Status: "Failed", Start: test.start, Stop: test.stop, Duration: test.own}
-			if got := ledger.Duration(&s); got != test.took {
-				t.Errorf("duration %v, want %v", got, test.took)
-			}
 			b := contacted(t, ledger.Options{}, time.Unix(0, 0))
-			b.now = b.now.Add(3 * time.Hour)
+			b.now, b.ahead = b.now.Add(3*time.Hour), 0
 			if test.end.IsZero() {
 				test.end = b.now
 			}
@@ -73,6 +80,7 @@ func TestFinished(t *testing.T) {
 		{"Expired", epoch, true},
 		{"", epoch, true},
 		{"succeeded", time.Time{}, false},
+		{"Expired", time.Unix(0, 0), false}, // a zero date
 	} {
 		if got := ledger.Finished(&vbaws.Session{Status: test.status, Stop: test.stop}); got != test.want {
 			t.Errorf("%q, stop %v: %v, want %v", test.status, test.stop, got, test.want)
@@ -469,8 +477,8 @@ func TestFailuresOfMemoryAreReturned(t *testing.T) {
 
 type failing struct{ err error }
 
-func (f failing) HasDay(int32) bool { return true }
-func (f failing) Lookup(int32, ledger.ID) (ledger.Remembered, bool, error) {
+func (f failing) NewestDay() (int32, bool) { return 0, false }
+func (f failing) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
 	return ledger.Remembered{}, false, f.err
 }
 func (f failing) Skipped(ledger.ID) (bool, error)            { return false, f.err }

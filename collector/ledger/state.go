@@ -13,10 +13,12 @@ import (
 // ID identifies a session in the books.
 type ID [16]byte
 
-// ParseID returns the bytes of a UUID, or of an id that is none the first half
-// of its SHA-256.
+// ParseID returns the bytes of a UUID, however it is spelled: in any case, in braces,
+// without dashes, as urn:uuid. Of an id that is none it returns the first half of its
+// SHA-256.
 func ParseID(s string) ID {
-	if len(s) == 36 {
+	// Parse doesn't look at what stands for the braces.
+	if len(s) != 36+len("{}") || s[0] == '{' && s[len(s)-1] == '}' {
 		if id, err := uuid.Parse(s); err == nil {
 			return ID(id)
 		}
@@ -136,7 +138,8 @@ type Counter struct {
 	// End is the newest end of a session seen with this status, counted or not;
 	// zero where none was seen.
 	End time.Time
-	// Exemplar is the session counted last; nil while Count is 0.
+	// Exemplar is the session counted last; nil while Count is 0, and if its id is too
+	// long for one.
 	Exemplar *Exemplar
 	// Histogram is nil until it is needed.
 	Histogram *Histogram
@@ -189,6 +192,9 @@ type Unfinished struct {
 	Session vbaws.Session
 	// Policy is the name of its policy; empty for none.
 	Policy string
+	// Unresolved says that its policy was not looked for, since sessions of its type
+	// were not wanted.
+	Unresolved bool
 	// Counted says that it was counted earlier, and has come to life again.
 	Counted bool
 	// Countable says that it is to be counted when it ends.
@@ -210,6 +216,9 @@ type Remembered struct {
 	Print uint32
 	// At is when it was dealt with, by the exporter's clock, to the second.
 	At time.Time
+	// Owed says that the session was removed before it was seen to end, and counts
+	// should it come back.
+	Owed bool
 }
 
 // DayUnknown is the Remembered.Day of a session with neither start nor stop.
@@ -248,15 +257,17 @@ func (p *Policy) Gone() bool { return p.Missing >= GoneAfter }
 
 // Memory answers for the ids of the past. It may be slow, and fail.
 type Memory interface {
-	// Lookup returns what is remembered under that day and id.
-	Lookup(day int32, id ID) (Remembered, bool, error)
-	// HasDay reports whether anything may be remembered under day. It does no
-	// I/O: where it says no, Lookup need not be asked.
-	HasDay(day int32) bool
+	// Lookup returns what is remembered of a session, whatever day it is kept by. It
+	// looks at the days of near first. For an id that isn't remembered it does no I/O,
+	// but for one in a hundred.
+	Lookup(id ID, near []int32) (Remembered, bool, error)
+	// NewestDay returns the newest Day of an id, and whether there is any but
+	// DayUnknown. It does no I/O.
+	NewestDay() (day int32, any bool)
 	// Skipped reports whether the row of that id, or hash, was skipped before.
 	Skipped(id ID) (bool, error)
-	// Forgettable returns the newest Day among the ids that were dealt with before
-	// the given time, and whether there is any.
+	// Forgettable returns the newest Day among the ids that Changes.Forget would remove,
+	// and whether there is any.
 	Forgettable(before time.Time) (day int32, any bool, err error)
 }
 
@@ -267,12 +278,14 @@ type Changes struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
-	// Remembered are new or replace what stood under the same day and id.
+	// Remembered are new, or replace what stood under the same id: an id that is known
+	// keeps its day.
 	Remembered map[ID]Remembered
 	// Skipped are ids, or hashes, of rows that could not be understood, and when.
 	Skipped map[ID]time.Time
-	// Forget, where not zero: ids dealt with before it go, remembered and skipped
-	// ones alike.
+	// Forget, if not zero: ids dealt with before it are removed, remembered and skipped
+	// ones alike. Those of DayUnknown stay: no cutoff keeps a session without dates from
+	// being new.
 	Forget time.Time
 }
 

@@ -19,8 +19,9 @@ type View struct {
 	Resets    uint64
 	// Skipped has every reason.
 	Skipped map[string]uint64
-	// TurnedAway counts the policies that have no series since there are too many.
-	TurnedAway int
+	// Over has, for each of Limits, how many names are beyond it: at most 10,000, of
+	// those that were met since the process started.
+	Over map[string]int
 }
 
 // SeriesView is a Series with the sessions of it that run.

@@ -1,15 +1,21 @@
 package poller
 
 import (
+	"slices"
+
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 )
 
-// maxLines is how many log lines of one kind a poll writes.
-const maxLines = 100
+// maxLines is how many log lines of one kind a poll writes, and valueLength how many
+// bytes of a value: a line stays below 1 KiB.
+const (
+	maxLines    = 100
+	valueLength = 300
+)
 
 // lineLimit is a logger that leaves out further lines of one kind (level and msg)
-// until end. It belongs to the goroutine that polls.
+// until end, and shortens what an appliance sent. It belongs to the goroutine that polls.
 type lineLimit struct {
 	next    log.Logger
 	written map[lineKind]int
@@ -33,7 +39,16 @@ func (l *lineLimit) Log(keyvals ...any) error {
 	if l.written[k]++; l.written[k] > maxLines {
 		return nil
 	}
-	return l.next.Log(keyvals...)
+	short := slices.Clone(keyvals)
+	for i := 1; i < len(short); i += 2 {
+		switch v := short[i].(type) {
+		case string:
+			short[i] = logged(v, valueLength)
+		case error:
+			short[i] = logged(v.Error(), valueLength)
+		}
+	}
+	return l.next.Log(short...)
 }
 
 // end starts counting again, and writes to logger, which ends here, a line for each

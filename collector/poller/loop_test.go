@@ -488,7 +488,6 @@ type brokenMemory struct {
 	err error
 }
 
-func (b brokenMemory) HasDay(int32) bool { return true }
-func (b brokenMemory) Lookup(int32, ledger.ID) (ledger.Remembered, bool, error) {
+func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
 	return ledger.Remembered{}, false, b.err
 }

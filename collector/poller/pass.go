@@ -178,7 +178,10 @@ func (p *pass) firstContact(ctx context.Context) error {
 
 	// What ended while first contact was read is news, whichever list shows it.
 	origin := func(row *vbaws.Row, otherwise ledger.Origin) ledger.Origin {
-		if row.Err == nil && ledger.Finished(&row.Session) && !row.Stop.IsZero() && !row.Stop.Before(news) {
+		if row.Err != nil || !ledger.Finished(&row.Session) {
+			return otherwise
+		}
+		if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
 			return ledger.Regular
 		}
 		return otherwise
@@ -187,7 +190,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	list := func(q vbaws.SessionsQuery, take func(*vbaws.Row) error) error {
 		whole, err := p.listWhole(ctx, q, func(row *vbaws.Row) error {
 			if row.Err == nil {
-				if t := ledger.Begun(&row.Session); !t.IsZero() {
+				if t := p.books.Times(&row.Session).Start; !t.IsZero() {
 					line = true
 					p.books.DrawLine(t)
 				}
@@ -476,7 +479,7 @@ func (p *pass) sweep(ctx context.Context) error {
 			}
 		}
 		p.meet(row)
-		newestMet = newestMet || row.ID == newest.ID
+		newestMet = newestMet || p.rowID(row) == ledger.ParseID(newest.ID)
 		late, err := p.missed(row)
 		if err != nil {
 			return err
@@ -508,10 +511,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		return nil
 	}
 	if wide {
-		// By the earlier of both clocks: one that is set wrong must not forget anything.
-		// Nor must both, if that is over by the wide sweep of the next day.
-		now := earliest(p.start, began, m.LastWideSweep.Add(2*wideEvery))
-		if err := p.books.Forget(now.Add(-remember)); err != nil {
+		if err := p.books.Forget(p.books.Agreed(began).Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
@@ -534,7 +534,7 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := ledger.Begun(&row.Session); !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
 		return false, nil
 	}
 	st, err := p.books.Standing(&row.Session)
@@ -616,10 +616,7 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
-	if row.Start.After(p.newest.Start) {
-		p.newest = row.Session
-	}
-	if row.Start.IsZero() && row.Stop.IsZero() && !ledger.Finished(&row.Session) {
+	if !ledger.Finished(&row.Session) && p.books.Times(&row.Session).Start.IsZero() {
 		row.Start = p.books.FirstSeen(row.ID, p.clock)
 	}
 	st, err := p.books.Standing(&row.Session)
@@ -630,14 +627,16 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	if row.Type == vbaws.TypePolicy && len(p.ran) < maxNames {
 		p.ran[row.Name] = true
 	}
+	if row.Start.After(p.newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
+		p.newest = row.Session
+	}
 	if st == ledger.Unchanged {
 		p.books.Found(row.ID)
 		delete(p.pending, id)
 		return nil
 	}
 	if !p.cfg.Wanted.session(row.Type) {
-		p.books.Ignore(&row.Session)
-		return nil
+		return p.ignore(&row.Session)
 	}
 	policy, ok := p.policyOf(&row.Session)
 	if !ok {
@@ -653,11 +652,14 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	return p.fold(row.Session, policy, from)
 }
 
-func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
-	if !p.cfg.Wanted.policy(policy) {
-		p.books.Ignore(&s)
-		return nil
+func (p *pass) ignore(s *vbaws.Session) error {
+	if err := p.books.Ignore(s); err != nil {
+		return &storageError{err}
 	}
+	return nil
+}
+
+func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
 	if err := p.books.Fold(s, policy, from); err != nil {
 		return &storageError{err}
 	}
@@ -733,6 +735,7 @@ func (p *pass) heard(date time.Time) {
 	}
 	p.clock = date.UTC()
 	p.skew = p.clock.Sub(p.now())
+	p.books.SetClock(p.clock)
 }
 
 // sortedPending returns what waits for its policy, in the order of the changes.

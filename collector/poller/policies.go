@@ -146,7 +146,9 @@ func (p *pass) resolve(ctx context.Context) error {
 				return &storageError{err}
 			}
 			if st == ledger.Changed {
-				p.books.Ignore(&w.session) // so that it is no change any more
+				if err := p.ignore(&w.session); err != nil { // so that it is no change any more
+					return err
+				}
 				continue
 			}
 		}

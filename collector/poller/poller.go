@@ -178,9 +178,6 @@ type Poller struct {
 	absent map[string]absence
 	// unlisted counts the passes in a row that could not list policies they needed.
 	unlisted int
-	// turnedAway are the policies that a log line named as too many, maxNames of them
-	// at most.
-	turnedAway map[string]bool
 	// failures counts the failed passes in a row.
 	failures int
 }
@@ -198,6 +195,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	}
 	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
 		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
+		cfg.Ledger.WantedType = w.session
 	}
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
@@ -215,7 +213,6 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		notPolicies: make(map[string]bool),
 		forbidden:   make(map[string]bool),
 		absent:      make(map[string]absence),
-		turnedAway:  make(map[string]bool),
 		troubles:    make(map[string]error),
 	}
 	published := &Published{Status: Status{Mode: p.mode()}}
@@ -307,10 +304,10 @@ func (p *Poller) pass(ctx context.Context) (*pass, error) {
 	w := p.newPass()
 	err := w.read(ctx)
 	w.sayNotes()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = p.keep(w.books)
 	}
-	if err := p.keep(w.books); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return w, nil

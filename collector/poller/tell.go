@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
-	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
+	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
 )
 
@@ -21,6 +23,8 @@ const (
 	logTimeout  = 30 * time.Second
 	// messageLength bounds a message, in bytes.
 	messageLength = 500
+	// nameLength is how many bytes of a name a log line has.
+	nameLength = 100
 	// recentOthers and recentFailures bound Status.Recent, and tellAtOnce what is
 	// gathered for it.
 	recentOthers, recentFailures = 25, 50
@@ -35,12 +39,16 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 	var ended []Ended
 	for _, e := range w.books.Events() {
 		s := &e.Session
-		l := log.With(p.log, "policy", e.Policy, "type", s.Type, "extended_type", s.ExtendedType, "status", s.Status, "session_id", s.ID)
+		of := []any{
+			"policy", logged(e.Policy, nameLength), "type", logged(s.Type, nameLength),
+			"extended_type", logged(s.ExtendedType, nameLength), "status", logged(s.Status, nameLength),
+			"session_id", logged(s.ID, nameLength),
+		}
 		switch {
 		case e.Err != nil:
-			level.Warn(p.log).Log("msg", "session not counted: it can't be understood", "session_id", s.ID, "err", e.Err)
+			level.Warn(p.log).Log("msg", "session not counted: it can't be understood", "session_id", logged(s.ID, nameLength), "err", e.Err)
 		case e.Skipped != "":
-			level.Warn(l).Log("msg", "session not counted", "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))
+			level.Warn(p.log).Log(append([]any{"msg", "session not counted"}, append(of, "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))...)...)
 		default:
 			end := Ended{Session: *s, Policy: e.Policy, Duration: e.Duration}
 			if failed(s) && w.logs < logsPerPass {
@@ -52,11 +60,11 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 			}
 			ended = append(ended, end)
 			if !e.Old {
-				fields := []any{"msg", "session finished", "duration", e.Duration}
+				of = append(of, "duration", e.Duration)
 				if end.Errors != nil {
-					fields = append(fields, "error", strings.Join(end.Errors, " | "))
+					of = append(of, "error", strings.Join(end.Errors, " | "))
 				}
-				level.Info(l).Log(fields...)
+				level.Info(p.log).Log(append([]any{"msg", "session finished"}, of...)...)
 			}
 		}
 	}
@@ -94,15 +102,27 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	return nil
 }
 
-func shorten(s string) string {
-	if len(s) <= messageLength {
+func shorten(s string) string { return cutTo(s, messageLength) }
+
+// cutTo returns the first bytes of s, cut between two runes.
+func cutTo(s string, length int) string {
+	if len(s) <= length {
 		return s
 	}
-	cut := messageLength
-	for cut > 0 && s[cut]&0xC0 == 0x80 { // within a rune
-		cut--
+	for length > 0 && !utf8.RuneStart(s[length]) {
+		length--
 	}
-	return s[:cut] + "…"
+	return s[:length] + "…"
+}
+
+// logged makes what an appliance sent fit for a log line.
+func logged(s string, length int) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, cutTo(s, length))
 }
 
 // recent merges newly ended sessions into those of before.
@@ -120,18 +140,23 @@ func recent(ended, before []Ended) []Ended {
 	})
 }
 
-// sayNotes logs what was noticed while reading and, once a name, which policies
-// get no series.
+// sayNotes logs what was noticed while reading, and what is beyond a limit.
 func (p *pass) sayNotes() {
 	for _, n := range p.notes {
 		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
 	}
 	p.notes = nil
-	for _, name := range p.books.TurnedAway() {
-		if !p.turnedAway[name] && len(p.turnedAway) < maxNames {
-			p.turnedAway[name] = true
-			level.Warn(p.log).Log("msg", "too many policies: the sessions of this one are counted as those of no policy",
-				"policy", name, "max_policies", p.cfg.Ledger.MaxPolicies)
-		}
+	for _, e := range p.books.Exceeded() {
+		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
 	}
+}
+
+// beyond is what a log line says of what is beyond each limit.
+var beyond = map[string]string{
+	ledger.LimitPolicies:      "too many policies: the sessions of these are counted as those of no policy",
+	ledger.LimitTypes:         "too many types of sessions: these are counted as other",
+	ledger.LimitExtendedTypes: "too many extended types of sessions: these are counted as other",
+	ledger.LimitStatuses:      "too many statuses of sessions: these are counted as other",
+	ledger.LimitSeries:        "too many series: sessions of these are counted as other",
+	ledger.LimitUnfinished:    "too many unfinished sessions: these are taken in when they end",
 }

@@ -185,8 +185,10 @@ type life struct {
 	p      *poller.Poller
 	reg    *prometheus.Registry
 	policy []vbawstest.Policy
-	// contact is the appliance's clock at first contact.
+	// contact is the appliance's clock at first contact, and stepped how far it was set
+	// since.
 	contact time.Time
+	stepped time.Duration
 	// seen are the sessions as they were at the last settlement.
 	seen map[string]vbawstest.Session
 	// touched are sessions that were changed since then after their end, or
@@ -368,7 +370,11 @@ func (l *life) step() {
 			}
 		}
 	case n < 87:
-		l.a.StepClock(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(l.T, "step of the clock")))
+		// Never so far that a time is more than an hour ahead: what becomes of such a
+		// session depends on when it is polled.
+		to := time.Duration(rapid.Int64Range(-int64(25*time.Minute), int64(25*time.Minute)).Draw(l.T, "clock"))
+		l.a.StepClock(to - l.stepped)
+		l.stepped = to
 	case n < 90:
 		if l.faults {
 			l.inject()
@@ -536,6 +542,9 @@ func (l *life) truth() map[string]float64 {
 				continue
 			}
 			start, stop := l.written(st.Start), l.written(st.Stop)
+			if stop.Before(start) {
+				stop = start // the clock was set back; its duration is served as 0
+			}
 			took := max(0, stop.Sub(start)).Round(time.Microsecond)
 			ks := k[:strings.Index(k, " type=")] + fmt.Sprintf(" status=%q", st.Status) + k[strings.Index(k, " type="):]
 			statuses[k][st.Status] = true

@@ -87,7 +87,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 			}
 		case vbaws.NotFound(err):
 			l.wait = 0 // the next answer decides
-			p.books.NotFound(sessionID)
+			p.notFound(sessionID)
 		case vbaws.HasStatus(err, 403):
 			forbidden = err
 		case !ofOneSession(err):
@@ -100,7 +100,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 				l.since = p.start
 			}
 			if p.start.Sub(l.since) >= unanswered {
-				p.books.NotFound(sessionID)
+				p.notFound(sessionID)
 			}
 		}
 		p.looks[id] = l
@@ -113,6 +113,14 @@ func (p *pass) askUnfinished(ctx context.Context) {
 		p.answered(sessionEndpoint, forbidden)
 	case len(p.looks) == 0:
 		delete(p.troubles, sessionEndpoint)
+	}
+}
+
+// notFound takes in that the appliance does not have a session. If that fails, the
+// next look-up does it.
+func (p *pass) notFound(sessionID string) {
+	if err := p.books.NotFound(sessionID); err != nil {
+		p.note("a session was not taken in", "session_id", sessionID, "err", err)
 	}
 }
 

@@ -108,14 +108,14 @@ func TestTooManyPolicies(t *testing.T) {
 	if sum != total || len(got) != 4 || got["Policy of "] != 6 {
 		t.Errorf("%d sessions counted as %v, want %d, and 6 of two policies together", sum, got, total)
 	}
-	if n := d.p.Published().View.TurnedAway; n != 2 {
+	if n := d.p.Published().View.Over[ledger.LimitPolicies]; n != 2 {
 		t.Errorf("%d policies are turned away, want 2", n)
 	}
 	if n := len(d.p.Published().Policies.All); n != 3 {
 		t.Errorf("%d policies are shown, want 3", n)
 	}
-	if n := strings.Count(log.String(), "too many policies"); n != 2 {
-		t.Errorf("%d log lines, want one for each of two policies:\n%s", n, log.String())
+	if n := strings.Count(log.String(), "too many policies"); n != 1 || !strings.Contains(log.String(), "count=2") {
+		t.Errorf("%d log lines, want one for both policies:\n%s", n, log.String())
 	}
 
 	// One that goes makes room.
@@ -135,7 +135,7 @@ func TestTooManyPolicies(t *testing.T) {
 	if err := d.p.Poll(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if n := d.p.Published().View.TurnedAway; n != 1 {
+	if n := d.p.Published().View.Over[ledger.LimitPolicies]; n != 1 {
 		t.Errorf("%d policies are turned away, want 1", n)
 	}
 }
@@ -248,6 +248,10 @@ func TestPoliciesThatCantBeListedRetire(t *testing.T) {
 	d.after(14*day, "")
 	has("Policy of old", "Policy of young", "RetentionActivity of ")
 	d.after(2*day, "")
+	// That it was long ago, sessions of others show, and not the clock.
+	has("Policy of old", "Policy of young", "RetentionActivity of ")
+	d.ran(young, "PolicyBackup", "Failed")
+	d.after(6*time.Minute, "")
 	has("Policy of young", "RetentionActivity of ")
 	// Should it run after all, it is counted, and once.
 	d.ran(old, "PolicyBackup", "Failed")

@@ -115,7 +115,7 @@ func BenchmarkLookup(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		n := i * 7919 % 100_000
-		if _, found, err := book.Lookup(int32(20000+n*400/100_000), session(n)); !found || err != nil {
+		if _, found, err := book.Lookup(session(n), []int32{int32(20000 + n*400/100_000)}); !found || err != nil {
 			b.Fatal(found, err)
 		}
 		i++

@@ -29,7 +29,7 @@ type book struct {
 	appliance string
 
 	mu   sync.RWMutex
-	days map[int32]bool // those with ids
+	seen seen
 }
 
 var _ Book = (*book)(nil)
@@ -54,15 +54,22 @@ func (b *book) Load() (state *ledger.State, err error) {
 	return state, nil
 }
 
-func (b *book) HasDay(day int32) bool {
+func (b *book) NewestDay() (day int32, found bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.days[day]
+	return b.seen.newest()
 }
 
-func (b *book) Lookup(day int32, id ledger.ID) (r ledger.Remembered, found bool, err error) {
+func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.Remembered, found bool, err error) {
+	b.mu.RLock()
+	may, days := b.seen.may(id), b.seen.days
+	b.mu.RUnlock()
+	if !may {
+		// Whether the file is usable is still part of the answer.
+		return r, false, b.store.usable()
+	}
 	err = b.store.view(func(tx *bbolt.Tx) error {
-		r, found, err = b.in(tx).lookup(day, id)
+		r, found, err = b.in(tx).lookup(id, near, days)
 		return err
 	})
 	return r, found, err
@@ -95,7 +102,6 @@ func (b *book) Save(c *ledger.Changes) error {
 	if err != nil {
 		return fmt.Errorf("save appliance %q: %w", b.appliance, err)
 	}
-	var emptied []int32
 	err = b.store.update(func(tx *bbolt.Tx) error {
 		if _, err := tx.Bucket([]byte(appliancesBucket)).CreateBucketIfNotExists([]byte(b.appliance)); err != nil {
 			return err
@@ -110,7 +116,7 @@ func (b *book) Save(c *ledger.Changes) error {
 			return err
 		}
 		if !c.Forget.IsZero() {
-			if emptied, err = p.forget(c.Forget); err != nil {
+			if err := p.forget(c.Forget); err != nil {
 				return err
 			}
 		}
@@ -120,20 +126,35 @@ func (b *book) Save(c *ledger.Changes) error {
 	if err != nil {
 		return fmt.Errorf("save appliance %q: %w", b.appliance, err)
 	}
-	b.mu.Lock()
-	for _, r := range c.Remembered {
-		b.days[r.Day] = true
-	}
-	for _, day := range emptied {
-		delete(b.days, day)
-	}
-	b.mu.Unlock()
+	b.index(c)
 	if b.store.touched.Add(int64(len(writes))) > releaseAfter {
 		b.store.touched.Store(0)
 		b.store.release()
 	}
 	b.store.crash(CrashDone)
 	return nil
+}
+
+// index takes what was saved into b.seen. It reads all ids again if the filter is full,
+// and if ids were forgotten. If that fails, the old filter still has all ids that are
+// stored, and only makes look-ups slower.
+func (b *book) index(c *ledger.Changes) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, r := range c.Remembered {
+		b.seen.add(r.Day, id)
+	}
+	if !b.seen.full() && c.Forget.IsZero() {
+		return
+	}
+	_ = b.store.view(func(tx *bbolt.Tx) error {
+		s, err := b.in(tx).index(b.seen.n)
+		if err == nil {
+			b.seen = s
+		}
+		return err
+	})
+	b.store.release()
 }
 
 // write is what becomes of one key of a bucket of an appliance, or, where bucket
@@ -339,43 +360,56 @@ func (p bookTx) load() (*ledger.State, error) {
 	return s, nil
 }
 
-func (p bookTx) lookup(day int32, id ledger.ID) (ledger.Remembered, bool, error) {
-	key := idKey(day, id)
-	payload, found, err := p.get(idsBucket, key)
-	if err != nil || !found {
-		return ledger.Remembered{}, false, err
+// lookup finds an id under one of the days, those of near first.
+func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.Remembered, bool, error) {
+	for _, some := range [][]int32{near, days} {
+		for _, day := range some {
+			if _, has := slices.BinarySearch(days, day); !has {
+				continue
+			}
+			key := idKey(day, id)
+			payload, found, err := p.get(idsBucket, key)
+			if err != nil {
+				return ledger.Remembered{}, false, err
+			}
+			if !found {
+				continue
+			}
+			r, err := decodeRemembered(key, payload)
+			if err != nil {
+				return ledger.Remembered{}, false, p.damaged(idsBucket, key, err)
+			}
+			return r, true, nil
+		}
 	}
-	r, err := decodeRemembered(key, payload)
-	if err != nil {
-		return ledger.Remembered{}, false, p.damaged(idsBucket, key, err)
-	}
-	return r, true, nil
+	return ledger.Remembered{}, false, nil
 }
 
-// days returns the days that have ids. It reads one key a day.
-func (p bookTx) days() map[int32]bool {
-	days := map[int32]bool{}
+// index returns the index of all ids that are stored, some n of them.
+func (p bookTx) index(n int) (seen, error) {
+	s := newSeen(n)
 	if p.root == nil {
-		return days
+		return s, nil
 	}
 	b := p.root.Bucket([]byte(idsBucket))
 	if b == nil {
-		return days
+		return s, nil
 	}
 	c := b.Cursor()
-	for key, _ := c.First(); key != nil; {
-		day := dayOf(key)
-		days[day] = true
-		if day == 1<<31-1 {
-			break
+	for key, _ := c.First(); key != nil; key, _ = c.Next() {
+		if len(key) != idKeySize {
+			return s, p.damaged(idsBucket, key, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize))
 		}
-		key, _ = c.Seek(dayKey(day + 1))
+		s.add(dayOf(key), ledger.ID(key[4:]))
+		if s.full() {
+			return p.index(2 * s.n)
+		}
 	}
-	return days
+	return s, nil
 }
 
-// expired calls fn with the keys, valid for the transaction, of ids that were
-// dealt with before t, in order. A session is dealt with after it has started, so
+// expired calls fn with the keys, valid for the transaction, of ids that are forgotten
+// by Changes.Forget = t, in order. A session is dealt with after it has started, so
 // the first day that begins after t ends the search.
 func (p bookTx) expired(t time.Time, fn func(key []byte)) error {
 	if p.root == nil {
@@ -396,7 +430,7 @@ func (p bookTx) expired(t time.Time, fn func(key []byte)) error {
 		if err != nil {
 			return p.damaged(idsBucket, key, err)
 		}
-		if r.At.Before(t) {
+		if expired(r, t) {
 			fn(key)
 		}
 	}
@@ -434,33 +468,18 @@ func (p bookTx) write(writes []write) error {
 	return nil
 }
 
-// forget removes the ids, and the skipped rows, that were dealt with before t,
-// and returns the days that have no ids any more.
-func (p bookTx) forget(t time.Time) (emptied []int32, err error) {
+// forget removes the ids, and the skipped rows, that were dealt with before t.
+func (p bookTx) forget(t time.Time) error {
 	// Removing moves what a cursor walks over.
 	var keys [][]byte
 	if err := p.expired(t, func(key []byte) { keys = append(keys, bytes.Clone(key)) }); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.remove(idsBucket, keys); err != nil {
-		return nil, err
+		return err
 	}
-	days := make([]int32, len(keys))
-	for i, key := range keys {
-		days[i] = dayOf(key)
-	}
-	ids, err := p.bucket(idsBucket)
-	if err != nil {
-		return nil, err
-	}
-	for _, day := range slices.Compact(days) {
-		if key, _ := ids.Cursor().Seek(dayKey(day)); key == nil || dayOf(key) != day {
-			emptied = append(emptied, day)
-		}
-	}
-
 	keys = nil
-	err = p.each(skippedBucket, func(key, payload []byte) error {
+	err := p.each(skippedBucket, func(key, payload []byte) error {
 		at, err := decodeSkipped(key, payload)
 		if err == nil && at.Before(t) {
 			keys = append(keys, bytes.Clone(key))
@@ -468,9 +487,9 @@ func (p bookTx) forget(t time.Time) (emptied []int32, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return emptied, p.remove(skippedBucket, keys)
+	return p.remove(skippedBucket, keys)
 }
 
 func (p bookTx) remove(bucket string, keys [][]byte) error {

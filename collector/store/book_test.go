@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,31 +55,29 @@ func save(t TB, b Book, c *ledger.Changes) {
 // model says what a Book has to answer, by plain words.
 type model struct {
 	state   ledger.State
-	ids     map[dayID]ledger.Remembered
+	ids     map[ledger.ID]ledger.Remembered
 	skipped map[ledger.ID]time.Time
-	known   map[dayID]bool // those that may be in ids, and more
 }
 
-type dayID struct {
-	day int32
-	id  ledger.ID
+// someIDs are those of genID, and known others.
+func someIDs() []ledger.ID {
+	var all []ledger.ID
+	for n := range byte(31) {
+		for first := range byte(4) {
+			all = append(all, ledger.ID{0: first, 15: n})
+		}
+	}
+	return all
 }
 
 func newModel() *model {
-	known := map[dayID]bool{}
-	for n := range byte(31) {
-		for _, day := range someDays {
-			known[dayID{day, ledger.ID{0: n % 3, 15: n}}] = true
-		}
-	}
 	return &model{
-		known: known,
 		state: ledger.State{
 			Series:     map[ledger.Key]*ledger.Series{},
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 		},
-		ids:     map[dayID]ledger.Remembered{},
+		ids:     map[ledger.ID]ledger.Remembered{},
 		skipped: map[ledger.ID]time.Time{},
 	}
 }
@@ -92,7 +91,6 @@ func (m *model) clone() *model {
 			Policies:   maps.Clone(m.state.Policies),
 		},
 		ids:     maps.Clone(m.ids),
-		known:   m.known, // grows with the other's
 		skipped: maps.Clone(m.skipped),
 	}
 }
@@ -104,7 +102,7 @@ func replace[K comparable, V any](to, changes map[K]*V) {
 
 // expires reports whether an id is forgotten at t.
 func expires(r ledger.Remembered, t time.Time) bool {
-	return r.At.Before(t) && int64(r.Day)*86400*1e3 <= t.UnixMilli()
+	return r.At.Before(t) && r.Day != ledger.DayUnknown && int64(r.Day)*86400*1e3 <= t.UnixMilli()
 }
 
 func (m *model) save(c *ledger.Changes) {
@@ -116,14 +114,13 @@ func (m *model) save(c *ledger.Changes) {
 	replace(m.state.Policies, c.Policies)
 	for id, r := range c.Remembered {
 		r.At = r.At.Truncate(time.Second)
-		m.ids[dayID{r.Day, id}] = r
-		m.known[dayID{r.Day, id}] = true
+		m.ids[id] = r
 	}
 	for id, at := range c.Skipped {
 		m.skipped[id] = at.Truncate(time.Second)
 	}
 	if !c.Forget.IsZero() {
-		maps.DeleteFunc(m.ids, func(_ dayID, r ledger.Remembered) bool { return expires(r, c.Forget) })
+		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.Remembered) bool { return expires(r, c.Forget) })
 		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(c.Forget) })
 	}
 }
@@ -141,21 +138,25 @@ func (m *model) diff(t TB, b Book) string {
 	if diff := cmp.Diff(&m.state, got, cmpopts.EquateEmpty()); diff != "" {
 		return diff
 	}
-	days := map[int32]bool{}
-	for k := range m.ids {
-		days[k.day] = true
+	newest, some := int32(0), false
+	for _, r := range m.ids {
+		if r.Day != ledger.DayUnknown && (!some || r.Day > newest) {
+			newest, some = r.Day, true
+		}
 	}
-	ids := map[dayID]ledger.Remembered{}
-	for k := range m.known {
-		r, found, err := b.Lookup(k.day, k.id)
+	if day, found := b.NewestDay(); day != newest || found != some {
+		return fmt.Sprintf("NewestDay() = %d, %v, want %d, %v", day, found, newest, some)
+	}
+	ids := map[ledger.ID]ledger.Remembered{}
+	for i, id := range slices.AppendSeq(someIDs(), maps.Keys(m.ids)) {
+		// Whatever days are looked at first.
+		near := [][]int32{nil, someDays, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
+		r, found, err := b.Lookup(id, near)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if found {
-			ids[k] = r
-		}
-		if b.HasDay(k.day) != days[k.day] {
-			return fmt.Sprintf("HasDay(%d) = %v", k.day, !days[k.day])
+			ids[id] = r
 		}
 	}
 	skipped := map[ledger.ID]bool{}
@@ -186,9 +187,9 @@ func equalRemembered(a, b ledger.Remembered) bool {
 }
 
 func (m *model) forgettable(before time.Time) (day int32, found bool) {
-	for k, r := range m.ids {
-		if expires(r, before) && (!found || k.day > day) {
-			day, found = k.day, true
+	for _, r := range m.ids {
+		if expires(r, before) && (!found || r.Day > day) {
+			day, found = r.Day, true
 		}
 	}
 	return day, found

@@ -198,7 +198,7 @@ func TestFileThatAnotherProcessWroteTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		_, _, err := b.Lookup(20001, session(3))
+		_, _, err := b.Lookup(session(3), []int32{20001})
 		for _, err := range []error{err, b.Save(counts(4, 3))} {
 			if err == nil || !strings.Contains(err.Error(), s.path+" was written to by another process") {
 				t.Errorf("got %v", err)

@@ -143,6 +143,8 @@ var genUnfinished = rapid.Custom(func(t *rapid.T) *ledger.Unfinished {
 		Counted:   rapid.Bool().Draw(t, "counted"),
 		Countable: rapid.Bool().Draw(t, "countable"),
 		Missing:   rapid.IntRange(0, 3).Draw(t, "missing"),
+
+		Unresolved: rapid.Bool().Draw(t, "unresolved"),
 	}
 })
 
@@ -180,7 +182,6 @@ var genPolicy = rapid.Custom(func(t *rapid.T) *ledger.Policy {
 // Days of sessions, and times at which they may be dealt with or forgotten.
 var (
 	someDays = []int32{ledger.DayUnknown, math.MinInt32 + 1, -1, 0, 1, 20000, 20001, 20002, 20003, math.MaxInt32}
-	genDay   = rapid.SampledFrom(someDays)
 	genAt    = rapid.Custom(func(t *rapid.T) time.Time {
 		if rapid.IntRange(0, 9).Draw(t, "zero") == 0 {
 			return time.Time{}
@@ -188,6 +189,9 @@ var (
 		return time.Unix(20000*86400+rapid.Int64Range(0, 5*8).Draw(t, "eighths of a day")*10800, rapid.SampledFrom([]int64{0, 0, 1, 999999999}).Draw(t, "nsec"))
 	})
 )
+
+// dayFor returns the day of an id, which it keeps.
+func dayFor(id ledger.ID) int32 { return someDays[int(id[15])%len(someDays)] }
 
 // maybe draws a map of values or, for what is to be removed, nil.
 func maybe[K comparable, V any](t *rapid.T, label string, gen *rapid.Generator[*V], key func(*V) K) map[K]*V {
@@ -215,10 +219,11 @@ var genChanges = rapid.Custom(func(t *rapid.T) *ledger.Changes {
 	for _, id := range rapid.SliceOfN(genID, 0, 20).Draw(t, "ids") {
 		c.Remembered[id] = ledger.Remembered{
 			ID:    id,
-			Day:   genDay.Draw(t, "day"),
+			Day:   dayFor(id),
 			USN:   rapid.Int64().Draw(t, "usn"),
 			Print: rapid.Uint32().Draw(t, "print"),
 			At:    genAt.Draw(t, "at"),
+			Owed:  rapid.Bool().Draw(t, "owed"),
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "forget") == 0 {

@@ -13,7 +13,7 @@ import (
 type memory struct {
 	mu      sync.RWMutex
 	state   ledger.State
-	ids     map[int32]map[ledger.ID]ledger.Remembered
+	ids     map[ledger.ID]ledger.Remembered
 	skipped map[ledger.ID]time.Time
 }
 
@@ -28,7 +28,7 @@ func NewMemory() Book {
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 		},
-		ids:     map[int32]map[ledger.ID]ledger.Remembered{},
+		ids:     map[ledger.ID]ledger.Remembered{},
 		skipped: map[ledger.ID]time.Time{},
 	}
 }
@@ -55,16 +55,21 @@ func (m *memory) Load() (*ledger.State, error) {
 	}, nil
 }
 
-func (m *memory) HasDay(day int32) bool {
+func (m *memory) NewestDay() (day int32, found bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.ids[day]) > 0
+	for _, r := range m.ids {
+		if r.Day != ledger.DayUnknown && (!found || r.Day > day) {
+			day, found = r.Day, true
+		}
+	}
+	return day, found
 }
 
-func (m *memory) Lookup(day int32, id ledger.ID) (ledger.Remembered, bool, error) {
+func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.Remembered, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	r, found := m.ids[day][id]
+	r, found := m.ids[id]
 	return r, found, nil
 }
 
@@ -78,15 +83,9 @@ func (m *memory) Skipped(id ledger.ID) (bool, error) {
 func (m *memory) Forgettable(before time.Time) (day int32, found bool, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for d, ids := range m.ids {
-		if beginsAfter(d, before) || found && d <= day {
-			continue
-		}
-		for _, r := range ids {
-			if r.At.Before(before) {
-				day, found = d, true
-				break
-			}
+	for _, r := range m.ids {
+		if expired(r, before) && (!found || r.Day > day) {
+			day, found = r.Day, true
 		}
 	}
 	return day, found, nil
@@ -103,27 +102,21 @@ func (m *memory) Save(c *ledger.Changes) error {
 	apply(m.state.Policies, c.Policies)
 	for id, r := range c.Remembered {
 		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
-		if m.ids[r.Day] == nil {
-			m.ids[r.Day] = map[ledger.ID]ledger.Remembered{}
-		}
-		m.ids[r.Day][id] = r
+		m.ids[id] = r
 	}
 	for id, t := range c.Skipped {
 		m.skipped[id] = decodeSeconds(encodeSeconds(t))
 	}
 	if t := c.Forget; !t.IsZero() {
-		for day, ids := range m.ids {
-			if beginsAfter(day, t) {
-				continue
-			}
-			maps.DeleteFunc(ids, func(_ ledger.ID, r ledger.Remembered) bool { return r.At.Before(t) })
-			if len(ids) == 0 {
-				delete(m.ids, day)
-			}
-		}
+		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.Remembered) bool { return expired(r, t) })
 		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(t) })
 	}
 	return nil
+}
+
+// expired reports whether an id is forgotten by Changes.Forget = t.
+func expired(r ledger.Remembered, t time.Time) bool {
+	return r.At.Before(t) && r.Day != ledger.DayUnknown && !beginsAfter(r.Day, t)
 }
 
 // apply makes changes, nil values of which remove.

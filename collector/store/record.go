@@ -86,20 +86,26 @@ func dayOf(key []byte) int32 {
 	return int32(binary.BigEndian.Uint32(key) ^ 1<<31)
 }
 
-// rememberedSize is the length of the payload: USN, print and time.
+// rememberedSize is the length of the payload: USN, print and time. A session that is
+// owed has a byte 1 more.
 const rememberedSize = 8 + 4 + 4
 
 func encodeRemembered(r ledger.Remembered) []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, rememberedSize), uint64(r.USN))
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, rememberedSize+1), uint64(r.USN))
 	b = binary.BigEndian.AppendUint32(b, r.Print)
-	return binary.BigEndian.AppendUint32(b, encodeSeconds(r.At))
+	b = binary.BigEndian.AppendUint32(b, encodeSeconds(r.At))
+	if r.Owed {
+		b = append(b, 1)
+	}
+	return b
 }
 
 func decodeRemembered(key, payload []byte) (ledger.Remembered, error) {
 	if len(key) != idKeySize {
 		return ledger.Remembered{}, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
 	}
-	if len(payload) != rememberedSize {
+	owed := len(payload) == rememberedSize+1 && payload[rememberedSize] == 1
+	if len(payload) != rememberedSize && !owed {
 		return ledger.Remembered{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), rememberedSize)
 	}
 	return ledger.Remembered{
@@ -108,6 +114,7 @@ func decodeRemembered(key, payload []byte) (ledger.Remembered, error) {
 		USN:   int64(binary.BigEndian.Uint64(payload)),
 		Print: binary.BigEndian.Uint32(payload[8:]),
 		At:    decodeSeconds(binary.BigEndian.Uint32(payload[12:])),
+		Owed:  owed,
 	}, nil
 }
 
@@ -291,6 +298,7 @@ type (
 		Policy       string  `json:"policy,omitzero"`
 		Counted      bool    `json:"counted,omitzero"`
 		Countable    bool    `json:"countable,omitzero"`
+		Unresolved   bool    `json:"unresolved,omitzero"`
 		Missing      int     `json:"missing,omitzero"`
 	}
 	policyRecord struct {
@@ -434,6 +442,7 @@ func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
 		Policy:       u.Policy,
 		Counted:      u.Counted,
 		Countable:    u.Countable,
+		Unresolved:   u.Unresolved,
 		Missing:      u.Missing,
 	})
 }
@@ -460,10 +469,11 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 			Duration:     time.Duration(r.Duration),
 			USN:          r.USN,
 		},
-		Policy:    r.Policy,
-		Counted:   r.Counted,
-		Countable: r.Countable,
-		Missing:   r.Missing,
+		Policy:     r.Policy,
+		Counted:    r.Counted,
+		Countable:  r.Countable,
+		Unresolved: r.Unresolved,
+		Missing:    r.Missing,
 	}, nil
 }
 

@@ -511,6 +511,15 @@ func (s *Store) recover() error {
 	return s.open()
 }
 
+// usable returns why the file can't be used; nil if it can.
+func (s *Store) usable() error {
+	err := s.rlock()
+	if err == nil {
+		s.mu.RUnlock()
+	}
+	return err
+}
+
 // view calls fn with a transaction that reads.
 func (s *Store) view(fn func(*bbolt.Tx) error) error {
 	if err := s.rlock(); err != nil {
@@ -589,39 +598,50 @@ func (s *Store) Book(appliance string) (Book, error) {
 		return b, nil
 	}
 	b := &book{store: s, appliance: appliance}
-	err := s.view(func(tx *bbolt.Tx) error {
+	err := s.view(func(tx *bbolt.Tx) (err error) {
 		p := b.in(tx)
-		b.days = p.days()
-		return p.here()
+		if err = p.here(); err == nil {
+			b.seen, err = p.index(0)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.release() // the pages that index has read
 	s.books[appliance] = b
 	return b, nil
 }
 
 // DropUnused removes the books that are not in keep and were not saved since
 // before, and returns their appliances, sorted. A Book that is at hand is empty
-// then.
+// then. If no book at all was saved since before, it removes none: then it is the
+// clock that is wrong, or the exporter was away for as long.
 func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 	s.booksMu.Lock()
 	defer s.booksMu.Unlock()
 	var names []string
 	find := func(tx *bbolt.Tx) error {
 		names = nil
+		saved := false // since before
 		appliances := tx.Bucket([]byte(appliancesBucket))
-		return appliances.ForEach(func(name, _ []byte) error {
-			if slices.Contains(keep, string(name)) {
-				return nil
-			}
+		err := appliances.ForEach(func(name, _ []byte) error {
 			p := bookTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
 			seen, err := p.seen()
-			if err == nil && seen.Before(before) {
+			switch {
+			case err != nil:
+				return err
+			case !seen.Before(before):
+				saved = true
+			case !slices.Contains(keep, p.appliance):
 				names = append(names, p.appliance)
 			}
-			return err
+			return nil
 		})
+		if !saved {
+			names = nil
+		}
+		return err
 	}
 	if err := s.view(find); err != nil || len(names) == 0 {
 		return nil, err
@@ -652,7 +672,7 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 	}
 	for _, name := range names {
 		if b := s.books[name]; b != nil {
-			clear(b.days)
+			b.seen = newSeen(0)
 		}
 	}
 	return names, nil

@@ -200,8 +200,12 @@ func facts(a *applianceStatus) []fact {
 	if len(skipped) > 0 {
 		add("Sessions skipped", strings.Join(skipped, ", "))
 	}
-	if n := a.PoliciesTurnedAway; n > 0 {
-		add("Policies without series", fmt.Sprintf("%d, since there are more than max_policies", n))
+	var over []string
+	for _, what := range slices.Sorted(maps.Keys(a.OverLimit)) {
+		over = append(over, fmt.Sprintf("%d %s", a.OverLimit[what], strings.ReplaceAll(what, "_", " ")))
+	}
+	if len(over) > 0 {
+		add("Over the limit", strings.Join(over, ", "))
 	}
 	if n := a.SchedulesUnreadable; n > 0 {
 		add("Schedules not understood", "of "+plural(n, "policy", "policies")+": no run is due by what was not")

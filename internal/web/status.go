@@ -59,11 +59,11 @@ type applianceStatus struct {
 	WatermarkTime   time.Time `json:"watermark_time,omitzero"`
 	WatermarkResets uint64    `json:"watermark_resets"`
 
-	Series             int               `json:"series"`
-	SessionsCounted    uint64            `json:"sessions_counted"`
-	SessionsRunning    int               `json:"sessions_running"`
-	SessionsSkipped    map[string]uint64 `json:"sessions_skipped,omitempty"`
-	PoliciesTurnedAway int               `json:"policies_turned_away"`
+	Series          int               `json:"series"`
+	SessionsCounted uint64            `json:"sessions_counted"`
+	SessionsRunning int               `json:"sessions_running"`
+	SessionsSkipped map[string]uint64 `json:"sessions_skipped,omitempty"`
+	OverLimit       map[string]int    `json:"over_limit,omitempty"`
 	// SchedulesUnreadable counts policies.
 	SchedulesUnreadable int `json:"schedules_unreadable"`
 
@@ -231,7 +231,8 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		}
 		a.SessionsSkipped = maps.Clone(v.Skipped)
 		maps.DeleteFunc(a.SessionsSkipped, func(_ string, n uint64) bool { return n == 0 })
-		a.PoliciesTurnedAway = v.TurnedAway
+		a.OverLimit = maps.Clone(v.Over)
+		maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
 	}
 	for _, e := range p.Recent {
 		s := &e.Session

@@ -1,0 +1,224 @@
+package ledger
+
+import (
+	"hash/maphash"
+
+	"vbaws_exporter/vbaws"
+)
+
+// Limits on what one appliance can make of series and memory. They are names of
+// View.Over.
+const (
+	// LimitPolicies is Options.MaxPolicies: sessions of further ones are counted as
+	// those of no policy.
+	LimitPolicies = "policies"
+	// LimitTypes, LimitExtendedTypes and LimitStatuses are MaxWords: further ones are
+	// counted as Other.
+	LimitTypes         = "types"
+	LimitExtendedTypes = "extended_types"
+	LimitStatuses      = "statuses"
+	// LimitSeries is how many counters an appliance has: what would make more is
+	// counted as Other.
+	LimitSeries = "series"
+	// LimitUnfinished is how many unfinished sessions are known at once. Further ones
+	// are taken in when they end.
+	LimitUnfinished = "unfinished"
+)
+
+// Limits are all of them.
+var Limits = []string{LimitPolicies, LimitTypes, LimitExtendedTypes, LimitStatuses, LimitSeries, LimitUnfinished}
+
+// Other is the type, extended type or status of what is beyond a limit.
+const Other = "other"
+
+const (
+	// MaxWords is how many types, extended types and statuses an appliance has at most.
+	// About twenty types are documented.
+	MaxWords = 50
+	// The counters an appliance may have: those of no policy, and for each policy what
+	// eight extended types have, and a few statuses more.
+	maxCounters          = 1000
+	maxCountersPerPolicy = 40
+	// maxUnfinished is more than any appliance runs, and some megabytes.
+	maxUnfinished = 10_000
+	// maxOver bounds what is remembered of what is beyond a limit, to count it.
+	maxOver = 10_000
+)
+
+// overSeed is for the hashes that names beyond a limit are told apart by.
+var overSeed = maphash.MakeSeed()
+
+// over has hashes of the names beyond one limit.
+type over map[uint64]struct{}
+
+// add reports whether the name is one more.
+func (o over) add(name string) bool {
+	h := maphash.String(overSeed, name)
+	if _, ok := o[h]; ok || len(o) >= maxOver {
+		return false
+	}
+	o[h] = struct{}{}
+	return true
+}
+
+// Exceeded is that a pass met something beyond a limit for the first time.
+type Exceeded struct {
+	Limit string
+	// Count is how many were new, and Example the first.
+	Count   int
+	Example string
+}
+
+// Exceeded returns what was met beyond the limits so far, in the order of Limits.
+func (p *Pass) Exceeded() []Exceeded {
+	var all []Exceeded
+	for _, limit := range Limits {
+		if e := p.exceeded[limit]; e != nil {
+			all = append(all, *e)
+		}
+	}
+	return all
+}
+
+// beyond notes that name is beyond a limit.
+func (p *Pass) beyond(limit, name string) {
+	if _, known := p.l.over[limit][maphash.String(overSeed, name)]; known {
+		return
+	}
+	if p.over[limit] == nil {
+		p.over[limit] = make(over)
+	}
+	if !p.over[limit].add(name) {
+		return
+	}
+	if p.exceeded[limit] == nil {
+		p.exceeded[limit] = &Exceeded{Limit: limit, Example: vbaws.Shorten(name, 100)}
+	}
+	p.exceeded[limit].Count++
+}
+
+// keepOver takes what a pass met beyond the limits into the ledger's.
+func (l *Ledger) keepOver(p *Pass) {
+	for limit, names := range p.over {
+		if l.over[limit] == nil {
+			l.over[limit] = make(over)
+		}
+		for h := range names {
+			if len(l.over[limit]) < maxOver {
+				l.over[limit][h] = struct{}{}
+			}
+		}
+	}
+}
+
+// countOver returns how many names are beyond each limit, once those are taken out
+// that have got room since.
+func (l *Ledger) countOver() map[string]int {
+	n := make(map[string]int, len(Limits))
+	for _, limit := range Limits {
+		switch {
+		case limit == LimitUnfinished && len(l.state.Unfinished) < maxUnfinished,
+			limit == LimitSeries && l.counters < l.maxCounters(0),
+			limit != LimitUnfinished && limit != LimitSeries && l.room(limit, 0):
+			delete(l.over, limit)
+		default:
+			for name := range l.known[limit] {
+				if len(l.over[limit]) == 0 {
+					break
+				}
+				delete(l.over[limit], maphash.String(overSeed, name))
+			}
+		}
+		n[limit] = len(l.over[limit])
+	}
+	return n
+}
+
+// room reports whether there is room for another name, with so many that are new.
+func (l *Ledger) room(limit string, fresh int) bool {
+	most := MaxWords
+	if limit == LimitPolicies {
+		most = l.opts.MaxPolicies
+	}
+	return most == 0 || len(l.known[limit])+fresh < most
+}
+
+// maxCounters returns how many counters there may be, with so many new policies.
+func (l *Ledger) maxCounters(fresh int) int {
+	return maxCounters + maxCountersPerPolicy*(len(l.known[LimitPolicies])+fresh)
+}
+
+// admit reports whether name may be a label's value. What the stored series have may
+// always be, so that it stays the same after a restart.
+func (p *Pass) admit(limit, name string) bool {
+	switch {
+	case name == "", name == Other, p.l.known[limit][name], p.fresh[limit][name]:
+		return true
+	case !p.l.room(limit, len(p.fresh[limit])):
+		p.beyond(limit, name)
+		return false
+	}
+	if p.fresh[limit] == nil {
+		p.fresh[limit] = make(map[string]bool)
+	}
+	p.fresh[limit][name] = true
+	return true
+}
+
+// place returns the key that a session of a policy is counted by.
+func (p *Pass) place(s *vbaws.Session, policy string) Key {
+	k := keyOf(s, policy)
+	if !p.admit(LimitPolicies, k.Policy) {
+		k.Policy = ""
+	}
+	if !p.admit(LimitTypes, k.Type) {
+		k.Type = Other
+	}
+	if !p.admit(LimitExtendedTypes, k.ExtendedType) {
+		k.ExtendedType = Other
+	}
+	if !p.hasSeries(k) && !p.roomForCounter() {
+		p.beyond(LimitSeries, k.Type+"\x00"+k.ExtendedType+"\x00"+k.Policy)
+		k = standIn(k, p.hasSeries)
+	}
+	return k
+}
+
+// statusIn returns the status that a session's is counted as in a series.
+func (p *Pass) statusIn(s *Series, status string) string {
+	if s.counter(status) != nil {
+		return status
+	}
+	if !p.admit(LimitStatuses, status) {
+		return Other
+	}
+	if !p.roomForCounter() {
+		p.beyond(LimitSeries, s.Key.Type+"\x00"+s.Key.ExtendedType+"\x00"+s.Key.Policy+"\x00"+status)
+		return Other
+	}
+	return status
+}
+
+func (p *Pass) roomForCounter() bool {
+	return p.l.counters+p.counters < p.l.maxCounters(len(p.fresh[LimitPolicies]))
+}
+
+func (p *Pass) hasSeries(k Key) bool { return p.seriesOf(k) != nil }
+
+// standIn returns k or, if there is no such series, the one that has its sessions: its
+// type or its extended type may be beyond a limit. A session of type Policy stays one.
+func standIn(k Key, has func(Key) bool) Key {
+	o := k
+	if o.Type != vbaws.TypePolicy {
+		o.Type = Other
+	}
+	if o.ExtendedType != "" {
+		o.ExtendedType = Other
+	}
+	for _, c := range []Key{k, {k.Type, o.ExtendedType, k.Policy}, {o.Type, k.ExtendedType, k.Policy}} {
+		if has(c) {
+			return c
+		}
+	}
+	return o
+}

@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"vbaws_exporter/vbaws"
+)
+
+// Times are when a session began and ended, and how long it took, as far as what the
+// appliance says of it can be true.
+type Times struct {
+	// Start is zero if it isn't known at all.
+	Start time.Time
+	// End is that of a finished session, and says nothing of another. It is never
+	// zero.
+	End time.Time
+	// Duration is never below zero, and to the microsecond.
+	Duration time.Duration
+}
+
+// earliest is before any session, and ahead how far a time may be ahead of the
+// appliance's clock.
+var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+const ahead = time.Hour
+
+// TimesOf returns the times of a session as everything takes them that counts, judges
+// or shows it; now is the appliance's clock. A time before 2000 or more than an hour
+// after now is unusable, and so is a stop before the start: a clock that was set while
+// the session ran, and zero dates of all kinds, leave such times.
+//
+// A session without a usable stop ended at its start plus the API's duration, at most
+// now; one without a usable start began at its stop. Of the API's duration the one
+// published sample is wrong, so it serves only if one of both is unusable.
+func TimesOf(s *vbaws.Session, now time.Time) Times {
+	start, stop := s.Start, s.Stop
+	if !usable(start, now) {
+		start = time.Time{}
+	}
+	if !usable(stop, now) || stop.Before(start) {
+		stop = time.Time{}
+	}
+	t := Times{Start: start, End: stop, Duration: max(0, min(s.Duration, now.Sub(earliest)))}
+	switch {
+	case start.IsZero() && stop.IsZero():
+		t.End = now
+	case start.IsZero():
+		t.Start = stop
+	default:
+		if stop.IsZero() {
+			t.End = start.Add(t.Duration)
+			if t.End.After(now) {
+				t.End = now
+			}
+			if t.End.Before(start) { // which may be ahead of now
+				t.End = start
+			}
+		}
+		t.Duration = t.End.Sub(start)
+	}
+	t.Duration = t.Duration.Round(time.Microsecond)
+	return t
+}
+
+func usable(t, now time.Time) bool { return !t.Before(earliest) && !t.After(now.Add(ahead)) }
+
+// Finished reports whether s has ended. A status that nobody has seen before
+// counts as an end once there is a stop time.
+func Finished(s *vbaws.Session) bool {
+	switch s.Status {
+	case vbaws.StatusRunning, vbaws.StatusNeverExecuted:
+		return false
+	}
+	return slices.Contains(vbaws.FinalStatuses, s.Status) || !s.Stop.Before(earliest)
+}

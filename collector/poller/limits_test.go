@@ -1,0 +1,174 @@
+package poller_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// TestOddTimesHideNothing: the appliance's clock is set back while a session runs, or it
+// serves a zero date of its own. The policy's last failure and last success show.
+func TestOddTimesHideNothing(t *testing.T) {
+	const labels = `extended_type="PolicyBackup" policy="Nightly" `
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.pass()
+	put := func(status string, start, stop time.Time) {
+		w.Put(vbawstest.Session{
+			Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: status, Start: start, Stop: stop,
+		})
+		w.later(time.Minute)
+	}
+	now := w.Now
+	put("Succeeded", now().Add(-30*time.Minute), now().Add(-29*time.Minute))
+	for i, stop := range []func() time.Time{
+		func() time.Time { return now().Add(-61 * time.Minute) },
+		func() time.Time { return time.Unix(0, 0) },
+		func() time.Time { return time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) },
+		func() time.Time { return now().Add(100 * 24 * time.Hour) },
+	} {
+		failed := now().Add(-time.Second)
+		put("Failed", failed, stop())
+		w.is("vbaws_session_last_status", labels+`status="Failed" type="Policy"`, 1)
+		w.is("vbaws_session_last_status", labels+`status="Succeeded" type="Policy"`, 0)
+		w.is("vbaws_session_last_end_timestamp_seconds", labels+`status="Failed" type="Policy"`, float64(failed.UnixMicro())/1e6)
+		succeeded := now().Add(-time.Second)
+		put("Succeeded", succeeded, stop())
+		w.is("vbaws_session_last_status", labels+`status="Succeeded" type="Policy"`, 1)
+		w.is("vbaws_sessions_total", labels+`status="Failed" type="Policy"`, float64(i+1))
+		if r := w.p.Published().Recent[0]; r.Session.Status != "Succeeded" || !r.Session.Stop.Equal(succeeded.Truncate(time.Microsecond)) {
+			t.Errorf("the newest session is shown as %+v", r.Session)
+		}
+	}
+}
+
+// TestLongNames: of two that differ only at the end both have series, and filters see
+// the end.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	w := newWorld(t, vbawstest.Config{}, poller.Config{
+		Wanted: poller.Wanted{Policy: func(name string) bool { return !strings.HasSuffix(name, "-out") }},
+	})
+	put := func(name string) {
+		w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true})
+		now := w.Now()
+		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: name, Name: name, Status: "Failed", Start: now, Stop: now})
+	}
+	w.pass()
+	put(long + "-1")
+	put(long + "-2")
+	put(long + "-out")
+	put(strings.Repeat("y", 1<<20))
+	w.later(time.Minute)
+	w.restart()
+	w.later(6 * time.Minute)
+	policies := map[string]bool{}
+	for _, m := range w.gather("vbaws_sessions_total") {
+		for _, l := range m.Label {
+			if len(l.GetValue()) > 256 {
+				t.Fatalf("a label's value has %d bytes", len(l.GetValue()))
+			}
+			if l.GetName() == "policy" {
+				policies[l.GetValue()] = true
+			}
+		}
+	}
+	if len(policies) != 3 {
+		t.Errorf("%d policies, want 3", len(policies))
+	}
+	for _, line := range w.log.with("") {
+		if len(line) > 1024 {
+			t.Errorf("a log line has %d bytes: %.200s…", len(line), line)
+		}
+	}
+}
+
+// TestLogLinesAreLimited: many sessions that end, that can't be understood and that are
+// of too many policies make a hundred lines of each kind, and one that says how many are
+// missing.
+func TestLogLinesAreLimited(t *testing.T) {
+	const n = 250
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 3}, PartSize: 40})
+	w.pass()
+	for i := range n {
+		now := w.Now()
+		w.Put(vbawstest.Session{Type: "Policy", Name: fmt.Sprint("policy-", i), Status: fmt.Sprint("status-", i), Start: now, Stop: now})
+		w.PutRaw(vbawstest.ID(1000+i), int64(1000+i), now, fmt.Appendf(nil, `{"id":"%s","usn":%d}`, vbawstest.ID(1000+i), 1000+i))
+	}
+	w.later(time.Minute)
+	for msg, want := range map[string]int{
+		`msg="session finished"`:       100,
+		`msg="session not counted: it`: 100,
+		`msg="too many policies`:       1,
+		`msg="too many statuses`:       1,
+		`msg="log lines left out`:      2,
+		`kind="session finished"`:      1,
+		fmt.Sprint("count=", n-3):      1,
+		fmt.Sprint("count=", n-100):    2,
+	} {
+		if got := len(w.log.with(msg)); got != want {
+			t.Errorf("%d lines with %s, want %d", got, msg, want)
+		}
+	}
+	if v := w.p.Published().View; v.Over[ledger.LimitPolicies] != n-3 || v.Over[ledger.LimitStatuses] != n-ledger.MaxWords+4 {
+		t.Errorf("over the limits: %v", v.Over)
+	}
+	// The next poll that has news may log again.
+	w.end("Failed")
+	w.later(2 * time.Hour) // a resync: the rows above have higher USNs
+	if got := len(w.log.with(`msg="session finished"`)); got != 101 {
+		t.Errorf("%d lines, want 101", got)
+	}
+}
+
+// TestWhatRunsWhileItIsLeftOut: it counts if it ends after it is wanted again, at the
+// revision that says nothing of policies as well.
+func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
+	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
+		for left, wanted := range map[string]poller.Wanted{
+			"policy": {Policy: func(name string) bool { return name != "Nightly" }},
+			"type":   {Type: func(typ string) bool { return typ != "Policy" }},
+		} {
+			w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
+			w.pass()
+			s := w.begin()
+			w.later(time.Minute)
+			w.cfg.Wanted = wanted
+			w.restart()
+			w.later(time.Minute)
+			other := w.begin()
+			meanwhile := w.begin()
+			w.later(time.Minute)
+			w.Finish(meanwhile.ID, "Failed", time.Time{})
+			w.later(2 * time.Hour)
+			w.ResetRequests()
+			w.later(time.Minute)
+			if n := len(w.Requests()); n != 1 {
+				t.Errorf("%s, %s left out: %d requests of an idle poll", revision, left, n)
+			}
+			w.cfg.Wanted = poller.Wanted{}
+			w.restart()
+			w.later(2 * time.Hour)
+			w.is("vbaws_sessions_running", running1(revision), 2)
+			w.Finish(s.ID, "Failed", time.Time{})
+			w.Finish(other.ID, "Failed", time.Time{})
+			w.later(time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 2})
+			w.skipped(map[string]uint64{})
+			w.is("vbaws_sessions_running", running1(revision), 0)
+		}
+	}
+}
+
+// running1 are the labels of the sessions of world.begin.
+func running1(revision string) string {
+	ext := "PolicyBackup"
+	if revision == "1.0-rev0" {
+		ext = ""
+	}
+	return fmt.Sprintf("extended_type=%q policy=\"Nightly\" type=\"Policy\"", ext)
+}

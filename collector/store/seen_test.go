@@ -1,0 +1,112 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+)
+
+// The filter knows every id that was added, is wrong about few others, and stays small.
+func TestSeen(t *testing.T) {
+	const n = 50_000
+	s := newSeen(0)
+	for i := range n {
+		s.add(int32(20000+i%10), session(i))
+		if s.full() {
+			again := newSeen(s.n)
+			for j := range i + 1 {
+				again.add(int32(20000+j%10), session(j))
+			}
+			s = again
+		}
+	}
+	wrong := 0
+	for i := range n {
+		if !s.may(session(i)) {
+			t.Fatalf("id %d is not known", i)
+		}
+		if s.may(session(n + i)) {
+			wrong++
+		}
+	}
+	if wrong > n/50 {
+		t.Errorf("wrong about %d of %d ids", wrong, n)
+	}
+	if per := float64(len(s.bits)*8) / n; per > 3 {
+		t.Errorf("%.1f bytes an id", per)
+	}
+	if len(s.days) != 10 {
+		t.Errorf("days %v", s.days)
+	}
+}
+
+// An id is found whatever day it is looked for at, in a book that has outgrown its
+// filter, after a restart, and until it is forgotten.
+func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
+	const days, perDay = 400, 50
+	path := t.TempDir()
+	s := open(t, path)
+	b := openBook(t, s, "a")
+	s.db.NoSync = true
+	at := func(day int) time.Time { return time.Unix(int64(20000+day)*86400, 0).UTC() }
+	for day := range days {
+		c := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		for n := range perDay {
+			c.Remembered[session(day*perDay+n)] = ledger.Remembered{Day: int32(20000 + day), At: at(day)}
+		}
+		save(t, b, c)
+	}
+	check := func(from int) {
+		t.Helper()
+		for day := range days {
+			for i, near := range [][]int32{nil, {20000, ledger.DayUnknown}, {int32(20000 + day)}} {
+				n := (day*7 + i) % perDay
+				r, found, err := b.Lookup(session(day*perDay+n), near)
+				if err != nil || found != (day >= from) || found && r.Day != int32(20000+day) {
+					t.Fatalf("session %d of day %d: %+v, %v, %v", n, day, r, found, err)
+				}
+			}
+		}
+		if day, ok := b.NewestDay(); !ok || day != 20000+days-1 {
+			t.Fatalf("newest day %d, %v", day, ok)
+		}
+	}
+	check(0)
+	save(t, b, &ledger.Changes{Forget: at(100)})
+	check(100)
+	if got := len(b.(*book).seen.days); got != days-100 {
+		t.Errorf("%d days are looked at, want %d", got, days-100)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	b = openBook(t, s, "a")
+	check(100)
+}
+
+// What an id costs that was never seen, of which nearly every look-up is, and one whose
+// dates moved.
+func BenchmarkLookupElsewhere(b *testing.B) {
+	const n = 100_000
+	s := openBench(b, b.TempDir())
+	defer func() { _ = s.Close() }()
+	history(b, s, n, 100)
+	book := openBook(b, s, "a")
+	for _, of := range []struct {
+		name  string
+		first int
+	}{{"unknown", n}, {"moved", 0}} {
+		b.Run(fmt.Sprint("id=", of.name), func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				if _, found, err := book.Lookup(session(of.first+i%n), []int32{5}); found != (of.first == 0) || err != nil {
+					b.Fatal(found, err)
+				}
+				i++
+			}
+		})
+	}
+}
