@@ -33,11 +33,17 @@ func TestOddTimesHideNothing(t *testing.T) {
 	} {
 		failed := now().Add(-time.Second)
 		put("Failed", failed, stop())
+		if i == 3 {
+			failed = now() // the duration is 100 days too: it ended now, at the latest
+		}
 		w.is("vbaws_session_last_status", labels+`status="Failed" type="Policy"`, 1)
 		w.is("vbaws_session_last_status", labels+`status="Succeeded" type="Policy"`, 0)
 		w.is("vbaws_session_last_end_timestamp_seconds", labels+`status="Failed" type="Policy"`, float64(failed.UnixMicro())/1e6)
 		succeeded := now().Add(-time.Second)
 		put("Succeeded", succeeded, stop())
+		if i == 3 {
+			succeeded = now()
+		}
 		w.is("vbaws_session_last_status", labels+`status="Succeeded" type="Policy"`, 1)
 		w.is("vbaws_sessions_total", labels+`status="Failed" type="Policy"`, float64(i+1))
 		if r := w.p.Published().Recent[0]; r.Session.Status != "Succeeded" || !r.Session.Stop.Equal(succeeded.Truncate(time.Microsecond)) {
@@ -105,10 +111,10 @@ func TestLogLinesAreLimited(t *testing.T) {
 		`msg="session not counted: it`: 100,
 		`msg="too many policies`:       1,
 		`msg="too many statuses`:       1,
-		`msg="log lines left out`:      2,
-		`kind="session finished"`:      1,
+		`msg="log lines were left out`: 2,
+		`of="session finished"`:        1,
 		fmt.Sprint("count=", n-3):      1,
-		fmt.Sprint("count=", n-100):    2,
+		fmt.Sprint("lines=", n-100):    2,
 	} {
 		if got := len(w.log.with(msg)); got != want {
 			t.Errorf("%d lines with %s, want %d", got, msg, want)
