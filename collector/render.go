@@ -144,6 +144,9 @@ func renderFacts(appliance string, f *poller.Facts) []*metric {
 	for _, r := range f.Repositories {
 		b.gauge(repositoryInfo, 1, appliance, r.Name, r.ID, r.Bucket, r.Region, strconv.FormatBool(r.Encrypted))
 	}
+	if f.Repositories != nil {
+		b.gauge(overLimit, float64(f.RepositoriesOver), appliance, "repositories")
+	}
 	return inOrder(b.metrics)
 }
 

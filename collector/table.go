@@ -142,7 +142,7 @@ var (
 		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
 		byAppliance)
 	overLimit = newGauge("vbaws_exporter_over_limit",
-		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end.",
+		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end; repositories, not shown.",
 		[]string{"appliance", "what"})
 
 	collected = []*family{

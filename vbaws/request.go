@@ -227,8 +227,8 @@ func (in call) safe(err error) error {
 	return &safeError{shown, err}
 }
 
-// own reports whether all words of err are those of Go, of the system or of a
-// certificate.
+// own reports whether all words of err are those of Go, of the system, of a certificate
+// or of a local file's error.
 func own(err error) bool {
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return false
@@ -236,7 +236,7 @@ func own(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
-	return isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // beginnings are how net/http's errors about an answer that is not HTTP begin. They have

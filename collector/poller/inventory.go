@@ -104,9 +104,10 @@ func (p *pass) askFacts(ctx context.Context) {
 			return err
 		}},
 		{"/api/v1/repositories", func() (err error) {
-			r, err := p.listRepositories(ctx)
+			all, err := p.listRepositories(ctx)
 			if err == nil {
-				next.Repositories = r
+				shown := min(len(all), maxRepositories)
+				next.Repositories, next.RepositoriesOver = all[:shown:shown], len(all)-shown
 			}
 			return err
 		}},
@@ -156,10 +157,6 @@ func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error)
 	}, func(r *vbaws.Repository) string { return r.ID })
 	if err != nil {
 		return nil, err
-	}
-	if len(all) > maxRepositories {
-		p.note("too many repositories: only the first are shown", "repositories", len(all), "shown", maxRepositories)
-		all = all[:maxRepositories]
 	}
 	return append([]vbaws.Repository{}, all...), nil
 }

@@ -69,6 +69,8 @@ type Facts struct {
 	Summary      *vbaws.Summary
 	License      *vbaws.License
 	Repositories []vbaws.Repository
+	// RepositoriesOver is how many more there are than are shown.
+	RepositoriesOver int
 }
 
 // Status is how the polling of one appliance goes. It belongs to the process:
