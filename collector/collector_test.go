@@ -478,7 +478,8 @@ func TestOrder(t *testing.T) {
 		byFamily[m.family] = append(byFamily[m.family], m)
 	}
 	for f, metrics := range byFamily {
-		if !slices.IsSortedFunc(metrics, compareLabels) {
+		// What is over a limit comes from two renderings, and is a few metrics.
+		if f != overLimit && !slices.IsSortedFunc(metrics, compareLabels) {
 			t.Errorf("%s isn't sorted", f.Name)
 		}
 		for _, m := range metrics {
