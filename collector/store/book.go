@@ -148,7 +148,7 @@ func (b *book) index(c *ledger.Changes) {
 		return
 	}
 	_ = b.store.view(func(tx *bbolt.Tx) error {
-		s, err := b.in(tx).index(b.seen.n)
+		s, err := b.in(tx).index()
 		if err == nil {
 			b.seen = s
 		}
@@ -385,25 +385,19 @@ func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.Remembered, boo
 	return ledger.Remembered{}, false, nil
 }
 
-// index returns the index of all ids that are stored, some n of them.
-func (p bookTx) index(n int) (seen, error) {
-	s := newSeen(n)
-	if p.root == nil {
-		return s, nil
+// index returns the index of all ids that are stored.
+func (p bookTx) index() (seen, error) {
+	if p.root == nil || p.root.Bucket([]byte(idsBucket)) == nil {
+		return newSeen(0), nil
 	}
 	b := p.root.Bucket([]byte(idsBucket))
-	if b == nil {
-		return s, nil
-	}
+	s := newSeen(b.Stats().KeyN)
 	c := b.Cursor()
 	for key, _ := c.First(); key != nil; key, _ = c.Next() {
 		if len(key) != idKeySize {
 			return s, p.damaged(idsBucket, key, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize))
 		}
 		s.add(dayOf(key), ledger.ID(key[4:]))
-		if s.full() {
-			return p.index(2 * s.n)
-		}
 	}
 	return s, nil
 }

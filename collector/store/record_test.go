@@ -2,6 +2,11 @@ package store
 
 import (
 	"bytes"
+<<<<<<< HEAD
+=======
+	"encoding/hex"
+	"errors"
+>>>>>>> h/ledger
 	"flag"
 	"fmt"
 	"math"
@@ -177,6 +182,8 @@ func TestFormatIsAsItWas(t *testing.T) {
 	add("seen", []byte(seenKey), payload, err)
 	r := ledger.Remembered{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Print: 3, At: time.Unix(1e9, 0)}
 	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	r.Owed = true
+	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
 	add("skipped", r.ID[:], encodeSkipped(r.At), nil)
 	fmt.Fprintf(&got, "record %x\n", placeOf("a", seriesBucket).seal([]byte("key"), []byte("payload")))
 
@@ -192,6 +199,56 @@ func TestFormatIsAsItWas(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("records are written otherwise than %s says (-want +got):\n%s", file, diff)
+	}
+}
+
+// What 0.1.0 has written is still read: what records have gained since is optional.
+func TestRecordsOf010AreRead(t *testing.T) {
+	content, err := os.ReadFile("testdata/format-1-of-0.1.0.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for line := range strings.Lines(string(content)) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		hexKey, text, _ := strings.Cut(rest, " ")
+		key, err := hex.DecodeString(hexKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := []byte(text)
+		if !strings.HasPrefix(text, "{") {
+			if payload, err = hex.DecodeString(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch kind {
+		case "meta":
+			_, err = decodeMeta(payload)
+		case "series":
+			_, err = decodeSeries(key, payload)
+		case "unfinished":
+			_, _, err = decodeUnfinished(key, payload)
+		case "policies":
+			_, err = decodePolicy(key, payload)
+		case "seen":
+			_, err = decodeSeen(payload)
+		case "ids":
+			_, err = decodeRemembered(key, payload)
+		case "skipped":
+			_, err = decodeSkipped(key, payload)
+		case "record":
+			_, err = placeOf("a", seriesBucket).unseal([]byte("key"), key)
+		default:
+			t.Fatalf("a record of kind %q", kind)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		read++
+	}
+	if read != 8 {
+		t.Errorf("%d records", read)
 	}
 }
 

@@ -25,7 +25,10 @@ const (
 	// there are at least for each id: the optimum for one error in a hundred.
 	seenHashes = 7
 	seenBits   = 10
-	// seenLeast is the size of an empty filter in words: 8 KiB.
+	// seenBlock is how many words the bits of one id are in: those that a processor
+	// reads together.
+	seenBlock = 8
+	// seenLeast is the size of an empty filter in words, a power of two as all: 8 KiB.
 	seenLeast = 1 << 10
 )
 
@@ -49,14 +52,17 @@ func (s *seen) add(day int32, id ledger.ID) {
 	if i, found := slices.BinarySearch(s.days, day); !found {
 		s.days = slices.Insert(slices.Clone(s.days), i, day)
 	}
-	if s.may(id) {
-		return // stored again, or indistinguishable from others
-	}
-	s.n++
-	s.each(id, func(word *uint64, bit uint64) bool {
+	block, at, step := s.place(id)
+	fresh := false
+	for range seenHashes {
+		word, bit := &block[at/64%seenBlock], uint64(1)<<(at%64)
+		fresh = fresh || *word&bit == 0
 		*word |= bit
-		return true
-	})
+		at += step
+	}
+	if fresh { // else it is stored again, or the filter is wrong about it
+		s.n++
+	}
 }
 
 // may reports whether the id may be stored; false is certain.
@@ -64,26 +70,21 @@ func (s *seen) may(id ledger.ID) bool {
 	if s.n == 0 {
 		return false
 	}
-	all := true
-	s.each(id, func(word *uint64, bit uint64) bool {
-		all = *word&bit != 0
-		return all
-	})
-	return all
+	block, at, step := s.place(id)
+	for range seenHashes {
+		if block[at/64%seenBlock]&(1<<(at%64)) == 0 {
+			return false
+		}
+		at += step
+	}
+	return true
 }
 
-// each calls fn with the bits of an id, until it returns false.
-func (s *seen) each(id ledger.ID, fn func(word *uint64, bit uint64) bool) {
+// place returns the block of an id, its first bit there, and how far it is to the next.
+func (s *seen) place(id ledger.ID) (block []uint64, at, step uint64) {
 	h := maphash.Bytes(seenSeed, id[:])
-	step := h>>32 | 1
-	mask := uint64(len(s.bits))*64 - 1 // a power of two, less 1
-	for range seenHashes {
-		at := h & mask
-		if !fn(&s.bits[at/64], 1<<(at%64)) {
-			return
-		}
-		h += step
-	}
+	i := h & uint64(len(s.bits)/seenBlock-1) * seenBlock
+	return s.bits[i : i+seenBlock], h >> 32, h>>48 | 1
 }
 
 // newest returns the newest day that ids are stored under; ok is false for none.

@@ -31,6 +31,7 @@ func TestSeen(t *testing.T) {
 			wrong++
 		}
 	}
+	t.Logf("wrong about %.2f %%", float64(wrong)*100/n)
 	if wrong > n/50 {
 		t.Errorf("wrong about %d of %d ids", wrong, n)
 	}

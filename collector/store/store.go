@@ -601,7 +601,7 @@ func (s *Store) Book(appliance string) (Book, error) {
 	err := s.view(func(tx *bbolt.Tx) (err error) {
 		p := b.in(tx)
 		if err = p.here(); err == nil {
-			b.seen, err = p.index(0)
+			b.seen, err = p.index()
 		}
 		return err
 	})
