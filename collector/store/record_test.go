@@ -2,11 +2,7 @@ package store
 
 import (
 	"bytes"
-<<<<<<< HEAD
-=======
 	"encoding/hex"
-	"errors"
->>>>>>> h/ledger
 	"flag"
 	"fmt"
 	"math"
