@@ -52,6 +52,26 @@ func TestOddTimesHideNothing(t *testing.T) {
 	}
 }
 
+// TestTimesAreJudgedByTheLastAnswer: what ends while a poll takes hours ends when the
+// appliance says.
+func TestTimesAreJudgedByTheLastAnswer(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{})
+	w.ends(20, "Succeeded")
+	var ended vbawstest.Session
+	w.afterPages(func(n int) bool {
+		if n < 3 {
+			return false
+		}
+		w.clock.Advance(5 * time.Hour)
+		ended = w.end("Failed")
+		return true
+	})
+	w.pass()
+	w.later(2 * time.Hour)
+	w.is("vbaws_session_last_end_timestamp_seconds", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`,
+		float64(ended.Stop.UnixMicro())/1e6)
+}
+
 // TestLongNames: of two that differ only at the end both have series, and filters see
 // the end.
 func TestLongNames(t *testing.T) {

@@ -718,24 +718,26 @@ func (p *pass) onePage(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Sessi
 func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	row, _, err := p.api.Session(ctx, id)
+	row, date, err := p.api.Session(ctx, id)
 	if err == nil {
+		p.heard(date)
 		p.judge(&row)
 	}
 	return row, err
 }
 
-// heard takes the appliance's clock from the first answer of the pass.
+// heard takes the appliance's clock from the first answer of the pass. The times of
+// sessions are judged by that of the last, since a pass may take long.
 func (p *pass) heard(date time.Time) {
-	if !p.clock.IsZero() {
-		return
-	}
 	if date.IsZero() {
 		date = p.now()
 	}
+	p.books.SetClock(date)
+	if !p.clock.IsZero() {
+		return
+	}
 	p.clock = date.UTC()
 	p.skew = p.clock.Sub(p.now())
-	p.books.SetClock(p.clock)
 }
 
 // sortedPending returns what waits for its policy, in the order of the changes.

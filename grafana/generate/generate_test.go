@@ -282,7 +282,7 @@ func expand(t *testing.T, title, text string) string {
 	}{
 		Labels: map[string]string{
 			"appliance": "eu", "policy": "gold", "workload": "ec2", "kind": "backup", "extended_type": "PolicyBackup",
-			"instance": "localhost:10105", "job": "vbaws", "reason": "gone", "type": "RetentionActivity", "result": "auth",
+			"instance": "localhost:10105", "job": "vbaws", "reason": "gone", "what": "policies", "type": "RetentionActivity", "result": "auth",
 		},
 		Values: map[string]value{"query": {7200}},
 	}
