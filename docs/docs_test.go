@@ -35,15 +35,31 @@ func TestReadmeHasEveryMetric(t *testing.T) {
 	}
 }
 
+// TestReadmeHasEveryKey compares the keys, their defaults and their ranges.
 func TestReadmeHasEveryKey(t *testing.T) {
-	want := append(config.Keys(), "") // and nothing twice
-	got := []string{""}
-	for _, r := range readme.Rows(t, "key", "default") {
+	rows := readme.Rows(t, "key", "default")
+	var got, want []string
+	for _, r := range rows {
 		got = append(got, readme.Code(t, r[0]))
+	}
+	for _, k := range config.Keys() {
+		want = append(want, k.Name)
+		i := slices.Index(got, k.Name)
+		if i < 0 || rows[i][1] == "the file's" {
+			continue
+		}
+		isList := strings.HasPrefix(k.Default, "[") // which is described, since it is long
+		if k.Default != "" && !isList && rows[i][1] != "`"+k.Default+"`" {
+			t.Errorf("%s: the default is %s, want %s", k.Name, rows[i][1], k.Default)
+		}
+		limits := regexp.MustCompile(`[Ff]rom (\w+)(?:,.*,)? to (\w+)`).FindStringSubmatch(rows[i][2])
+		if k.Max != "" && (limits == nil || limits[1] != k.Min || limits[2] != k.Max) {
+			t.Errorf("%s: it says %q, want from %s to %s", k.Name, rows[i][2], k.Min, k.Max)
+		}
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" { // nothing twice, too
 		t.Error(diff)
 	}
 }

@@ -66,18 +66,18 @@ type Settings struct {
 	// Backfill is how long before the initial sync the sessions began that are
 	// counted; 0 counts only what begins later. An appliance keeps sessions for 365
 	// days at most by default.
-	Backfill time.Duration `yaml:"backfill" default:"1d" range:"0s,1y"`
+	Backfill time.Duration `yaml:"backfill" default:"1d" range:"0,365d"`
 	// Watermark is how the list of sessions is read.
 	Watermark poller.Watermark `yaml:"watermark" default:"auto" oneof:"auto usn from_utc"`
 	// NewSeriesHold is how long a counter that is new after the initial sync shows 0;
 	// with 0 it never does.
-	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0s,1d"`
+	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0,1d"`
 	// InventoryInterval is how often policies and facts of the appliance are read.
 	InventoryInterval time.Duration `yaml:"inventory_interval" default:"5m" range:"1m,1d"`
 	// PolicyRetention is how long after its last session a policy is removed that
 	// can't be listed. Shorter than a month, it would remove policies that run once a
 	// month.
-	PolicyRetention time.Duration `yaml:"policy_retention" default:"35d" range:"1w,400d"`
+	PolicyRetention time.Duration `yaml:"policy_retention" default:"35d" range:"7d,400d"`
 	// MaxPolicies is how many policies have series of their own. The upper limit is
 	// more than an appliance has, and less than Prometheus minds.
 	MaxPolicies int `yaml:"max_policies" default:"2000" range:"1,100000"`

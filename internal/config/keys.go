@@ -47,19 +47,33 @@ func keysOf(t reflect.Type) []key {
 	return keys
 }
 
-// Keys lists every key that a file can have: poll_interval,
-// appliances[].tls_config.ca_file, …
-func Keys() []string { return names("", reflect.TypeFor[file]()) }
+// limits returns what the tag range has.
+func (k *key) limits() (lo, hi string) {
+	lo, hi, _ = strings.Cut(k.tag.Get("range"), ",")
+	return lo, hi
+}
 
-func names(prefix string, t reflect.Type) []string {
-	var all []string
+// Key is a key that a file can have. What isn't declared of it is empty.
+type Key struct {
+	Name     string // poll_interval, appliances[].tls_config.ca_file, …
+	Default  string
+	Min, Max string
+}
+
+// Keys lists every key.
+func Keys() []Key { return keysBelow("", reflect.TypeFor[file]()) }
+
+func keysBelow(prefix string, t reflect.Type) []Key {
+	var all []Key
 	for _, k := range keysOf(t) {
-		all = append(all, prefix+k.name)
+		lo, hi := k.limits()
+		name := prefix + k.name
+		all = append(all, Key{name, k.tag.Get("default"), lo, hi})
 		switch {
 		case k.typ.Kind() == reflect.Struct:
-			all = append(all, names(prefix+k.name+".", k.typ)...)
+			all = append(all, keysBelow(name+".", k.typ)...)
 		case k.typ == reflect.TypeFor[[]Appliance]():
-			all = append(all, names(prefix+k.name+"[].", k.typ.Elem())...)
+			all = append(all, keysBelow(name+"[].", k.typ.Elem())...)
 		}
 	}
 	return all

@@ -89,8 +89,8 @@ func TestYAMLHasEveryKey(t *testing.T) {
 	}
 	for _, k := range Keys() {
 		// What is set for all appliances is shown with each.
-		if !got[k] && !got["appliances[]."+k] {
-			t.Errorf("lacks %s", k)
+		if !got[k.Name] && !got["appliances[]."+k.Name] {
+			t.Errorf("lacks %s", k.Name)
 		}
 	}
 	if t.Failed() {

@@ -121,14 +121,14 @@ func number(v *yaml.Node, k *key) (n int, err error) {
 	return n, nil
 }
 
-// limits returns what the tag range has. Its error is one of the declaration.
+// limits returns the parsed limits of a key. Its error is one of the declaration.
 func limits[T any](k *key, parse func(string) (T, error)) (lo, hi T, err error) {
-	least, greatest, _ := strings.Cut(k.tag.Get("range"), ",")
+	least, greatest := k.limits()
 	if lo, err = parse(least); err == nil {
 		hi, err = parse(greatest)
 	}
 	if err != nil {
-		err = fmt.Errorf("is declared with the range %q: %w", k.tag.Get("range"), err)
+		err = fmt.Errorf("is declared with an invalid range: %w", err)
 	}
 	return lo, hi, err
 }
