@@ -39,8 +39,6 @@ import (
 	"time"
 
 	commoncfg "github.com/prometheus/common/config"
-
-	"vbaws_exporter/collector/poller"
 )
 
 // Config is a valid configuration. It is immutable.
@@ -67,8 +65,8 @@ type Settings struct {
 	// counted; 0 counts only what begins later. An appliance keeps sessions for 365
 	// days at most by default.
 	Backfill time.Duration `yaml:"backfill" default:"1d" range:"0,365d"`
-	// Watermark is how the list of sessions is read.
-	Watermark poller.Watermark `yaml:"watermark" default:"auto" oneof:"auto usn from_utc"`
+	// Watermark is how the list of sessions is read: a poller.Watermark.
+	Watermark string `yaml:"watermark" default:"auto" oneof:"auto usn from_utc"`
 	// NewSeriesHold is how long a counter that is new after the initial sync shows 0;
 	// with 0 it never does.
 	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0,1d"`

@@ -111,7 +111,7 @@ func TestDefaults(t *testing.T) {
 		PollInterval:  time.Minute,
 		PollTimeout:   2 * time.Minute,
 		Backfill:      24 * time.Hour,
-		Watermark:     poller.WatermarkAuto,
+		Watermark:     string(poller.WatermarkAuto),
 		NewSeriesHold: 2 * time.Minute,
 
 		InventoryInterval: 5 * time.Minute,
@@ -177,7 +177,7 @@ func TestFull(t *testing.T) {
 	want := []seen{{
 		Settings{
 			PollInterval: 30 * time.Second, PollTimeout: time.Minute, Backfill: 48 * time.Hour,
-			Watermark: poller.WatermarkFromUTC, NewSeriesHold: 0,
+			Watermark: string(poller.WatermarkFromUTC), NewSeriesHold: 0,
 			InventoryInterval: 10 * time.Minute, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 5,
 			Types: Filter{Exclude: []*regexp.Regexp{regexp.MustCompile("^(?s:Task)$")}},
 		},
@@ -185,7 +185,7 @@ func TestFull(t *testing.T) {
 	}, {
 		Settings{
 			PollInterval: 5 * time.Minute, PollTimeout: 10 * time.Second, Backfill: 0,
-			Watermark: poller.WatermarkUSN, NewSeriesHold: 90 * time.Second,
+			Watermark: string(poller.WatermarkUSN), NewSeriesHold: 90 * time.Second,
 			InventoryInterval: time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 100000,
 			Types:    Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:Policy)$")}},
 			Policies: Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:prod-.*)$"), regexp.MustCompile("^(?s:a|b)$")}},
@@ -392,6 +392,12 @@ func TestDeclarations(t *testing.T) {
 					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
 				}
 			}
+		}
+	}
+	for _, k := range keysOf(reflect.TypeFor[Settings]()) {
+		want := fmt.Sprintln(poller.WatermarkAuto, poller.WatermarkUSN, poller.WatermarkFromUTC)
+		if k.name == "watermark" && k.tag.Get("oneof") != strings.TrimSpace(want) {
+			t.Errorf("watermark is one of %s, want %s", k.tag.Get("oneof"), want)
 		}
 	}
 	p := &parser{}

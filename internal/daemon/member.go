@@ -90,7 +90,7 @@ func (m *member) open(book poller.Book) error {
 		Interval:  a.PollInterval,
 		Timeout:   a.PollTimeout,
 		Backfill:  a.Backfill,
-		Watermark: a.Watermark,
+		Watermark: poller.Watermark(a.Watermark),
 		Wanted: poller.Wanted{
 			Type:   a.Types.Wants,
 			Policy: func(name string) bool { return name == "" || a.Policies.Wants(name) },
