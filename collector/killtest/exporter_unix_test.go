@@ -32,6 +32,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/web"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
@@ -84,7 +85,7 @@ func TestMain(m *testing.M) {
 		// Each check is a life of some passes.
 		_ = flag.Set("rapid.checks", "5")
 	}
-	os.Exit(m.Run())
+	apptest.Main(m)
 }
 
 func given(name string) (is bool) {

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -91,13 +91,12 @@ func TestMove(t *testing.T) {
 
 // moving is a world of several exporters.
 type moving struct {
-	t      *testing.T
-	rng    *rand.Rand
-	clock  *vbawstest.Clock
-	binary string // the exporter
-	files  string // folder of what is exported
-	sites  []*site
-	moves  int
+	t     *testing.T
+	rng   *rand.Rand
+	clock *vbawstest.Clock
+	files string // folder of what is exported
+	sites []*site
+	moves int
 
 	// told is held while all are told the time.
 	told  sync.Mutex
@@ -137,11 +136,7 @@ type unit struct {
 func newMoving(t *testing.T, seed uint64) *moving {
 	m := &moving{
 		t: t, rng: rand.New(rand.NewPCG(seed, 2)), clock: vbawstest.NewClock(epoch), files: t.TempDir(), lives: make(map[*life]bool),
-		binary: filepath.Join(t.TempDir(), "vbaws_exporter"),
 		client: &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience},
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", m.binary, "vbaws_exporter").CombinedOutput(); err != nil {
-		t.Fatalf("build the exporter: %v\n%s", err, out)
 	}
 	return m
 }
@@ -340,12 +335,8 @@ func (m *moving) live() {
 // state runs vbaws_exporter state.
 func (m *moving) state(args ...string) (status int, said string) {
 	m.t.Helper()
-	cmd := exec.CommandContext(m.t.Context(), m.binary, append([]string{"state"}, args...)...)
-	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		m.t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
+	status, stdout, stderr := apptest.Once(m.t, append([]string{"state"}, args...)...)
+	return status, stdout + stderr
 }
 
 func (m *moving) mustState(args ...string) {

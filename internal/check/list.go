@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"vbaws_exporter/internal/config"
+	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/vbaws"
 )
 
@@ -74,7 +74,7 @@ func found(page *vbaws.SessionsPage) Finding {
 
 // withoutUSN says what follows where the USN is of no use.
 func (p *prober) withoutUSN(why string) Finding {
-	if p.a.Watermark == config.WatermarkUSN {
+	if p.a.Watermark == string(poller.WatermarkUSN) {
 		return fail(USN, "set watermark to auto or from_utc", "%s, and watermark is usn", why)
 	}
 	return ok(USN, "%s; the list is read by time instead", why)
@@ -104,7 +104,7 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 		return p.withoutUSN("no session has a USN")
 	}
 	s := fmt.Sprintf("Sort=%s is accepted and in order, and each USN is of one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
-	if p.a.Watermark == config.WatermarkFromUTC {
+	if p.a.Watermark == string(poller.WatermarkFromUTC) {
 		s += "; not used, since watermark is from_utc"
 	}
 	return ok(USN, "%s", s)
@@ -251,7 +251,7 @@ func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding 
 	}
 	ahead, err := p.sessions(ctx, vbaws.SessionsQuery{FromUTC: now.Add(48 * time.Hour), Sort: vbaws.SortStartTimeDesc, Limit: 2})
 	switch {
-	case err != nil && p.a.Watermark == config.WatermarkFromUTC:
+	case err != nil && p.a.Watermark == string(poller.WatermarkFromUTC):
 		return warn(Times, "set watermark to auto", "FromUtc two days ahead is refused: %v", err)
 	case err != nil:
 		return ok(Times, "FromUtc two days ahead is refused, so whether it is honoured isn't known: %v", err)

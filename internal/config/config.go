@@ -4,126 +4,139 @@
 // talks to an appliance: a password that is read when it is needed, and an HTTP
 // transport whose certificates are read again when their files change. It
 // doesn't know what the values are used for, and opens no connection. A file that
-// is missing is no mistake of the configuration: it may come later.
+// is missing is no mistake of the configuration: it can come later.
 //
-// A Config can only be had by reading a file that is right in every key, so
-// who holds one need not check it. Errors say file, line and key, and what
-// would be right. They never repeat a value of the file, because any value may
-// be a secret that was put in the wrong place.
+// A Config results only from a file that is right in every key, so its users need
+// not check it. Errors say file, line and key, and what would be right. They never
+// repeat a value of the file, because any value can be a secret that was put in the
+// wrong place.
+//
+// # Keys
+//
+// A key is declared once: as a field of a struct, with tags. Decoding, defaults,
+// [Config.YAML] and [Keys] follow from them.
+//
+//	yaml     its name; ",inline" for a struct whose keys are those of the outer one
+//	default  its value if the file has none, as YAML
+//	range    the least and the greatest duration or number, separated by a comma
+//	oneof    the values of a text, separated by spaces
+//	format   how a text is checked: name, url, proxy_url, password, file, api_version
+//
+// The library parses YAML into nodes, and this package puts the nodes into structs
+// itself: the library's decoder quotes values in its errors, ends a mapping's list of
+// mistakes at the first of a key, and can't suggest the key that was meant.
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	commoncfg "github.com/prometheus/common/config"
-
-	"vbaws_exporter/vbaws"
 )
 
 // Config is a valid configuration. It is immutable.
 type Config struct {
 	// DurationBuckets are the upper bounds, in seconds, of the classic buckets of
-	// session durations: ascending, above 0, finite.
-	DurationBuckets []float64
+	// session durations: ascending, above 0, finite. The default reaches from
+	// retention, which takes seconds, over snapshots, which take minutes, to a backup
+	// that fills the day a daily policy has. The steps are finest, by two, where most
+	// backups end: from a quarter of an hour to eight hours.
+	DurationBuckets []float64 `yaml:"duration_buckets" default:"[10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400]"`
 	// Appliances has at least one element. Their names differ.
-	Appliances []Appliance
+	Appliances []Appliance `yaml:"appliances"`
 }
 
 // Settings can be set for all appliances and for each.
 type Settings struct {
-	// PollInterval is the time from one pass to the next.
-	PollInterval time.Duration
+	// PollInterval is the time from one poll to the next. A poll is a few requests:
+	// more often than every five seconds they would burden the appliance, and no
+	// scrape would see the difference.
+	PollInterval time.Duration `yaml:"poll_interval" default:"1m" range:"5s,1d"`
 	// PollTimeout is the longest wait without a page arriving.
-	PollTimeout time.Duration
-	// Backfill is how long before first contact the sessions began that are
-	// counted; 0 counts only what begins later.
-	Backfill time.Duration
-	// Watermark is how the list of sessions is read.
-	Watermark Watermark
-	// NewSeriesHold is how long a counter born after first contact shows 0; with
-	// 0 it never does.
-	NewSeriesHold time.Duration
-	// InventoryInterval is how often policies and facts of the appliance are asked
-	// for.
-	InventoryInterval time.Duration
-	// PolicyRetention is how long after its last session a policy goes that can't
-	// be listed.
-	PolicyRetention time.Duration
-	// MaxPolicies is how many policies have series of their own.
-	MaxPolicies int
-	// Policies and Types choose sessions by the name of their policy and by type.
-	Policies, Types Filter
+	PollTimeout time.Duration `yaml:"poll_timeout" default:"2m" range:"1s,1h"`
+	// Backfill is how long before the initial sync the sessions began that are
+	// counted; 0 counts only what begins later. An appliance keeps sessions for 365
+	// days at most by default.
+	Backfill time.Duration `yaml:"backfill" default:"1d" range:"0,365d"`
+	// Watermark is how the list of sessions is read: a poller.Watermark.
+	Watermark string `yaml:"watermark" default:"auto" oneof:"auto usn from_utc"`
+	// NewSeriesHold is how long a counter that is new after the initial sync shows 0;
+	// with 0 it never does.
+	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0,1d"`
+	// InventoryInterval is how often policies and facts of the appliance are read.
+	InventoryInterval time.Duration `yaml:"inventory_interval" default:"5m" range:"1m,1d"`
+	// PolicyRetention is how long after its last session a policy is removed that
+	// can't be listed. Shorter than a month, it would remove policies that run once a
+	// month.
+	PolicyRetention time.Duration `yaml:"policy_retention" default:"35d" range:"7d,400d"`
+	// MaxPolicies is how many policies have series of their own. The upper limit is
+	// more than an appliance has, and less than Prometheus minds.
+	MaxPolicies int `yaml:"max_policies" default:"2000" range:"1,100000"`
+	// Policies and Types choose sessions by the name of their policy and by type. An
+	// appliance's filter replaces the one for all.
+	Policies Filter `yaml:"policies"`
+	Types    Filter `yaml:"types"`
 }
 
-// Filter chooses words. The zero value chooses all.
+// Filter chooses words. The zero value chooses all. Each expression is for the
+// whole of a word.
 type Filter struct {
-	include, exclude []*regexp.Regexp
+	Include []*regexp.Regexp `yaml:"include"`
+	Exclude []*regexp.Regexp `yaml:"exclude"`
 }
 
-// Wants reports whether s is chosen: included, where anything is, and not
-// excluded.
+// Wants reports whether s is chosen: included, if anything is, and not excluded.
 func (f *Filter) Wants(s string) bool {
 	matches := func(r *regexp.Regexp) bool { return r.MatchString(s) }
-	return (len(f.include) == 0 || slices.ContainsFunc(f.include, matches)) && !slices.ContainsFunc(f.exclude, matches)
+	return (len(f.Include) == 0 || slices.ContainsFunc(f.Include, matches)) && !slices.ContainsFunc(f.Exclude, matches)
 }
-
-// Watermark is a way to find what is new in the list of sessions.
-type Watermark string
-
-// The values of the key watermark.
-const (
-	// WatermarkAuto goes by USN as long as the appliance's are fit for it.
-	WatermarkAuto Watermark = "auto"
-	// WatermarkUSN reads from the highest USN down to the one read last.
-	WatermarkUSN Watermark = "usn"
-	// WatermarkFromUTC reads what began since the last pass, and some time before.
-	WatermarkFromUTC Watermark = "from_utc"
-)
 
 // Appliance is one appliance to watch. Printing or marshalling it shows no
 // secret.
 type Appliance struct {
-	Settings
 	// Name is the value of the label "appliance", and what state is kept under.
-	Name string
+	Name string `yaml:"name" format:"name"`
 	// URL has a scheme, http or https, and a host; no user, path or query.
-	URL *url.URL
+	URL *url.URL `yaml:"url" format:"url"`
 	// Username is the account's.
-	Username string
-	// APIVersion is the revision to speak, such as 1.7-rev0; empty to negotiate.
-	APIVersion string
-	// TimeZone is that of the appliance's schedules, for an account that may not ask
-	// the appliance; nil where it isn't given.
-	TimeZone *time.Location
-
-	// These are behind pointers, where fmt prints an address.
-	login *login
-	http  *commoncfg.HTTPClientConfig
+	Username string `yaml:"username"`
+	// Login is behind a pointer, of which fmt prints the address, and so is Network.
+	Login *login `yaml:",inline" json:"-"`
+	// APIVersion is the one to speak, such as 1.7-rev0; empty to negotiate.
+	APIVersion string `yaml:"api_version" default:"auto" format:"api_version"`
+	// TimeZone is that of the appliance's schedules, for an account that isn't allowed
+	// to read it; nil if it isn't given.
+	TimeZone *time.Location `yaml:"timezone"`
+	Network  *network       `yaml:",inline" json:"-"`
+	Settings `yaml:",inline"`
 }
 
+// login has one of the two.
 type login struct {
-	password commoncfg.Secret
-	file     string // in place of password
+	Password commoncfg.Secret `yaml:"password" format:"password"`
+	File     string           `yaml:"password_file" format:"file"`
 }
 
-// Password returns the account's password. One in a file is read anew at each
+// network is the way to an appliance. Its tls_config has the keys of Prometheus's.
+type network struct {
+	TLS   commoncfg.TLSConfig `yaml:"tls_config"`
+	Proxy *url.URL            `yaml:"proxy_url" format:"proxy_url"` // nil without one
+}
+
+// Password returns the account's password. One in a file is read again at each
 // call, so that it can be changed without a restart. Any goroutine may call.
 func (a *Appliance) Password() (string, error) {
-	if a.login.file == "" {
-		return string(a.login.password), nil
+	if a.Login.File == "" {
+		return string(a.Login.Password), nil
 	}
-	f, err := os.Open(a.login.file)
+	f, err := os.Open(a.Login.File)
 	if err != nil {
 		return "", fmt.Errorf("reading password_file: %w", err)
 	}
@@ -134,81 +147,17 @@ func (a *Appliance) Password() (string, error) {
 		return "", fmt.Errorf("reading password_file: %w", err)
 	}
 	if len(b) > limit {
-		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.login.file)
+		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.Login.File)
 	}
 	password := trimBreaks(string(b))
 	if password == "" {
-		return "", fmt.Errorf("reading password_file: %s is empty", a.login.file)
+		return "", fmt.Errorf("reading password_file: %s is empty", a.Login.File)
 	}
 	return password, nil
 }
 
 // trimBreaks leaves out what ends a file, or a block of YAML, and no password.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
-
-// CheckTLS returns what is wrong with the certificates and the key of tls_config,
-// in files or not, as a *vbaws.Error of vbaws.KindConfig.
-func (a *Appliance) CheckTLS() error {
-	if _, err := commoncfg.NewTLSConfig(&a.http.TLSConfig); err != nil {
-		return &vbaws.Error{Kind: vbaws.KindConfig, Op: "tls_config", Err: err}
-	}
-	return nil
-}
-
-// Transport returns a new transport to the appliance, with connections of its
-// own. It reads the files of tls_config at the first request, and again whenever
-// one changed. A request that fails while CheckTLS has an error fails with that.
-func (a *Appliance) Transport() http.RoundTripper { return &transport{appliance: a} }
-
-// transport is made of what the library's transport needs once that is there.
-type transport struct {
-	appliance *Appliance
-
-	mu   sync.Mutex
-	next http.RoundTripper // nil before the files could be read
-}
-
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.try(r)
-	if err == nil {
-		return resp, nil
-	}
-	// The library's errors have no type. It reads the files at each request and at
-	// each handshake, so if they are broken, that is why it failed.
-	if local := t.appliance.CheckTLS(); local != nil {
-		err = local
-	}
-	return nil, err
-}
-
-func (t *transport) try(r *http.Request) (*http.Response, error) {
-	next, err := t.made()
-	if err != nil {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, err
-	}
-	return next.RoundTrip(r)
-}
-
-func (t *transport) made() (_ http.RoundTripper, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.next == nil {
-		t.next, err = commoncfg.NewRoundTripperFromConfig(*t.appliance.http, t.appliance.Name)
-	}
-	return t.next, err
-}
-
-// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
-func (t *transport) CloseIdleConnections() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.next != nil {
-		(&http.Client{Transport: t.next}).CloseIdleConnections()
-	}
-}
 
 // maxSize is far beyond any configuration, and keeps a path that isn't one
 // (a device, a log) from filling memory.
@@ -241,59 +190,3 @@ func Parse(name string, data []byte) (*Config, error) {
 	}
 	return c, nil
 }
-
-// Error is one mistake in a configuration file.
-type Error struct {
-	File string
-	// Line and Column count from 1; 0 is unknown.
-	Line, Column int
-	// Key is the path of the key, such as appliances[0].url; empty for the whole
-	// file.
-	Key string
-	// Message says what is wrong, and what would be right.
-	Message string
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.File)
-	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
-		if e.Column > 0 {
-			fmt.Fprintf(&b, ":%d", e.Column)
-		}
-	}
-	b.WriteString(": ")
-	if e.Key != "" {
-		b.WriteString(e.Key + ": ")
-	}
-	b.WriteString(e.Message)
-	return b.String()
-}
-
-// Errors are all the mistakes in a file, in its order. It is never empty. As
-// an error it is one line: the first, and how many more there are.
-type Errors []*Error
-
-func (e Errors) Error() string {
-	s := e[0].Error()
-	switch n := len(e) - 1; n {
-	case 0:
-		return s
-	case 1:
-		return s + " (and 1 more mistake)"
-	default:
-		return fmt.Sprintf("%s (and %d more mistakes)", s, n)
-	}
-}
-
-// Unwrap makes each of them visible to errors.Is and errors.As.
-func (e Errors) Unwrap() []error {
-	errs := make([]error, len(e))
-	for i := range e {
-		errs[i] = e[i]
-	}
-	return errs
-}
-
-var errNoValue = errors.New("has no value (one that begins with a character like # & * ! needs quotes)")

@@ -12,15 +12,19 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	commoncfg "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 	"pgregory.net/rapid"
 
+	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/vbaws"
 )
 
@@ -107,7 +111,7 @@ func TestDefaults(t *testing.T) {
 		PollInterval:  time.Minute,
 		PollTimeout:   2 * time.Minute,
 		Backfill:      24 * time.Hour,
-		Watermark:     WatermarkAuto,
+		Watermark:     string(poller.WatermarkAuto),
 		NewSeriesHold: 2 * time.Minute,
 
 		InventoryInterval: 5 * time.Minute,
@@ -117,7 +121,8 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, c.Appliances[0].Settings, filters); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(defaultBuckets, c.DurationBuckets); diff != "" {
+	buckets := []float64{10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400}
+	if diff := cmp.Diff(buckets, c.DurationBuckets); diff != "" {
 		t.Error(diff)
 	}
 	if got := c.Appliances[0].APIVersion; got != "" {
@@ -125,14 +130,14 @@ func TestDefaults(t *testing.T) {
 	}
 	// Nothing that a caller could do to one reaches the next.
 	c.DurationBuckets[0] = -1
-	if defaultBuckets[0] == -1 {
+	if next := mustParse(t, minimal); next.DurationBuckets[0] == -1 {
 		t.Error("the defaults are handed out themselves")
 	}
 }
 
 // filters are compared by what they say.
 var filters = cmp.Transformer("patterns", func(f Filter) [2]string {
-	return [2]string{fmt.Sprint(f.include), fmt.Sprint(f.exclude)}
+	return [2]string{fmt.Sprint(f.Include), fmt.Sprint(f.Exclude)}
 })
 
 func TestFilters(t *testing.T) {
@@ -172,18 +177,18 @@ func TestFull(t *testing.T) {
 	want := []seen{{
 		Settings{
 			PollInterval: 30 * time.Second, PollTimeout: time.Minute, Backfill: 48 * time.Hour,
-			Watermark: WatermarkFromUTC, NewSeriesHold: 0,
+			Watermark: string(poller.WatermarkFromUTC), NewSeriesHold: 0,
 			InventoryInterval: 10 * time.Minute, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 5,
-			Types: Filter{exclude: []*regexp.Regexp{regexp.MustCompile("^(?s:Task)$")}},
+			Types: Filter{Exclude: []*regexp.Regexp{regexp.MustCompile("^(?s:Task)$")}},
 		},
 		"prod-eu", "https://vba.example.com:11005", "prometheus", "",
 	}, {
 		Settings{
 			PollInterval: 5 * time.Minute, PollTimeout: 10 * time.Second, Backfill: 0,
-			Watermark: WatermarkUSN, NewSeriesHold: 90 * time.Second,
+			Watermark: string(poller.WatermarkUSN), NewSeriesHold: 90 * time.Second,
 			InventoryInterval: time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 100000,
-			Types:    Filter{include: []*regexp.Regexp{regexp.MustCompile("^(?s:Policy)$")}},
-			Policies: Filter{include: []*regexp.Regexp{regexp.MustCompile("^(?s:prod-.*)$"), regexp.MustCompile("^(?s:a|b)$")}},
+			Types:    Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:Policy)$")}},
+			Policies: Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:prod-.*)$"), regexp.MustCompile("^(?s:a|b)$")}},
 		},
 		"Prüfstand 2", "http://[::1]:80", "0123", "1.7-rev0",
 	}}
@@ -196,13 +201,13 @@ func TestFull(t *testing.T) {
 	if diff := cmp.Diff([]float64{0.5, 60, 3600}, c.DurationBuckets); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := c.Appliances[0].login.file, "testdata/secrets/vba"; got != want {
+	if got, want := c.Appliances[0].Login.File, "testdata/secrets/vba"; got != want {
 		t.Errorf("password file %s, want %s", got, want)
 	}
-	if got, want := c.Appliances[0].http.TLSConfig.CAFile, "testdata/ca.pem"; got != want {
+	if got, want := c.Appliances[0].Network.TLS.CAFile, "testdata/ca.pem"; got != want {
 		t.Errorf("CA file %s, want %s", got, want)
 	}
-	if got, want := c.Appliances[1].http.ProxyConfig.ProxyURL.String(), "socks5://u:p@proxy:1080"; got != want {
+	if got, want := c.Appliances[1].Network.Proxy.String(), "socks5://u:p@proxy:1080"; got != want {
 		t.Errorf("proxy %s, want %s", got, want)
 	}
 	if got, err := c.Appliances[1].Password(); got != "0123" || err != nil {
@@ -368,25 +373,38 @@ func TestTransport(t *testing.T) {
 	}
 }
 
-// TestTLSKeysAreComplete fails when Prometheus' tls_config gets a key that
-// ours lacks.
-func TestTLSKeysAreComplete(t *testing.T) {
-	have := map[string]bool{}
-	for _, k := range tlsKeys {
-		have[k.name] = true
-	}
-	for field := range reflect.TypeFor[commoncfg.TLSConfig]().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-		if strings.HasSuffix(name, "_ref") {
-			continue // refers to a secret manager, which is Prometheus' own
+// TestDeclarations reads every tag: a mistake in one shows here, not when an operator
+// sets the key.
+func TestDeclarations(t *testing.T) {
+	formats := []string{"", "name", "url", "proxy_url", "password", "file", "api_version"}
+	for _, of := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[Appliance](), reflect.TypeFor[commoncfg.TLSConfig](), reflect.TypeFor[Filter]()} {
+		for _, k := range keysOf(of) {
+			if k.name == "" || !slices.Contains(formats, k.tag.Get("format")) {
+				t.Errorf("%v: key %q has the format %q", of, k.name, k.tag.Get("format"))
+			}
+			switch k.typ {
+			case reflect.TypeFor[time.Duration]():
+				if lo, hi, err := limits(&k, model.ParseDuration); err != nil || lo >= hi {
+					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				}
+			case reflect.TypeFor[int]():
+				if lo, hi, err := limits(&k, strconv.Atoi); err != nil || lo >= hi {
+					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				}
+			}
 		}
-		if !have[name] {
-			t.Errorf("tls_config lacks %s", name)
-		}
-		delete(have, name)
 	}
-	if len(have) > 0 {
-		t.Errorf("tls_config has more than Prometheus': %v", have)
+	for _, k := range keysOf(reflect.TypeFor[Settings]()) {
+		want := fmt.Sprintln(poller.WatermarkAuto, poller.WatermarkUSN, poller.WatermarkFromUTC)
+		if k.name == "watermark" && k.tag.Get("oneof") != strings.TrimSpace(want) {
+			t.Errorf("watermark is one of %s, want %s", k.tag.Get("oneof"), want)
+		}
+	}
+	p := &parser{}
+	p.defaults(reflect.ValueOf(new(file)).Elem())
+	p.defaults(reflect.ValueOf(new(Appliance)).Elem())
+	for _, err := range p.errs {
+		t.Error(err)
 	}
 }
 
@@ -440,7 +458,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if strings.Contains(fmt.Sprintf("%+v", c.Appliances[0].login), secret) {
+		if strings.Contains(fmt.Sprintf("%+v", c.Appliances[0].Login), secret) {
 			t.Error("shows a secret")
 		}
 		checkValid(t, c)
@@ -479,7 +497,7 @@ func checkValid(t *testing.T, c *Config) {
 		if a.PollInterval < 5*time.Second || a.PollTimeout <= 0 || a.Backfill < 0 || a.NewSeriesHold < 0 || a.Watermark == "" {
 			t.Errorf("appliance %d: %+v", i, a.Settings)
 		}
-		if a.login.file == "" && a.login.password == "" {
+		if a.Login.File == "" && a.Login.Password == "" {
 			t.Errorf("appliance %d has no password", i)
 		}
 	}

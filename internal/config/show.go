@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -21,24 +22,17 @@ import (
 // change inside of a file that they name is none.
 func (a *Appliance) Equal(b *Appliance) bool { return reflect.DeepEqual(a, b) }
 
-// hidden stands for a secret.
-const hidden = "<secret>"
-
 // YAML returns the configuration as a file that has every setting in force, the
 // defaults included, and no secret: passwords, keys, and the accounts of proxies
-// are replaced, and so are ca and cert where they are more than certificates.
+// are replaced, and so are ca and cert if they are more than certificates.
 // Names of files are relative to the working directory.
 func (c *Config) YAML() ([]byte, error) {
-	s := shownConfig{Buckets: c.DurationBuckets}
-	for i := range c.Appliances {
-		s.Appliances = append(s.Appliances, c.Appliances[i].shown())
-	}
 	var out bytes.Buffer
 	d, err := yaml.NewDumper(&out, yaml.WithV4Defaults())
 	if err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := d.Dump(s); err != nil {
+	if err := d.Dump(c); err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
 	if err := d.Close(); err != nil {
@@ -47,106 +41,75 @@ func (c *Config) YAML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// shownConfig and those below have the keys of the file. What is empty there
-// isn't written.
-type shownConfig struct {
-	Buckets    []float64        `yaml:"duration_buckets,flow"`
-	Appliances []shownAppliance `yaml:"appliances"`
-}
+// MarshalYAML returns what YAML writes.
+func (c Config) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(c)) }
 
-type shownAppliance struct {
-	Name         string    `yaml:"name"`
-	URL          string    `yaml:"url"`
-	Username     string    `yaml:"username"`
-	Password     string    `yaml:"password,omitempty"`
-	PasswordFile string    `yaml:"password_file,omitempty"`
-	APIVersion   string    `yaml:"api_version"`
-	TimeZone     string    `yaml:"timezone,omitempty"`
-	TLS          *shownTLS `yaml:"tls_config,omitempty"`
-	Proxy        string    `yaml:"proxy_url,omitempty"`
+// MarshalYAML returns what Config.YAML writes of the appliance.
+func (a Appliance) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(a)) }
 
-	PollInterval      string       `yaml:"poll_interval"`
-	PollTimeout       string       `yaml:"poll_timeout"`
-	Backfill          string       `yaml:"backfill"`
-	Watermark         Watermark    `yaml:"watermark"`
-	NewSeriesHold     string       `yaml:"new_series_hold"`
-	InventoryInterval string       `yaml:"inventory_interval"`
-	PolicyRetention   string       `yaml:"policy_retention"`
-	MaxPolicies       int          `yaml:"max_policies"`
-	Policies          *shownFilter `yaml:"policies,omitempty"`
-	Types             *shownFilter `yaml:"types,omitempty"`
-}
-
-type shownFilter struct {
-	Include []string `yaml:"include,flow,omitempty"`
-	Exclude []string `yaml:"exclude,flow,omitempty"`
-}
-
-type shownTLS struct {
-	CA                 string `yaml:"ca,omitempty"`
-	Cert               string `yaml:"cert,omitempty"`
-	Key                string `yaml:"key,omitempty"`
-	CAFile             string `yaml:"ca_file,omitempty"`
-	CertFile           string `yaml:"cert_file,omitempty"`
-	KeyFile            string `yaml:"key_file,omitempty"`
-	ServerName         string `yaml:"server_name,omitempty"`
-	InsecureSkipVerify bool   `yaml:"insecure_skip_verify,omitempty"`
-	MinVersion         string `yaml:"min_version,omitempty"`
-	MaxVersion         string `yaml:"max_version,omitempty"`
-}
-
-func (a *Appliance) shown() shownAppliance {
-	s := shownAppliance{
-		Name:         a.Name,
-		URL:          a.URL.String(),
-		Username:     a.Username,
-		Password:     redacted(a.login.password),
-		PasswordFile: a.login.file,
-		APIVersion:   a.APIVersion,
-		TLS:          showTLS(&a.http.TLSConfig),
-		Proxy:        showProxy(a.http.ProxyURL.URL),
-
-		PollInterval:      showDuration(a.PollInterval),
-		PollTimeout:       showDuration(a.PollTimeout),
-		Backfill:          showDuration(a.Backfill),
-		Watermark:         a.Watermark,
-		NewSeriesHold:     showDuration(a.NewSeriesHold),
-		InventoryInterval: showDuration(a.InventoryInterval),
-		PolicyRetention:   showDuration(a.PolicyRetention),
-		MaxPolicies:       a.MaxPolicies,
-		Policies:          showFilter(&a.Policies),
-		Types:             showFilter(&a.Types),
+// showStruct returns the keys of a struct, without those that are empty.
+func showStruct(v reflect.Value) (*yaml.Node, error) {
+	m := &yaml.Node{Kind: yaml.MappingNode}
+	for _, k := range keysOf(v.Type()) {
+		f, err := v.FieldByIndexErr(k.index)
+		if err != nil {
+			continue // of a pointer that is nil
+		}
+		x, err := k.show(f.Interface())
+		if err != nil {
+			return nil, err
+		}
+		if s := reflect.ValueOf(x); s.IsZero() || s.Kind() == reflect.Slice && s.Len() == 0 {
+			continue
+		}
+		var n yaml.Node
+		if err := n.Dump(x); err != nil {
+			return nil, err
+		}
+		if n.Kind == yaml.SequenceNode && k.typ != reflect.TypeFor[[]Appliance]() {
+			n.Style |= yaml.FlowStyle
+		}
+		m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: k.name}, &n)
 	}
-	if s.APIVersion == "" {
-		s.APIVersion = "auto"
-	}
-	if a.TimeZone != nil {
-		s.TimeZone = a.TimeZone.String()
-	}
-	return s
+	return m, nil
 }
 
-func showDuration(d time.Duration) string { return model.Duration(d).String() }
-
-func redacted(s commoncfg.Secret) string {
-	if s == "" {
-		return ""
+// show returns a value of the key as the file would have it; the zero value of a type
+// isn't written. A commoncfg.Secret hides itself.
+func (k *key) show(x any) (any, error) {
+	switch x := x.(type) {
+	case commoncfg.TLSConfig:
+		x.CA, x.Cert = certificates(x.CA), certificates(x.Cert)
+		return showNested(x)
+	case Filter:
+		return showNested(x)
+	case time.Duration:
+		return model.Duration(x).String(), nil
+	case *time.Location:
+		if x == nil {
+			return "", nil
+		}
+		return x.String(), nil
+	case *url.URL:
+		return showURL(x), nil
+	case []*regexp.Regexp:
+		return showPatterns(x), nil
+	case string:
+		return cmp.Or(x, k.tag.Get("default")), nil
 	}
-	return hidden
+	return x, nil
 }
 
-func showTLS(t *commoncfg.TLSConfig) *shownTLS {
-	s := shownTLS{
-		CA: certificates(t.CA), Cert: certificates(t.Cert), Key: redacted(t.Key),
-		CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile,
-		ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify,
-		MinVersion: showVersion(t.MinVersion), MaxVersion: showVersion(t.MaxVersion),
+func showNested(x any) (any, error) {
+	n, err := showStruct(reflect.ValueOf(x))
+	if err != nil || len(n.Content) == 0 {
+		return "", err
 	}
-	if s == (shownTLS{}) {
-		return nil
-	}
-	return &s
+	return n, nil
 }
+
+// hidden stands for a secret.
+const hidden = "<secret>"
 
 // certificates returns the text if there is nothing but certificates in it: TLS
 // reads past keys and notes beside them.
@@ -165,17 +128,8 @@ func certificates(text string) string {
 	return text
 }
 
-func showVersion(v commoncfg.TLSVersion) string {
-	for name, known := range commoncfg.TLSVersions {
-		if v == known {
-			return name
-		}
-	}
-	return ""
-}
-
-// showProxy leaves out user and password: some proxies take a token as the user.
-func showProxy(u *url.URL) string {
+// showURL leaves out user and password: some proxies take a token as the user.
+func showURL(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
@@ -185,16 +139,6 @@ func showProxy(u *url.URL) string {
 	}
 	return shown.String()
 }
-
-func showFilter(f *Filter) *shownFilter {
-	if f.include == nil && f.exclude == nil {
-		return nil
-	}
-	return &shownFilter{showPatterns(f.include), showPatterns(f.exclude)}
-}
-
-// wholeBegin and wholeEnd around a pattern make it one for the whole of a word.
-const wholeBegin, wholeEnd = "^(?s:", ")$"
 
 func showPatterns(all []*regexp.Regexp) []string {
 	var words []string

@@ -89,8 +89,8 @@ func TestYAMLHasEveryKey(t *testing.T) {
 	}
 	for _, k := range Keys() {
 		// What is set for all appliances is shown with each.
-		if !got[k] && !got["appliances[]."+k] {
-			t.Errorf("lacks %s", k)
+		if !got[k.Name] && !got["appliances[]."+k.Name] {
+			t.Errorf("lacks %s", k.Name)
 		}
 	}
 	if t.Failed() {
@@ -130,14 +130,14 @@ func TestYAMLIsTheConfiguration(t *testing.T) {
 		}
 		for i := range want.Appliances {
 			a, b := &got.Appliances[i], &want.Appliances[i]
-			if b.login.password != "" {
-				b.login.password = hidden
+			if b.Login.Password != "" {
+				b.Login.Password = hidden
 			}
-			if t := &b.http.TLSConfig; t.Key != "" { // what stands beside it is no certificate either
+			if t := &b.Network.TLS; t.Key != "" { // what stands beside it is no certificate either
 				t.CA, t.Cert, t.Key = hidden, hidden, hidden
 			}
-			if u := b.http.ProxyURL.URL; u != nil && u.User != nil {
-				u.User = a.http.ProxyURL.User
+			if u := b.Network.Proxy; u != nil && u.User != nil {
+				u.User = a.Network.Proxy.User
 			}
 			if !a.Equal(b) {
 				t.Errorf("%s: not the same:\n%s", b.Name, out)
@@ -188,7 +188,7 @@ func TestYAMLShowsCertificatesAlone(t *testing.T) {
 			if test.shown {
 				want = test.text
 			}
-			if got := mustParse(t, string(out)).Appliances[0].http.TLSConfig; got.CA != want || got.Cert != want {
+			if got := mustParse(t, string(out)).Appliances[0].Network.TLS; got.CA != want || got.Cert != want {
 				t.Errorf("want %q, and it shows\n%s", want, out)
 			}
 		})

@@ -1,4 +1,4 @@
-package main
+package collector_test
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/readme"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -116,7 +117,7 @@ func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
 		}
 	}
 	want := make(map[string]string)
-	for _, row := range rows(t, "what", "role") {
+	for _, row := range readme.Rows(t, "what", "role") {
 		for name := range strings.SplitSeq(row[0], ", ") {
 			want[strings.ReplaceAll(name, "`", "")] = row[1]
 		}

@@ -1,9 +1,9 @@
-package main
+// Package docs compares README.md and what it refers to with the code.
+package docs
 
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,60 +12,21 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kingpin/v2"
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/internal/config"
+	"vbaws_exporter/internal/readme"
 )
-
-// rows returns the cells of README's table whose header begins with the given
-// cells.
-func rows(t *testing.T, header ...string) [][]string {
-	t.Helper()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, ok := strings.Cut(string(readme), "\n| "+strings.Join(header, " | ")+" |")
-	if !ok {
-		t.Fatalf("README has no table %v", header)
-	}
-	var found [][]string
-	for i, line := range strings.Split(table, "\n") {
-		if i < 2 { // the rest of the header, and the line below it
-			continue
-		}
-		if !strings.HasPrefix(line, "|") {
-			break
-		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		for j := range cells {
-			cells[j] = strings.TrimSpace(cells[j])
-		}
-		found = append(found, cells)
-	}
-	return found
-}
-
-// code returns what is between the backticks, which must be all of the cell.
-func code(t *testing.T, cell string) string {
-	t.Helper()
-	if len(cell) < 2 || cell[0] != '`' || cell[len(cell)-1] != '`' {
-		t.Errorf("%q is not code", cell)
-		return cell
-	}
-	return cell[1 : len(cell)-1]
-}
 
 func TestReadmeHasEveryMetric(t *testing.T) {
 	var want, got []string
 	for _, m := range collector.Metrics() {
 		want = append(want, fmt.Sprintf("%s %s %s", m.Name, m.Type, strings.Join(m.Labels, ", ")))
 	}
-	for _, r := range rows(t, "metric", "type", "labels") {
-		got = append(got, fmt.Sprintf("%s %s %s", code(t, r[0]), r[1], r[2]))
+	for _, r := range readme.Rows(t, "metric", "type", "labels") {
+		got = append(got, fmt.Sprintf("%s %s %s", readme.Code(t, r[0]), r[1], r[2]))
 	}
 	slices.Sort(want)
 	slices.Sort(got)
@@ -74,55 +35,34 @@ func TestReadmeHasEveryMetric(t *testing.T) {
 	}
 }
 
+// TestReadmeHasEveryKey compares the keys, their defaults and their ranges.
 func TestReadmeHasEveryKey(t *testing.T) {
-	want := append(config.Keys(), "") // and nothing twice
-	got := []string{""}
-	for _, r := range rows(t, "key", "default") {
-		got = append(got, code(t, r[0]))
+	rows := readme.Rows(t, "key", "default")
+	var got, want []string
+	for _, r := range rows {
+		got = append(got, readme.Code(t, r[0]))
+	}
+	for _, k := range config.Keys() {
+		want = append(want, k.Name)
+		i := slices.Index(got, k.Name)
+		if i < 0 || rows[i][1] == "the file's" {
+			continue
+		}
+		isList := strings.HasPrefix(k.Default, "[") // which is described, since it is long
+		if k.Default != "" && !isList && rows[i][1] != "`"+k.Default+"`" {
+			t.Errorf("%s: the default is %s, want %s", k.Name, rows[i][1], k.Default)
+		}
+		limits := regexp.MustCompile(`[Ff]rom (\w+)(?:,.*,)? to (\w+)`).FindStringSubmatch(rows[i][2])
+		if k.Max != "" && (limits == nil || limits[1] != k.Min || limits[2] != k.Max) {
+			t.Errorf("%s: it says %q, want from %s to %s", k.Name, rows[i][2], k.Min, k.Max)
+		}
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" { // nothing twice, too
 		t.Error(diff)
 	}
 }
-
-// TestReadmeHasEveryFlag compares the flags, their commands and their defaults.
-func TestReadmeHasEveryFlag(t *testing.T) {
-	app := newApp(new(flags)).Model()
-	commands := map[string][]string{} // by flag and default
-	for _, f := range app.Flags {
-		if f.Name != "help" && f.Name != "version" && !f.Hidden {
-			commands[describe(f)] = []string{"all"}
-		}
-	}
-	for _, c := range app.FlattenedCommands() {
-		for _, f := range c.Flags {
-			if !f.Hidden {
-				commands[describe(f)] = append(commands[describe(f)], c.FullCommand)
-			}
-		}
-	}
-	var want, got []string
-	for _, flag := range slices.Sorted(maps.Keys(commands)) {
-		slices.SortFunc(commands[flag], func(a, b string) int { return strings.Compare(b, a) }) // serve, demo
-		want = append(want, flag+": "+strings.Join(commands[flag], ", "))
-	}
-	for _, r := range rows(t, "flag", "commands", "default") {
-		value := ""
-		if r[2] != "" {
-			value = code(t, r[2])
-		}
-		got = append(got, fmt.Sprintf("%s=%s: %s", code(t, r[0]), value, r[1]))
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func describe(f *kingpin.FlagModel) string { return "--" + f.Name + "=" + strings.Join(f.Default, " ") }
 
 // promtool checks rules; where it isn't installed, the test is skipped.
 func promtool(t *testing.T, rules string) {
@@ -132,7 +72,9 @@ func promtool(t *testing.T, rules string) {
 		t.Skip("promtool is not installed")
 	}
 	file := filepath.Join(t.TempDir(), "rules.yml")
-	write(t, file, rules)
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command(path, "check", "rules", file).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s\n%s", err, out, rules)
 	}
@@ -156,11 +98,7 @@ func knownMetrics(t *testing.T, expr string) {
 }
 
 func TestReadmeRules(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "### Alerts\n")
+	_, section, _ := strings.Cut(readme.Text(t), "### Alerts\n")
 	_, after, _ := strings.Cut(section, "```yaml\n")
 	rules, _, ok := strings.Cut(after, "```\n")
 	if !ok {
@@ -174,7 +112,7 @@ func TestReadmeRules(t *testing.T) {
 // the queries of all panels. What else must hold of them is tested beside what makes
 // them, in grafana/generate.
 func TestDashboards(t *testing.T) {
-	paths, err := filepath.Glob("grafana/*.json")
+	paths, err := filepath.Glob("../grafana/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no dashboards", err)
 	}

@@ -1,6 +1,6 @@
 //go:build race
 
-package main
+package app
 
 // maxPeak is unlimited: the race detector multiplies what a process has in use.
 const maxPeak = 1 << 62

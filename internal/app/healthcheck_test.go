@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/tls"
@@ -10,14 +10,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vbaws_exporter/internal/apptest"
 )
 
 // TestHealthcheck asks exporters as they may be set up, and one that is gone.
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cert, key := keyPair(t)
-	write(t, filepath.Join(dir, "web.pem"), string(cert))
+	cert, key := apptest.KeyPair(t)
+	apptest.Write(t, filepath.Join(dir, "web.pem"), string(cert))
 	own, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -31,44 +33,44 @@ func TestHealthcheck(t *testing.T) {
 	account := fmt.Sprintf("basic_auth_users: {%s: %q}\n", webUsername, webHash)
 	for _, test := range []struct {
 		webConfig string
-		how       access
+		how       apptest.Access
 		want      string
 	}{
-		{"", access{}, " is healthy\n"},
-		{fmt.Sprintf(tlsConfig, ""), access{client: client}, " is healthy\n"},
-		{fmt.Sprintf(tlsConfig, "") + account, access{client, webUsername, webPassword}, " serves, but not without an account\n"},
-		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), access{client: client}, " serves, but not without a client certificate (tls: certificate required)\n"},
+		{"", apptest.Access{}, " is healthy\n"},
+		{fmt.Sprintf(tlsConfig, ""), apptest.Access{Client: client}, " is healthy\n"},
+		{fmt.Sprintf(tlsConfig, "") + account, apptest.Access{Client: client, Username: webUsername, Password: webPassword}, " serves, but not without an account\n"},
+		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), apptest.Access{Client: client}, " serves, but not without a client certificate (tls: certificate required)\n"},
 	} {
 		keyFile := filepath.Join(dir, "web.key")
-		write(t, keyFile, string(key))
+		apptest.Write(t, keyFile, string(key))
 		args := []string{"demo", "--log.level=debug"}
 		if test.webConfig != "" {
 			file := filepath.Join(dir, "web.yml")
-			write(t, file, test.webConfig)
+			apptest.Write(t, file, test.webConfig)
 			args = append(args, "--web.config.file="+file)
 		}
-		p := startWith(t, test.how, args...)
-		_, address, _ := strings.Cut(p.url, "://")
+		p := apptest.StartWith(t, test.how, args...)
+		_, address, _ := strings.Cut(p.URL, "://")
 		check := []string{"healthcheck", "--web.listen-address=" + address}
-		if status, stdout, stderr := once(t, check...); status != 0 || stdout != address+test.want || stderr != "" {
+		if status, stdout, stderr := apptest.Once(t, check...); status != 0 || stdout != address+test.want || stderr != "" {
 			t.Errorf("status %d, %q, %q, want %q", status, stdout, stderr, test.want)
 		}
 		// One that is gone fails, whatever others do.
 		check = append(check, "--web.listen-address=127.0.0.1:1")
-		if status, stdout, stderr := once(t, check...); status != 1 || stdout != "" ||
+		if status, stdout, stderr := apptest.Once(t, check...); status != 1 || stdout != "" ||
 			stderr != "vbaws_exporter: ask 127.0.0.1:1 for /-/healthy: dial tcp 127.0.0.1:1: connect: connection refused\n" {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
 		}
 		// Nobody can scrape one that can't read its key any more.
-		if test.how.client != nil {
+		if test.how.Client != nil {
 			if err := os.Remove(keyFile); err != nil {
 				t.Fatal(err)
 			}
-			if status, stdout, stderr := once(t, check[:2]...); status != 1 || stdout != "" ||
+			if status, stdout, stderr := apptest.Once(t, check[:2]...); status != 1 || stdout != "" ||
 				stderr != "vbaws_exporter: ask "+address+" for /-/healthy: remote error: tls: internal error\n" {
 				t.Errorf("without its key: status %d, %q, %q", status, stdout, stderr)
 			}
 		}
-		p.stop(syscall.SIGTERM)
+		p.Stop(syscall.SIGTERM)
 	}
 }

@@ -1,19 +1,9 @@
-package main
+package app
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"log"
-	"math/big"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,29 +11,29 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unicode"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/apptest"
 )
 
 // TestState moves an appliance from one exporter to another, as README says, and
 // does wrong what can be done wrong.
 func TestState(t *testing.T) {
 	t.Parallel()
-	site := newSite(t)
+	site := apptest.NewSite(t)
 	dir := t.TempDir()
 	a, b, file := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "site.state")
 	refused := func(status int, want string, args ...string) {
 		t.Helper()
-		got, stdout, stderr := once(t, args...)
+		got, stdout, stderr := apptest.Once(t, args...)
 		if got != status || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%v: status %d, %q, %q, want %d and %q", args, got, stdout, stderr, status, want)
 		}
 	}
 	done := func(args ...string) (stdout string) {
 		t.Helper()
-		status, stdout, stderr := once(t, args...)
+		status, stdout, stderr := apptest.Once(t, args...)
 		if status != 0 || stderr != "" {
 			t.Fatalf("%v: status %d, %q", args, status, stderr)
 		}
@@ -59,11 +49,11 @@ func TestState(t *testing.T) {
 		t.Errorf("the folder was made: %v", err)
 	}
 
-	serveA := []string{"serve", "--config.file=" + site.config, "--storage.path=" + a}
-	p := start(t, serveA...)
-	counted := p.series("vbaws_session")
+	serveA := []string{"serve", "--config.file=" + site.Config, "--storage.path=" + a}
+	p := apptest.Start(t, serveA...)
+	counted := p.Series("vbaws_session")
 	refused(1, "is in use by another process: stop the exporter that runs with it first", export...)
-	p.stop(syscall.SIGTERM)
+	p.Stop(syscall.SIGTERM)
 	refused(1, `has no state of an appliance "sight"; it has that of ["site"]`, "state", "export", "--storage.path="+a, "--appliance=sight", "--output="+file)
 
 	if table := done("state", "list", "--storage.path="+a); strings.Count(table, "\n") != 2 || !strings.Contains(table, "\nsite ") || !strings.HasSuffix(table, " here\n") {
@@ -90,8 +80,8 @@ func TestState(t *testing.T) {
 
 	// It is still in A's file.
 	for _, command := range []string{"serve", "collect"} {
-		status, _, stderr := once(t, command, "--config.file="+site.config, "--storage.path="+a)
-		if last := lastLine(stderr); status != 1 || !strings.Contains(last, `appliance "site": open its state: `) || !strings.Contains(last, "another exporter goes on with it: take the appliance out") {
+		status, _, stderr := apptest.Once(t, command, "--config.file="+site.Config, "--storage.path="+a)
+		if last := apptest.LastLine(stderr); status != 1 || !strings.Contains(last, `appliance "site": open its state: `) || !strings.Contains(last, "another exporter goes on with it: take the appliance out") {
 			t.Errorf("%s: status %d, %s", command, status, stderr)
 		}
 	}
@@ -99,13 +89,13 @@ func TestState(t *testing.T) {
 	// Nor can it come back to one that runs.
 	const other = "appliances:\n  - {name: other, url: http://127.0.0.1:1, username: u, password: p}\n"
 	config := filepath.Join(dir, "config.yml")
-	write(t, config, other)
-	p = start(t, "--config.file="+config, "--storage.path="+a, "--web.enable-lifecycle")
-	write(t, config, other+"  - {name: site, url: http://127.0.0.1:1, username: u, password: p}\n")
-	if code, body := p.send(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "another exporter goes on with it") {
+	apptest.Write(t, config, other)
+	p = apptest.Start(t, "--config.file="+config, "--storage.path="+a, "--web.enable-lifecycle")
+	apptest.Write(t, config, other+"  - {name: site, url: http://127.0.0.1:1, username: u, password: p}\n")
+	if code, body := p.Send(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "another exporter goes on with it") {
 		t.Errorf("reload: %d %s", code, body)
 	}
-	p.stop(syscall.SIGTERM)
+	p.Stop(syscall.SIGTERM)
 
 	take := []string{"state", "import", "--storage.path=" + b, file}
 	refused(1, "if it is the right one, make it", take...)
@@ -114,7 +104,7 @@ func TestState(t *testing.T) {
 	}
 	refused(1, "a file has to be named", "state", "import", "--storage.path="+b, "-")
 	refused(1, "no such file", "state", "import", "--storage.path="+b, file+"x")
-	refused(1, "import "+site.config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.config)
+	refused(1, "import "+site.Config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.Config)
 	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) {
 		t.Errorf("import says %s", said)
 	}
@@ -123,27 +113,27 @@ func TestState(t *testing.T) {
 
 	// B shows what A had shown, though nobody answers it.
 	site.Close()
-	p = start(t, "serve", "--config.file="+site.config, "--storage.path="+b)
-	if got := p.series("vbaws_session"); len(got) < 20 || !slices.Equal(got, counted) {
+	p = apptest.Start(t, "serve", "--config.file="+site.Config, "--storage.path="+b)
+	if got := p.Series("vbaws_session"); len(got) < 20 || !slices.Equal(got, counted) {
 		t.Errorf("B shows\n%s\nand A had shown\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
-	p.stop(syscall.SIGTERM)
+	p.Stop(syscall.SIGTERM)
 
 	// Back, through a pipe.
-	status, state, said := once(t, "state", "export", "--storage.path="+b, "--appliance=site", "--output=-")
+	status, state, said := apptest.Once(t, "state", "export", "--storage.path="+b, "--appliance=site", "--output=-")
 	if status != 0 || !strings.HasPrefix(state, "vbaws_exporter state 1\n") || !strings.Contains(said, "and import what was written") {
 		t.Fatalf("status %d, %s", status, said)
 	}
-	cmd := command(t, "state", "import", "--storage.path="+a, "/dev/stdin")
+	cmd := apptest.Command(t, "state", "import", "--storage.path="+a, "/dev/stdin")
 	cmd.Stdin = strings.NewReader(state)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	p = start(t, serveA...)
-	if got := p.series("vbaws_session"); !slices.Equal(got, counted) {
+	p = apptest.Start(t, serveA...)
+	if got := p.Series("vbaws_session"); !slices.Equal(got, counted) {
 		t.Errorf("A shows\n%s\nand it had shown\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
-	p.stop(syscall.SIGTERM)
+	p.Stop(syscall.SIGTERM)
 }
 
 // newState makes a folder with the state of appliances.
@@ -174,13 +164,13 @@ func TestStateExportTouchesNoOtherFile(t *testing.T) {
 	path, dir := newState(t, "a", "b"), t.TempDir()
 	export := func(appliance, output string) (int, string) {
 		t.Helper()
-		status, _, stderr := once(t, "state", "export", "--storage.path="+path, "--appliance="+appliance, "--output="+filepath.Join(dir, output))
+		status, _, stderr := apptest.Once(t, "state", "export", "--storage.path="+path, "--appliance="+appliance, "--output="+filepath.Join(dir, output))
 		return status, stderr
 	}
 	if status, stderr := export("b", "prod.new"); status != 0 {
 		t.Fatalf("status %d, %s", status, stderr)
 	}
-	write(t, filepath.Join(dir, "victim"), "precious")
+	apptest.Write(t, filepath.Join(dir, "victim"), "precious")
 	if err := os.Symlink("victim", filepath.Join(dir, "linked.new")); err != nil {
 		t.Skip(err)
 	}
@@ -225,7 +215,7 @@ func TestStateExportTouchesNoOtherFile(t *testing.T) {
 func TestStateShowsHostileNames(t *testing.T) {
 	t.Parallel()
 	path := newState(t, "plain", "two  columns", "\x1b]0;owned\a", "line\nbreak", "\u202eltr")
-	status, table, stderr := once(t, "state", "list", "--storage.path="+path)
+	status, table, stderr := apptest.Once(t, "state", "list", "--storage.path="+path)
 	if status != 0 || strings.Count(table, "\n") != 6 {
 		t.Errorf("status %d, %q, %s", status, table, stderr)
 	}
@@ -234,37 +224,10 @@ func TestStateShowsHostileNames(t *testing.T) {
 			t.Errorf("no line begins with %q:\n%q", name, table)
 		}
 	}
-	_, _, stderr = once(t, "state", "export", "--storage.path="+path, "--appliance=typo", "--output=x")
+	_, _, stderr = apptest.Once(t, "state", "export", "--storage.path="+path, "--appliance=typo", "--output=x")
 	for _, text := range []string{table, stderr} {
-		if printable := oneLine(errors.New(text)); printable != strings.ReplaceAll(text, "\n", "; ") {
+		if printable := OneLine(errors.New(text)); printable != strings.ReplaceAll(text, "\n", "; ") {
 			t.Errorf("%q steers the terminal", text)
 		}
-	}
-}
-
-// TestErrorsSteerNoTerminal: names in an appliance's certificate are part of an error.
-func TestErrorsSteerNoTerminal(t *testing.T) {
-	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"\x1b]0;owned\a"}}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hostile := httptest.NewUnstartedServer(http.NotFoundHandler())
-	hostile.Config.ErrorLog = log.New(io.Discard, "", 0)
-	hostile.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
-	hostile.StartTLS()
-	defer hostile.Close()
-	config := filepath.Join(t.TempDir(), "config.yml")
-	url := strings.Replace(hostile.URL, "127.0.0.1", "localhost", 1)
-	write(t, config, fmt.Sprintf("appliances:\n  - {name: site, url: %q, username: u, password: p}\n", url))
-	status, _, stderr := once(t, "collect", "--config.file="+config)
-	last := lastLine(stderr)
-	if status != 1 || !strings.Contains(last, "owned") || strings.ContainsFunc(last, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		t.Errorf("status %d, %q", status, last)
 	}
 }

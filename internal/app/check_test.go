@@ -1,35 +1,18 @@
-package main
+package app
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/check"
 	"vbaws_exporter/vbaws/vbawstest"
 )
-
-// runCommand returns what the exporter writes, and its status.
-func runCommand(t *testing.T, args ...string) (stdout, stderr string, status int) {
-	t.Helper()
-	var out, errs strings.Builder
-	cmd := command(t, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if e, ok := errors.AsType[*exec.ExitError](err); ok {
-		return out.String(), errs.String(), e.ExitCode()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), 0
-}
 
 // TestCheckCommand has one appliance that can be monitored, and one whose password
 // is wrong.
@@ -41,12 +24,12 @@ func TestCheckCommand(t *testing.T) {
 		return "- {name: " + name + ", url: " + strconv.Quote(s.URL) + ", username: " + vbawstest.DefaultUsername +
 			", password: " + strconv.Quote(password) + ", tls_config: {ca: " + strconv.Quote(string(s.CertPEM())) + "}}\n"
 	}
-	write(t, file, "appliances:\n"+entry("good", vbawstest.DefaultPassword))
-	if out, errs, status := runCommand(t, "check", "--config.file="+file); status != 0 || errs != "" || !strings.Contains(out, "logged in as") {
+	apptest.Write(t, file, "appliances:\n"+entry("good", vbawstest.DefaultPassword))
+	if status, out, errs := apptest.Once(t, "check", "--config.file="+file); status != 0 || errs != "" || !strings.Contains(out, "logged in as") {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}
-	write(t, file, "appliances:\n"+entry("good", vbawstest.DefaultPassword)+entry("bad", "hunter2-and-more"))
-	out, errs, status := runCommand(t, "check", "--config.file="+file, "--output=json", "--log.level=debug")
+	apptest.Write(t, file, "appliances:\n"+entry("good", vbawstest.DefaultPassword)+entry("bad", "hunter2-and-more"))
+	status, out, errs := apptest.Once(t, "check", "--config.file="+file, "--output=json", "--log.level=debug")
 	if status != 1 || errs != "vbaws_exporter: can't be monitored: bad\n" {
 		t.Errorf("status %d, %s", status, errs)
 	}
@@ -79,14 +62,14 @@ func TestCheckOffline(t *testing.T) {
 	}()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.yml")
-	write(t, filepath.Join(dir, "password"), "p")
+	apptest.Write(t, filepath.Join(dir, "password"), "p")
 	u := url.URL{Scheme: "https", Host: l.Addr().String()}
-	write(t, file, "appliances: [{name: a, url: "+strconv.Quote(u.String())+", username: u, password_file: password}]\n")
-	if out, errs, status := runCommand(t, "check", "--offline", "--config.file="+file); status != 0 || errs != "" || !strings.Contains(out, "is valid") {
+	apptest.Write(t, file, "appliances: [{name: a, url: "+strconv.Quote(u.String())+", username: u, password_file: password}]\n")
+	if status, out, errs := apptest.Once(t, "check", "--offline", "--config.file="+file); status != 0 || errs != "" || !strings.Contains(out, "is valid") {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}
-	write(t, file, "appliances: []\n")
-	if out, errs, status := runCommand(t, "check", "--offline", "--config.file="+file); status != 1 || !strings.Contains(out, "appliances: is empty") || errs != "vbaws_exporter: the configuration can't be used\n" {
+	apptest.Write(t, file, "appliances: []\n")
+	if status, out, errs := apptest.Once(t, "check", "--offline", "--config.file="+file); status != 1 || !strings.Contains(out, "appliances: is empty") || errs != "vbaws_exporter: the configuration can't be used\n" {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}
 	l.Close()

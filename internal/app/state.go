@@ -1,9 +1,4 @@
-// Package state is what the commands do that move the state of an appliance from
-// one exporter to another.
-//
-// It knows what operators type and should read. What is in a state, and that it
-// goes over as a whole or not at all, is the business of package store.
-package state
+package app
 
 import (
 	"encoding/json"
@@ -24,12 +19,12 @@ import (
 // Names that stand for standard output and input. The latter isn't opened, since it may
 // be another user's, as in containers.
 const (
-	Standard = "-"
-	stdin    = "/dev/stdin"
+	standardOutput = "-"
+	standardInput  = "/dev/stdin"
 )
 
-// open opens the state in a folder.
-func open(path string, o store.Options) (*store.Store, error) {
+// openState opens the state in a folder.
+func openState(path string, o store.Options) (*store.Store, error) {
 	s, err := store.Open(path, o)
 	var inUse *store.InUseError
 	switch {
@@ -41,19 +36,19 @@ func open(path string, o store.Options) (*store.Store, error) {
 	return s, err
 }
 
-// Export writes the state of an appliance in the folder path to the file output,
-// from where another exporter goes on with it, and says so on stdout. Where output
-// is Standard, the state itself goes to stdout, and what is said to stderr. By is
-// the exporter's version.
-func Export(path, appliance, output, by string, stdout, stderr io.Writer) (err error) {
-	s, err := open(path, store.Options{Existing: true})
+// ExportState writes the state of an appliance in the folder path to the file output,
+// from where another exporter goes on with it, and reports that on stdout. If output
+// is -, the state itself goes to stdout, and the report to stderr. By is the
+// exporter's version.
+func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (err error) {
+	s, err := openState(path, store.Options{Existing: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	var h store.Header
 	say, name := stdout, output
-	if output == Standard {
+	if output == standardOutput {
 		say, name = stderr, "what was written"
 		h, err = s.Export(appliance, by, stdout)
 	} else {
@@ -71,14 +66,14 @@ func Export(path, appliance, output, by string, stdout, stderr io.Writer) (err e
 	return err
 }
 
-// Import takes the state in a file into the folder path, and says so on stdout.
+// ImportState takes the state in a file into the folder path, and says so on stdout.
 // With replace, what is there of the appliance is overwritten.
-func Import(path, file string, replace bool, stdout io.Writer) (err error) {
+func ImportState(path, file string, replace bool, stdout io.Writer) (err error) {
 	if file == "" { // kingpin's word for -, too
-		return fmt.Errorf("import: a file has to be named; %s is what comes through a pipe", stdin)
+		return fmt.Errorf("import: a file has to be named; %s is what comes through a pipe", standardInput)
 	}
 	r := os.Stdin
-	if file != stdin {
+	if file != standardInput {
 		if r, err = os.Open(file); err != nil {
 			return err
 		}
@@ -90,7 +85,7 @@ func Import(path, file string, replace bool, stdout io.Writer) (err error) {
 	}
 	where := filepath.Join(path, store.FileName)
 	_, statErr := os.Stat(where)
-	s, err := open(path, store.Options{Existing: statErr == nil})
+	s, err := openState(path, store.Options{Existing: statErr == nil})
 	if err != nil {
 		return err
 	}
@@ -114,7 +109,7 @@ func Import(path, file string, replace bool, stdout io.Writer) (err error) {
 	return err
 }
 
-// summary is what List writes of an appliance as JSON.
+// summary is what ListStates writes of an appliance as JSON.
 type summary struct {
 	Appliance string    `json:"appliance"`
 	Sessions  uint64    `json:"sessions"`
@@ -125,10 +120,10 @@ type summary struct {
 	Exported *time.Time `json:"exported,omitempty"`
 }
 
-// List writes which appliances there is state of in the folder path, as a table or
+// ListStates writes which appliances there is state of in the folder path, as a table or
 // as JSON.
-func List(path string, asJSON bool, stdout io.Writer) (err error) {
-	s, err := open(path, store.Options{Existing: true})
+func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
+	s, err := openState(path, store.Options{Existing: true})
 	if err != nil {
 		return err
 	}

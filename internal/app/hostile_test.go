@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bufio"
@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -83,14 +84,14 @@ func runHostile(t *testing.T, form hostile, scrape, page int) cost {
 
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
-	write(t, config, fmt.Sprintf(`
+	apptest.Write(t, config, fmt.Sprintf(`
 poll_interval: 5s
 %s
 appliances:
   - {name: good, url: %q, username: %s, password: %q}
   - {name: bad, url: %q, username: u, password: "s3cr3t and more"}
 `, form.settings, good.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, server.URL))
-	p := launch(t, access{}, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"))
+	p := apptest.Launch(t, apptest.Access{}, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"))
 	stopped := make(chan bool)
 	go func() { // to end what doesn't end by itself
 		for range time.Tick(50 * time.Millisecond) {
@@ -99,9 +100,9 @@ appliances:
 				return
 			default:
 			}
-			if n := peak(p.cmd.Process.Pid); n > runaway {
+			if n := peak(p.Pid()); n > runaway {
 				t.Errorf("it was ended with %d MiB in use", n>>20)
-				p.cmd.Process.Kill()
+				p.Kill()
 				return
 			}
 		}
@@ -110,33 +111,33 @@ appliances:
 
 	var c cost
 	var before int64
-	polled := func() int { return int(total(p.series(`vbaws_exporter_polls_total{appliance="bad"`))) }
-	p.await("the first polls", func() bool {
-		return polled() >= 1 && total(p.series(`vbaws_exporter_polls_total{appliance="good"`)) >= 1
+	polled := func() int { return int(total(p.Series(`vbaws_exporter_polls_total{appliance="bad"`))) }
+	p.Await("the first polls", func() bool {
+		return polled() >= 1 && total(p.Series(`vbaws_exporter_polls_total{appliance="good"`)) >= 1
 	})
 	if form.polls > 1 {
 		bad.later.Store(true)
 		finish("Failed")
-		p.await("more polls", func() bool { return polled() >= form.polls })
-		p.await("the count of the good one", func() bool { return total(p.series(`vbaws_sessions_total{appliance="good"`)) >= 4 })
+		p.Await("more polls", func() bool { return polled() >= form.polls })
+		p.Await("the count of the good one", func() bool { return total(p.Series(`vbaws_sessions_total{appliance="good"`)) >= 4 })
 	}
 	// After a poll is counted, it logs what it found, and asks for what isn't sessions.
 	quiet := 0
-	p.await("the end of the poll", func() bool {
+	p.Await("the end of the poll", func() bool {
 		quiet++
 		if asked := bad.requests.Load(); asked != before || bad.answering.Load() > 0 {
 			before, quiet = asked, 0
 		}
 		return quiet > 20
 	})
-	_, metrics := p.get("/metrics")
-	_, html := p.get("/")
-	_, json := p.get("/api/v1/status")
+	_, metrics := p.Get("/metrics")
+	_, html := p.Get("/")
+	_, json := p.Get("/api/v1/status")
 	c.scrape, c.page = len(metrics), max(len(html), len(json))
 	c.requests, c.lookups, c.polls = int(bad.requests.Load()), int(bad.lookups.Load()), polled()
-	c.peak = peak(p.cmd.Process.Pid)
-	p.stop(syscall.SIGTERM)
-	log := p.log()
+	c.peak = peak(p.Pid())
+	p.Stop(syscall.SIGTERM)
+	log := p.Log()
 	c.log = len(log)
 	for line := range strings.Lines(log) {
 		if len(line) > c.line {
@@ -153,11 +154,11 @@ appliances:
 		want["Failed"]++
 	}
 	for status, n := range want {
-		if got := total(lines(metrics, `vbaws_sessions_total{appliance="good",extended_type="PolicyBackup",policy="web",status="`+status+`"`)); got != n {
-			t.Errorf("the good appliance has %v sessions of status %s, not %v:\n%s", got, status, n, strings.Join(lines(metrics, `vbaws_sessions_total{appliance="good"`), "\n"))
+		if got := total(apptest.Lines(metrics, `vbaws_sessions_total{appliance="good",extended_type="PolicyBackup",policy="web",status="`+status+`"`)); got != n {
+			t.Errorf("the good appliance has %v sessions of status %s, not %v:\n%s", got, status, n, strings.Join(apptest.Lines(metrics, `vbaws_sessions_total{appliance="good"`), "\n"))
 		}
 	}
-	if up := lines(metrics, `vbaws_up{appliance="good"}`); !slices.Equal(up, []string{`vbaws_up{appliance="good"} 1`}) {
+	if up := apptest.Lines(metrics, `vbaws_up{appliance="good"}`); !slices.Equal(up, []string{`vbaws_up{appliance="good"} 1`}) {
 		t.Errorf("the good appliance: %q", up)
 	}
 	if c.peak > maxPeak {
@@ -207,7 +208,7 @@ func peak(pid int) int {
 	if err != nil {
 		return 0
 	}
-	for _, line := range lines(string(status), "VmHWM:") {
+	for _, line := range apptest.Lines(string(status), "VmHWM:") {
 		n, err := strconv.Atoi(strings.Fields(line)[1])
 		if err == nil {
 			return n << 10

@@ -1,0 +1,82 @@
+// Package app has the commands: each is a function whose arguments are the command's
+// flags and streams, and whose error is the reason for a status other than 0.
+//
+// It knows which packages a command needs, and brings them together. Flags, their
+// defaults and their help are the business of package main.
+package app
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	sloggokit "github.com/tjhop/slog-gokit"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/config"
+)
+
+// unusedAfter is how long the state of an appliance that left the
+// configuration is kept. Its sessions are forgotten by then.
+const unusedAfter = 400 * 24 * time.Hour
+
+// OneLine returns the text of err as a line for a terminal. Joined errors are a line
+// each, and an appliance's answer, or a file, can have escapes in it.
+func OneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// Logging is how a command logs, to stderr.
+type Logging struct {
+	Level  string // debug, info, warn or error
+	Format string // logfmt or json
+}
+
+// loggers returns a logger, and one for libraries that want slog's. Both
+// write whole lines to w.
+func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
+	w = log.NewSyncWriter(w)
+	l := log.NewLogfmtLogger(w)
+	if o.Format == "json" {
+		l = log.NewJSONLogger(w)
+	}
+	// The filter is innermost: what goes around it can't hide the level from it.
+	l = level.NewFilter(l, level.Allow(level.ParseDefault(o.Level, level.InfoValue())))
+	return log.With(l, "ts", log.DefaultTimestampUTC, "caller", log.DefaultCaller),
+		slog.New(sloggokit.NewGoKitHandler(l, slog.LevelDebug)) // adds a time and a caller of its own
+}
+
+// openBooks opens the state in a folder, or one that is kept nowhere if
+// path is empty.
+func openBooks(path string, cfg *config.Config, logger log.Logger) (books func(string) (poller.Book, error), closeBooks func() error, err error) {
+	if path == "" {
+		return func(string) (poller.Book, error) { return store.NewMemory(), nil }, func() error { return nil }, nil
+	}
+	s, err := store.Open(path, store.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	keep := make([]string, len(cfg.Appliances))
+	for i, a := range cfg.Appliances {
+		keep[i] = a.Name
+	}
+	dropped, err := s.DropUnused(keep, time.Now().Add(-unusedAfter))
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	for _, name := range dropped {
+		level.Info(logger).Log("msg", "dropped the state of an appliance that isn't configured any more", "appliance", name)
+	}
+	return func(name string) (poller.Book, error) { return s.Book(name) }, s.Close, nil
+}

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/common/version"
+
+	"vbaws_exporter/internal/check"
+	"vbaws_exporter/internal/healthcheck"
+)
+
+// Check writes findings about a configuration and, unless offline, about its
+// appliances.
+func Check(configFile string, offline, asJSON bool, stdout io.Writer) error {
+	cfg, findings := check.File(configFile)
+	switch {
+	case cfg == nil:
+	case offline:
+		findings = append(findings, check.LocalFiles(cfg)...)
+	default:
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		more, err := check.Appliances(ctx, cfg, check.Options{UserAgent: "vbaws_exporter/" + version.Version})
+		if err != nil {
+			return err
+		}
+		findings = append(findings, more...)
+	}
+	write := check.Table
+	if asJSON {
+		write = check.JSON
+	}
+	if err := write(stdout, findings); err != nil {
+		return fmt.Errorf("write the findings: %w", err)
+	}
+	if cfg == nil {
+		return errors.New("the configuration can't be used")
+	}
+	if failed := check.Failed(findings); len(failed) > 0 {
+		return fmt.Errorf("can't be monitored: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// Healthcheck asks the exporters at addresses whether they are healthy, and writes
+// their answers in one line.
+func Healthcheck(addresses []string, stdout io.Writer) error {
+	answers := make([]string, len(addresses))
+	for i, address := range addresses {
+		answer, err := healthcheck.Ask(context.Background(), address)
+		if err != nil {
+			return err
+		}
+		answers[i] = answer
+	}
+	_, err := fmt.Fprintln(stdout, strings.Join(answers, "; "))
+	return err
+}

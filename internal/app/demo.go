@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/oklog/run"
+	"go.yaml.in/yaml/v4"
+
+	"vbaws_exporter/internal/demo"
+)
+
+// Demo is Serve with an appliance that it simulates. It writes to stdout how to
+// reach both.
+func Demo(w *Web, l *Logging, stdout io.Writer) (err error) {
+	logger, slogger := l.loggers(os.Stderr)
+	d, err := demo.Start(uint64(time.Now().UnixNano()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := d.Describe(stdout, scheme(*w.Toolkit.WebConfigFile), *w.Toolkit.WebListenAddresses, w.TelemetryPath); err != nil {
+		return err
+	}
+	var g run.Group
+	ctx, cancel := context.WithCancel(context.Background())
+	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
+	return watch(d.ConfigFile, d.StoragePath(), w, logger, slogger, &g)
+}
+
+// scheme returns the scheme that is served by a configuration of the web server. What
+// is wrong with it shows when it is put to use.
+func scheme(webConfigFile string) string {
+	var c struct {
+		TLS struct {
+			Cert     string `yaml:"cert"`
+			CertFile string `yaml:"cert_file"`
+		} `yaml:"tls_server_config"`
+	}
+	text, err := os.ReadFile(webConfigFile)
+	if err == nil {
+		err = yaml.Unmarshal(text, &c)
+	}
+	if err != nil || c.TLS.Cert == "" && c.TLS.CertFile == "" {
+		return "http"
+	}
+	return "https"
+}

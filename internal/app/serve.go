@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/oklog/run"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"vbaws_exporter/collector"
+	"vbaws_exporter/internal/config"
+	"vbaws_exporter/internal/daemon"
+	"vbaws_exporter/internal/web"
+)
+
+// shutdownTimeout is how long scrapes under way can take at the end.
+const shutdownTimeout = 10 * time.Second
+
+// Web is how a command serves HTTP.
+type Web struct {
+	Toolkit        *toolkit.FlagConfig
+	TelemetryPath  string
+	CreatedSamples bool // _created samples in OpenMetrics text
+	Lifecycle      bool // reload by HTTP
+	Pprof          bool
+}
+
+// Serve polls the appliances of a configuration and serves HTTP, until a signal ends
+// it. With an empty storagePath nothing is kept.
+func Serve(configFile, storagePath string, w *Web, l *Logging) error {
+	logger, slogger := l.loggers(os.Stderr)
+	return watch(configFile, storagePath, w, logger, slogger, &run.Group{})
+}
+
+// watch polls and serves, beside what is in g already, until a signal or a
+// failure ends all of it.
+func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *slog.Logger, g *run.Group) (err error) {
+	// From the beginning: one that comes too early would end the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	cfg, err := config.Load(configFile)
+	if err != nil {
+		return err
+	}
+	level.Info(logger).Log("msg", "starting", "version", version.Version, "revision", version.GetRevision(), "config", configFile, "storage", storagePath)
+	books, closeBooks, err := openBooks(storagePath, cfg, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeBooks()) }()
+
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	instruments := collector.NewInstruments(reg)
+	instruments.Reloaded(true, time.Now())
+	d, err := daemon.New(daemon.Options{
+		Config: cfg, Book: books, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	reg.MustRegister(collector.New(d.Sources))
+
+	reload := reloader(configFile, d, instruments, logger)
+	o := web.Options{
+		Gatherer: reg, Sources: d.Sources, TelemetryPath: w.TelemetryPath, CreatedSamples: w.CreatedSamples,
+		Version:  version.Version,
+		Config:   func() ([]byte, error) { return d.Config().YAML() },
+		Pprof:    w.Pprof,
+		ErrorLog: slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
+	}
+	if w.Lifecycle {
+		o.Reload = reload
+	}
+	handler, err := web.Handler(o)
+	if err != nil {
+		return err
+	}
+	addHangup(g, hangup, reload)
+	return runGroup(g, d, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
+}
+
+// reloader returns what goes over to the configuration that is in the file at that
+// time. Any goroutine may call it.
+func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, logger log.Logger) func() error {
+	var mu sync.Mutex // what was read first must not come into force last
+	return func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		cfg, err := config.Load(configFile)
+		if err == nil {
+			err = d.Reload(cfg)
+		}
+		instruments.Reloaded(err == nil, time.Now())
+		if err != nil {
+			level.Error(logger).Log("msg", "configuration not reloaded, the old one stays", "config", configFile, "err", err)
+			return err
+		}
+		level.Info(logger).Log("msg", "configuration reloaded", "config", configFile)
+		return nil
+	}
+}
+
+// addHangup makes a hangup reload. What is wrong is logged already.
+func addHangup(g *run.Group, hangup <-chan os.Signal, reload func() error) {
+	done := make(chan struct{})
+	g.Add(func() error {
+		for {
+			select {
+			case <-hangup:
+				_ = reload()
+			case <-done:
+				return nil
+			}
+		}
+	}, func(error) { close(done) })
+}
+
+// runGroup runs the daemon and the server until a signal comes or one fails.
+func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	// Not run.SignalHandler: it stops to listen with the first signal, and a second
+	// one, as some supervisors send, would cut short what the first began.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	g.Add(func() error {
+		select {
+		case s := <-signals:
+			return &run.SignalError{Signal: s}
+		case <-ctx.Done():
+			return nil
+		}
+	}, func(error) { cancel() })
+
+	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
+
+	g.Add(func() error { return toolkit.ListenAndServe(server, f, slogger) }, func(error) {
+		// All other contexts have ended by now, and this one must not have.
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			level.Warn(logger).Log("msg", "scrapes were cut off", "err", err)
+			server.Close()
+		}
+	})
+
+	err := g.Run()
+	if errors.Is(err, run.ErrSignal) {
+		level.Info(logger).Log("msg", "stopped", "reason", err)
+		return nil
+	}
+	return err
+}

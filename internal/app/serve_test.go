@@ -1,0 +1,395 @@
+package app
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"vbaws_exporter/internal/apptest"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	storage := filepath.Join(t.TempDir(), "data")
+	args := []string{"--config.file=" + site.Config, "--storage.path=" + storage, "--log.level=debug"}
+
+	p := apptest.Start(t, args...) // serve is the default
+	counted := p.Series(`vbaws_sessions_total{`)
+	if len(counted) == 0 || !slices.Contains(p.Series("vbaws_up"), `vbaws_up{appliance="site"} 1`) {
+		t.Fatalf("nothing is counted; log:\n%s", p.Log())
+	}
+	if info, err := os.Stat(storage); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder of the state: %v, %v", info.Mode(), err)
+	}
+	if code, body := p.Get("/"); code != http.StatusOK || !strings.Contains(body, "The appliance is read.") {
+		t.Errorf("status page: %d %s", code, body)
+	}
+	if strings.Contains(p.Log(), vbawstest.DefaultPassword) {
+		t.Error("the password is logged")
+	}
+	p.Stop(syscall.SIGTERM)
+	// A request that was broken off may arrive after it.
+	if !slices.ContainsFunc(site.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete }) {
+		t.Error("the token wasn't given back")
+	}
+
+	// The second life knows what the first counted, though nobody answers any
+	// more.
+	site.Close()
+	p = apptest.Start(t, append([]string{"serve"}, args...)...)
+	if got := p.Series(`vbaws_sessions_total{`); !slices.Equal(got, counted) {
+		t.Errorf("after a restart:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
+	}
+	if !slices.Contains(p.Series("vbaws_up"), `vbaws_up{appliance="site"} 0`) {
+		t.Errorf("nobody answers, and vbaws_up is %v", p.Series("vbaws_up"))
+	}
+	if v := site.Violations(); len(v) > 0 {
+		t.Errorf("the appliance was asked what it needn't be: %v", v)
+	}
+	p.Stop(os.Interrupt)
+}
+
+// TestServeKeepingNothing: without storage nobody knows what was there before,
+// so what had ended must not look new.
+func TestServeKeepingNothing(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	p := apptest.Start(t, "--config.file="+site.Config, "--storage.path=", "--log.format=json")
+	for _, s := range p.Series("vbaws_sessions_total{") {
+		if !strings.HasSuffix(s, " 0") {
+			t.Errorf("counted: %s", s)
+		}
+	}
+	if len(p.Series("vbaws_session_last_status{")) == 0 {
+		t.Error("the gauges are empty")
+	}
+	if !strings.HasPrefix(p.Log(), "{") {
+		t.Errorf("the log isn't JSON: %s", p.Log())
+	}
+	p.Stop(syscall.SIGTERM)
+}
+
+// TestCannotStart: whatever is wrong, there is one line that says it, after
+// what may have been logged, and a status other than 0.
+func TestCannotStart(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dir := t.TempDir()
+	wrong, file := filepath.Join(dir, "wrong.yml"), filepath.Join(dir, "file")
+	apptest.Write(t, wrong, "pol_interval: 1m\nappliances: []\n")
+	apptest.Write(t, file, "")
+	storage := "--storage.path=" + filepath.Join(dir, "data")
+	good := []string{"--config.file=" + site.Config, "--web.listen-address=127.0.0.1:0", storage}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"nonsense"}, "unexpected nonsense"},
+		{[]string{"--nonsense"}, "unknown long flag '--nonsense'"},
+		{[]string{"--log.level=loud"}, "loud"},
+		{nil, "config.yml"},
+		{[]string{"collect"}, "config.yml"},
+		{[]string{"--config.file=" + wrong}, wrong + `:1:1: unknown key "pol_interval": did you mean poll_interval?`},
+		{append(good, "--storage.path="+file), "storage folder"},
+		{append(good, "--web.telemetry-path=metrics"), "telemetry path"},
+		{append(good, "--web.config.file="+file+"x"), file + "x"},
+		{append(good, "--web.listen-address="+listener.Addr().String()), "address already in use"},
+	} {
+		// The last of two flags is the one that counts.
+		args := lastOfEach(test.args)
+		status, stdout, stderr := apptest.Once(t, args...)
+		last := apptest.LastLine(stderr)
+		if status == 0 || stdout != "" || !strings.HasPrefix(last, "vbaws_exporter: ") || !strings.Contains(last, test.want) {
+			t.Errorf("%v: status %d\n%s\n%s", args, status, stdout, stderr)
+		}
+	}
+}
+
+// lastOfEach leaves out flags that are given again: kingpin refuses them, or
+// takes both.
+func lastOfEach(args []string) []string {
+	var kept []string
+	for i, a := range args {
+		name, _, _ := strings.Cut(a, "=")
+		if !slices.ContainsFunc(args[i+1:], func(b string) bool { return strings.HasPrefix(b, name+"=") }) {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+// The account of the tests' own endpoint.
+const (
+	webUsername = "scraper"
+	webPassword = "scrape me if you can"
+	webHash     = "$2a$04$0iQ2hwmiO.M/7OExs6W78ek2sEaIFtuQ6D1/lrHTNRVSYqm9cdxHm"
+)
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	good, err := os.ReadFile(site.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := apptest.Start(t, "--config.file="+site.Config, "--storage.path=", "--web.enable-lifecycle")
+	const successful = "vbaws_exporter_config_last_reload_successful "
+	appliances := func() int { return len(p.Series("vbaws_exporter_polls_total{")) }
+	if p.Value(successful) != 1 {
+		t.Error("the start isn't a success")
+	}
+	one := appliances()
+
+	apptest.Write(t, site.Config, string(good)+"  - {name: second, url: http://127.0.0.1:1, username: u, pasword: hunter2}\n")
+	code, body := p.Send(http.MethodPost, "/-/reload")
+	if code != http.StatusInternalServerError || !strings.Contains(body, `config.yml:10:5: appliances[1].password_file: is missing`) || strings.Contains(body, "hunter2") {
+		t.Errorf("a bad file: %d %s", code, body)
+	}
+	if p.Value(successful) != 0 || appliances() != one {
+		t.Error("a bad file: it isn't told, or changed something")
+	}
+
+	apptest.Write(t, site.Config, string(good)+"  - {name: second, url: http://127.0.0.1:1, username: u, password: hunter2}\n")
+	if code, body := p.Send(http.MethodPut, "/-/reload"); code != http.StatusOK {
+		t.Errorf("a good file: %d %s", code, body)
+	}
+	if p.Value(successful) != 1 || appliances() != 2*one {
+		t.Errorf("a good file: %d series of polls", appliances())
+	}
+	if code, body := p.Get("/config"); code != http.StatusOK || !strings.Contains(body, "name: second") || strings.Contains(body, "hunter2") {
+		t.Errorf("%d %s", code, body)
+	}
+
+	apptest.Write(t, site.Config, string(good))
+	p.Signal(syscall.SIGHUP)
+	p.Await("the reload by SIGHUP", func() bool { return appliances() == one })
+	p.Stop(syscall.SIGTERM)
+
+	// Without the flag, only the signal reloads.
+	p = apptest.Start(t, "--config.file="+site.Config, "--storage.path=")
+	if code, _ := p.Send(http.MethodPost, "/-/reload"); code != http.StatusForbidden {
+		t.Errorf("without the flag: %d", code)
+	}
+	p.Stop(syscall.SIGTERM)
+}
+
+// TestSecrets rotates a certificate and a password while the exporter runs with
+// TLS and an account of its own, and searches all that it says, at the finest
+// level of its log, for what must not be there.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	dir := filepath.Dir(site.Config)
+	cert, key := apptest.KeyPair(t)
+	apptest.Write(t, filepath.Join(dir, "web.pem"), string(cert))
+	apptest.Write(t, filepath.Join(dir, "web.key"), string(key))
+	webConfig := filepath.Join(dir, "web.yml")
+	apptest.Write(t, webConfig, fmt.Sprintf("tls_server_config: {cert_file: web.pem, key_file: web.key}\nbasic_auth_users: {%s: %q}\n", webUsername, webHash))
+	const rotated = "a password that is not the first"
+	secrets := []string{vbawstest.DefaultPassword, rotated, webPassword, webHash, strings.Split(string(key), "\n")[1], "hunter2"}
+	var mu sync.Mutex
+	site.OnRequest(func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && !slices.Contains(secrets, token) {
+			secrets = append(secrets, token)
+		}
+	})
+
+	ca := filepath.Join(dir, "ca.pem")
+	trusted, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apptest.Write(t, ca, string(cert)) // of somebody else
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	t.Cleanup(client.CloseIdleConnections)
+	p := apptest.StartWith(t, apptest.Access{Client: client, Username: webUsername, Password: webPassword},
+		"--config.file="+site.Config, "--storage.path="+filepath.Join(dir, "data"), "--log.level=debug",
+		"--web.config.file="+webConfig, "--web.enable-lifecycle", "--web.enable-pprof")
+
+	var said strings.Builder
+	listen := func() {
+		for _, path := range []string{"/", "/metrics", "/api/v1/status", "/config", "/-/ready", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/nothing"} {
+			_, body := p.Get(path)
+			fmt.Fprintf(&said, "%s: %s\n", path, body)
+		}
+	}
+	up := func(want float64) func() bool {
+		return func() bool { return p.Value(`vbaws_up{appliance="site"}`) == want }
+	}
+	failed := func(result string) float64 {
+		return p.Value(fmt.Sprintf(`vbaws_exporter_polls_total{appliance="site",result=%q}`, result))
+	}
+	p.Await("distrust of the certificate", func() bool { return up(0)() && failed("tls") >= 1 })
+	listen()
+	apptest.Write(t, ca, string(trusted))
+	p.Await("trust in the certificate", up(1))
+	listen()
+
+	site.Reconfigure(func(c *vbawstest.Config) {
+		c.Users = []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: rotated, Role: vbawstest.RoleAdministrator}}
+	})
+	site.RevokeTokens()
+	p.Await("the refusal of the old password", func() bool { return up(0)() && failed("auth") >= 1 })
+	listen()
+	apptest.Write(t, filepath.Join(dir, "secret"), rotated+"\n")
+	p.Await("the login by the new password", up(1))
+	listen()
+
+	good, err := os.ReadFile(site.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"  - {name: x, url: https://u:hunter2@host, username: u, password: hunter2}\n",
+		"  - {name: x, url: http://127.0.0.1:1, username: u, password: hunter2, proxy_url: 'http://u:hunter2@127.0.0.1:1'}\n",
+	} {
+		apptest.Write(t, site.Config, string(good)+line)
+		_, body := p.Send(http.MethodPost, "/-/reload")
+		said.WriteString(body)
+		p.Await("another pass", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
+		listen()
+	}
+	p.Await("the proxy's failure", func() bool {
+		return p.Value(`vbaws_exporter_polls_total{appliance="x",result="unreachable"}`) >= 1
+	})
+	listen()
+
+	// The account is asked for everywhere, and there is no way around TLS.
+	for _, path := range []string{"/", "/metrics", "/config", "/-/healthy", "/-/reload"} {
+		resp, err := client.Get(p.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(&said, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without an account: %d", path, resp.StatusCode)
+		}
+	}
+	if resp, err := http.Get("http" + strings.TrimPrefix(p.URL, "https") + "/metrics"); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			t.Error("answers without TLS")
+		}
+	}
+	p.Stop(syscall.SIGTERM)
+
+	fmt.Fprintf(&said, "log:\n%s%s", p.Log(), p.Stdout.String())
+	mu.Lock()
+	defer mu.Unlock()
+	if len(secrets) < 8 {
+		t.Errorf("only %d secrets: no token was seen", len(secrets))
+	}
+	for _, secret := range secrets {
+		if at := strings.Index(said.String(), secret); at >= 0 {
+			t.Errorf("%q is said: …%s", secret, said.String()[max(0, at-200):at+len(secret)])
+		}
+	}
+}
+
+// TestFlood scrapes as fast as it can, from clients that don't read among
+// others, beside connections that never send a request.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	const scrapers, halfOpen, deaf = 60, 300, 30
+	site := apptest.NewSite(t)
+	p := apptest.Start(t, "--config.file="+site.Config, "--storage.path=")
+	// What the runtime has taken from the system, which it gives back late: a high
+	// water mark. The race detector's own memory isn't in it.
+	memory := func() float64 { return p.Value("go_memstats_sys_bytes ") }
+	passes := func() float64 {
+		return p.Value(`vbaws_exporter_polls_total{appliance="site",result="success"}`)
+	}
+	before := memory()
+	dial := func(text string) net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var open []net.Conn
+	for range halfOpen {
+		open = append(open, dial("GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "))
+	}
+	for range deaf {
+		dial(strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 50))
+	}
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	transport := &http.Transport{MaxIdleConnsPerHost: scrapers}
+	defer transport.CloseIdleConnections()
+	for range scrapers {
+		wg.Go(func() {
+			client := &http.Client{Transport: transport}
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				resp, err := client.Get(p.URL + "/metrics")
+				if err != nil {
+					t.Errorf("scrape: %v", err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("scrape: %s", resp.Status)
+				}
+			}
+		})
+	}
+	// A scrape may be turned away, so the appliance is asked what it was asked.
+	asked := len(site.Requests())
+	p.Await("two passes in the flood", func() bool { return len(site.Requests()) >= asked+2 })
+	close(end)
+	wg.Wait()
+	p.Await("a scrape", func() bool { return passes() >= 2 })
+	// So many scrapes as there are processors are worked on at once.
+	most := float64(int(128+4*runtime.GOMAXPROCS(0)) << 20)
+	if grown := memory() - before; grown > most || before < 0 {
+		t.Errorf("memory grew by %.0f MiB, from %.0f", grown/(1<<20), before/(1<<20))
+	} else {
+		t.Logf("memory grew by %.0f MiB, from %.0f", grown/(1<<20), before/(1<<20))
+	}
+	for _, c := range open {
+		if err := c.SetReadDeadline(time.Now().Add(apptest.Patience)); err != nil {
+			t.Fatal(err)
+		}
+		var timeout net.Error
+		if _, err := io.Copy(io.Discard, c); errors.As(err, &timeout) && timeout.Timeout() {
+			t.Fatal("a connection without a request isn't ended")
+		}
+	}
+	p.Stop(syscall.SIGTERM)
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package apptest
+
+// raceDetector says whether the test has the race detector.
+const raceDetector = true

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// file is the top of the configuration file.
+type file struct {
+	Settings `yaml:",inline"`
+	Config   `yaml:",inline"`
+}
+
+type parser struct {
+	file, dir string
+	errs      Errors
+}
+
+func (p *parser) fail(n *yaml.Node, path, message string) {
+	p.errs = append(p.errs, &Error{p.file, n.Line, n.Column, path, message})
+}
+
+// parse returns a Config that is only good if there are no errors.
+func (p *parser) parse(data []byte) *Config {
+	root := p.document(data)
+	if root == nil {
+		return nil
+	}
+	var f file
+	p.defaults(reflect.ValueOf(&f).Elem())
+	seen := p.mapping("", root, reflect.ValueOf(&f).Elem())
+	if seen == nil {
+		return nil
+	}
+	list := seen["appliances"].value
+	if list == nil {
+		p.fail(root, "appliances", "is missing: list at least one, with name, url, username and password_file")
+		return nil
+	}
+	f.Appliances = p.appliances(list, f.Settings)
+	return &f.Config
+}
+
+// document returns the top of the only document in data, or nil.
+func (p *parser) document(data []byte) *yaml.Node {
+	if at := invalidUTF8(data); at >= 0 {
+		line := 1 + strings.Count(string(data[:at]), "\n")
+		p.fail(&yaml.Node{Line: line}, "", "is not UTF-8: save the file in that encoding")
+		return nil
+	}
+	var docs []yaml.Node
+	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err != nil {
+		p.fail(syntaxError(err))
+		return nil
+	}
+	if len(docs) > 1 {
+		p.fail(&docs[1], "", "a second document begins: the file must have only one, so remove the line ---")
+		return nil
+	}
+	if len(docs) == 0 || len(docs[0].Content) == 0 || isNull(docs[0].Content[0]) {
+		p.fail(&yaml.Node{}, "", "is empty: it needs the key appliances at least")
+		return nil
+	}
+	return docs[0].Content[0]
+}
+
+func invalidUTF8(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+	return -1
+}
+
+// syntaxError returns where a file stops to be YAML, and why. It leaves out
+// the messages that quote the file.
+func syntaxError(err error) (at *yaml.Node, path, message string) {
+	at = &yaml.Node{}
+	var le *yaml.LoadError
+	if !errors.As(err, &le) {
+		return at, "", "is not YAML"
+	}
+	at.Line, at.Column = le.Mark.Line, le.Mark.Column
+	switch le.Stage {
+	case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
+		message = "is not YAML: " + le.Message
+		if le.ContextMsg != "" {
+			message += " " + le.ContextMsg
+		}
+	case yaml.ComposerStage:
+		message = "is not YAML: a value that begins with * refers to an anchor, and there is none of that name: put it in quotes"
+	default:
+		message = "is not YAML"
+	}
+	return at, "", message
+}
+
+func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
+	const path = "appliances"
+	switch {
+	case isNull(list) || list.Kind == yaml.SequenceNode && len(list.Content) == 0:
+		p.fail(list, path, "is empty: list at least one, with name, url, username and password_file")
+		return nil
+	case list.Kind != yaml.SequenceNode:
+		p.fail(list, path, "must be a list: begin each appliance with a dash")
+		return nil
+	}
+	var all []Appliance
+	lines := map[string]int{} // by name
+	for i, n := range list.Content {
+		a := Appliance{Login: new(login), Network: new(network)}
+		p.defaults(reflect.ValueOf(&a).Elem())
+		a.Settings = inherited
+		path := fmt.Sprintf("%s[%d]", path, i)
+		seen := p.mapping(path, deref(n), reflect.ValueOf(&a).Elem())
+		if seen == nil {
+			continue
+		}
+		for _, k := range []string{"name", "url", "username"} {
+			if seen[k].value == nil {
+				p.fail(n, path+"."+k, "is missing")
+			}
+		}
+		switch password, file := seen["password"].value, seen["password_file"].value; {
+		case password == nil && file == nil:
+			p.fail(n, path+".password_file", "is missing: name a file that holds the password (or give it as password)")
+		case password != nil && file != nil:
+			p.fail(file, path+".password_file", "stands beside password: only one can be right, so remove the other")
+		}
+		if at := seen["name"].value; a.Name != "" {
+			if line, ok := lines[a.Name]; ok {
+				p.fail(at, path+".name", fmt.Sprintf("is the name of the appliance on line %d already: each needs one of its own", line))
+			} else {
+				lines[a.Name] = at.Line
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// deref returns the node that an alias stands for.
+func deref(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
+}

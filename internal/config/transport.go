@@ -1,0 +1,80 @@
+package config
+
+import (
+	"net/http"
+	"sync"
+
+	commoncfg "github.com/prometheus/common/config"
+
+	"vbaws_exporter/vbaws"
+)
+
+// CheckTLS returns what is wrong with the certificates and the key of tls_config,
+// in files or not, as a *vbaws.Error of vbaws.KindConfig.
+func (a *Appliance) CheckTLS() error {
+	if _, err := commoncfg.NewTLSConfig(&a.Network.TLS); err != nil {
+		return &vbaws.Error{Kind: vbaws.KindConfig, Op: "tls_config", Err: err}
+	}
+	return nil
+}
+
+// Transport returns a new transport to the appliance, with connections of its
+// own. It reads the files of tls_config at the first request, and again whenever
+// one changed. A request that fails while CheckTLS has an error fails with that.
+func (a *Appliance) Transport() http.RoundTripper { return &transport{appliance: a} }
+
+// transport is made of what the library's transport needs once that is there.
+type transport struct {
+	appliance *Appliance
+
+	mu   sync.Mutex
+	next http.RoundTripper // nil before the files could be read
+}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.try(r)
+	if err == nil {
+		return resp, nil
+	}
+	// The library's errors have no type. It reads the files at each request and at
+	// each handshake, so if they are broken, that is why it failed.
+	if local := t.appliance.CheckTLS(); local != nil {
+		err = local
+	}
+	return nil, err
+}
+
+func (t *transport) try(r *http.Request) (*http.Response, error) {
+	next, err := t.made()
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, err
+	}
+	return next.RoundTrip(r)
+}
+
+func (t *transport) made() (_ http.RoundTripper, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.next == nil {
+		t.next, err = commoncfg.NewRoundTripperFromConfig(commoncfg.HTTPClientConfig{
+			TLSConfig:   t.appliance.Network.TLS,
+			ProxyConfig: commoncfg.ProxyConfig{ProxyURL: commoncfg.URL{URL: t.appliance.Network.Proxy}},
+			// One request at a time gains nothing by HTTP/2, and its one connection
+			// would be kept after it stopped answering.
+			EnableHTTP2: false,
+		}, t.appliance.Name)
+	}
+	return t.next, err
+}
+
+// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
+func (t *transport) CloseIdleConnections() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.next != nil {
+		(&http.Client{Transport: t.next}).CloseIdleConnections()
+	}
+}

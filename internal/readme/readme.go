@@ -1,0 +1,72 @@
+// Package readme reads README.md for the tests that compare it with the code.
+package readme
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Root returns the folder of the module, above the working directory of a test.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err = os.Stat(filepath.Join(dir, "go.mod")); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		dir, err = filepath.Dir(dir), nil
+	}
+	return dir, err
+}
+
+// Text returns README.md.
+func Text(t *testing.T) string {
+	t.Helper()
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Rows returns the cells of README's table whose header begins with the given
+// cells.
+func Rows(t *testing.T, header ...string) [][]string {
+	t.Helper()
+	_, table, ok := strings.Cut(Text(t), "\n| "+strings.Join(header, " | ")+" |")
+	if !ok {
+		t.Fatalf("README has no table %v", header)
+	}
+	var found [][]string
+	for i, line := range strings.Split(table, "\n") {
+		if i < 2 { // the rest of the header, and the line below it
+			continue
+		}
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for j := range cells {
+			cells[j] = strings.TrimSpace(cells[j])
+		}
+		found = append(found, cells)
+	}
+	return found
+}
+
+// Code returns what is between the backticks, which must be all of the cell.
+func Code(t *testing.T, cell string) string {
+	t.Helper()
+	if len(cell) < 2 || cell[0] != '`' || cell[len(cell)-1] != '`' {
+		t.Errorf("%q is not code", cell)
+		return cell
+	}
+	return cell[1 : len(cell)-1]
+}
