@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log/level"
 	"golang.org/x/sync/semaphore"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
@@ -143,9 +144,9 @@ func (p *pass) askFacts(ctx context.Context) {
 // listRepositories reads all backup repositories. It never returns nil without an
 // error.
 func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
-	all, err := listAll("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
+	all, err := listing.All("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
 		var page *vbaws.RepositoriesPage
-		err := p.pageSize.ask(pageLimit, func(limit int) (err error) {
+		err := p.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.Repositories(ctx, offset, limit)
 			return err
 		})

@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
@@ -26,11 +25,6 @@ const (
 	// firstSweep is how long after first contact the first sweep comes; the
 	// intervals double from there up to settle.
 	firstSweep = 5 * time.Minute
-	// rereads is how often a list is read that does not come out whole.
-	rereads = 5
-	// evidence is how many of the newest sessions are looked at if none that a poll saw
-	// could be understood.
-	evidence = 100
 	// lookUps is how many policies a pass looks up at most, and lookUpRows how many
 	// sessions of one it looks at.
 	lookUps    = 20
@@ -188,7 +182,11 @@ func (p *pass) firstContact(ctx context.Context) error {
 	}
 	line := false
 	list := func(q vbaws.SessionsQuery, take func(*vbaws.Row) error) error {
-		whole, err := p.listWhole(ctx, q, func(row *vbaws.Row) error {
+		rows := p.reader(q, listing.PageLimit)
+		for row, err := range rows.UntilWhole(ctx) {
+			if err != nil {
+				return err
+			}
 			if row.Err == nil {
 				if t := p.books.Times(&row.Session).Start; !t.IsZero() {
 					line = true
@@ -198,12 +196,14 @@ func (p *pass) firstContact(ctx context.Context) error {
 			if row.HasUSN && !p.fromUTC {
 				p.tie(row)
 			}
-			return take(row)
-		})
-		if err == nil && !whole {
-			err = badList("it kept changing; first contact must see all of it")
+			if err := take(row); err != nil {
+				return err
+			}
 		}
-		return err
+		if !rows.Whole() {
+			return badList("it kept changing; first contact must see all of it")
+		}
+		return nil
 	}
 	// History goes as far back as any sweep will reach, so that none meets
 	// strangers. It is what was listed beside the window before the window was
@@ -218,27 +218,27 @@ func (p *pass) firstContact(ctx context.Context) error {
 	if !beside.ToUTC.Before(began) {
 		beside.ToUTC = time.Time{}
 	}
-	history := make(idSet)
+	history := make(listing.IDs)
 	err = list(beside, func(row *vbaws.Row) error {
-		history.add(hashID(p.rowID(row)))
+		history.Add(p.rowID(row))
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	err = list(vbaws.SessionsQuery{FromUTC: since}, func(row *vbaws.Row) error {
-		delete(history, hashID(p.rowID(row)))
-		return p.take(row, origin(row, ledger.Window))
+		history.Remove(p.rowID(row))
+		return p.takePart(ctx, row, origin(row, ledger.Window))
 	})
 	if err != nil {
 		return err
 	}
 	if len(history) > 0 {
 		err = list(beside, func(row *vbaws.Row) error {
-			if !history.has(hashID(p.rowID(row))) {
+			if !history.Has(p.rowID(row)) {
 				return nil
 			}
-			return p.take(row, origin(row, ledger.History))
+			return p.takePart(ctx, row, origin(row, ledger.History))
 		})
 		if err != nil {
 			return err
@@ -285,7 +285,7 @@ func (p *pass) top(ctx context.Context) (*ledger.Watermark, error) {
 			q.Sort = vbaws.SortStartTimeDesc
 		}
 		page, err := p.sessions(ctx, q)
-		if refused(err) && !p.fromUTC && p.distrust("the appliance refuses to sort by USN") {
+		if listing.Refused(err) && !p.fromUTC && p.distrust("the appliance refuses to sort by USN") {
 			continue
 		}
 		if err != nil {
@@ -302,15 +302,9 @@ func (p *pass) top(ctx context.Context) (*ledger.Watermark, error) {
 	}
 }
 
-// refused reports whether the appliance takes a question for a wrong one. A login
-// may be refused by the same status.
-func refused(err error) bool {
-	return vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
-}
-
 // unsorted says of a refused question for the top what was likely refused of it.
 func unsorted(err error, q vbaws.SessionsQuery) error {
-	if refused(err) {
+	if listing.Refused(err) {
 		return fmt.Errorf("the appliance refuses to sort by %s: %w", q.Sort, err)
 	}
 	return err
@@ -321,7 +315,7 @@ func unsorted(err error, q vbaws.SessionsQuery) error {
 func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 	q := vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc, Limit: 1}
 	page, err := p.sessions(ctx, q)
-	if refused(err) && p.distrust("the appliance refuses to sort by USN") {
+	if listing.Refused(err) && p.distrust("the appliance refuses to sort by USN") {
 		return true, nil
 	}
 	if err != nil {
@@ -364,42 +358,39 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 		}
 	}
 
-	var last *vbaws.Row // the row above, within one page
-	var lastPage *vbaws.SessionsPage
-	_, err = p.list(ctx, vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc}, byUSN, walkLimit,
-		func(page *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
-			if row.HasUSN {
-				if top == nil {
-					top = &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}
-					if mark == nil {
-						sweep = true
-						return true, nil // as above
-					}
-				}
-				if last != nil && lastPage == page && row.USN > last.USN {
-					sweep = true
-					p.distrust("rows of one page are not in the order of their USN")
-				}
-				last, lastPage = row, page
-				p.meet(row)
-				if p.tie(row) {
-					sweep = true
-				}
-				if mark != nil && row.USN <= mark.USN {
-					if row.Err == nil {
-						st, err := p.books.Standing(&row.Session)
-						if err != nil {
-							return true, &storageError{err}
-						}
-						sweep = sweep || st != ledger.Unchanged
-					}
-					return true, nil
+	rows := p.reader(vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc}, listing.ShortPage)
+	for row, err := range rows.Once(ctx) {
+		if err != nil {
+			return false, err
+		}
+		if row.HasUSN {
+			if top == nil {
+				top = &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}
+				if mark == nil {
+					sweep = true // as above
+					break
 				}
 			}
-			return false, p.take(row, ledger.Regular)
-		})
-	if err != nil {
-		return false, err
+			if rows.Unordered() {
+				sweep = true
+				p.distrust("rows of one page are not in the order of their USN")
+			}
+			p.meet(row)
+			sweep = p.tie(row) || sweep
+			if mark != nil && row.USN <= mark.USN {
+				if row.Err == nil {
+					st, err := p.books.Standing(&row.Session)
+					if err != nil {
+						return false, &storageError{err}
+					}
+					sweep = sweep || st != ledger.Unchanged
+				}
+				break
+			}
+		}
+		if err := p.takePart(ctx, row, ledger.Regular); err != nil {
+			return false, err
+		}
 	}
 	if top != nil {
 		p.books.SetWatermark(*top)
@@ -471,7 +462,12 @@ func (p *pass) sweep(ctx context.Context) error {
 		from = began
 	}
 	newest, newestMet := p.newest, false
-	take := func(row *vbaws.Row) error {
+	from = from.Add(-reach)
+	rows := p.reader(vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, listing.PageLimit)
+	for row, err := range rows.UntilWhole(ctx) {
+		if err != nil {
+			return err
+		}
 		if row.HasUSN && !p.fromUTC {
 			p.tie(row)
 			if top := p.books.Meta().Watermark; top != nil && row.USN > top.USN && (p.ahead == nil || row.USN > *p.ahead) {
@@ -485,12 +481,9 @@ func (p *pass) sweep(ctx context.Context) error {
 			return err
 		}
 		p.late = p.late || late
-		return p.take(row, ledger.Regular)
-	}
-	from = from.Add(-reach)
-	whole, err := p.listWhole(ctx, vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, take)
-	if err != nil {
-		return err
+		if err := p.takePart(ctx, row, ledger.Regular); err != nil {
+			return err
+		}
 	}
 	if err := p.listRunning(ctx, ledger.Regular); err != nil {
 		return err
@@ -505,7 +498,7 @@ func (p *pass) sweep(ctx context.Context) error {
 	if p.late && !p.fromUTC && !p.books.WasReset() {
 		p.countLate()
 	}
-	if !whole {
+	if !rows.Whole() {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
 		p.books.OweSweep()
 		return nil
@@ -544,60 +537,19 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	return st != ledger.Unchanged, nil
 }
 
-// listWhole reads a list by start time, again and again until it is whole. It
-// reports whether it became so.
-func (p *pass) listWhole(ctx context.Context, q vbaws.SessionsQuery, take func(*vbaws.Row) error) (bool, error) {
-	q.Sort = vbaws.SortStartTimeDesc
-	var met idSet                  // by all readings that kept them
-	newest := int64(math.MinInt64) // start of the newest row of the first reading
-	still := 0
-	keep := p.cfg.PartSize
-	for i := range rereads {
-		r := newReading(keep)
-		keep = math.MaxInt
-		brought := false // a row that the readings before lacked, and that is no newer than the first of them
-		err := p.listInto(ctx, r, q, byStart, pageLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
-			switch start, ok := byStart(row); {
-			case i > 0:
-				brought = brought || !met.has(hashID(p.rowID(row))) && !(ok && start > newest)
-			case ok:
-				newest = max(newest, start)
-			}
-			return false, take(row)
-		})
-		if err != nil {
-			return false, err
-		}
-		if r.whole() {
-			return true, nil
-		}
-		if met == nil {
-			met = r.met
-		} else {
-			maps.Copy(met, r.met)
-		}
-		if r.began >= 0 && len(met) >= r.began {
-			return true, nil
-		}
-		// If totalCount is that of more than the query selects, it is never reached:
-		// the list is whole once two readings in a row brought nothing.
-		if still++; i == 0 || brought {
-			still = 0
-		}
-		if still >= 2 {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // listRunning reads what runs, however long ago it started.
 func (p *pass) listRunning(ctx context.Context, from ledger.Origin) error {
-	_, err := p.listWhole(ctx, vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}}, func(row *vbaws.Row) error {
+	running := p.reader(vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}}, listing.PageLimit)
+	for row, err := range running.UntilWhole(ctx) {
+		if err != nil {
+			return err
+		}
 		p.meet(row)
-		return p.take(row, from)
-	})
-	return err
+		if err := p.takePart(ctx, row, from); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // meet notes that a list showed a session that had not ended, so that it need not be
@@ -606,6 +558,15 @@ func (p *pass) meet(row *vbaws.Row) {
 	if id := p.rowID(row); p.books.Open(id) || row.Err == nil && !ledger.Finished(&row.Session) {
 		p.met[id] = true
 	}
+}
+
+// takePart is take within a list that can be long: where enough has come together, it
+// ends a part of the pass.
+func (p *pass) takePart(ctx context.Context, row *vbaws.Row, from ledger.Origin) error {
+	if err := p.take(row, from); err != nil {
+		return err
+	}
+	return p.part(ctx)
 }
 
 // take folds one row into the books, or puts it aside until its policy is known.
@@ -664,78 +625,6 @@ func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
 		return &storageError{err}
 	}
 	return nil
-}
-
-// sessions asks for one page, a smaller one if the appliance refuses the size.
-func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
-	err = p.pageSize.ask(q.Limit, func(limit int) error {
-		q.Limit = limit
-		page, err = p.onePage(ctx, q)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.heard(page.Date)
-	for i := range page.Rows {
-		p.judge(&page.Rows[i])
-	}
-	return page, nil
-}
-
-// judge takes in whether a row is a session, and whether it has a USN to read by.
-func (p *pass) judge(row *vbaws.Row) {
-	if row.Err != nil {
-		p.bad = cmp.Or(p.bad, row.Err)
-		return
-	}
-	p.understood = true
-	if !row.HasUSN && !p.fromUTC {
-		p.distrust("a session has no USN")
-	}
-}
-
-// checkForm fails the poll if the appliance's sessions have another form than the
-// client knows: none of the newest can be understood. A few such rows among others
-// fail nothing, although a poll may see no other.
-func (p *pass) checkForm(ctx context.Context) error {
-	if p.understood || p.bad == nil {
-		return nil
-	}
-	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: evidence})
-	if err != nil || p.understood || len(page.Rows) == 0 {
-		return err
-	}
-	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
-}
-
-func (p *pass) onePage(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	return p.api.Sessions(ctx, q)
-}
-
-func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	row, _, err := p.api.Session(ctx, id)
-	if err == nil {
-		p.judge(&row)
-	}
-	return row, err
-}
-
-// heard takes the appliance's clock from the first answer of the pass.
-func (p *pass) heard(date time.Time) {
-	if !p.clock.IsZero() {
-		return
-	}
-	if date.IsZero() {
-		date = p.now()
-	}
-	p.clock = date.UTC()
-	p.skew = p.clock.Sub(p.now())
-	p.books.SetClock(p.clock)
 }
 
 // sortedPending returns what waits for its policy, in the order of the changes.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/vbaws"
 )
@@ -170,7 +171,7 @@ func (p *pass) claim(ctx context.Context, policies []listedPolicy, unnamed map[l
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b listedPolicy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
-	for round := range rereads {
+	for round := range listing.Rereads {
 		// In the first round a list is read down to the oldest of them, if it is seen
 		// to be in order. A policy's own session that is not found so has all of every
 		// list read.
@@ -219,29 +220,28 @@ const inOrder = 10
 // none can have been missed.
 func (p *pass) claimOne(ctx context.Context, pol listedPolicy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
 	// Without FromUtc: it may leave out what has no end yet.
-	q := vbaws.SessionsQuery{PolicyID: pol.ID, Sort: vbaws.SortStartTimeDesc}
+	list := p.reader(vbaws.SessionsQuery{PolicyID: pol.ID}, listing.ShortPage)
 	rows, older := 0, false
-	var last *vbaws.Row // the one above, within one page: between two the list may move
-	var lastPage *vbaws.SessionsPage
-	r, err := p.list(ctx, q, byStart, walkLimit, func(page *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
+	// enough says that all that come after are older, if the list is sorted.
+	enough := func() bool { return older && rows >= inOrder && !p.unsorted }
+	for row, err := range list.Once(ctx) {
+		if err != nil {
+			return false, err
+		}
 		if id := p.rowID(row); row.Err == nil && hasKey(unnamed, id) {
 			owner[id] = pol.Name
 			delete(unnamed, id)
 		}
 		if _, ok := byStart(row); ok {
-			if last != nil && page == lastPage && row.Start.After(last.Start) {
-				p.unsorted = true
-			}
-			last, lastPage = row, page
+			p.unsorted = p.unsorted || list.Unordered()
 			rows++
 			older = row.Start.Before(from)
 		}
-		return len(unnamed) == 0 || older && rows >= inOrder && !p.unsorted, nil
-	})
-	if err != nil {
-		return false, err
+		if len(unnamed) == 0 || enough() {
+			break
+		}
 	}
-	return r.whole() || older && rows >= inOrder && !p.unsorted, nil
+	return list.Complete() || enough(), nil
 }
 
 // anyOfPolicy reports whether one of the sessions is a policy's own.
@@ -286,7 +286,7 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	workloads := slices.DeleteFunc(slices.Clone(p.api.Workloads()), func(w vbaws.Workload) bool {
 		return p.isAbsent(w.Path)
 	})
-	listings := make([]listing, len(workloads))
+	listings := make([]workloadListing, len(workloads))
 	errs := make([]error, len(workloads))
 	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
 
@@ -326,8 +326,8 @@ func (p *pass) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	return all, failed
 }
 
-// listing is what one workload's listing had.
-type listing struct {
+// workloadListing is what one workload's listing had.
+type workloadListing struct {
 	policies []vbaws.Policy
 	// whole says that policies are all there are: none was without id or name.
 	whole bool
@@ -338,9 +338,9 @@ type listing struct {
 // listWorkload reads one workload's policies. It is an error where fewer came
 // than the appliance says there are: a policy must not seem gone because the
 // list moved.
-func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, error) {
-	l := listing{whole: true}
-	all, err := listAll(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
+func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
+	l := workloadListing{whole: true}
+	all, err := listing.All(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
 		page, err := p.policies(ctx, w, offset)
 		if err != nil {
 			return nil, 0, 0, err
@@ -358,7 +358,7 @@ func (p *pass) listWorkload(ctx context.Context, w vbaws.Workload) (listing, err
 func (p *pass) policies(ctx context.Context, w vbaws.Workload, offset int) (page *vbaws.PoliciesPage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	err = p.pageSize.ask(pageLimit, func(limit int) error {
+	err = p.pageSize.Ask(listing.PageLimit, func(limit int) error {
 		page, err = p.api.Policies(ctx, w, offset, limit)
 		return err
 	})
@@ -413,8 +413,6 @@ func refuses(err error) bool {
 	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
 }
 
-const sessionsEndpoint = "/api/v1/sessions"
-
 // lookUpOne reads a policy's sessions, the newest first, until there is one, and a
 // success of each kind that is scheduled. It reports whether it had to ask.
 func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
@@ -430,15 +428,16 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 		return false, nil
 	}
 	rows := 0
-	_, err = p.list(ctx, vbaws.SessionsQuery{
-		PolicyID: pol.ID, Types: []string{vbaws.TypePolicy}, Status: vbaws.FinalStatuses, Sort: vbaws.SortStartTimeDesc,
-	}, byStart, walkLimit, func(_ *vbaws.SessionsPage, row *vbaws.Row) (bool, error) {
-		rows++
-		if row.Err != nil {
-			return false, nil
+	list := p.reader(vbaws.SessionsQuery{
+		PolicyID: pol.ID, Types: []string{vbaws.TypePolicy}, Status: vbaws.FinalStatuses,
+	}, listing.ShortPage)
+	for row, err := range list.Once(ctx) {
+		if err != nil {
+			return true, err
 		}
+		rows++
 		satisfies := false
-		if succeeded(row.Status) {
+		if row.Err == nil && succeeded(row.Status) {
 			for k := range open {
 				if schedule.Satisfies(k, schedule.KindOf(row.ExtendedType)) {
 					satisfies = true
@@ -446,14 +445,16 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 				}
 			}
 		}
-		if !known || satisfies {
+		if row.Err == nil && (!known || satisfies) {
 			known = true
 			// Also what is known: it may have been under another name.
 			if err := p.fold(row.Session, pol.Name, ledger.LookUp); err != nil {
 				return true, err
 			}
 		}
-		return len(open) == 0 || rows >= lookUpRows, nil
-	})
-	return true, err
+		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
+			break
+		}
+	}
+	return true, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
@@ -132,7 +133,7 @@ type Poller struct {
 	// pass began.
 	opened, start time.Time
 	// pageSize is what is known of the page sizes that it accepts.
-	pageSize pageSize
+	pageSize listing.PageSize
 	// fromUTC says that the list is not read by USN (any more).
 	fromUTC bool
 	// lateSweeps counts sweeps that found what the walk should have.
@@ -249,7 +250,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 			// It may have other routes: of those that it lacks nothing more is heard.
 			clear(p.forbidden)
 			clear(p.troubles)
-			p.pageSize.forget()
+			p.pageSize.Forget()
 			p.unsorted = false
 			p.inventoryAt = time.Time{}
 		}

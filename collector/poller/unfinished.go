@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	sessionEndpoint = "/api/v1/sessions/{id}"
 	// maxSessionLookUps is how many unfinished sessions are asked for after one poll.
 	maxSessionLookUps = 50
 	// firstSessionLookUp is how long after a question for a session that has not changed

@@ -1,0 +1,136 @@
+package poller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
+	"vbaws_exporter/vbaws"
+)
+
+// What is here requests sessions, in lists and one by one.
+
+const (
+	sessionsEndpoint = "/api/v1/sessions"
+	sessionEndpoint  = "/api/v1/sessions/{id}"
+	// evidence is how many of the newest sessions are looked at if none that a poll saw
+	// could be understood.
+	evidence = 100
+)
+
+func byUSN(r *vbaws.Row) (int64, bool) { return r.USN, r.HasUSN }
+
+func byStart(r *vbaws.Row) (int64, bool) {
+	return r.Start.UnixMicro(), r.Err == nil && !r.Start.IsZero()
+}
+
+// reader returns a reader of the sessions that q selects, the first page of which has
+// the given size. A query that isn't sorted by USN is sorted by start.
+func (p *pass) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaws.Row] {
+	position := byUSN
+	if q.Sort != vbaws.SortUSNDesc {
+		q.Sort, position = vbaws.SortStartTimeDesc, byStart
+	}
+	return &listing.Reader[vbaws.Row]{
+		Op: readSessions, ID: func(r *vbaws.Row) [16]byte { return p.rowID(r) },
+		Position: position, FirstPage: firstPage, KeepIDs: p.cfg.PartSize,
+		Fetch: func(ctx context.Context, offset, limit int) ([]vbaws.Row, int, error) {
+			q.Offset, q.Limit = offset, limit
+			page, err := p.sessions(ctx, q)
+			if err != nil {
+				return nil, 0, err
+			}
+			return page.Rows, page.TotalCount, nil
+		},
+	}
+}
+
+// sessions requests one page, a smaller one if the appliance refuses the size.
+func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
+	err = p.pageSize.Ask(q.Limit, func(limit int) error {
+		q.Limit = limit
+		page, err = p.onePage(ctx, q)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.heard(page.Date)
+	for i := range page.Rows {
+		p.judge(&page.Rows[i])
+	}
+	return page, nil
+}
+
+func (p *pass) onePage(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	return p.api.Sessions(ctx, q)
+}
+
+func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	row, _, err := p.api.Session(ctx, id)
+	if err == nil {
+		p.judge(&row)
+	}
+	return row, err
+}
+
+// judge takes in whether a row is a session, and whether it has a USN to read by.
+func (p *pass) judge(row *vbaws.Row) {
+	if row.Err != nil {
+		p.bad = cmp.Or(p.bad, row.Err)
+		return
+	}
+	p.understood = true
+	if !row.HasUSN && !p.fromUTC {
+		p.distrust("a session has no USN")
+	}
+}
+
+// checkForm fails the poll if the appliance's sessions have another form than the
+// client knows: none of the newest can be understood. A few such rows among others
+// fail nothing, although a poll may see no other.
+func (p *pass) checkForm(ctx context.Context) error {
+	if p.understood || p.bad == nil {
+		return nil
+	}
+	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: evidence})
+	if err != nil || p.understood || len(page.Rows) == 0 {
+		return err
+	}
+	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
+}
+
+// heard takes the appliance's clock from the first answer of the pass.
+func (p *pass) heard(date time.Time) {
+	if !p.clock.IsZero() {
+		return
+	}
+	if date.IsZero() {
+		date = p.now()
+	}
+	p.clock = date.UTC()
+	p.skew = p.clock.Sub(p.now())
+	p.books.SetClock(p.clock)
+}
+
+// rowID identifies a row, one that could not be understood included.
+func (p *pass) rowID(r *vbaws.Row) ledger.ID {
+	if r.ID == "" {
+		return ledger.ID(r.Hash)
+	}
+	return p.books.ID(r.ID)
+}
+
+const readSessions = "read the list of sessions"
+
+func badList(why string) error {
+	return &vbaws.Error{Kind: vbaws.KindDecode, Op: readSessions, Err: errors.New(why)}
+}
