@@ -60,19 +60,19 @@ func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
 	if err != nil {
 		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
 	}
-	next := *p.published.Load()
-	next.View = p.ledger.View()
-	next.Policies = p.policySet(next.View)
-	next.Facts, next.Version = p.facts, p.version
-	next.Forbidden = maps.Clone(p.forbidden)
-	next.Troubles = nil
-	for endpoint, err := range p.troubles {
-		if next.Troubles == nil {
-			next.Troubles = make(map[string]string)
+	p.publish(func(next *Published) {
+		next.View = p.ledger.View()
+		next.Policies = p.policySet(next.View)
+		next.Facts, next.Version = p.facts, p.version
+		next.Forbidden = maps.Clone(p.forbidden)
+		next.Troubles = nil
+		for endpoint, err := range p.troubles {
+			if next.Troubles == nil {
+				next.Troubles = make(map[string]string)
+			}
+			next.Troubles[endpoint] = err.Error()
 		}
-		next.Troubles[endpoint] = err.Error()
-	}
-	p.published.Store(&next)
+	})
 	if err == nil {
 		p.tell(ctx, w)
 	}

@@ -130,9 +130,7 @@ func (p *pass) part(ctx context.Context) error {
 		return err
 	}
 	if p.books.Contacted() {
-		next := *p.published.Load()
-		next.View = p.ledger.View()
-		p.published.Store(&next)
+		p.publish(func(next *Published) { next.View = p.ledger.View() })
 	}
 	p.step(StepPublished)
 	p.tell(ctx, p)

@@ -88,6 +88,10 @@ type Config struct {
 	Logger log.Logger
 	// Now is the exporter's clock; nil is time.Now.
 	Now func() time.Time
+	// Before is what the poller of a previous configuration of the appliance published
+	// last, over the same book; nil for none. It stays published until the first poll has
+	// ended, and what that poll doesn't replace stays after it.
+	Before *Published
 	// Polled is called after each pass, before what came of it is published; may be
 	// nil.
 	Polled func(Result, time.Duration)
@@ -179,11 +183,12 @@ type Poller struct {
 	absent map[string]absence
 	// unlisted counts the passes in a row that could not list policies they needed.
 	unlisted int
-	// failures counts the failed passes in a row.
+	// failures counts the failed passes in a row, and polled says that there was a pass.
 	failures int
+	polled   bool
 }
 
-// New returns a poller that has published what book holds.
+// New returns a poller that has published what book holds, or Config.Before.
 func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -221,6 +226,11 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		published.View = p.ledger.View()
 		published.Policies = p.policySet(published.View)
 	}
+	if before := cfg.Before; before != nil && before.Passes > 0 {
+		published = before
+		p.facts, p.version = before.Facts, before.Version
+	}
+	p.cfg.Before = nil // large
 	p.published.Store(published)
 	return p, nil
 }
@@ -271,7 +281,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	if p.cfg.Polled != nil {
 		p.cfg.Polled(resultOf(err), took) // what is published was counted
 	}
-	p.publish(err)
+	p.publishPoll(err)
 	if w == nil {
 		return err
 	}
@@ -333,43 +343,6 @@ func (p *Poller) save(books *ledger.Pass) error {
 	}
 	books.Commit(p.now())
 	return nil
-}
-
-// publish shows the state after a pass that ended with err.
-func (p *Poller) publish(err error) {
-	old := p.published.Load()
-	end := p.now()
-	s := old.Status
-	s.Passes++
-	s.LastPoll, s.Err, s.Result = end, err, resultOf(err)
-	s.APIVersion, s.Mode = p.api.APIVersion(), p.mode()
-	was, first := old.Up, old.Passes == 0
-	s.Up = s.Result == ResultSuccess || s.Result == ResultStorage
-	if err == nil {
-		s.LastSuccess = end
-		p.failures = 0
-	} else {
-		p.failures++
-	}
-	next := &Published{View: old.View, Policies: old.Policies, Facts: p.facts, Status: s}
-	if !p.ledger.Meta().FirstContact.IsZero() {
-		next.View = p.ledger.View()
-	}
-	if s.Up && next.View != nil {
-		next.Policies = p.policySet(next.View)
-	}
-	delay := p.delay(err)
-	next.Next = end.Add(delay)
-	p.published.Store(next)
-
-	switch {
-	case err != nil && (was || first || old.Result != s.Result):
-		level.Error(p.log).Log("msg", "pass failed", "result", s.Result, "err", err, "retry_in", delay.Round(time.Second))
-	case err != nil:
-		level.Debug(p.log).Log("msg", "pass failed again", "result", s.Result, "err", err)
-	case first || old.Err != nil:
-		level.Info(p.log).Log("msg", "appliance is read", "api_version", s.APIVersion, "by", s.Mode)
-	}
 }
 
 func resultOf(err error) Result {

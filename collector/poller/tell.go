@@ -69,9 +69,7 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 		}
 	}
 	if len(ended) > 0 {
-		next := *p.published.Load()
-		next.Recent = recent(ended, next.Recent)
-		p.published.Store(&next)
+		p.publish(func(next *Published) { next.Recent = recent(ended, next.Recent) })
 	}
 }
 
