@@ -75,9 +75,11 @@ func (l *Reader[T]) Unordered() bool { return l.unordered }
 // that they are read again: harmless. What is removed above moves rows up, and Offset
 // would skip them. So pages overlap by one row, and if the first row of a page was not
 // read before, the reading goes back by a page.
-func (l *Reader[T]) Once(ctx context.Context) iter.Seq2[*T, error] {
+func (l *Reader[T]) Once(ctx context.Context) iter.Seq2[*T, error] { return l.once(ctx, l.KeepIDs) }
+
+func (l *Reader[T]) once(ctx context.Context, keepIDs int) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		l.last = newReading(l.KeepIDs)
+		l.last = newReading(keepIDs)
 		if err := l.read(ctx, func(row *T) bool { return yield(row, nil) }); err != nil {
 			yield(nil, err)
 		}
@@ -85,7 +87,7 @@ func (l *Reader[T]) Once(ctx context.Context) iter.Seq2[*T, error] {
 }
 
 // UntilWhole reads the rows again and again until the list is complete, at most Rereads
-// times. The caller must not stop before the end.
+// times.
 func (l *Reader[T]) UntilWhole(ctx context.Context) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		l.whole = false
@@ -94,26 +96,19 @@ func (l *Reader[T]) UntilWhole(ctx context.Context) iter.Seq2[*T, error] {
 		still := 0
 		keep := l.KeepIDs
 		for i := range Rereads {
-			l.last = newReading(keep)
-			keep = math.MaxInt
 			news := false // a row that earlier readings lacked, and that isn't newer than the first of them
-			stopped := false
-			err := l.read(ctx, func(row *T) bool {
-				switch at, ok := l.Position(row); {
-				case i > 0:
-					news = news || !seen.Has(l.ID(row)) && !(ok && at > newest)
-				case ok:
-					newest = max(newest, at)
+			for row, err := range l.once(ctx, keep) {
+				if err == nil {
+					switch at, ok := l.Position(row); {
+					case i > 0:
+						news = news || !seen.Has(l.ID(row)) && !(ok && at > newest)
+					case ok:
+						newest = max(newest, at)
+					}
 				}
-				stopped = !yield(row, nil)
-				return !stopped
-			})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if stopped {
-				return
+				if !yield(row, err) || err != nil {
+					return
+				}
 			}
 			if l.whole = l.last.whole(); l.whole {
 				return
@@ -123,6 +118,7 @@ func (l *Reader[T]) UntilWhole(ctx context.Context) iter.Seq2[*T, error] {
 			} else {
 				maps.Copy(seen, l.last.seen)
 			}
+			keep = math.MaxInt
 			// If totalCount is that of more than was asked for, it is never reached: the
 			// list is complete once two readings in a row brought nothing.
 			if still++; i == 0 || news {

@@ -2,8 +2,6 @@ package poller
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -14,8 +12,10 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// This file reads the inventory, which no poll depends on, after the poll was published.
+
 const (
-	// inventoryTimeout bounds what slow endpoints can cost the next pass: those of
+	// inventoryTimeout bounds what slow endpoints can cost the next poll: those of
 	// look-ups, of facts, and of policies.
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
@@ -24,67 +24,69 @@ const (
 	maxRepositories = 1000
 )
 
-// takeInventory asks for what no pass depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, and the appliance's facts. It comes after the publication of a pass,
-// as a transaction of its own. What fails keeps its last values.
-func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
+// inventory is what is known of the appliance's facts.
+type inventory struct {
+	at      time.Time // when it was refreshed last
+	facts   *Facts    // nil before
+	version string    // of the product
+}
+
+// refreshInventory reads what no poll depends on: unfinished sessions that no list
+// showed, policies, their newest sessions, and the appliance's facts. It comes after the
+// publication of a poll, as a transaction of its own. What fails keeps its last values.
+func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	// Each has its own time: what hangs must not take that of the others.
 	within := func(do func(context.Context)) {
 		ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
 		defer cancel()
 		do(ctx)
 	}
-	w := p.newPass()
-	within(w.askUnfinished)
+	poll := p.newPoll(done.start)
+	within(poll.lookUpUnfinished)
 	if lookUp {
-		within(w.lookUp)
+		within(poll.lookUpPolicies)
 	}
-	if since := p.start.Sub(p.inventoryAt); since >= p.cfg.InventoryInterval || since < 0 {
-		p.inventoryAt = p.start
-		within(w.askFacts)
-		if p.listedAt != p.start {
+	inv := &p.known.inventory
+	if since := poll.start.Sub(inv.at); since >= p.cfg.InventoryInterval || since < 0 {
+		inv.at = poll.start
+		within(poll.fetchFacts)
+		if done.listed != allListed {
 			within(func(ctx context.Context) {
-				_, _ = w.listPolicies(ctx) // what failed is a trouble
-				w.books.DropGone(p.listedAt == p.start)
+				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
+				poll.dropGone()
 			})
 		}
 		if p.cfg.PolicyRetention > 0 {
-			w.books.Retire(p.applianceNow(), p.cfg.PolicyRetention)
+			poll.books.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
 		}
 	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
-	w.sayNotes()
-	err := p.save(w.books)
+	p.logNotes(poll)
+	err := p.save(poll.books)
 	if err != nil {
 		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
 	}
 	p.publish(func(next *Published) {
 		next.View = p.ledger.View()
-		next.Policies = p.policySet(next.View)
-		next.Facts, next.Version = p.facts, p.version
-		next.Forbidden = maps.Clone(p.forbidden)
-		next.Troubles = nil
-		for endpoint, err := range p.troubles {
-			if next.Troubles == nil {
-				next.Troubles = make(map[string]string)
-			}
-			next.Troubles[endpoint] = err.Error()
-		}
+		next.Policies = p.policySet()
+		next.Facts, next.Version = inv.facts, inv.version
+		p.known.endpoints.publish(&next.Status)
 	})
 	if err == nil {
-		p.tell(ctx, w)
+		p.logEvents(ctx, poll)
 	}
 }
 
-// askFacts asks for the appliance's facts.
-func (p *pass) askFacts(ctx context.Context) {
+// fetchFacts reads the appliance's facts.
+func (p *poll) fetchFacts(ctx context.Context) {
 	next := Facts{}
-	if p.facts != nil {
-		next = *p.facts
+	inv := &p.known.inventory
+	if inv.facts != nil {
+		next = *inv.facts
 	}
-	version := p.version
+	version := inv.version
 	zone := ""
 	questions := []struct {
 		path string
@@ -132,21 +134,21 @@ func (p *pass) askFacts(ctx context.Context) {
 	})
 	for i, q := range questions {
 		if !p.isAbsent(q.path) {
-			p.answered(q.path, errs[i])
+			p.endpointAnswered(q.path, errs[i])
 		}
 	}
 	if zone != "" {
-		p.books.SetZone(zone, p.applianceNow())
+		p.books.SetZone(zone, p.applianceTime())
 	}
-	p.facts, p.version = &next, version
+	inv.facts, inv.version = &next, version
 }
 
 // listRepositories reads all backup repositories. It never returns nil without an
 // error.
-func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
+func (p *poll) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
 	all, err := listing.All("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
 		var page *vbaws.RepositoriesPage
-		err := p.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
+		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.Repositories(ctx, offset, limit)
 			return err
 		})
@@ -179,53 +181,3 @@ func atOnce(n int, f func(i int)) {
 	}
 	wg.Wait()
 }
-
-// answered takes in how an endpoint answered that no pass depends on, and reports
-// whether it did well. A change is noted.
-func (p *pass) answered(endpoint string, err error) bool {
-	switch {
-	case err == nil:
-		p.forbidden[endpoint] = false
-		delete(p.troubles, endpoint)
-		return true
-	case vbaws.HasStatus(err, 403):
-		if !p.forbidden[endpoint] {
-			p.note("the account lacks a right", "endpoint", endpoint)
-		}
-		p.forbidden[endpoint] = true
-		delete(p.troubles, endpoint)
-	case vbaws.NotOffered(err):
-		p.absent[endpoint] = absence{p.api.APIVersion(), p.start}
-		delete(p.forbidden, endpoint)
-		delete(p.troubles, endpoint)
-	case errors.Is(err, context.Canceled):
-	default:
-		p.trouble(endpoint, err)
-	}
-	return false
-}
-
-func (p *pass) trouble(endpoint string, err error) {
-	if p.troubles[endpoint] == nil {
-		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
-	}
-	p.troubles[endpoint] = err
-}
-
-// absence is that the appliance said it has no such route.
-type absence struct {
-	version string // the revision that it was asked by
-	at      time.Time
-}
-
-// askAgain is when a route is asked for again that was said to be absent: it may
-// have been a proxy that said so.
-const askAgain = 24 * time.Hour
-
-// isAbsent reports whether the appliance is known not to offer a route.
-func (p *Poller) isAbsent(path string) bool {
-	a, ok := p.absent[path]
-	return ok && a.version == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
-}
-
-func (p *Poller) applianceNow() time.Time { return p.now().Add(p.skew).UTC() }

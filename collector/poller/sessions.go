@@ -12,7 +12,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// What is here requests sessions, in lists and one by one.
+// This file requests sessions, in lists and one by one.
 
 const (
 	sessionsEndpoint = "/api/v1/sessions"
@@ -30,7 +30,7 @@ func byStart(r *vbaws.Row) (int64, bool) {
 
 // reader returns a reader of the sessions that q selects, the first page of which has
 // the given size. A query that isn't sorted by USN is sorted by start.
-func (p *pass) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaws.Row] {
+func (p *poll) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaws.Row] {
 	position := byUSN
 	if q.Sort != vbaws.SortUSNDesc {
 		q.Sort, position = vbaws.SortStartTimeDesc, byStart
@@ -50,29 +50,25 @@ func (p *pass) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaw
 }
 
 // sessions requests one page, a smaller one if the appliance refuses the size.
-func (p *pass) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
-	err = p.pageSize.Ask(q.Limit, func(limit int) error {
+func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
+	err = p.known.pageSize.Ask(q.Limit, func(limit int) error {
+		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		defer cancel()
 		q.Limit = limit
-		page, err = p.onePage(ctx, q)
+		page, err = p.api.Sessions(ctx, q)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.heard(page.Date)
+	p.observeClock(page.Date)
 	for i := range page.Rows {
 		p.judge(&page.Rows[i])
 	}
 	return page, nil
 }
 
-func (p *pass) onePage(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	return p.api.Sessions(ctx, q)
-}
-
-func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
+func (p *poll) session(ctx context.Context, id string) (vbaws.Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	row, _, err := p.api.Session(ctx, id)
@@ -83,21 +79,21 @@ func (p *pass) session(ctx context.Context, id string) (vbaws.Row, error) {
 }
 
 // judge takes in whether a row is a session, and whether it has a USN to read by.
-func (p *pass) judge(row *vbaws.Row) {
+func (p *poll) judge(row *vbaws.Row) {
 	if row.Err != nil {
 		p.bad = cmp.Or(p.bad, row.Err)
 		return
 	}
 	p.understood = true
-	if !row.HasUSN && !p.fromUTC {
-		p.distrust("a session has no USN")
+	if !row.HasUSN && !p.known.mode.fromUTC {
+		p.fallBack("a session has no USN")
 	}
 }
 
 // checkForm fails the poll if the appliance's sessions have another form than the
 // client knows: none of the newest can be understood. A few such rows among others
 // fail nothing, although a poll may see no other.
-func (p *pass) checkForm(ctx context.Context) error {
+func (p *poll) checkForm(ctx context.Context) error {
 	if p.understood || p.bad == nil {
 		return nil
 	}
@@ -108,21 +104,23 @@ func (p *pass) checkForm(ctx context.Context) error {
 	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
 }
 
-// heard takes the appliance's clock from the first answer of the pass.
-func (p *pass) heard(date time.Time) {
+// observeClock takes the appliance's clock from the first answer of the poll.
+func (p *poll) observeClock(date time.Time) {
 	if !p.clock.IsZero() {
 		return
 	}
 	if date.IsZero() {
-		date = p.now()
+		date = p.cfg.Now()
 	}
 	p.clock = date.UTC()
-	p.skew = p.clock.Sub(p.now())
+	p.known.clockOffset = p.clock.Sub(p.cfg.Now())
 	p.books.SetClock(p.clock)
 }
 
+func (p *poll) applianceTime() time.Time { return p.known.applianceTime(p.cfg.Now()) }
+
 // rowID identifies a row, one that could not be understood included.
-func (p *pass) rowID(r *vbaws.Row) ledger.ID {
+func (p *poll) rowID(r *vbaws.Row) ledger.ID {
 	if r.ID == "" {
 		return ledger.ID(r.Hash)
 	}
