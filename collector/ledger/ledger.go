@@ -1,12 +1,6 @@
 package ledger
 
-import (
-	"maps"
-	"slices"
-	"time"
-
-	"vbaws_exporter/vbaws"
-)
+import "time"
 
 // Options of a Ledger.
 type Options struct {
@@ -55,11 +49,6 @@ type Ledger struct {
 	leaving map[string]bool
 }
 
-type heldCounter struct {
-	key    Key
-	status string
-}
-
 // New opens the books as they were stored. Holds begin anew at now. The ledger
 // owns state from here on.
 func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
@@ -84,112 +73,9 @@ func (l *Ledger) wantedType(typ string) bool {
 	return l.opts.WantedType == nil || l.opts.WantedType(typ)
 }
 
-// noteHolds gives each held counter that has no end of its hold yet one that is
-// counted from now.
-func (l *Ledger) noteHolds(s *Series, now time.Time) {
-	for _, c := range s.Counters {
-		h := heldCounter{s.Key, c.Status}
-		if !c.Held {
-			delete(l.holds, h)
-		} else if _, ok := l.holds[h]; !ok {
-			l.holds[h] = now.Add(l.opts.Hold)
-		}
-	}
-}
-
 // View returns what may be seen after the last committed pass.
 func (l *Ledger) View() *View { return l.view }
 
 // Meta returns what is remembered of the appliance as a whole, after the last
 // committed pass. Its maps, slices and pointers must not be changed.
 func (l *Ledger) Meta() Meta { return l.state.Meta }
-
-// NextLift returns when the next hold ends; the zero time where none is held.
-func (l *Ledger) NextLift() time.Time {
-	var next time.Time
-	for _, t := range l.holds {
-		if next.IsZero() || t.Before(next) {
-			next = t
-		}
-	}
-	return next
-}
-
-// rebuildView makes the view from the state.
-func (l *Ledger) rebuildView() {
-	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
-	l.know(keys)
-	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.wanted(k.Type, k.Policy) })
-	v := &View{
-		Series:    make([]SeriesView, len(keys)),
-		Policies:  l.livePolicies(),
-		Zone:      l.state.Meta.Zone,
-		Bounds:    l.state.Meta.Bounds,
-		Watermark: l.state.Meta.Watermark,
-		LastSweep: l.state.Meta.LastSweep,
-		Resets:    l.state.Meta.Resets,
-		Skipped:   make(map[string]uint64, len(SkipReasons)),
-		Over:      l.countOver(),
-	}
-	for _, reason := range SkipReasons {
-		v.Skipped[reason] = l.state.Meta.Skipped[reason]
-	}
-	at := make(map[Key]*SeriesView, len(keys))
-	for i, k := range keys {
-		v.Series[i].Series = l.state.Series[k]
-		at[k] = &v.Series[i]
-	}
-	for _, u := range l.state.Unfinished {
-		if u.Unresolved || !u.runs() {
-			continue
-		}
-		sv := at[standIn(u.key(), l.hasSeries)]
-		if sv == nil {
-			continue
-		}
-		sv.Running++
-		// The appliance's clock isn't known before the first poll.
-		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
-			sv.OldestStart = s
-		}
-	}
-	l.view = v
-}
-
-// know notes what the series have that counts for a limit.
-func (l *Ledger) know(keys []Key) {
-	l.known = map[string]map[string]bool{
-		LimitPolicies: {}, LimitTypes: {vbaws.TypePolicy: true}, LimitExtendedTypes: {}, LimitStatuses: {},
-	}
-	for _, status := range vbaws.FinalStatuses {
-		l.known[LimitStatuses][status] = true
-	}
-	l.counters = 0
-	note := func(limit, name string) {
-		if name != "" && name != Other {
-			l.known[limit][name] = true
-		}
-	}
-	for _, k := range keys {
-		note(LimitTypes, k.Type)
-		note(LimitExtendedTypes, k.ExtendedType)
-		if l.wanted(k.Type, k.Policy) {
-			note(LimitPolicies, k.Policy)
-		}
-		for _, c := range l.state.Series[k].Counters {
-			note(LimitStatuses, c.Status)
-		}
-		l.counters += len(l.state.Series[k].Counters)
-	}
-}
-
-func (l *Ledger) hasSeries(k Key) bool { return l.state.Series[k] != nil }
-
-func (u *Unfinished) key() Key { return keyOf(&u.Session, u.Policy) }
-
-// runs reports whether the session has begun: NeverExecuted ones wait.
-func (u *Unfinished) runs() bool { return u.Session.Status != vbaws.StatusNeverExecuted }
-
-func keyOf(s *vbaws.Session, policy string) Key {
-	return Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: policy}
-}
