@@ -7,87 +7,53 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Standing is what the books know of a session.
-type Standing int
+// Entry is all that the ledger knows of one session, from one look-up. It is valid
+// until its pass takes in the session, by whatever Entry, or is committed.
+type Entry struct {
+	p  *Pass
+	s  *vbaws.Session
+	id ID
+	// open is the session as an unfinished one; nil if it isn't.
+	open *Unfinished
+	// seen is what the seen index has of it, if indexed.
+	seen    Remembered
+	indexed bool
+}
 
-const (
-	// Unknown sessions were never heard of, or nothing that counts.
-	Unknown Standing = iota
-	// Changed sessions are known, but not like this.
-	Changed
-	// Unchanged sessions have nothing to tell.
-	Unchanged
-)
+// Entry looks up s, which must not change while the Entry is in use. An unfinished
+// session without a usable start starts when it was seen first. An error is one of the
+// seen index.
+func (p *Pass) Entry(s *vbaws.Session) (*Entry, error) {
+	e := &Entry{p: p, s: s} // inlined, it stays on the stack of the caller
+	err := e.lookUp()
+	return e, err
+}
 
-// Standing returns what is known of s.
-func (p *Pass) Standing(s *vbaws.Session) (Standing, error) {
-	id := p.ID(s.ID)
-	if u := p.unfinishedOf(id); u != nil {
-		switch {
-		case u.Unresolved && p.l.wantedType(s.Type):
-			return Unknown, nil
-		case sameSession(&u.Session, s):
-			return Unchanged, nil
+func (e *Entry) lookUp() (err error) {
+	p, s := e.p, e.s
+	e.id = ParseID(s.ID)
+	e.open = p.unfinishedOf(e.id)
+	if e.seen, e.indexed = p.remembered[e.id]; !e.indexed {
+		// Whatever became of its dates since. The days beside them come first: the precision
+		// of another API version, or its idea of a time zone, is what changes them most.
+		if e.seen, e.indexed, err = p.l.memory.Lookup(e.id, p.daysNear(s)); err != nil {
+			return err
 		}
-		return Changed, nil
 	}
-	r, known, err := p.find(id, s)
-	switch {
-	case err != nil || !known || r.Owed:
-		return Unknown, err
-	case r.USN == s.USN && r.Print == print(s):
-		return Unchanged, nil
-	}
-	return Changed, nil
-}
-
-// Open reports whether the books have an unfinished session of that id.
-func (p *Pass) Open(id ID) bool { return p.unfinishedOf(id) != nil }
-
-// UnfinishedPolicy returns the policy that an unfinished session was found to
-// belong to when it was first heard of, and whether there is such a session.
-func (p *Pass) UnfinishedPolicy(s *vbaws.Session) (policy string, ok bool) {
-	if u := p.unfinishedOf(p.ID(s.ID)); u != nil && !u.Unresolved {
-		return u.Policy, true
-	}
-	return "", false
-}
-
-// FirstSeen returns the start that an unfinished session was first taken in with, and
-// now if there is no such session. It stands for a start that the appliance doesn't give.
-func (p *Pass) FirstSeen(sessionID string, now time.Time) time.Time {
-	if u := p.unfinishedOf(p.ID(sessionID)); u != nil && !u.Session.Start.IsZero() {
-		return u.Session.Start
-	}
-	return now
-}
-
-// find returns what is remembered of a session that was dealt with, whatever became of
-// its dates since. It looks at the days beside them first: another revision's precision,
-// or its idea of a time zone, is what changes them most.
-func (p *Pass) find(id ID, s *vbaws.Session) (Remembered, bool, error) {
-	if r, ok := p.remembered[id]; ok {
-		return r, true, nil
-	}
-	if q := (question{id, s.Start, s.Stop}); !p.answered || p.asked != q {
-		r, known, err := p.l.memory.Lookup(id, p.near(s))
-		if err != nil {
-			return r, known, err
+	if !Finished(s) && p.Times(s).Start.IsZero() {
+		began := *s
+		began.Start = p.clock()
+		if e.open != nil && !e.open.Session.Start.IsZero() {
+			began.Start = e.open.Session.Start
 		}
-		p.asked, p.found, p.known, p.answered = q, r, known, true
+		e.s = &began
 	}
-	return p.found, p.known, nil
+	return nil
 }
 
-// question is what memory is asked about a session. Standing asks, and Fold again.
-type question struct {
-	id          ID
-	start, stop time.Time
-}
-
-// near returns the days that a session is likely to be remembered by, in an array that
+// daysNear returns the days that a session is likely to be indexed by, in an array that
 // the next call changes.
-func (p *Pass) near(s *vbaws.Session) []int32 {
+func (p *Pass) daysNear(s *vbaws.Session) []int32 {
 	days := p.days[:0]
 	for _, t := range [...]time.Time{s.Start, s.Stop} {
 		if d := dayOf(t); d != DayUnknown && !slices.Contains(days, d) {
@@ -97,9 +63,70 @@ func (p *Pass) near(s *vbaws.Session) []int32 {
 	return append(days, DayUnknown)
 }
 
-// print is a fingerprint of all that moves a gauge in a finished session: FNV-1a,
-// written out since that of hash/fnv allocates.
-func print(s *vbaws.Session) uint32 {
+// ID returns the id of the session.
+func (e *Entry) ID() ID { return e.id }
+
+// Unfinished reports whether the ledger has the session as one that has not finished.
+func (e *Entry) Unfinished() bool { return e.open != nil }
+
+// Known reports whether the session was taken in before, in whatever state. One that
+// was removed before it was seen to finish isn't known, nor is an unfinished one whose
+// policy is only now of interest.
+func (e *Entry) Known() bool {
+	if e.open != nil {
+		return !e.open.Unresolved || !e.p.l.wantedType(e.s.Type)
+	}
+	return e.indexed && !e.seen.Owed
+}
+
+// Unchanged reports whether the session is known exactly like this.
+func (e *Entry) Unchanged() bool {
+	switch {
+	case !e.Known():
+		return false
+	case e.open != nil:
+		return sameSession(&e.open.Session, e.s)
+	}
+	return e.seen.USN == e.s.USN && e.seen.Print == fingerprint(e.s)
+}
+
+// Policy returns the name of the policy that an unfinished session was found to belong
+// to when it was seen first; ok is false for all other sessions.
+func (e *Entry) Policy() (name string, ok bool) {
+	if e.open == nil || e.open.Unresolved {
+		return "", false
+	}
+	return e.open.Policy, true
+}
+
+// disposition returns what is to become of the session, listed by from.
+func (e *Entry) disposition(from Origin) Disposition {
+	switch {
+	case e.open != nil:
+		return e.open.Disposition
+	case e.indexed && !e.seen.Owed:
+		return Counted
+	case e.indexed, e.p.isNew(e.s, from):
+		return Countable
+	}
+	return Excluded
+}
+
+// index puts the session into the seen index. An id that is there keeps its day.
+func (e *Entry) index(owed bool) {
+	day := e.seen.Day
+	if !e.indexed {
+		day = dayOf(e.p.Times(e.s).Start)
+	}
+	e.p.remembered[e.id] = Remembered{
+		ID: e.id, Day: day, USN: e.s.USN, Print: fingerprint(e.s), At: e.p.now.Truncate(time.Second), Owed: owed,
+	}
+}
+
+// fingerprint returns a checksum of all that moves a gauge in a finished session: FNV-1a,
+// written out since that of hash/fnv allocates. It is stored: with another function every
+// session would seem changed.
+func fingerprint(s *vbaws.Session) uint32 {
 	const prime = 16777619
 	h := uint32(2166136261)
 	for _, n := range [...]int64{s.Start.UnixMicro(), s.Stop.UnixMicro(), int64(s.Duration)} {

@@ -49,99 +49,76 @@ const (
 // Events returns what happened in the pass so far.
 func (p *Pass) Events() []Event { return p.events }
 
-// Fold takes in s, which belongs to policy (empty for none). It may be called
-// any number of times with the same session: the last state of it counts. Of sessions
-// that are not wanted it takes in what Ignore does.
-func (p *Pass) Fold(s vbaws.Session, policy string, from Origin) error {
-	id := p.ID(s.ID)
-	u := p.unfinishedOf(id)
-	r, known, err := p.find(id, &s)
-	if err != nil {
-		return err
-	}
+// Fold takes in the session, which belongs to policy (empty for none). A session may be
+// folded any number of times, each time from a new Entry: its last state counts. Of
+// sessions that are filtered out it takes in what Ignore does.
+func (e *Entry) Fold(policy string, from Origin) {
+	p, s := e.p, e.s
 	if !p.l.wanted(s.Type, policy) {
-		p.ignore(id, &s, policy, true)
-		return nil
-	}
-	key := p.place(&s, policy)
-	policy = key.Policy
-
-	countable, counted := known && r.Owed, known && !r.Owed
-	switch {
-	case u != nil:
-		countable, counted = u.Countable, u.Counted
-		if s.USN < u.Session.USN {
-			p.Reset()
-		}
-	case !known:
-		countable = p.countable(&s, from)
-		if !countable && from == Regular {
-			p.skip(SkipBeforeLine, Event{Session: s, Policy: policy})
-		}
-	}
-
-	if !Finished(&s) {
-		// Where it has come to life again, from here on the books of the unfinished
-		// know that it was counted.
-		if p.keepOpen(id, &Unfinished{Session: s, Policy: policy, Counted: counted, Countable: countable && !counted}) && !p.hasSeries(key) {
-			p.touch(key)
-		}
-		return nil
-	}
-	series := p.touch(key)
-	p.close(id)
-	times := p.Times(&s)
-	status := p.statusIn(series, s.Status)
-	if countable && !counted {
-		p.count(series, &s, status, times, policy, from)
-	}
-	p.see(series, id, status, times)
-	p.remember(id, &s, false)
-	return nil
-}
-
-// Ignore takes in a session that nobody wants to know of, and whose policy is not
-// known. One that has not ended may be wanted before it does: it is kept as one that is
-// unfinished, and shows nowhere.
-func (p *Pass) Ignore(s *vbaws.Session) error {
-	id := p.ID(s.ID)
-	if _, _, err := p.find(id, s); err != nil {
-		return err
-	}
-	policy, resolved := p.UnfinishedPolicy(s)
-	p.ignore(id, s, policy, resolved)
-	return nil
-}
-
-// ignore is Ignore once find has succeeded.
-func (p *Pass) ignore(id ID, s *vbaws.Session, policy string, resolved bool) {
-	u := p.unfinishedOf(id)
-	r, known, _ := p.find(id, s)
-	counted, countable := known && !r.Owed, known && r.Owed
-	switch {
-	case u != nil:
-		counted, countable = u.Counted, u.Countable
-	case !known:
-		countable = p.first || p.countable(s, Regular)
-	}
-	if !Finished(s) && !counted {
-		p.keepOpen(id, &Unfinished{Session: *s, Policy: policy, Unresolved: !resolved, Countable: countable})
+		e.ignore(policy, true)
 		return
 	}
-	p.close(id)
-	p.remember(id, s, false)
+	key := p.place(s, policy)
+	policy = key.Policy
+	if e.open != nil && s.USN < e.open.Session.USN {
+		p.Reset()
+	}
+	disposition := e.disposition(from)
+	if disposition == Excluded && e.open == nil && from == Regular {
+		p.skip(SkipBeforeLine, Event{Session: *s, Policy: policy})
+	}
+	if !Finished(s) {
+		u := &Unfinished{Session: *s, Policy: policy, Disposition: disposition}
+		if p.keepOpen(e.id, u) && !p.hasSeries(key) {
+			p.touch(key)
+		}
+		return
+	}
+	series := p.touch(key)
+	p.close(e.id)
+	times := p.Times(s)
+	status := p.statusIn(series, s.Status)
+	if disposition == Countable {
+		p.count(series, s, status, times, policy, from)
+	}
+	p.see(series, e.id, status, times)
+	e.index(false)
 }
 
-// countable decides whether a session that was never heard of is new.
-func (p *Pass) countable(s *vbaws.Session, from Origin) bool {
-	if p.first && (from == Window || from == History) {
-		return !Finished(s) || from == Window && !p.l.opts.Forgetful
+// Ignore takes in a session that is filtered out by its type, and whose policy was not
+// looked for. An unfinished one may be of interest before it finishes: it is kept, and
+// is in no View.
+func (e *Entry) Ignore() {
+	policy, resolved := e.Policy()
+	e.ignore(policy, resolved)
+}
+
+func (e *Entry) ignore(policy string, resolved bool) {
+	from := Regular
+	if e.p.first {
+		from = History
 	}
-	if p.first && from == Ran {
+	if d := e.disposition(from); !Finished(e.s) && d != Counted {
+		e.p.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
+		return
+	}
+	e.p.close(e.id)
+	e.index(false)
+}
+
+// isNew decides whether a session that the ledger does not have is to be counted when
+// it has finished.
+func (p *Pass) isNew(s *vbaws.Session, from Origin) bool {
+	switch from {
+	case Ran:
 		return true
+	case History:
+		return !Finished(s)
+	case Window:
+		return !Finished(s) || !p.l.opts.Forgetful
 	}
-	b := p.Times(s).Start
-	return b.IsZero() || !b.Before(p.meta.Line)
+	start := p.Times(s).Start
+	return start.IsZero() || !start.Before(p.meta.Line)
 }
 
 // count counts s as status, in the one place where anything is.
@@ -195,10 +172,7 @@ func newer(a, b Last) bool {
 
 // SkipRow takes in a row that could not be understood.
 func (p *Pass) SkipRow(row *vbaws.Row) error {
-	id := ID(row.Hash)
-	if row.ID != "" {
-		id = p.ID(row.ID)
-	}
+	id := RowID(row)
 	if _, ok := p.skipped[id]; ok {
 		return nil
 	}
@@ -219,13 +193,4 @@ func (p *Pass) skip(reason string, e Event) {
 	m.Skipped[reason]++
 	e.Skipped = reason
 	p.events = append(p.events, e)
-}
-
-// remember notes that s was dealt with. find must have succeeded for it.
-func (p *Pass) remember(id ID, s *vbaws.Session, owed bool) {
-	r, known, _ := p.find(id, s)
-	if !known {
-		r.Day = dayOf(p.Times(s).Start)
-	}
-	p.remembered[id] = Remembered{ID: id, Day: r.Day, USN: s.USN, Print: print(s), At: p.now.Truncate(time.Second), Owed: owed}
 }

@@ -10,7 +10,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // A session that was counted isn't counted again, whatever becomes of its dates and of
@@ -67,15 +66,15 @@ func TestASessionThatComesBackIsCounted(t *testing.T) {
 			t.Helper()
 			for range 2 {
 				b.now = b.now.Add(time.Minute)
-				b.pass(func(p *ledger.Pass) { p.NotFound(vbawstest.ID(1)) })
+				b.pass(func(p *ledger.Pass) { b.missing(p, 1) })
 				b.restart()
 			}
 		}
 		gone()
 		// As it was: it runs, and may go once more.
 		s := running(1, start)
-		if st, err := b.Begin(b.now).Standing(&s); err != nil || st == ledger.Unchanged {
-			t.Errorf("start %v: it is no news that it is back: %v", start, err)
+		if b.entry(b.Begin(b.now), &s).Unchanged() {
+			t.Errorf("start %v: it came back unchanged, want it changed", start)
 		}
 		b.fold("Nightly", ledger.Regular, s)
 		if s := series(b.View(), "Nightly"); s == nil || s.Running != 1 {
@@ -112,15 +111,12 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 		// meet does what a poll does.
 		meet := func(p *ledger.Pass, s vbaws.Session, from ledger.Origin) {
 			t.Helper()
-			st, err := p.Standing(&s)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case st == ledger.Unchanged:
+			switch e := b.entry(p, &s); {
+			case e.Unchanged():
 			case b.opts.WantedType != nil && !b.opts.WantedType(s.Type):
-				p.Ignore(&s)
+				e.Ignore()
 			default:
-				b.into(p, s, "Nightly", from)
+				e.Fold("Nightly", from)
 			}
 		}
 		out(true)

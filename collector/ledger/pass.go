@@ -26,16 +26,8 @@ type Pass struct {
 	skipped    map[ID]time.Time
 	forget     time.Time
 
-	// parsed is what ID was asked last, id what it answered.
-	parsed string
-	id     ID
-	// asked is what memory was asked last, found and known what it answered;
-	// answered says that it was asked at all.
-	asked    question
-	found    Remembered
-	known    bool
-	answered bool
-	days     [7]int32
+	// days is what Memory.Lookup is asked with.
+	days [7]int32
 
 	events []Event
 	// old counts the events of sessions that had ended before first contact.
@@ -130,14 +122,6 @@ func (p *Pass) Next() *Pass {
 // Size returns how many sessions and rows are to be saved of those taken in so far, to
 // tell when it is time for Next.
 func (p *Pass) Size() int { return len(p.remembered) + len(p.unfinished) + len(p.skipped) }
-
-// ID is ParseID. Of one session it is asked many times in a row.
-func (p *Pass) ID(s string) ID {
-	if s != p.parsed || s == "" {
-		p.parsed, p.id = s, ParseID(s)
-	}
-	return p.id
-}
 
 // Meta is what is remembered of the appliance as a whole, as this pass has it so
 // far. Its maps, slices and pointers must not be changed.

@@ -27,6 +27,14 @@ func ParseID(s string) ID {
 	return ID(sum[:16])
 }
 
+// RowID returns the id of a row's session, or the hash of a row without an id.
+func RowID(row *vbaws.Row) ID {
+	if row.ID == "" {
+		return ID(row.Hash)
+	}
+	return ParseID(row.ID)
+}
+
 // Key names what sessions are counted by.
 type Key struct {
 	Type, ExtendedType, Policy string
@@ -194,15 +202,25 @@ type Unfinished struct {
 	Policy string
 	// Unresolved says that its policy was not looked for, since sessions of its type
 	// were not wanted.
-	Unresolved bool
-	// Counted says that it was counted earlier, and has come to life again.
-	Counted bool
-	// Countable says that it is to be counted when it ends.
-	Countable bool
+	Unresolved  bool
+	Disposition Disposition
 	// Missing counts the passes in a row in which the appliance said that it does
 	// not know the session.
 	Missing int
 }
+
+// Disposition says what is to become of an unfinished session when it finishes.
+type Disposition int
+
+const (
+	// Excluded sessions are not counted: they started before the cutoff.
+	Excluded Disposition = iota
+	// Countable sessions are counted.
+	Countable
+	// Counted sessions had finished before, and run again. The seen index has them, and
+	// what was to be counted of them was.
+	Counted
+)
 
 // Remembered is what is kept of a session that was dealt with.
 type Remembered struct {

@@ -42,47 +42,50 @@ func (p *Pass) Unfinished() []*Unfinished {
 // such session.
 const goneAfter = 2
 
-// NotFound takes in that the appliance says it has no session of that id. In the
-// second pass in a row the session is dropped.
-func (p *Pass) NotFound(sessionID string) error {
-	id := p.ID(sessionID)
+// MarkMissing takes in that the appliance does not have the session of that id. In the
+// second pass in a row the session is dropped. An error is one of the seen index.
+func (p *Pass) MarkMissing(id ID) error {
 	u := p.unfinishedOf(id)
-	if u == nil {
+	switch {
+	case u == nil:
+		return nil
+	case u.Missing+1 < goneAfter:
+		p.setMissing(id, u.Missing+1)
 		return nil
 	}
-	c := *u
-	c.Missing++
-	if c.Missing < goneAfter {
-		p.unfinished[id] = &c
-		return nil
-	}
-	if _, _, err := p.find(id, &c.Session); err != nil {
+	e, err := p.Entry(&u.Session)
+	if err != nil {
 		return err
 	}
 	p.close(id)
-	switch {
-	case c.Counted: // its id is remembered already
-	case c.Countable:
-		// Should it come back after all, it is counted: it never was.
-		p.remember(id, &c.Session, true)
-		if p.l.wanted(c.Session.Type, c.Policy) && !c.Unresolved {
-			p.skip(SkipGone, Event{Session: c.Session, Policy: c.Policy})
-		}
-	default:
-		p.remember(id, &c.Session, false)
+	if u.Disposition == Counted {
+		return nil // it is in the seen index already
+	}
+	// Should it come back after all, it is counted: it never was.
+	owed := u.Disposition == Countable
+	e.index(owed)
+	if owed && p.l.wanted(u.Session.Type, u.Policy) && !u.Unresolved {
+		p.skip(SkipGone, Event{Session: u.Session, Policy: u.Policy})
 	}
 	return nil
 }
 
-// Found takes in that the appliance still has an unfinished session as it was.
-func (p *Pass) Found(sessionID string) {
-	id := p.ID(sessionID)
-	if u := p.unfinishedOf(id); u != nil && u.Missing > 0 {
-		c := *u
-		c.Missing = 0
-		p.unfinished[id] = &c
+// MarkPresent takes in that the appliance still has an unfinished session as it was.
+func (e *Entry) MarkPresent() {
+	if e.open != nil && e.open.Missing > 0 {
+		e.p.setMissing(e.id, 0)
 	}
 }
+
+func (p *Pass) setMissing(id ID, n int) {
+	u := *p.unfinishedOf(id)
+	u.Missing = n
+	p.unfinished[id] = &u
+}
+
+// IsUnfinished reports whether the ledger has a session of that id that has not
+// finished.
+func (p *Pass) IsUnfinished(id ID) bool { return p.unfinishedOf(id) != nil }
 
 func (p *Pass) unfinishedOf(id ID) *Unfinished {
 	if u, ok := p.unfinished[id]; ok {

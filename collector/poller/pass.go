@@ -387,11 +387,11 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 				}
 				if mark != nil && row.USN <= mark.USN {
 					if row.Err == nil {
-						st, err := p.books.Standing(&row.Session)
+						e, err := p.entry(&row.Session)
 						if err != nil {
-							return true, &storageError{err}
+							return true, err
 						}
-						sweep = sweep || st != ledger.Unchanged
+						sweep = sweep || !e.Unchanged()
 					}
 					return true, nil
 				}
@@ -537,11 +537,8 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
 		return false, nil
 	}
-	st, err := p.books.Standing(&row.Session)
-	if err != nil {
-		return false, &storageError{err}
-	}
-	return st != ledger.Unchanged, nil
+	e, err := p.entry(&row.Session)
+	return err == nil && !e.Unchanged(), err
 }
 
 // listWhole reads a list by start time, again and again until it is whole. It
@@ -603,7 +600,7 @@ func (p *pass) listRunning(ctx context.Context, from ledger.Origin) error {
 // meet notes that a list showed a session that had not ended, so that it need not be
 // asked for.
 func (p *pass) meet(row *vbaws.Row) {
-	if id := p.rowID(row); p.books.Open(id) || row.Err == nil && !ledger.Finished(&row.Session) {
+	if id := p.rowID(row); p.books.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
 		p.met[id] = true
 	}
 }
@@ -616,29 +613,27 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
-	if !ledger.Finished(&row.Session) && p.books.Times(&row.Session).Start.IsZero() {
-		row.Start = p.books.FirstSeen(row.ID, p.clock)
-	}
-	st, err := p.books.Standing(&row.Session)
+	e, err := p.entry(&row.Session)
 	if err != nil {
-		return &storageError{err}
+		return err
 	}
-	id := p.books.ID(row.ID)
+	id := e.ID()
 	if row.Type == vbaws.TypePolicy && len(p.ran) < maxNames {
 		p.ran[row.Name] = true
 	}
 	if row.Start.After(p.newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
 		p.newest = row.Session
 	}
-	if st == ledger.Unchanged {
-		p.books.Found(row.ID)
+	if e.Unchanged() {
+		e.MarkPresent()
 		delete(p.pending, id)
 		return nil
 	}
 	if !p.cfg.Wanted.session(row.Type) {
-		return p.ignore(&row.Session)
+		e.Ignore()
+		return nil
 	}
-	policy, ok := p.policyOf(&row.Session)
+	policy, ok := p.policyOf(e, &row.Session)
 	if !ok {
 		if put, aside := p.pending[id]; aside {
 			from = put.from
@@ -649,21 +644,17 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		p.pending[id] = pending{row.Session, from}
 		return nil
 	}
-	return p.fold(row.Session, policy, from)
-}
-
-func (p *pass) ignore(s *vbaws.Session) error {
-	if err := p.books.Ignore(s); err != nil {
-		return &storageError{err}
-	}
+	e.Fold(policy, from)
 	return nil
 }
 
-func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
-	if err := p.books.Fold(s, policy, from); err != nil {
-		return &storageError{err}
+// entry returns what the ledger knows of a session.
+func (p *pass) entry(s *vbaws.Session) (*ledger.Entry, error) {
+	e, err := p.books.Entry(s)
+	if err != nil {
+		return nil, &storageError{err}
 	}
-	return nil
+	return e, nil
 }
 
 // sessions asks for one page, a smaller one if the appliance refuses the size.

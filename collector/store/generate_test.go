@@ -139,12 +139,10 @@ var genUnfinished = rapid.Custom(func(t *rapid.T) *ledger.Unfinished {
 			Duration:     genDuration.Draw(t, "duration"),
 			USN:          rapid.Int64().Draw(t, "usn"),
 		},
-		Policy:    genWord.Draw(t, "policy"),
-		Counted:   rapid.Bool().Draw(t, "counted"),
-		Countable: rapid.Bool().Draw(t, "countable"),
-		Missing:   rapid.IntRange(0, 3).Draw(t, "missing"),
-
-		Unresolved: rapid.Bool().Draw(t, "unresolved"),
+		Policy:      genWord.Draw(t, "policy"),
+		Unresolved:  rapid.Bool().Draw(t, "unresolved"),
+		Disposition: rapid.SampledFrom([]ledger.Disposition{ledger.Excluded, ledger.Countable, ledger.Counted}).Draw(t, "disposition"),
+		Missing:     rapid.IntRange(0, 3).Draw(t, "missing"),
 	}
 })
 

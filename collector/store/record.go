@@ -440,8 +440,8 @@ func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
 		Duration:     int64(s.Duration),
 		USN:          s.USN,
 		Policy:       u.Policy,
-		Counted:      u.Counted,
-		Countable:    u.Countable,
+		Counted:      u.Disposition == ledger.Counted,
+		Countable:    u.Disposition == ledger.Countable,
 		Unresolved:   u.Unresolved,
 		Missing:      u.Missing,
 	})
@@ -454,6 +454,13 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 	var r unfinishedRecord
 	if err := decode(payload, &r); err != nil {
 		return ledger.ID{}, nil, err
+	}
+	disposition := ledger.Excluded
+	switch {
+	case r.Counted:
+		disposition = ledger.Counted
+	case r.Countable:
+		disposition = ledger.Countable
 	}
 	return ledger.ID(key), &ledger.Unfinished{
 		Session: vbaws.Session{
@@ -469,11 +476,10 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 			Duration:     time.Duration(r.Duration),
 			USN:          r.USN,
 		},
-		Policy:     r.Policy,
-		Counted:    r.Counted,
-		Countable:  r.Countable,
-		Unresolved: r.Unresolved,
-		Missing:    r.Missing,
+		Policy:      r.Policy,
+		Unresolved:  r.Unresolved,
+		Disposition: disposition,
+		Missing:     r.Missing,
 	}, nil
 }
 

@@ -101,11 +101,11 @@ func TestReadStateOf010(t *testing.T) {
 		session(2, "Succeeded", -30*time.Hour, -29*time.Hour),
 		session(5, "Warning", -time.Minute, -30*time.Second),
 	} {
-		if st, err := p.Standing(&s); err != nil || st != ledger.Unchanged {
-			t.Errorf("session %s of the state file: %v, %v; want it unchanged", s.ID, st, err)
+		if e, err := p.Entry(&s); err != nil || !e.Unchanged() {
+			t.Errorf("session %s of the state file changed, %v; want it unchanged", s.ID, err)
 		}
 	}
-	if err := p.NotFound(vbawstest.ID(4)); err != nil {
+	if err := p.MarkMissing(ledger.ParseID(vbawstest.ID(4))); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.SkipRow(&vbaws.Row{Session: vbaws.Session{ID: vbawstest.ID(6)}, Err: fmt.Errorf("no status")}); err != nil {
@@ -118,9 +118,11 @@ func TestReadStateOf010(t *testing.T) {
 		later(session(4, "Failed", -60*time.Hour, -time.Minute)),
 		session(7, "Failed", -47*time.Hour, -46*time.Hour),
 	} {
-		if err := p.Fold(s, "Nightly", ledger.Regular); err != nil {
+		e, err := p.Entry(&s)
+		if err != nil {
 			t.Fatal(err)
 		}
+		e.Fold("Nightly", ledger.Regular)
 	}
 	if err := b.Save(p.Changes()); err != nil {
 		t.Fatal(err)
@@ -147,9 +149,11 @@ func TestReadStateOf010(t *testing.T) {
 		t.Errorf("backfill from %v, want it from a day before %v", since, epoch)
 	}
 	for _, s := range []vbaws.Session{session(1, "Failed", -time.Hour, -50*time.Minute), session(2, "Failed", -2*time.Hour, -time.Hour)} {
-		if err := p.Fold(s, "Nightly", ledger.Window); err != nil {
+		e, err := p.Entry(&s)
+		if err != nil {
 			t.Fatal(err)
 		}
+		e.Fold("Nightly", ledger.Window)
 	}
 	p.EndFirstContact()
 	if diff := cmp.Diff(map[string]uint64{"Nightly/Failed": 2}, counts(p.Commit(epoch.Add(time.Hour)))); diff != "" {
