@@ -95,7 +95,7 @@ func (e *Entry) Ignore() {
 
 func (e *Entry) ignore(policy string, resolved bool) {
 	from := Regular
-	if e.p.first {
+	if e.p.inInitialSync() {
 		from = History
 	}
 	if d := e.disposition(from); !Finished(e.s) && d != Counted {
@@ -125,11 +125,7 @@ func (p *Pass) isNew(s *vbaws.Session, from Origin) bool {
 func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
 	c := p.counter(series, status)
 	if c.Histogram == nil {
-		born := p.now
-		if p.first {
-			born = p.born
-		}
-		c.Histogram = newHistogram(born, c.Count, p.meta.Bounds)
+		c.Histogram = newHistogram(p.born(), c.Count, p.meta.Bounds)
 	}
 	var e *Exemplar
 	if len(s.ID) <= maxExemplarID {

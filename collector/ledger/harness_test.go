@@ -50,8 +50,8 @@ func open(t tb, opts ledger.Options) *books {
 func contacted(t tb, opts ledger.Options, line time.Time) *books {
 	b := open(t, opts)
 	b.pass(func(p *ledger.Pass) {
-		p.BeginFirstContact(b.now.Add(-24 * time.Hour))
-		p.EndFirstContact()
+		p.BeginInitialSync(b.now.Add(-24 * time.Hour))
+		p.EndInitialSync()
 		p.DrawLine(line)
 	})
 	return b

@@ -1,17 +1,24 @@
 package ledger
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 type heldCounter struct {
 	key    Key
 	status string
 }
 
-// noteHolds gives each held counter that has no end of its hold yet one that is
-// counted from now.
-func (l *Ledger) noteHolds(s *Series, now time.Time) {
+// noteHolds gives each held counter of a series that has no end of its hold yet one that
+// is counted from now, and drops the holds of a series that is nil.
+func (l *Ledger) noteHolds(k Key, s *Series, now time.Time) {
+	if s == nil {
+		maps.DeleteFunc(l.holds, func(h heldCounter, _ time.Time) bool { return h.key == k })
+		return
+	}
 	for _, c := range s.Counters {
-		h := heldCounter{s.Key, c.Status}
+		h := heldCounter{k, c.Status}
 		if !c.Held {
 			delete(l.holds, h)
 		} else if _, ok := l.holds[h]; !ok {
@@ -29,4 +36,18 @@ func (l *Ledger) NextLift() time.Time {
 		}
 	}
 	return next
+}
+
+// lift ends the holds that are over.
+func (p *Pass) lift() {
+	for h, until := range p.l.holds {
+		if p.now.Before(until) {
+			continue
+		}
+		c := p.touch(h.key).counter(h.status)
+		c.Held = false
+		if c.Count > 0 {
+			p.counted[h.key] = true
+		}
+	}
 }

@@ -56,11 +56,12 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 // began before the cutoff.
 func TestASessionThatComesBackIsCounted(t *testing.T) {
 	for _, start := range []time.Time{epoch.Add(time.Hour), epoch.Add(-9 * day), {}} {
-		b := contacted(t, ledger.Options{}, epoch)
-		b.opts.Bounds = bounds
+		b := open(t, ledger.Options{})
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
+			p.BeginInitialSync(b.now)
+			p.DrawLine(epoch)
 			b.into(p, running(1, start), "Nightly", ledger.Window)
+			p.EndInitialSync()
 		})
 		gone := func() {
 			t.Helper()
@@ -97,7 +98,7 @@ func TestASessionThatComesBackIsCounted(t *testing.T) {
 func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	old := epoch.Add(-9 * day) // before the cutoff
 	for _, left := range []string{"policy", "type"} {
-		b := contacted(t, ledger.Options{}, epoch)
+		b := open(t, ledger.Options{})
 		out := func(is bool) {
 			b.opts.Wanted, b.opts.WantedType = nil, nil
 			if is {
@@ -121,9 +122,11 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 		}
 		out(true)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
+			p.BeginInitialSync(b.now)
+			p.DrawLine(epoch)
 			meet(p, running(1, old), ledger.Window)
 			meet(p, running(2, old), ledger.Window)
+			p.EndInitialSync()
 		})
 		out(false)
 		b.pass(func(p *ledger.Pass) {

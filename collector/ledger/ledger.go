@@ -57,8 +57,8 @@ func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
 		holds: make(map[heldCounter]time.Time), over: make(map[string]over),
 		counted: make(map[Key]time.Time), opened: now,
 	}
-	for _, s := range state.Series {
-		l.noteHolds(s, now)
+	for k, s := range state.Series {
+		l.noteHolds(k, s, now)
 	}
 	l.rebuildView()
 	return l
@@ -75,6 +75,9 @@ func (l *Ledger) wantedType(typ string) bool {
 
 // View returns what may be seen after the last committed pass.
 func (l *Ledger) View() *View { return l.view }
+
+// Synced reports whether the initial sync is complete.
+func (l *Ledger) Synced() bool { return l.state.Meta.Phase.Stage == Synced }
 
 // Meta returns what is remembered of the appliance as a whole, after the last
 // committed pass. Its maps, slices and pointers must not be changed.

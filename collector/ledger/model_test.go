@@ -248,8 +248,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 			b.now = b.now.Add(time.Minute)
 			p := b.Begin(b.now)
 			if !contact {
-				p.BeginFirstContact(epoch.Add(-48 * time.Hour))
-				p.EndFirstContact()
+				p.BeginInitialSync(epoch.Add(-48 * time.Hour))
 				p.DrawLine(startOf(beforeLine))
 			}
 			var happened []happening
@@ -288,6 +287,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 				}
 				happened = append(happened, h)
 			}
+			p.EndInitialSync()
 			switch rapid.IntRange(0, 5).Draw(t, "end of the pass") {
 			case 0: // the pass is abandoned
 				continue

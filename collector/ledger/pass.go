@@ -11,14 +11,11 @@ import (
 // Pass collects what one pass over an appliance changes. Nothing of it shows in
 // the ledger before Commit.
 type Pass struct {
-	l    *Ledger
-	now  time.Time
-	born time.Time
-	// first says that this pass makes first contact.
-	first bool
+	l   *Ledger
+	now time.Time
 
-	meta       Meta
-	metaDirty  bool
+	// meta is the ledger's own until editMeta.
+	meta       *Meta
 	series     map[Key]*Series
 	unfinished map[ID]*Unfinished
 	policies   map[PolicyKey]*Policy
@@ -55,8 +52,8 @@ type Pass struct {
 func (l *Ledger) Begin(now time.Time) *Pass {
 	now = now.UTC().Round(0)
 	p := &Pass{
-		l: l, now: now, born: now,
-		meta:       l.state.Meta,
+		l: l, now: now,
+		meta:       &l.state.Meta,
 		series:     make(map[Key]*Series),
 		unfinished: make(map[ID]*Unfinished),
 		policies:   make(map[PolicyKey]*Policy),
@@ -68,15 +65,7 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 		counted:    make(map[Key]bool),
 		open:       len(l.state.Unfinished),
 	}
-	for h, until := range l.holds {
-		if !now.Before(until) {
-			c := p.touch(h.key).counter(h.status)
-			c.Held = false
-			if c.Count > 0 {
-				p.counted[h.key] = true
-			}
-		}
-	}
+	p.lift()
 	if !slices.Equal(p.meta.Bounds, l.opts.Bounds) {
 		p.rebucket()
 	}
@@ -114,7 +103,7 @@ func (p *Pass) Times(s *vbaws.Session) Times { return TimesOf(s, p.clock()) }
 // committed: a long pass is several transactions.
 func (p *Pass) Next() *Pass {
 	n := p.l.Begin(p.now)
-	n.first, n.born, n.reset, n.exceeded, n.old = p.first, p.born, p.reset, p.exceeded, p.old
+	n.reset, n.exceeded, n.old = p.reset, p.exceeded, p.old
 	n.remembered = make(map[ID]Remembered, len(p.remembered)) // as many are likely to come
 	return n
 }
@@ -125,11 +114,14 @@ func (p *Pass) Size() int { return len(p.remembered) + len(p.unfinished) + len(p
 
 // Meta is what is remembered of the appliance as a whole, as this pass has it so
 // far. Its maps, slices and pointers must not be changed.
-func (p *Pass) Meta() Meta { return p.meta }
+func (p *Pass) Meta() Meta { return *p.meta }
 
 func (p *Pass) editMeta() *Meta {
-	p.metaDirty = true
-	return &p.meta
+	if p.meta == &p.l.state.Meta {
+		m := *p.meta
+		p.meta = &m
+	}
+	return p.meta
 }
 
 // Changes returns what the pass has changed so far, to be saved.
@@ -138,8 +130,8 @@ func (p *Pass) Changes() *Changes {
 		Series: p.series, Unfinished: p.unfinished, Policies: p.policies,
 		Remembered: p.remembered, Skipped: p.skipped, Forget: p.forget,
 	}
-	if p.metaDirty {
-		c.Meta = &p.meta
+	if p.meta != &p.l.state.Meta {
+		c.Meta = p.meta
 	}
 	return c
 }
@@ -147,11 +139,11 @@ func (p *Pass) Changes() *Changes {
 // Commit makes the saved changes of the pass the ledger's, at now, and returns
 // the new view. Holds count from here. The pass must not be used any more.
 func (p *Pass) Commit(now time.Time) *View {
-	if p.Changes().Empty() {
+	c := p.Changes()
+	if c.Empty() {
 		return p.l.view
 	}
-	st := p.l.state
-	st.Meta = p.meta
+	p.l.state.Apply(c)
 	maps.DeleteFunc(p.l.counted, func(_ Key, at time.Time) bool { return !recent(at, now) })
 	for k := range p.counted {
 		p.l.counted[k] = now
@@ -161,33 +153,15 @@ func (p *Pass) Commit(now time.Time) *View {
 	}
 	p.l.keepOver(p)
 	for k, s := range p.series {
-		if s == nil {
-			delete(st.Series, k)
-			maps.DeleteFunc(p.l.holds, func(h heldCounter, _ time.Time) bool { return h.key == k })
-			continue
-		}
-		st.Series[k] = s
-		p.l.noteHolds(s, now)
+		p.l.noteHolds(k, s, now)
 	}
-	apply(st.Unfinished, p.unfinished)
-	apply(st.Policies, p.policies)
 	p.l.rebuildView()
 	return p.l.view
 }
 
-// overlay returns what apply would make of a copy.
+// overlay returns m with changes, in which nil removes.
 func overlay[K comparable, V any](m, changes map[K]*V) map[K]*V {
 	all := maps.Clone(m)
 	apply(all, changes)
 	return all
-}
-
-func apply[K comparable, V any](to, changes map[K]*V) {
-	for k, v := range changes {
-		if v == nil {
-			delete(to, k)
-		} else {
-			to[k] = v
-		}
-	}
 }

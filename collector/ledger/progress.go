@@ -2,26 +2,32 @@ package ledger
 
 import "time"
 
-// Contacted reports whether first contact was made in an earlier pass.
-func (p *Pass) Contacted() bool { return !p.l.state.Meta.FirstContact.IsZero() }
+// Synced reports whether the initial sync is complete.
+func (p *Pass) Synced() bool { return p.meta.Phase.Stage == Synced }
 
-// BeginFirstContact makes this pass first contact, and returns the start of the
-// window that is counted, by the appliance's clock: since, or where an earlier pass
-// began first contact and didn't come to its end, what was since then. Counters are
-// as old as that.
-func (p *Pass) BeginFirstContact(since time.Time) time.Time {
-	if p.meta.ContactFrom.IsZero() {
-		p.editMeta().ContactFrom = since
+func (p *Pass) inInitialSync() bool { return p.meta.Phase.Stage == InitialSync }
+
+// born returns the created time of counters and histograms that this pass makes.
+func (p *Pass) born() time.Time {
+	if p.inInitialSync() {
+		return p.meta.Phase.Time
 	}
-	p.first, p.born = true, p.meta.ContactFrom
-	return p.born
+	return p.now
 }
 
-// EndFirstContact completes first contact. Nothing is published before.
-func (p *Pass) EndFirstContact() {
-	m := p.editMeta()
-	m.FirstContact, m.ContactFrom = p.now, time.Time{}
+// BeginInitialSync begins the initial sync of an Unread appliance, or goes on with
+// one that an earlier pass left incomplete. It returns the start of the backfill window,
+// by the appliance's clock: since, or what was since when the initial sync began. Counters
+// are as old as that.
+func (p *Pass) BeginInitialSync(since time.Time) time.Time {
+	if p.meta.Phase.Stage == Unread {
+		p.editMeta().Phase = Phase{InitialSync, since}
+	}
+	return p.meta.Phase.Time
 }
+
+// EndInitialSync completes the initial sync. Nothing is published before.
+func (p *Pass) EndInitialSync() { p.editMeta().Phase = Phase{Synced, p.now} }
 
 // SetWatermark moves the watermark.
 func (p *Pass) SetWatermark(w Watermark) {

@@ -92,8 +92,7 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 	firstContact := func(opts ledger.Options) *books {
 		b := open(t, opts)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(epoch.Add(-24 * time.Hour))
-			p.EndFirstContact()
+			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
 			p.DrawLine(epoch.Add(-48 * time.Hour))
 			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Window)
 			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Window)
@@ -101,6 +100,7 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Window)
 			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
 			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Regular)
+			p.EndInitialSync()
 		})
 		return b
 	}

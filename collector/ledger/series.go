@@ -42,7 +42,7 @@ func (s *Series) search(status string) (int, bool) {
 func (p *Pass) counter(s *Series, status string) *Counter {
 	at, found := s.search(status)
 	if !found {
-		c := &Counter{Status: status, Born: p.born, Held: !p.first && p.l.opts.Hold > 0}
+		c := &Counter{Status: status, Born: p.born(), Held: !p.inInitialSync() && p.l.opts.Hold > 0}
 		s.Counters = slices.Insert(s.Counters, at, c)
 		p.counters++
 	}

@@ -62,12 +62,7 @@ type State struct {
 
 // Meta is what is remembered of an appliance as a whole.
 type Meta struct {
-	// FirstContact is when the appliance was first read, by the exporter's clock;
-	// zero before.
-	FirstContact time.Time
-	// ContactFrom is the start of the window that first contact counts, by the
-	// appliance's clock, once some of it was saved and not yet all; else zero.
-	ContactFrom time.Time
+	Phase Phase
 	// Line is the start from which on a session that is not remembered is new.
 	// Zero: not drawn yet.
 	Line time.Time
@@ -92,6 +87,26 @@ type Meta struct {
 	// Counter.Buckets count, ascending and without +Inf.
 	Bounds []float64
 }
+
+// Phase is how far the initial sync of an appliance has come.
+type Phase struct {
+	Stage Stage
+	// Time is, in InitialSync, the start of the backfill window by the appliance's clock
+	// and, once Synced, when the initial sync was complete, by the exporter's.
+	Time time.Time
+}
+
+// Stage is one of the stages through which an appliance goes once, in this order.
+type Stage int
+
+const (
+	// Unread appliances were never read, or nothing of it was saved.
+	Unread Stage = iota
+	// InitialSync has begun, and some of it is saved.
+	InitialSync
+	// Synced appliances were read to the end of the initial sync.
+	Synced
+)
 
 // Watermark is a row of the list of sessions.
 type Watermark struct {
@@ -311,4 +326,24 @@ type Changes struct {
 func (c *Changes) Empty() bool {
 	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
 		len(c.Remembered) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+}
+
+// Apply makes the changes that a State has: all but Remembered, Skipped and Forget.
+func (s *State) Apply(c *Changes) {
+	if c.Meta != nil {
+		s.Meta = *c.Meta
+	}
+	apply(s.Series, c.Series)
+	apply(s.Unfinished, c.Unfinished)
+	apply(s.Policies, c.Policies)
+}
+
+func apply[K comparable, V any](to, changes map[K]*V) {
+	for k, v := range changes {
+		if v == nil {
+			delete(to, k)
+		} else {
+			to[k] = v
+		}
+	}
 }

@@ -93,7 +93,7 @@ func (p *pass) note(msg string, fields ...any) { p.notes = append(p.notes, note{
 func (p *pass) read(ctx context.Context) error {
 	p.before = p.books.Meta().Watermark
 	read := p.catchUp
-	if !p.books.Contacted() {
+	if !p.books.Synced() {
 		read = p.firstContact
 	}
 	if err := read(ctx); err != nil {
@@ -105,8 +105,8 @@ func (p *pass) read(ctx context.Context) error {
 	if err := p.resolve(ctx); err != nil {
 		return err
 	}
-	if !p.books.Contacted() {
-		p.books.EndFirstContact()
+	if !p.books.Synced() {
+		p.books.EndInitialSync()
 	}
 	if p.listed {
 		p.books.DropGone(p.listedAt == p.start)
@@ -135,7 +135,7 @@ func (p *pass) part(ctx context.Context) error {
 	if err := p.keep(p.books); err != nil {
 		return err
 	}
-	if p.books.Contacted() {
+	if p.books.Synced() {
 		next := *p.published.Load()
 		next.View = p.ledger.View()
 		p.published.Store(&next)
@@ -153,7 +153,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 		return err
 	}
 	began := p.clock
-	since := p.books.BeginFirstContact(began.Add(-p.cfg.Backfill))
+	since := p.books.BeginInitialSync(began.Add(-p.cfg.Backfill))
 	// It may have begun in an earlier pass, of which parts were saved.
 	news := began
 	if first := since.Add(p.cfg.Backfill); first.Before(news) {

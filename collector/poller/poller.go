@@ -216,7 +216,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		troubles:    make(map[string]error),
 	}
 	published := &Published{Status: Status{Mode: p.mode()}}
-	if !state.Meta.FirstContact.IsZero() {
+	if p.ledger.Synced() {
 		published.View = p.ledger.View()
 		published.Policies = p.policySet(published.View)
 	}
@@ -255,7 +255,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 		}
 		p.revision = now
 	}
-	contacted := !p.ledger.Meta().FirstContact.IsZero()
+	contacted := p.ledger.Synced()
 	w, err := p.pass(ctx)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // a pass that was cut off says nothing of the appliance
@@ -351,7 +351,7 @@ func (p *Poller) publish(err error) {
 		p.failures++
 	}
 	next := &Published{View: old.View, Policies: old.Policies, Facts: p.facts, Status: s}
-	if !p.ledger.Meta().FirstContact.IsZero() {
+	if p.ledger.Synced() {
 		next.View = p.ledger.View()
 	}
 	if s.Up && next.View != nil {

@@ -79,8 +79,12 @@ func TestRecordsRoundTrip(t *testing.T) {
 
 // fill sets all of v to something.
 func fill(v reflect.Value) {
-	if v.Type() == reflect.TypeFor[ledger.Disposition]() {
+	switch v.Type() {
+	case reflect.TypeFor[ledger.Disposition]():
 		v.Set(reflect.ValueOf(ledger.Counted))
+		return
+	case reflect.TypeFor[ledger.Stage]():
+		v.Set(reflect.ValueOf(ledger.Synced))
 		return
 	}
 	switch v.Kind() {
@@ -164,6 +168,9 @@ func TestFormatIsAsItWas(t *testing.T) {
 		fmt.Fprintf(&got, "%s %x %s\n", kind, key, text)
 	}
 	payload, err := encodeMeta(&s.Meta)
+	add("meta", []byte(metaKey), payload, err)
+	s.Meta.Phase.Stage = ledger.InitialSync
+	payload, err = encodeMeta(&s.Meta)
 	add("meta", []byte(metaKey), payload, err)
 	for _, v := range s.Series {
 		payload, err := encodeSeries(v)

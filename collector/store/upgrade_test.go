@@ -80,7 +80,7 @@ func TestReadStateOf010(t *testing.T) {
 	l := load(b)
 	meta := l.Meta()
 	want := ledger.Meta{
-		FirstContact: epoch, Line: epoch.Add(-48 * time.Hour),
+		Phase: ledger.Phase{Stage: ledger.Synced, Time: epoch}, Line: epoch.Add(-48 * time.Hour),
 		Watermark: &ledger.Watermark{USN: 5, ID: ledger.ParseID(vbawstest.ID(5))},
 		LastSweep: epoch, LastWideSweep: epoch, SweptAt: epoch, SweepInterval: 5 * time.Minute,
 		Resets: 1, Skipped: map[string]uint64{ledger.SkipBeforeLine: 1, ledger.SkipUndecodable: 1},
@@ -142,10 +142,10 @@ func TestReadStateOf010(t *testing.T) {
 	b = openBook(t, s, "syncing")
 	l = load(b)
 	p = l.Begin(epoch.Add(time.Hour))
-	if p.Contacted() {
+	if p.Synced() {
 		t.Error("the initial sync is complete, want it under way")
 	}
-	if since := p.BeginFirstContact(epoch); !since.Equal(epoch.Add(-24 * time.Hour)) {
+	if since := p.BeginInitialSync(epoch); !since.Equal(epoch.Add(-24 * time.Hour)) {
 		t.Errorf("backfill from %v, want it from a day before %v", since, epoch)
 	}
 	for _, s := range []vbaws.Session{session(1, "Failed", -time.Hour, -50*time.Minute), session(2, "Failed", -2*time.Hour, -time.Hour)} {
@@ -155,7 +155,7 @@ func TestReadStateOf010(t *testing.T) {
 		}
 		e.Fold("Nightly", ledger.Window)
 	}
-	p.EndFirstContact()
+	p.EndInitialSync()
 	if diff := cmp.Diff(map[string]uint64{"Nightly/Failed": 2}, counts(p.Commit(epoch.Add(time.Hour)))); diff != "" {
 		t.Errorf("counts after the initial sync (-want +got):\n%s", diff)
 	}
