@@ -74,7 +74,7 @@ func (e *Entry) Unfinished() bool { return e.open != nil }
 // policy is only now of interest.
 func (e *Entry) Known() bool {
 	if e.open != nil {
-		return !e.open.Unresolved || !e.p.l.wantedType(e.s.Type)
+		return !e.open.Unresolved || !e.p.l.opts.Filter.matchesType(e.s.Type)
 	}
 	return e.indexed && !e.seen.Owed
 }

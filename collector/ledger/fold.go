@@ -54,7 +54,7 @@ func (p *Pass) Events() []Event { return p.events }
 // sessions that are filtered out it takes in what Ignore does.
 func (e *Entry) Fold(policy string, from Origin) {
 	p, s := e.p, e.s
-	if !p.l.wanted(s.Type, policy) {
+	if !p.l.opts.Filter.matches(s.Type, policy) {
 		e.ignore(policy, true)
 		return
 	}

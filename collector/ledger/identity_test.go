@@ -100,12 +100,12 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	for _, left := range []string{"policy", "type"} {
 		b := open(t, ledger.Options{})
 		out := func(is bool) {
-			b.opts.Wanted, b.opts.WantedType = nil, nil
-			if is {
-				b.opts.Wanted = func(typ, policy string) bool {
-					return (left != "type" || typ != "Policy") && (left != "policy" || policy != "Nightly")
-				}
-				b.opts.WantedType = func(typ string) bool { return left != "type" || typ != "Policy" }
+			b.opts.Filter = ledger.Filter{}
+			switch {
+			case is && left == "type":
+				b.opts.Filter.Type = func(typ string) bool { return typ != "Policy" }
+			case is:
+				b.opts.Filter.Policy = func(policy string) bool { return policy != "Nightly" }
 			}
 			b.restart()
 		}
@@ -114,7 +114,7 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 			t.Helper()
 			switch e := b.entry(p, &s); {
 			case e.Unchanged():
-			case b.opts.WantedType != nil && !b.opts.WantedType(s.Type):
+			case b.opts.Filter.Type != nil && !b.opts.Filter.Type(s.Type):
 				e.Ignore()
 			default:
 				e.Fold("Nightly", from)

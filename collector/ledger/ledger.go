@@ -13,17 +13,27 @@ type Options struct {
 	// MaxPolicies is how many policies may have series; 0 is any number. Sessions of
 	// further ones are counted as those of no policy.
 	MaxPolicies int
-	// Wanted says which series are of interest, by their type and policy; nil: all. What
-	// others were counted for stays in the books, and is not in a View.
-	Wanted func(typ, policy string) bool
-	// WantedType says which types of sessions are of interest, whatever their policy;
-	// nil: all.
-	WantedType func(typ string) bool
+	// Filter says which series are of interest. What others counted stays in the State,
+	// and is in no View.
+	Filter Filter
 	// Once says that the process makes one pass, and shows what came of it at once.
 	Once bool
 	// Forgetful says that nothing can be known of an earlier life of the process:
 	// what had ended before first contact is then not counted.
 	Forgetful bool
+}
+
+// Filter says what is of interest. A nil function matches everything.
+type Filter struct {
+	// Type is asked of a session's type, Policy of a policy's name; the empty name is
+	// that of sessions of no policy.
+	Type, Policy func(string) bool
+}
+
+func (f *Filter) matchesType(typ string) bool { return f.Type == nil || f.Type(typ) }
+
+func (f *Filter) matches(typ, policy string) bool {
+	return f.matchesType(typ) && (f.Policy == nil || f.Policy(policy))
 }
 
 // Ledger holds the books of one appliance.
@@ -62,15 +72,6 @@ func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
 	}
 	l.rebuildView()
 	return l
-}
-
-// wanted reports whether the sessions of that type and policy are of interest.
-func (l *Ledger) wanted(typ, policy string) bool {
-	return l.opts.Wanted == nil || l.opts.Wanted(typ, policy)
-}
-
-func (l *Ledger) wantedType(typ string) bool {
-	return l.opts.WantedType == nil || l.opts.WantedType(typ)
 }
 
 // View returns what may be seen after the last committed pass.

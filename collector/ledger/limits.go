@@ -238,7 +238,7 @@ func (l *Ledger) know(keys []Key) {
 	for _, k := range keys {
 		note(LimitTypes, k.Type)
 		note(LimitExtendedTypes, k.ExtendedType)
-		if l.wanted(k.Type, k.Policy) {
+		if l.opts.Filter.matches(k.Type, k.Policy) {
 			note(LimitPolicies, k.Policy)
 		}
 		for _, c := range l.state.Series[k].Counters {

@@ -76,7 +76,7 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 // readmit makes series for the unfinished sessions of policies that are wanted again.
 func (p *Pass) readmit() {
 	for id, u := range p.l.state.Unfinished {
-		if u.Unresolved || !p.l.wanted(u.Session.Type, u.Policy) || p.l.hasSeries(standIn(u.key(), p.l.hasSeries)) {
+		if u.Unresolved || !p.l.opts.Filter.matches(u.Session.Type, u.Policy) || p.l.hasSeries(standIn(u.key(), p.l.hasSeries)) {
 			continue
 		}
 		k := p.place(&u.Session, u.Policy)

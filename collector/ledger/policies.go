@@ -10,46 +10,55 @@ import (
 )
 
 // Listed takes in a listing of a workload's policies, made at the given time of the
-// appliance's clock. Where it is whole, a policy that it lacks is missing.
+// appliance's clock. If it is whole, a policy that it lacks is missing.
 func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
 	p.names = nil
-	day := p.now.Truncate(24 * time.Hour)
 	present := make(map[PolicyKey]bool, len(listing))
 	for _, l := range listing {
 		k := PolicyKey{Workload: workload, ID: l.ID}
 		present[k] = true
-		pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
-		old := p.policy(k)
-		if old != nil {
-			if old.Name != l.Name {
-				// The old name goes as that of a policy that was removed.
-				was := PolicyKey{Workload: workload, ID: l.ID + " was " + old.Name}
-				p.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
-			}
-			// Under another name, and after it was gone, it has no gauges yet.
-			pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
-			if old.Schedule.Equal(pol.Schedule) {
-				pol.Schedule, pol.Since = old.Schedule, old.Since
-			}
-		}
-		switch {
-		// It is new again when it is let in again.
-		case !pol.Enabled, p.l.opts.Wanted != nil && !p.l.opts.Wanted(vbaws.TypePolicy, l.Name):
-			pol.Since = time.Time{}
-		case pol.Since.IsZero() || pol.Since.After(at):
-			pol.Since = at.UTC().Truncate(time.Second)
-		}
-		if old == nil || pol != *old {
-			p.policies[k] = &pol
-		}
+		p.listedPolicy(k, l, at)
 	}
 	for k, old := range p.allPolicies() {
 		if whole && k.Workload == workload && !present[k] && !old.Gone() {
-			pol := *old
-			pol.Missing++
-			p.policies[k] = &pol
+			p.editPolicy(k).Missing++
 		}
 	}
+}
+
+func (p *Pass) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
+	day := p.now.Truncate(oneDay)
+	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
+	old := p.policy(k)
+	if old != nil {
+		if old.Name != l.Name {
+			// The old name goes as that of a policy that was removed.
+			was := PolicyKey{Workload: k.Workload, ID: l.ID + " was " + old.Name}
+			p.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
+		}
+		// Under another name, and after it was gone, it has no gauges yet.
+		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
+		if old.Schedule.Equal(pol.Schedule) {
+			pol.Schedule, pol.Since = old.Schedule, old.Since
+		}
+	}
+	switch {
+	// When the filter matches it again, it is new.
+	case !pol.Enabled, !p.l.opts.Filter.matches(vbaws.TypePolicy, l.Name):
+		pol.Since = time.Time{}
+	case pol.Since.IsZero() || pol.Since.After(at):
+		pol.Since = at.UTC().Truncate(time.Second)
+	}
+	if old == nil || pol != *old {
+		p.policies[k] = &pol
+	}
+}
+
+// editPolicy returns a copy of a known policy for this pass to change.
+func (p *Pass) editPolicy(k PolicyKey) *Policy {
+	pol := *p.policy(k)
+	p.policies[k] = &pol
+	return &pol
 }
 
 // HasPolicy reports whether the appliance lists a policy of that name.
@@ -84,9 +93,7 @@ func (k PolicyKey) compare(o PolicyKey) int {
 // LookedUp takes in that a policy was asked for its newest session.
 func (p *Pass) LookedUp(k PolicyKey) {
 	if old := p.policy(k); old != nil && !old.LookedUp {
-		pol := *old
-		pol.LookedUp = true
-		p.policies[k] = &pol
+		p.editPolicy(k).LookedUp = true
 	}
 }
 
@@ -100,9 +107,7 @@ func (p *Pass) SetZone(name string, at time.Time) {
 	if p.meta.Zone != "" {
 		for k, old := range p.allPolicies() {
 			if !old.Since.IsZero() {
-				pol := *old
-				pol.Since = at.UTC().Truncate(time.Second)
-				p.policies[k] = &pol
+				p.editPolicy(k).Since = at.UTC().Truncate(time.Second)
 			}
 		}
 	}

@@ -10,11 +10,11 @@ import (
 // for its age is dropped by that: no clock that is wrong makes anything old, since no
 // sessions have come in the time that it makes up.
 func (p *Pass) Agreed(at time.Time) time.Time {
-	day, any := p.l.memory.NewestDay()
-	if !any {
+	day, found := p.l.memory.NewestDay()
+	if !found {
 		return time.Time{}
 	}
-	agreed := endOf(day)
+	agreed := StartOfDay(day).Add(oneDay)
 	for _, t := range []time.Time{p.now, at} {
 		if t.Before(agreed) {
 			agreed = t
@@ -26,8 +26,8 @@ func (p *Pass) Agreed(at time.Time) time.Time {
 // Forget removes the ids that were dealt with before the given time. The cutoff
 // moves behind the newest of them, so that none can look new.
 func (p *Pass) Forget(before time.Time) error {
-	day, any, err := p.l.memory.Forgettable(before)
-	if err != nil || !any {
+	day, found, err := p.l.memory.Forgettable(before)
+	if err != nil || !found {
 		return err
 	}
 	p.forget = before
@@ -36,48 +36,17 @@ func (p *Pass) Forget(before time.Time) error {
 			p.policies[k] = nil
 		}
 	}
-	if line := endOf(day); line.After(p.meta.Line) {
+	if line := StartOfDay(day).Add(oneDay); line.After(p.meta.Line) {
 		p.editMeta().Line = line
 	}
 	return nil
-}
-
-// endOf returns the end of a day.
-func endOf(day int32) time.Time { return time.Unix((int64(day)+1)*secondsPerDay, 0).UTC() }
-
-const secondsPerDay = 24 * 60 * 60
-
-func dayOf(t time.Time) int32 {
-	if t.IsZero() {
-		return DayUnknown
-	}
-	s := t.Unix()
-	d := s / secondsPerDay
-	if s%secondsPerDay < 0 {
-		d--
-	}
-	return int32(d)
 }
 
 // DropGone removes the series of policies that the appliance no longer has; whole says
 // that all workloads' listings were taken in. Series of which a session still runs
 // stay until it has ended, and what they counted then was shown for a while.
 func (p *Pass) DropGone(whole bool) {
-	gone := make(map[string]bool)
-	all := p.allPolicies()
-	for k, pol := range all {
-		// A name that was gone before may be a new policy's, of a workload that could
-		// not be listed.
-		was := p.l.state.Policies[k]
-		if pol.Gone() && (whole || was == nil || !was.Gone() || p.l.leaving[pol.Name]) {
-			gone[pol.Name] = true
-		}
-	}
-	for _, pol := range all {
-		if !pol.Gone() {
-			delete(gone, pol.Name)
-		}
-	}
+	gone := p.gonePolicies(whole)
 	p.leaving = make(map[string]bool)
 	if len(gone) == 0 {
 		return
@@ -95,6 +64,26 @@ func (p *Pass) DropGone(whole bool) {
 			p.drop(k)
 		}
 	}
+}
+
+// gonePolicies returns the names of the policies that DropGone is about.
+func (p *Pass) gonePolicies(whole bool) map[string]bool {
+	gone := make(map[string]bool)
+	all := p.allPolicies()
+	for k, pol := range all {
+		// A name that was gone before may be that of a new policy, of a workload that could
+		// not be listed.
+		was := p.l.state.Policies[k]
+		if pol.Gone() && (whole || was == nil || !was.Gone() || p.l.leaving[pol.Name]) {
+			gone[pol.Name] = true
+		}
+	}
+	for _, pol := range all {
+		if !pol.Gone() {
+			delete(gone, pol.Name)
+		}
+	}
+	return gone
 }
 
 // shownFor is how long what was counted is to be seen at least: some scrapes.
@@ -120,21 +109,34 @@ func (p *Pass) wasShown(k Key) bool {
 // before Agreed: if policies can't be listed, that is how one shows that it is gone.
 func (p *Pass) Retire(at time.Time, retention time.Duration) {
 	oldest := p.Agreed(at).Add(-retention)
-	all := p.allPolicies()
-	listed := make(map[string]bool)
-	for _, pol := range all {
-		if !pol.Listed.Before(oldest) {
-			listed[pol.Name] = true
+	active := p.lastActivity(at)
+	retired := func(policy string) bool { return policy != "" && active[policy].Before(oldest) }
+	for _, k := range p.keys() {
+		if retired(k.Policy) {
+			p.drop(k)
 		}
 	}
-	newest := make(map[string]time.Time)
+	for k, pol := range p.allPolicies() {
+		if !pol.Gone() && retired(pol.Name) {
+			p.policies[k] = nil
+			p.names = nil
+		}
+	}
+}
+
+// lastActivity returns when each policy was listed last, or something of it happened:
+// one with an unfinished session is active at the given time.
+func (p *Pass) lastActivity(at time.Time) map[string]time.Time {
+	last := make(map[string]time.Time)
 	note := func(policy string, t time.Time) {
-		if t.After(newest[policy]) {
-			newest[policy] = t
+		if t.After(last[policy]) {
+			last[policy] = t
 		}
 	}
-	keys := p.keys()
-	for _, k := range keys {
+	for _, pol := range p.allPolicies() {
+		note(pol.Name, pol.Listed)
+	}
+	for _, k := range p.keys() {
 		for _, c := range p.seriesOf(k).Counters {
 			note(k.Policy, c.End)
 			note(k.Policy, c.Born)
@@ -143,18 +145,5 @@ func (p *Pass) Retire(at time.Time, retention time.Duration) {
 	for _, u := range p.Unfinished() {
 		note(u.Policy, at)
 	}
-	retired := func(policy string) bool {
-		return policy != "" && !listed[policy] && newest[policy].Before(oldest)
-	}
-	for _, k := range keys {
-		if retired(k.Policy) {
-			p.drop(k)
-		}
-	}
-	for k, pol := range all {
-		if !pol.Gone() && retired(pol.Name) {
-			p.policies[k] = nil
-			p.names = nil
-		}
-	}
+	return last
 }

@@ -296,12 +296,12 @@ type Memory interface {
 	Lookup(id ID, near []int32) (Remembered, bool, error)
 	// NewestDay returns the newest Day of an id, and whether there is any but
 	// DayUnknown. It does no I/O.
-	NewestDay() (day int32, any bool)
+	NewestDay() (day int32, found bool)
 	// Skipped reports whether the row of that id, or hash, was skipped before.
 	Skipped(id ID) (bool, error)
 	// Forgettable returns the newest Day among the ids that Changes.Forget would remove,
 	// and whether there is any.
-	Forgettable(before time.Time) (day int32, any bool, err error)
+	Forgettable(before time.Time) (day int32, found bool, err error)
 }
 
 // Changes is what a pass has changed. Maps hold new values, and nil for what is

@@ -64,7 +64,7 @@ func (p *Pass) MarkMissing(id ID) error {
 	// Should it come back after all, it is counted: it never was.
 	owed := u.Disposition == Countable
 	e.index(owed)
-	if owed && p.l.wanted(u.Session.Type, u.Policy) && !u.Unresolved {
+	if owed && p.l.opts.Filter.matches(u.Session.Type, u.Policy) && !u.Unresolved {
 		p.skip(SkipGone, Event{Session: u.Session, Policy: u.Policy})
 	}
 	return nil

@@ -42,7 +42,7 @@ type SeriesView struct {
 func (l *Ledger) rebuildView() {
 	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
 	l.know(keys)
-	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.wanted(k.Type, k.Policy) })
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
 		Policies:  l.livePolicies(),

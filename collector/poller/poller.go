@@ -193,10 +193,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
 	}
-	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
-		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
-		cfg.Ledger.WantedType = w.session
-	}
+	cfg.Ledger.Filter = ledger.Filter(cfg.Wanted)
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
 	state, err := book.Load()
