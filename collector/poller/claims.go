@@ -81,9 +81,9 @@ func (p *poll) claimOne(ctx context.Context, pol listedPolicy, from time.Time, u
 		if err != nil {
 			return false, err
 		}
-		if _, asked := unnamed[p.rowID(row)]; asked && row.Err == nil {
-			owner[p.rowID(row)] = pol.Name
-			delete(unnamed, p.rowID(row))
+		if _, asked := unnamed[ledger.RowID(row)]; asked && row.Err == nil {
+			owner[ledger.RowID(row)] = pol.Name
+			delete(unnamed, ledger.RowID(row))
 		}
 		if _, ok := byStart(row); ok {
 			*unordered = *unordered || list.Unordered()

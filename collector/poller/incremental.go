@@ -134,7 +134,7 @@ func (p *poll) watermarkOf(row *vbaws.Row) *ledger.Watermark {
 	if !row.HasUSN {
 		return nil
 	}
-	return &ledger.Watermark{USN: row.USN, ID: p.rowID(row)}
+	return &ledger.Watermark{USN: row.USN, ID: ledger.RowID(row)}
 }
 
 // topPage reads the first row of the list by USN, or by start if the list is not read by
@@ -160,14 +160,14 @@ func (p *poll) changed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil {
 		return false, nil
 	}
-	st, err := p.books.Standing(&row.Session)
-	return st != ledger.Unchanged, stored(err)
+	e, err := p.entry(&row.Session)
+	return err == nil && !e.Unchanged(), err
 }
 
 // sharesUSN reports whether another session was seen with the USN of row, in which case
 // the USN can't be relied on. It is looked for among the thousands that were seen last.
 func (p *poll) sharesUSN(row *vbaws.Row) bool {
-	id := p.rowID(row)
+	id := ledger.RowID(row)
 	if other, ok := p.usns[row.USN]; ok && other != id {
 		p.fallBack("sessions share a USN")
 		return true

@@ -29,60 +29,58 @@ func (p *poll) ingestListed(ctx context.Context, row *vbaws.Row, from ledger.Ori
 // ingest folds one row, or puts it aside until its policy is known.
 func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if row.Err != nil {
-		return stored(p.books.SkipRow(row))
+		if err := p.books.SkipRow(row); err != nil {
+			return &storageError{err}
+		}
+		return nil
 	}
-	if !ledger.Finished(&row.Session) && p.books.Times(&row.Session).Start.IsZero() {
-		row.Start = p.books.FirstSeen(row.ID, p.clock)
-	}
-	st, err := p.books.Standing(&row.Session)
+	e, err := p.entry(&row.Session)
 	if err != nil {
-		return &storageError{err}
+		return err
 	}
-	id := p.books.ID(row.ID)
 	if row.Type == vbaws.TypePolicy && len(p.policyNames) < maxNames {
 		p.policyNames[row.Name] = true
 	}
 	if newest := &p.known.lookback.newest; row.Start.After(newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
 		*newest = row.Session
 	}
-	if st == ledger.Unchanged {
-		p.books.Found(row.ID)
-		delete(p.pending, id)
+	if e.Unchanged() {
+		e.MarkPresent()
+		delete(p.pending, e.ID())
 		return nil
 	}
 	if !p.cfg.Wanted.session(row.Type) {
-		return stored(p.books.Ignore(&row.Session))
+		e.Ignore()
+		return nil
 	}
-	policy, ok := p.policyOf(&row.Session)
+	policy, ok := p.policyOf(e, &row.Session)
 	if !ok {
-		if put, aside := p.pending[id]; aside {
+		if put, aside := p.pending[e.ID()]; aside {
 			from = put.from
 			if from != ledger.Regular && !ledger.Finished(&put.session) {
 				from = ledger.Ran // which its end, seen later, must not be taken for one before the initial sync
 			}
 		}
-		p.pending[id] = pending{row.Session, from}
+		p.pending[e.ID()] = pending{row.Session, from}
 		return nil
 	}
-	return p.fold(row.Session, policy, from)
-}
-
-func (p *poll) fold(s vbaws.Session, policy string, from ledger.Origin) error {
-	return stored(p.books.Fold(s, policy, from))
-}
-
-// stored returns an error of the state as one.
-func stored(err error) error {
-	if err != nil {
-		return &storageError{err}
-	}
+	e.Fold(policy, from)
 	return nil
+}
+
+// entry returns all that the ledger knows of a session.
+func (p *poll) entry(s *vbaws.Session) (*ledger.Entry, error) {
+	e, err := p.books.Entry(s)
+	if err != nil {
+		return nil, &storageError{err}
+	}
+	return e, nil
 }
 
 // sawUnfinished notes that a list showed a session that had not finished, so that it need
 // not be looked up.
 func (p *poll) sawUnfinished(row *vbaws.Row) {
-	if id := p.rowID(row); p.books.Open(id) || row.Err == nil && !ledger.Finished(&row.Session) {
+	if id := ledger.RowID(row); p.books.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
 		p.unfinished[id] = true
 	}
 }

@@ -20,7 +20,7 @@ func (p *poll) initialSync(ctx context.Context) error {
 		return err
 	}
 	began := p.clock
-	since := p.books.BeginFirstContact(began.Add(-p.cfg.Backfill))
+	since := p.books.BeginInitialSync(began.Add(-p.cfg.Backfill))
 	// It may have begun in an earlier poll, of which parts were saved.
 	news := p.startOfNews(earliest(began, since.Add(p.cfg.Backfill)))
 	// A session that has run for longer than the lists below reach back is known before
@@ -77,13 +77,13 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 		if err != nil {
 			return err
 		}
-		preceding.Add(p.rowID(row))
+		preceding.Add(ledger.RowID(row))
 	}
 	for row, err := range p.initialRows(ctx, vbaws.SessionsQuery{FromUTC: since}) {
 		if err != nil {
 			return err
 		}
-		preceding.Remove(p.rowID(row))
+		preceding.Remove(ledger.RowID(row))
 		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Window, news)); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 		if err != nil {
 			return err
 		}
-		if !preceding.Has(p.rowID(row)) {
+		if !preceding.Has(ledger.RowID(row)) {
 			continue
 		}
 		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.History, news)); err != nil {

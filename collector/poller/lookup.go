@@ -112,9 +112,11 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 		if row.Err == nil && (!known || satisfies) {
 			known = true
 			// Also what is known: it may have been under another name.
-			if err := p.fold(row.Session, pol.Name, ledger.LookUp); err != nil {
+			e, err := p.entry(&row.Session)
+			if err != nil {
 				return true, err
 			}
+			e.Fold(pol.Name, ledger.LookUp)
 		}
 		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
 			break

@@ -44,8 +44,8 @@ func (n *policyNames) addNone(name string) {
 
 // policyOf returns the name of the policy that s is of, empty for none; ok is
 // false where it takes a question to know.
-func (p *poll) policyOf(s *vbaws.Session) (name string, ok bool) {
-	if policy, known := p.books.UnfinishedPolicy(s); known {
+func (p *poll) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool) {
+	if policy, known := e.Policy(); known {
 		return policy, true
 	}
 	switch {
@@ -113,7 +113,11 @@ func (p *poll) resolve(ctx context.Context) error {
 	}
 	foundByName := false
 	for _, w := range p.sortedPending() {
-		policy, ok := p.policyOf(&w.session)
+		e, err := p.entry(&w.session)
+		if err != nil {
+			return err
+		}
+		policy, ok := p.policyOf(e, &w.session)
 		switch {
 		case ok:
 			foundByName = foundByName || policy != ""
@@ -123,25 +127,17 @@ func (p *poll) resolve(ctx context.Context) error {
 			}
 		default:
 			var claimed bool
-			if policy, claimed = owner[ledger.ParseID(w.session.ID)]; claimed {
+			if policy, claimed = owner[e.ID()]; claimed {
 				break
 			}
 			// What is new is counted, of no policy. What was counted before, of a
 			// policy that can no longer be found, must not move another's gauges.
-			st, err := p.books.Standing(&w.session)
-			if err != nil {
-				return &storageError{err}
-			}
-			if st == ledger.Changed {
-				if err := p.books.Ignore(&w.session); err != nil { // so that it is no change any more
-					return &storageError{err}
-				}
+			if e.Known() && !e.Unchanged() {
+				e.Ignore() // so that it is no change any more
 				continue
 			}
 		}
-		if err := p.fold(w.session, policy, w.from); err != nil {
-			return err
-		}
+		e.Fold(policy, w.from)
 	}
 	clear(p.pending)
 	if complete && vbaws.NamesSessions(p.api.APIVersion()) {

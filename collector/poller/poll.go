@@ -84,7 +84,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	start := p.now()
 	defer func() { p.lines.end(p.log) }()
 	p.known.setAPIVersion(p.api.APIVersion())
-	synced := p.synced()
+	synced := p.ledger.Synced()
 	poll := p.newPoll(start)
 	err := poll.read(ctx)
 	p.logNotes(poll)
@@ -116,9 +116,6 @@ func (p *Poller) Poll(ctx context.Context) error {
 	}
 	return nil
 }
-
-// synced reports whether the initial sync is complete and saved.
-func (p *Poller) synced() bool { return !p.ledger.Meta().FirstContact.IsZero() }
 
 // keep saves what was read.
 func (p *Poller) keep(books *ledger.Pass) error {
@@ -152,7 +149,7 @@ func (p *Poller) endPart(ctx context.Context, poll *poll) error {
 	if err := p.keep(poll.books); err != nil {
 		return err
 	}
-	if p.synced() {
+	if p.ledger.Synced() {
 		p.publish(func(next *Published) { next.View = p.ledger.View() })
 	}
 	p.step(StepPublished)
@@ -164,7 +161,7 @@ func (p *Poller) endPart(ctx context.Context, poll *poll) error {
 // read reads what changed on the appliance and folds it into the transaction.
 func (p *poll) read(ctx context.Context) error {
 	p.before = p.books.Meta().Watermark
-	synced := p.books.Contacted()
+	synced := p.books.Synced()
 	read := p.readChanges
 	if !synced {
 		read = p.initialSync
@@ -179,7 +176,7 @@ func (p *poll) read(ctx context.Context) error {
 		return err
 	}
 	if !synced {
-		p.books.EndFirstContact()
+		p.books.EndInitialSync()
 	}
 	p.dropGone()
 	return ctx.Err()

@@ -136,10 +136,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
 	}
-	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
-		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
-		cfg.Ledger.WantedType = w.session
-	}
+	cfg.Ledger.Filter = ledger.Filter(cfg.Wanted)
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
 	state, err := book.Load()
@@ -160,7 +157,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		duties:    duties{cfg: &p.cfg, api: api, log: p.log},
 	}
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
-	if p.synced() {
+	if p.ledger.Synced() {
 		published.View = p.ledger.View()
 		published.Policies = p.policySet()
 	}

@@ -36,7 +36,7 @@ func (p *Poller) publishPoll(err error) {
 			next.LastSuccess = end
 		}
 		next.Next = end.Add(delay)
-		if !p.synced() {
+		if !p.ledger.Synced() {
 			return
 		}
 		next.View, next.Policies = p.ledger.View(), p.known.duties.set

@@ -60,7 +60,7 @@ func (p *poll) resync(ctx context.Context) error {
 			}
 		}
 		p.sawUnfinished(row)
-		sawNewest = sawNewest || p.rowID(row) == ledger.ParseID(newest.ID)
+		sawNewest = sawNewest || ledger.RowID(row) == ledger.ParseID(newest.ID)
 		missed, err := p.missed(row)
 		if err != nil {
 			return err

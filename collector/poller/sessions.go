@@ -36,7 +36,7 @@ func (p *poll) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaw
 		q.Sort, position = vbaws.SortStartTimeDesc, byStart
 	}
 	return &listing.Reader[vbaws.Row]{
-		Op: readSessions, ID: func(r *vbaws.Row) [16]byte { return p.rowID(r) },
+		Op: readSessions, ID: func(r *vbaws.Row) [16]byte { return ledger.RowID(r) },
 		Position: position, FirstPage: firstPage, KeepIDs: p.cfg.PartSize,
 		Fetch: func(ctx context.Context, offset, limit int) ([]vbaws.Row, int, error) {
 			q.Offset, q.Limit = offset, limit
@@ -118,14 +118,6 @@ func (p *poll) observeClock(date time.Time) {
 }
 
 func (p *poll) applianceTime() time.Time { return p.known.applianceTime(p.cfg.Now()) }
-
-// rowID identifies a row, one that could not be understood included.
-func (p *poll) rowID(r *vbaws.Row) ledger.ID {
-	if r.ID == "" {
-		return ledger.ID(r.Hash)
-	}
-	return p.books.ID(r.ID)
-}
 
 const readSessions = "read the list of sessions"
 

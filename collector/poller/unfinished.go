@@ -45,7 +45,7 @@ func (p *poll) planSessionLookUps() {
 	looks := make(map[ledger.ID]sessionLookUp)
 	p.known.unfinished.due = nil
 	for _, u := range p.books.Unfinished() {
-		id := p.books.ID(u.Session.ID)
+		id := ledger.ParseID(u.Session.ID)
 		if p.unfinished[id] {
 			continue
 		}
@@ -72,15 +72,15 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	for len(p.known.unfinished.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
 		sessionID := p.known.unfinished.due[0]
 		p.known.unfinished.due = p.known.unfinished.due[1:]
-		id := p.books.ID(sessionID)
-		if !p.books.Open(id) {
+		id := ledger.ParseID(sessionID)
+		if !p.books.IsUnfinished(id) {
 			delete(p.known.unfinished.looks, id)
 			continue // it has ended since
 		}
 		asked++
 		row, err := p.session(ctx, sessionID)
 		switch {
-		case err == nil && p.books.ID(row.ID) != id:
+		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
 			_ = p.ingest(&row, ledger.Regular) // skips it; if that fails, the next list does
@@ -128,7 +128,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 // notFound takes in that the appliance does not have a session. If that fails, the
 // next look-up does it.
 func (p *poll) notFound(sessionID string) {
-	if err := p.books.NotFound(sessionID); err != nil {
+	if err := p.books.MarkMissing(ledger.ParseID(sessionID)); err != nil {
 		p.note("a session was not taken in", "session_id", sessionID, "err", err)
 	}
 }
