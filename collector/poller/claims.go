@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,17 +20,18 @@ import (
 // claim asks policy by policy, the one with the newest change first, for its
 // sessions, until each of unnamed is found. A policy that can't be asked keeps no
 // other from being asked; the error is the first one's, and nil if all were found.
-func (p *poll) claim(ctx context.Context, policies []listedPolicy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
-	policies = slices.SortedFunc(slices.Values(policies), func(a, b listedPolicy) int {
+func (p *poll) claim(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
+	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
 	for round := range listing.Rereads {
 		// In the first round a list is read down to the oldest of them, if it is seen
 		// to be in order. A policy's own session that is not found so has all of every
 		// list read.
-		from := oldest(unnamed)
-		if round > 0 {
-			from = time.Time{}
+		var from time.Time
+		waiting := slices.Collect(maps.Values(unnamed))
+		if round == 0 && len(waiting) > 0 {
+			from = slices.MinFunc(waiting, func(a, b vbaws.Session) int { return a.Start.Compare(b.Start) }).Start
 		}
 		whole := true
 		var failed error
@@ -56,7 +58,8 @@ func (p *poll) claim(ctx context.Context, policies []listedPolicy, unnamed map[l
 		if failed != nil {
 			return failed
 		}
-		if whole && (round > 0 || !anyOfPolicy(unnamed)) {
+		ofPolicy := func(s vbaws.Session) bool { return s.Type == vbaws.TypePolicy }
+		if whole && (round > 0 || !slices.ContainsFunc(slices.Collect(maps.Values(unnamed)), ofPolicy)) {
 			return nil
 		}
 	}
@@ -70,7 +73,7 @@ const inOrder = 10
 // claimOne reads the sessions of one policy from the newest start down to from (zero:
 // all of them), and moves those that are among unnamed to owner. It reports whether
 // none can have been missed.
-func (p *poll) claimOne(ctx context.Context, pol listedPolicy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
+func (p *poll) claimOne(ctx context.Context, pol vbaws.Policy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
 	// Without FromUtc: it may leave out what has no end yet.
 	list := p.reader(vbaws.SessionsQuery{PolicyID: pol.ID}, listing.ShortPage)
 	rows, older := 0, false
@@ -95,28 +98,4 @@ func (p *poll) claimOne(ctx context.Context, pol listedPolicy, from time.Time, u
 		}
 	}
 	return list.Complete() || enough(), nil
-}
-
-// anyOfPolicy reports whether one of the sessions is a policy's own.
-func anyOfPolicy(sessions map[ledger.ID]vbaws.Session) bool {
-	for _, s := range sessions {
-		if s.Type == vbaws.TypePolicy {
-			return true
-		}
-	}
-	return false
-}
-
-// oldest returns the oldest start of the sessions; zero where one has none.
-func oldest(sessions map[ledger.ID]vbaws.Session) time.Time {
-	var from time.Time
-	for _, s := range sessions {
-		if s.Start.IsZero() {
-			return time.Time{}
-		}
-		if from.IsZero() || s.Start.Before(from) {
-			from = s.Start
-		}
-	}
-	return from
 }

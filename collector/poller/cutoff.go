@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"vbaws_exporter/vbaws"
@@ -114,11 +115,4 @@ func (p *poll) noLaterThanNewest(from time.Time) time.Time {
 	return earliest(from, known)
 }
 
-func earliest(t time.Time, others ...time.Time) time.Time {
-	for _, o := range others {
-		if o.Before(t) {
-			t = o
-		}
-	}
-	return t
-}
+func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }

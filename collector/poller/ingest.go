@@ -3,6 +3,7 @@ package poller
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -87,12 +88,7 @@ func (p *poll) sawUnfinished(row *vbaws.Row) {
 
 // sortedPending returns what waits for its policy, in the order of the changes.
 func (p *poll) sortedPending() []pending {
-	all := make([]pending, 0, len(p.pending))
-	for _, w := range p.pending {
-		all = append(all, w)
-	}
-	slices.SortFunc(all, func(a, b pending) int {
+	return slices.SortedFunc(maps.Values(p.pending), func(a, b pending) int {
 		return cmp.Or(cmp.Compare(a.session.USN, b.session.USN), strings.Compare(a.session.ID, b.session.ID))
 	})
-	return all
 }

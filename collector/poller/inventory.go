@@ -2,11 +2,10 @@ package poller
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/go-kit/log/level"
-	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/errgroup"
 
 	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
@@ -87,60 +86,55 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		next = *inv.facts
 	}
 	version := inv.version
-	zone := ""
-	questions := []struct {
-		path string
-		ask  func() error
-	}{
-		{"/api/v1/statistics/summary", func() (err error) {
-			s, err := p.api.Summary(ctx)
-			if err == nil {
-				next.Summary = s
-			}
-			return err
-		}},
-		{"/api/v1/licensing/license", func() (err error) {
-			l, err := p.api.License(ctx)
-			if err == nil || vbaws.NotFound(err) { // there is none, as between two
-				next.License, err = l, nil
-			}
-			return err
-		}},
-		{"/api/v1/repositories", func() (err error) {
-			r, err := p.listRepositories(ctx)
-			if err == nil {
-				next.Repositories = r
-			}
-			return err
-		}},
-		{"/api/v1/system/version", func() (err error) {
-			v, err := p.api.Version(ctx)
-			if err == nil {
-				version = v
-			}
-			return err
-		}},
-		{"/api/v1/settings/dateTime", func() (err error) {
-			z, err := p.api.TimeZone(ctx)
-			zone = z.Name
-			return err
-		}},
+	var zone vbaws.TimeZone
+	facts := []fact{
+		factOf(ctx, "/api/v1/statistics/summary", p.api.Summary, &next.Summary),
+		factOf(ctx, "/api/v1/licensing/license", p.license, &next.License),
+		factOf(ctx, "/api/v1/repositories", p.listRepositories, &next.Repositories),
+		factOf(ctx, "/api/v1/system/version", p.api.Version, &version),
+		factOf(ctx, "/api/v1/settings/dateTime", p.api.TimeZone, &zone),
 	}
-	errs := make([]error, len(questions))
-	atOnce(len(questions), func(i int) {
-		if !p.isAbsent(questions[i].path) {
-			errs[i] = questions[i].ask()
+	errs := make([]error, len(facts))
+	atOnce(len(facts), func(i int) {
+		if !p.isAbsent(facts[i].path) {
+			errs[i] = facts[i].read()
 		}
 	})
-	for i, q := range questions {
-		if !p.isAbsent(q.path) {
-			p.endpointAnswered(q.path, errs[i])
+	for i, f := range facts {
+		if !p.isAbsent(f.path) {
+			p.endpointAnswered(f.path, errs[i])
 		}
 	}
-	if zone != "" {
-		p.books.SetZone(zone, p.applianceTime())
+	if zone.Name != "" {
+		p.books.SetZone(zone.Name, p.applianceTime())
 	}
 	inv.facts, inv.version = &next, version
+}
+
+// fact is one of the appliance's facts, and the endpoint that has it.
+type fact struct {
+	path string
+	read func() error
+}
+
+// factOf returns a fact that is read into to, unless that fails.
+func factOf[T any](ctx context.Context, path string, get func(context.Context) (T, error), to *T) fact {
+	return fact{path, func() error {
+		v, err := get(ctx)
+		if err == nil {
+			*to = v
+		}
+		return err
+	}}
+}
+
+// license returns nil if the appliance has no license, as between two.
+func (p *poll) license(ctx context.Context) (*vbaws.License, error) {
+	l, err := p.api.License(ctx)
+	if vbaws.NotFound(err) {
+		return nil, nil
+	}
+	return l, err
 }
 
 // listRepositories reads all backup repositories. It never returns nil without an
@@ -170,14 +164,13 @@ func (p *poll) listRepositories(ctx context.Context) ([]vbaws.Repository, error)
 // atOnce calls f for 0 to n-1, a few at a time, and returns when all have
 // returned.
 func atOnce(n int, f func(i int)) {
-	var wg sync.WaitGroup
-	places := semaphore.NewWeighted(inventoryParallel)
+	var g errgroup.Group
+	g.SetLimit(inventoryParallel)
 	for i := range n {
-		_ = places.Acquire(context.Background(), 1)
-		wg.Go(func() {
-			defer places.Release(1)
+		g.Go(func() error {
 			f(i)
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = g.Wait()
 }

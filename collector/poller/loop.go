@@ -82,7 +82,7 @@ func (p *Poller) Run(ctx context.Context) {
 			wait = 0
 			continue
 		}
-		wait = p.Published().Next.Sub(p.now())
+		wait = p.Published().Next.Sub(p.cfg.Now())
 	}
 }
 
@@ -104,7 +104,7 @@ func (p *Poller) secret() secret {
 // next poll is due.
 func (p *Poller) awaitSecret(ctx context.Context, refused secret) bool {
 	for p.secret() == refused {
-		left := p.Published().Next.Sub(p.now())
+		left := p.Published().Next.Sub(p.cfg.Now())
 		if left <= 0 {
 			return true
 		}

@@ -27,16 +27,10 @@ func (p *poll) dropGone() {
 	}
 }
 
-// listedPolicy is a policy and the workload whose listing had it.
-type listedPolicy struct {
-	vbaws.Policy
-	workload string
-}
-
 // listPolicies lists the policies of all workloads that the appliance offers and
 // the account is permitted to see, at once. Each workload whose listing is complete goes
 // into the ledger, whatever becomes of the others; the error is the first.
-func (p *poll) listPolicies(ctx context.Context) ([]listedPolicy, error) {
+func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 	workloads := slices.DeleteFunc(slices.Clone(p.api.Workloads()), func(w vbaws.Workload) bool {
 		return p.isAbsent(w.Path)
 	})
@@ -44,7 +38,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 	errs := make([]error, len(workloads))
 	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
 
-	var all []listedPolicy
+	var all []vbaws.Policy
 	var failed error
 	for i, w := range workloads {
 		switch {
@@ -63,9 +57,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]listedPolicy, error) {
 			}
 			p.noteUnreadable(w.Name, l.policies)
 			p.books.Listed(w.Name, l.policies, l.whole, p.applianceTime())
-			for _, pol := range l.policies {
-				all = append(all, listedPolicy{pol, w.Name})
-			}
+			all = append(all, l.policies...)
 		default:
 			p.endpointAnswered(w.Path, errs[i])
 			if failed == nil && (p.known.endpoints.errs[w.Path] != nil || ctx.Err() != nil) {

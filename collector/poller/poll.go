@@ -81,7 +81,7 @@ func (p *Poller) step(name string) {
 // remains but the result of the poll itself, and of a long one the parts that were saved
 // before.
 func (p *Poller) Poll(ctx context.Context) error {
-	start := p.now()
+	start := p.cfg.Now()
 	defer func() { p.lines.end(p.log) }()
 	p.known.setAPIVersion(p.api.APIVersion())
 	synced := p.ledger.Synced()
@@ -94,13 +94,13 @@ func (p *Poller) Poll(ctx context.Context) error {
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // a poll that was cut off says nothing of the appliance
 	}
-	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.now().Before(lift) {
+	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.
-		if liftErr := p.save(p.ledger.Begin(p.now())); liftErr != nil {
+		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
 			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the poll
 		}
 	}
-	took := p.now().Sub(start)
+	took := p.cfg.Now().Sub(start)
 	if p.cfg.Polled != nil {
 		p.cfg.Polled(resultOf(err), took) // what is published was counted
 	}
@@ -134,7 +134,7 @@ func (p *Poller) save(books *ledger.Pass) error {
 			return &storageError{err}
 		}
 	}
-	books.Commit(p.now())
+	books.Commit(p.cfg.Now())
 	return nil
 }
 

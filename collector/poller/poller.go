@@ -113,7 +113,6 @@ type Poller struct {
 	cfg  Config
 	api  API
 	book Book
-	now  func() time.Time
 	log  log.Logger
 	// lines is what log writes to.
 	lines *lineLimit
@@ -144,7 +143,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		return nil, fmt.Errorf("appliance %q: load its state: %w", cfg.Appliance, err)
 	}
 	p := &Poller{
-		cfg: cfg, api: api, book: book, now: cfg.Now,
+		cfg: cfg, api: api, book: book,
 		log:    log.With(lines, "appliance", cfg.Appliance),
 		lines:  lines,
 		ledger: ledger.New(state, book, cfg.Ledger, opened),

@@ -24,7 +24,7 @@ func (p *Poller) publish(edit func(*Published)) {
 func (p *Poller) publishPoll(err error) {
 	old := p.published.Load()
 	first := p.backoff.ended(err)
-	end := p.now()
+	end := p.cfg.Now()
 	delay := p.delay(err)
 	result := resultOf(err)
 	p.publish(func(next *Published) {
@@ -57,7 +57,7 @@ func (p *Poller) publishPoll(err error) {
 
 // policySet returns what is known of the policies, as of now.
 func (p *Poller) policySet() *PolicySet {
-	return p.known.duties.policySet(p.ledger.View(), p.known.applianceTime(p.now()))
+	return p.known.duties.policySet(p.ledger.View(), p.known.applianceTime(p.cfg.Now()))
 }
 
 func resultOf(err error) Result {

@@ -43,20 +43,21 @@ type sessionLookUp struct {
 // first.
 func (p *poll) planSessionLookUps() {
 	looks := make(map[ledger.ID]sessionLookUp)
-	p.known.unfinished.due = nil
+	known := &p.known.unfinished
+	known.due = nil
 	for _, u := range p.books.Unfinished() {
 		id := ledger.ParseID(u.Session.ID)
 		if p.unfinished[id] {
 			continue
 		}
-		l := p.known.unfinished.looks[id]
+		l := known.looks[id]
 		looks[id] = l
 		if passed := p.start.Sub(l.asked); passed >= l.wait || passed < 0 {
-			p.known.unfinished.due = append(p.known.unfinished.due, u.Session.ID)
+			known.due = append(known.due, u.Session.ID)
 		}
 	}
-	p.known.unfinished.looks = looks
-	slices.SortStableFunc(p.known.unfinished.due, func(a, b string) int {
+	known.looks = looks
+	slices.SortStableFunc(known.due, func(a, b string) int {
 		return looks[ledger.ParseID(a)].asked.Compare(looks[ledger.ParseID(b)].asked)
 	})
 }
@@ -67,14 +68,15 @@ func (p *poll) planSessionLookUps() {
 // and the others are counted meanwhile.
 func (p *poll) lookUpUnfinished(ctx context.Context) {
 	p.observeClock(p.applianceTime()) // no answer came that has a Date
+	known := &p.known.unfinished
 	asked := 0
 	var forbidden, failed error
-	for len(p.known.unfinished.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
-		sessionID := p.known.unfinished.due[0]
-		p.known.unfinished.due = p.known.unfinished.due[1:]
+	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
+		sessionID := known.due[0]
+		known.due = known.due[1:]
 		id := ledger.ParseID(sessionID)
 		if !p.books.IsUnfinished(id) {
-			delete(p.known.unfinished.looks, id)
+			delete(known.looks, id)
 			continue // it has ended since
 		}
 		asked++
@@ -86,7 +88,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 			_ = p.ingest(&row, ledger.Regular) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
-		l := p.known.unfinished.looks[id]
+		l := known.looks[id]
 		l.asked, l.wait = p.start, min(settle, max(firstSessionLookUp, 2*l.wait))
 		switch {
 		case err == nil:
@@ -100,7 +102,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		case vbaws.HasStatus(err, 403):
 			forbidden = err
 		case !ofOneSession(err):
-			p.known.unfinished.looks[id] = l
+			known.looks[id] = l
 			p.endpointFailed(sessionEndpoint, err)
 			return // so would be the others
 		default:
@@ -112,15 +114,15 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 				p.notFound(sessionID)
 			}
 		}
-		p.known.unfinished.looks[id] = l
+		known.looks[id] = l
 	}
 	switch {
 	case failed != nil:
 		p.endpointFailed(sessionEndpoint, failed)
-	case anyUnanswered(p.known.unfinished.looks): // what was said of that stays
+	case anyUnanswered(known.looks): // what was said of that stays
 	case asked > 0:
 		p.endpointAnswered(sessionEndpoint, forbidden)
-	case len(p.known.unfinished.looks) == 0:
+	case len(known.looks) == 0:
 		delete(p.known.endpoints.errs, sessionEndpoint)
 	}
 }
