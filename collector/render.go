@@ -141,11 +141,12 @@ func renderFacts(appliance string, f *poller.Facts) []*metric {
 		known(licenseInstances, float64(l.Instances))
 		known(licenseInstancesUsed, l.Used)
 	}
-	for _, r := range f.Repositories {
-		b.gauge(repositoryInfo, 1, appliance, r.Name, r.ID, r.Bucket, r.Region, strconv.FormatBool(r.Encrypted))
+	if f.Repositories == nil {
+		return inOrder(b.metrics)
 	}
-	if f.Repositories != nil {
-		b.gauge(overLimit, float64(f.RepositoriesOver), appliance, "repositories")
+	b.gauge(overLimit, float64(f.Repositories.Over), appliance, "repositories")
+	for _, r := range f.Repositories.Shown {
+		b.gauge(repositoryInfo, 1, appliance, r.Name, r.ID, r.Bucket, r.Region, strconv.FormatBool(r.Encrypted))
 	}
 	return inOrder(b.metrics)
 }

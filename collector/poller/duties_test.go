@@ -451,7 +451,7 @@ func TestRepositoriesThatMove(t *testing.T) {
 	})
 	d.after(0, "")
 	var got []string
-	for _, r := range d.p.Published().Facts.Repositories {
+	for _, r := range d.p.Published().Facts.Repositories.Shown {
 		got = append(got, r.Name)
 	}
 	slices.Sort(got)
