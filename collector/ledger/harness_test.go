@@ -52,7 +52,7 @@ func contacted(t tb, opts ledger.Options, line time.Time) *books {
 	b.pass(func(p *ledger.Pass) {
 		p.BeginInitialSync(b.now.Add(-24 * time.Hour))
 		p.EndInitialSync()
-		p.DrawLine(line)
+		p.SetCutoff(line)
 	})
 	return b
 }

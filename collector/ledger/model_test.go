@@ -120,13 +120,13 @@ func (m *model) take(h happening) {
 		k = &known{ends: make(map[string]time.Time)}
 		m.sessions[h.n] = k
 		switch h.from {
-		case ledger.Window:
+		case ledger.Backfill:
 			k.eligible = true
-		case ledger.History:
+		case ledger.Preceding:
 			k.eligible = !ledger.Finished(&h.session)
 		default:
 			k.eligible = begun.IsZero() || !begun.Before(startOf(beforeLine))
-			if !k.eligible && h.from == ledger.Regular {
+			if !k.eligible && h.from == ledger.Incremental {
 				m.skipped++
 			}
 		}
@@ -249,7 +249,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 			p := b.Begin(b.now)
 			if !contact {
 				p.BeginInitialSync(epoch.Add(-48 * time.Hour))
-				p.DrawLine(startOf(beforeLine))
+				p.SetCutoff(startOf(beforeLine))
 			}
 			var happened []happening
 			for range rapid.IntRange(0, 8).Draw(t, "happenings") {
@@ -273,9 +273,9 @@ func TestBooksEqualTheModel(t *testing.T) {
 					if ledger.Finished(&h.session) && rapid.IntRange(0, 3).Draw(t, "dates move") == 0 {
 						h.session = moved(t, h.session)
 					}
-					h.from = ledger.Regular
+					h.from = ledger.Incremental
 					if !contact {
-						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Window, ledger.History, ledger.Regular}).Draw(t, "origin")
+						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Backfill, ledger.Preceding, ledger.Incremental}).Draw(t, "origin")
 					}
 					// A list may show it again at once.
 					for range rapid.IntRange(1, 2).Draw(t, "times") {
@@ -332,7 +332,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 					last[ks] = n
 				}
 			}
-			if got := view.Skipped[ledger.SkipBeforeLine]; got != uint64(m.skipped) {
+			if got := view.Skipped[ledger.SkipBeforeCutoff]; got != uint64(m.skipped) {
 				t.Fatalf("%d skipped before the line, want %d", got, m.skipped)
 			}
 			if got := view.Skipped[ledger.SkipGone]; got != uint64(m.gone) {
@@ -356,12 +356,12 @@ func TestOrderAndRepetitionDontMatter(t *testing.T) {
 		for n := range rapid.IntRange(1, 10).Draw(t, "sessions") {
 			all = append(all, session(n, vbaws.FinalStatuses[n%4], startOf(n+beforeLine), startOf(n+beforeLine).Add(tookOf(n))))
 		}
-		want := contacted(t, ledger.Options{}, epoch).fold("Nightly", ledger.Regular, all...)
+		want := contacted(t, ledger.Options{}, epoch).fold("Nightly", ledger.Incremental, all...)
 		b := contacted(t, ledger.Options{}, epoch)
 		shuffled := rapid.Permutation(append(all, all...)).Draw(t, "order")
 		for len(shuffled) > 0 {
 			n := rapid.IntRange(1, len(shuffled)).Draw(t, "page")
-			b.fold("Nightly", ledger.Regular, shuffled[:n]...)
+			b.fold("Nightly", ledger.Incremental, shuffled[:n]...)
 			shuffled = shuffled[n:]
 		}
 		if d := cmp.Diff(shown(t, want), shown(t, b.View())); d != "" {

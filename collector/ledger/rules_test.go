@@ -51,7 +51,7 @@ func TestDurationAndEnd(t *testing.T) {
 			if test.end.IsZero() {
 				test.end = b.now
 			}
-			c := counter(b.fold("", ledger.Regular, s), "", "Failed")
+			c := counter(b.fold("", ledger.Incremental, s), "", "Failed")
 			if c.Count != 1 || !c.End.Equal(test.end) || !c.Exemplar.End.Equal(test.end) {
 				t.Errorf("count %d, end %v, exemplar's %v, want 1 and %v", c.Count, c.End, c.Exemplar.End, test.end)
 			}
@@ -93,19 +93,19 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 		b := open(t, opts)
 		b.pass(func(p *ledger.Pass) {
 			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
-			p.DrawLine(epoch.Add(-48 * time.Hour))
-			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Window)
-			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Window)
-			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
-			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Window)
-			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
-			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Regular)
+			p.SetCutoff(epoch.Add(-48 * time.Hour))
+			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Backfill)
+			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Incremental)
 			p.EndInitialSync()
 		})
 		return b
 	}
 	later := func(b *books) map[string]uint64 {
-		return counts(b.fold("Nightly", ledger.Regular,
+		return counts(b.fold("Nightly", ledger.Incremental,
 			ended(1, "Failed", epoch.Add(-time.Hour)), ended(2, "Succeeded", epoch.AddDate(-6, 0, 0)),
 			ended(3, "Warning", epoch.Add(-30*time.Hour)), ended(4, "Succeeded", epoch.Add(-time.Hour)),
 			ended(5, "Succeeded", epoch.Add(-30*time.Hour)), ended(6, "Canceled", epoch.Add(-time.Minute))))
@@ -132,7 +132,7 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 	}
 
 	// Without a memory of earlier lives nothing that had ended is counted.
-	b = firstContact(ledger.Options{Forgetful: true})
+	b = firstContact(ledger.Options{Ephemeral: true})
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
 		t.Errorf("forgetful, -want +got:\n%s", d)
 	}
@@ -145,14 +145,14 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
 	start := epoch.Add(time.Hour)
-	b.fold("Nightly", ledger.Regular, ended(1, "Failed", start))
-	b.fold("Nightly", ledger.Regular, session(1, "Succeeded", start, start.Add(time.Hour)))
-	v := b.fold("Nightly", ledger.Regular, running(1, start))
+	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", start))
+	b.fold("Nightly", ledger.Incremental, session(1, "Succeeded", start, start.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Incremental, running(1, start))
 	if s := series(v, "Nightly"); s.Running != 1 || !s.OldestStart.Equal(start) || s.Last.Status != "Succeeded" {
 		t.Errorf("running again: %+v", s)
 	}
 	b.restart()
-	v = b.fold("Nightly", ledger.Regular, session(1, "Warning", start, start.Add(2*time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, session(1, "Warning", start, start.Add(2*time.Hour)))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -169,7 +169,7 @@ func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 
 func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
 	b := contacted(t, ledger.Options{Hold: time.Minute}, epoch)
-	v := b.fold("Nightly", ledger.Regular, running(1, epoch))
+	v := b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	var got []string
 	for _, c := range series(v, "Nightly").Counters {
 		got = append(got, c.Status)
@@ -184,7 +184,7 @@ func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
 
 func TestOnlyWhatHasBegunRuns(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	v := b.fold("Nightly", ledger.Regular,
+	v := b.fold("Nightly", ledger.Incremental,
 		session(1, "NeverExecuted", epoch, time.Time{}),
 		running(2, epoch.Add(2*time.Hour)), running(3, time.Time{}),
 		session(4, "Stopping", epoch.Add(time.Hour), time.Time{}))
@@ -208,7 +208,7 @@ func TestHold(t *testing.T) {
 
 	// It ends so long after it was published, not after it was read.
 	p := b.Begin(b.now)
-	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Regular)
+	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Incremental)
 	if err := b.book.Save(p.Changes()); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestHold(t *testing.T) {
 	}
 
 	// What is seen from here on shows at once; a status never seen before is held.
-	v := b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
 	if counter(v, "Nightly", "Failed").Held || !counter(v, "Nightly", "Expired").Held {
 		t.Error("a hold where there should be none, or none where there should be one")
 	}
@@ -254,7 +254,7 @@ func TestHold(t *testing.T) {
 
 func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	before := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
+	before := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
 	was := print(t, before)
 	b.opts.Bounds = []float64{1, 2}
 	b.restart()
@@ -266,7 +266,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	if h := c.Histogram; h.Base != 2 || h.Sum != 0 || len(h.Buckets) != 3 || !h.Born.Equal(b.now) || h.Zero != 0 || h.Native != nil {
 		t.Errorf("histogram %+v", h)
 	}
-	c = counter(b.fold("Nightly", ledger.Regular, session(3, "Failed", epoch, epoch.Add(2*time.Second))), "Nightly", "Failed")
+	c = counter(b.fold("Nightly", ledger.Incremental, session(3, "Failed", epoch, epoch.Add(2*time.Second))), "Nightly", "Failed")
 	if h := c.Histogram; c.Count-h.Base != 1 || !slices.Equal(h.Buckets, []uint64{0, 1, 0}) {
 		t.Errorf("histogram %+v of counter %d", h, c.Count)
 	}
@@ -316,25 +316,25 @@ func TestARowIsSkippedOnce(t *testing.T) {
 
 func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	v := b.fold("Nightly", ledger.Regular,
+	v := b.fold("Nightly", ledger.Incremental,
 		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
 		session(3, "Failed", time.Time{}, epoch), session(4, "Failed", time.Time{}, epoch.Add(-time.Microsecond)),
 		session(5, "Failed", time.Time{}, time.Time{}))
 	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 2 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
-	v = b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(-time.Microsecond)))
+	v = b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(-time.Microsecond)))
 	if v.Skipped["before_line"] != 2 {
 		t.Errorf("skipped again: %v", v.Skipped)
 	}
 	// They move gauges, whatever list shows them.
-	v = b.fold("Weekly", ledger.LookUp, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
+	v = b.fold("Weekly", ledger.Lookup, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
 	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_line"] != 2 || len(counts(v)) != 1 {
 		t.Errorf("%+v, skipped %v, counted %v", s, v.Skipped, counts(v))
 	}
 	// One that was first heard of before its end is not counted at its end either.
-	b.fold("Nightly", ledger.Regular, running(7, epoch.Add(-time.Hour)))
-	v = b.fold("Nightly", ledger.Regular, ended(7, "Failed", epoch.Add(-time.Hour)))
+	b.fold("Nightly", ledger.Incremental, running(7, epoch.Add(-time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, ended(7, "Failed", epoch.Add(-time.Hour)))
 	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 3 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
@@ -342,7 +342,7 @@ func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
 
 func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, running(1, epoch))
+	b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { b.missing(p, 1) }) }
 	check := func(v *ledger.View, running, gone int) {
 		t.Helper()
@@ -358,15 +358,15 @@ func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 	check(missing(), 0, 1)
 	check(missing(), 0, 1)
 	// It never was counted: should it come back, it is.
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	// One that was counted, ran again and is gone, was not skipped.
-	b.fold("Nightly", ledger.Regular, running(1, epoch))
+	b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	missing()
 	check(missing(), 0, 1)
-	v = b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	v = b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -376,29 +376,29 @@ func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
 	one, two := running(1, epoch), running(2, epoch)
 	one.USN, two.USN = 100, 101
-	b.fold("Nightly", ledger.Regular, one, two)
+	b.fold("Nightly", ledger.Incremental, one, two)
 	one.USN, two.USN = 5, 6
-	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
 		t.Errorf("%d resets, want 1 a pass", v.Resets)
 	}
-	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
 		t.Errorf("%d resets though nothing fell since", v.Resets)
 	}
 }
 
 func TestTheNewestEndIsLast(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(time.Hour)))
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
 	if s := series(v, "Nightly"); s.Last.Status != "Failed" {
 		t.Errorf("an older end took its place: %+v", s.Last)
 	}
-	v = b.fold("Nightly", ledger.Regular, ended(3, "Warning", epoch.Add(time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, ended(3, "Warning", epoch.Add(time.Hour)))
 	if s := series(v, "Nightly"); s.Last.Status != "Warning" {
 		t.Errorf("of two that ended together the higher id is last: %+v", s.Last)
 	}
 	// The last one's own end may be corrected to an earlier one.
-	v = b.fold("Nightly", ledger.Regular, session(3, "Warning", epoch.Add(time.Hour), epoch.Add(61*time.Minute)))
+	v = b.fold("Nightly", ledger.Incremental, session(3, "Warning", epoch.Add(time.Hour), epoch.Add(61*time.Minute)))
 	if s := series(v, "Nightly"); s.Last.Duration != time.Minute {
 		t.Errorf("a correction is not taken in: %+v", s.Last)
 	}
@@ -406,10 +406,10 @@ func TestTheNewestEndIsLast(t *testing.T) {
 
 func TestSeriesOfGonePolicies(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
-	b.fold("Hourly", ledger.Regular, ended(2, "Failed", epoch), running(3, epoch))
-	b.fold("Unlisted", ledger.Regular, ended(4, "Failed", epoch))
-	b.fold("", ledger.Regular, ended(5, "Failed", epoch))
+	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
+	b.fold("Hourly", ledger.Incremental, ended(2, "Failed", epoch), running(3, epoch))
+	b.fold("Unlisted", ledger.Incremental, ended(4, "Failed", epoch))
+	b.fold("", ledger.Incremental, ended(5, "Failed", epoch))
 	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
 		b.now = b.now.Add(6 * time.Minute)
 		return b.pass(func(p *ledger.Pass) {
@@ -434,12 +434,12 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	b.restart()
 	// What still runs keeps its series until it ends.
 	has(list("ec2"), "", "Hourly", "Unlisted")
-	b.fold("Hourly", ledger.Regular, ended(3, "Failed", epoch))
+	b.fold("Hourly", ledger.Incremental, ended(3, "Failed", epoch))
 	has(list("ec2"), "", "Unlisted")
 
 	// It comes back: its old sessions are remembered, its new ones counted.
 	list("ec2", nightly)
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(6, "Warning", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(6, "Warning", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Warning": 1, "/Policy/Failed": 1, "Unlisted/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -475,8 +475,8 @@ func TestFailuresOfMemoryAreReturned(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) NewestDay() (int32, bool) { return 0, false }
-func (f failing) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
-	return ledger.Remembered{}, false, f.err
+func (f failing) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
+	return ledger.SeenSession{}, false, f.err
 }
 func (f failing) Skipped(ledger.ID) (bool, error)            { return false, f.err }
 func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, f.err }
@@ -487,7 +487,7 @@ func TestASessionOfZeros(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
 	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}
 	for range 3 {
-		v := b.fold("Nightly", ledger.Regular, s)
+		v := b.fold("Nightly", ledger.Incremental, s)
 		if got := counts(v)["Nightly/Policy/Failed"]; got != 1 {
 			t.Fatalf("counted %d times", got)
 		}
@@ -500,7 +500,7 @@ func TestUnfinishedSessionWithoutStart(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
 	b.ahead = 0
 	s := running(1, time.Time{})
-	v := b.fold("Nightly", ledger.Regular, s)
+	v := b.fold("Nightly", ledger.Incremental, s)
 	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
 		t.Errorf("oldest start %v, want %v", got, epoch)
 	}
@@ -509,7 +509,7 @@ func TestUnfinishedSessionWithoutStart(t *testing.T) {
 	if !b.entry(b.Begin(b.now), &s).Unchanged() {
 		t.Error("it has changed, want it unchanged")
 	}
-	v = b.fold("Nightly", ledger.Regular, s)
+	v = b.fold("Nightly", ledger.Incremental, s)
 	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
 		t.Errorf("oldest start %v an hour later, want %v", got, epoch)
 	}

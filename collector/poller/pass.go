@@ -130,7 +130,7 @@ func (p *pass) part(ctx context.Context) error {
 		return nil
 	}
 	if p.owed {
-		p.books.OweSweep() // the watermark is past what made it necessary
+		p.books.OweResync() // the watermark is past what made it necessary
 	}
 	if err := p.keep(p.books); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	news = p.startOfNews(news)
 	// What has run for longer than history reaches is known before anything can be
 	// news, since no other list has it.
-	if err := p.listRunning(ctx, ledger.Window); err != nil {
+	if err := p.listRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
@@ -182,7 +182,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 			return otherwise
 		}
 		if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
-			return ledger.Regular
+			return ledger.Incremental
 		}
 		return otherwise
 	}
@@ -192,7 +192,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 			if row.Err == nil {
 				if t := p.books.Times(&row.Session).Start; !t.IsZero() {
 					line = true
-					p.books.DrawLine(t)
+					p.books.SetCutoff(t)
 				}
 			}
 			if row.HasUSN && !p.fromUTC {
@@ -228,7 +228,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	}
 	err = list(vbaws.SessionsQuery{FromUTC: since}, func(row *vbaws.Row) error {
 		delete(history, hashID(p.rowID(row)))
-		return p.take(row, origin(row, ledger.Window))
+		return p.take(row, origin(row, ledger.Backfill))
 	})
 	if err != nil {
 		return err
@@ -238,19 +238,19 @@ func (p *pass) firstContact(ctx context.Context) error {
 			if !history.has(hashID(p.rowID(row))) {
 				return nil
 			}
-			return p.take(row, origin(row, ledger.History))
+			return p.take(row, origin(row, ledger.Preceding))
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := p.listRunning(ctx, ledger.Window); err != nil {
+	if err := p.listRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if line || newest != nil {
 		// Whatever zone FromUtc is taken to be in, all that started since was read.
 		// If nothing is as old, a clock that is set back makes nothing seem to be.
-		p.books.DrawLine(before.Add(zones))
+		p.books.SetCutoff(before.Add(zones))
 	}
 	p.swept(began, true, firstSweep)
 	return nil
@@ -267,8 +267,8 @@ func (p *pass) catchUp(ctx context.Context) error {
 	}
 	m := p.books.Meta()
 	p.owed = sweep
-	since := p.start.Sub(m.SweptAt)
-	if sweep || p.fromUTC || since >= m.SweepInterval || since < 0 {
+	since := p.start.Sub(m.ResyncedAt)
+	if sweep || p.fromUTC || since >= m.ResyncInterval || since < 0 {
 		err := p.sweep(ctx)
 		p.owed = false
 		return err
@@ -396,7 +396,7 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 					return true, nil
 				}
 			}
-			return false, p.take(row, ledger.Regular)
+			return false, p.take(row, ledger.Incremental)
 		})
 	if err != nil {
 		return false, err
@@ -458,7 +458,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		}
 	}
 	began := p.clock
-	wide := began.Sub(m.LastWideSweep) >= wideEvery || began.Before(m.LastWideSweep)
+	wide := began.Sub(m.LastDailyResync) >= wideEvery || began.Before(m.LastDailyResync)
 	reach := settle
 	switch {
 	case wide:
@@ -466,7 +466,7 @@ func (p *pass) sweep(ctx context.Context) error {
 	case p.shortSighted:
 		reach = settle + zones
 	}
-	from := m.LastSweep
+	from := m.LastResync
 	if began.Before(from) {
 		from = began
 	}
@@ -485,14 +485,14 @@ func (p *pass) sweep(ctx context.Context) error {
 			return err
 		}
 		p.late = p.late || late
-		return p.take(row, ledger.Regular)
+		return p.take(row, ledger.Incremental)
 	}
 	from = from.Add(-reach)
 	whole, err := p.listWhole(ctx, vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, take)
 	if err != nil {
 		return err
 	}
-	if err := p.listRunning(ctx, ledger.Regular); err != nil {
+	if err := p.listRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
 	if !newest.Start.Before(from) && !newestMet && !p.met[ledger.ParseID(newest.ID)] && !p.shortSighted {
@@ -507,7 +507,7 @@ func (p *pass) sweep(ctx context.Context) error {
 	}
 	if !whole {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
-		p.books.OweSweep()
+		p.books.OweResync()
 		return nil
 	}
 	if wide {
@@ -515,14 +515,14 @@ func (p *pass) sweep(ctx context.Context) error {
 			return &storageError{err}
 		}
 	}
-	p.swept(began, wide, min(settle, max(firstSweep, 2*m.SweepInterval)))
+	p.swept(began, wide, min(settle, max(firstSweep, 2*m.ResyncInterval)))
 	return nil
 }
 
 // swept records a complete sweep that began at the given time of the appliance's
 // clock.
 func (p *pass) swept(began time.Time, wide bool, next time.Duration) {
-	p.books.Swept(began, wide, next)
+	p.books.Resynced(began, wide, next)
 	if p.newest.Start.After(p.reached) {
 		p.reached = p.newest.Start
 	}
@@ -534,7 +534,7 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Cutoff) {
 		return false, nil
 	}
 	e, err := p.entry(&row.Session)
@@ -637,8 +637,8 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	if !ok {
 		if put, aside := p.pending[id]; aside {
 			from = put.from
-			if from != ledger.Regular && !ledger.Finished(&put.session) {
-				from = ledger.Ran // which its end, met later, must not be taken for history
+			if from != ledger.Incremental && !ledger.Finished(&put.session) {
+				from = ledger.RunningAtStart // which its end, met later, must not be taken for history
 			}
 		}
 		p.pending[id] = pending{row.Session, from}

@@ -451,7 +451,7 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 			if err != nil {
 				return true, err
 			}
-			e.Fold(pol.Name, ledger.LookUp)
+			e.Fold(pol.Name, ledger.Lookup)
 		}
 		return len(open) == 0 || rows >= lookUpRows, nil
 	})

@@ -74,7 +74,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
-			_ = p.take(&row, ledger.Regular) // skips it; if that fails, the next list does
+			_ = p.take(&row, ledger.Incremental) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
 		l := p.looks[id]
@@ -82,7 +82,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 		switch {
 		case err == nil:
 			l.since = time.Time{}
-			if err := p.take(&row, ledger.Regular); err != nil {
+			if err := p.take(&row, ledger.Incremental); err != nil {
 				p.note("a session was not taken in", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
