@@ -34,7 +34,7 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 			func(id string) string { return strings.ReplaceAll(id, "-", "") },
 			func(id string) string { return "urn:uuid:" + id },
 		} {
-			b := contacted(t, ledger.Options{}, epoch.Add(-400*day))
+			b := synced(t, ledger.Options{}, epoch.Add(-400*day))
 			b.fold("Nightly", ledger.Incremental, once)
 			for i, s := range later {
 				s.ID, s.USN = spelled(s.ID), int64(2+i)
@@ -181,7 +181,7 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 // The exporter's clock is far ahead for a while: nothing that it dealt with is
 // forgotten, and no series retires.
 func TestAClockFarAheadForgetsNothing(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch.Add(-day))
+	b := synced(t, ledger.Options{}, epoch.Add(-day))
 	b.ahead = 0
 	list := func(p *ledger.Pass) {
 		p.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, p.Times(&vbaws.Session{}).End)
@@ -202,18 +202,18 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 		})
 	}
 	want := b.View()
-	line := b.Meta().Cutoff
+	cutoff := b.Meta().Cutoff
 	b.now = b.now.Add(500 * day)
 	forget()
 	b.restart()
 	forget()
 	b.now = b.now.Add(-500 * day)
 	forget()
-	if d := cmp.Diff(print(t, want), print(t, b.View())); d != "" {
+	if d := cmp.Diff(dump(t, want), dump(t, b.View())); d != "" {
 		t.Errorf("-before +after:\n%s", d)
 	}
-	if got := b.Meta().Cutoff; !got.Equal(line) {
-		t.Errorf("the cutoff moved from %v to %v", line, got)
+	if got := b.Meta().Cutoff; !got.Equal(cutoff) {
+		t.Errorf("the cutoff moved from %v to %v", cutoff, got)
 	}
 	for n := range 5 {
 		s := ended(n, "Failed", epoch.Add(time.Duration(n+1)*day-time.Hour))
@@ -234,7 +234,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 			t.Errorf("%v didn't retire", s.Key)
 		}
 	}
-	if !b.Meta().Cutoff.After(line) {
+	if !b.Meta().Cutoff.After(cutoff) {
 		t.Error("nothing was forgotten")
 	}
 }
@@ -242,7 +242,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 // Sessions without dates are counted once however long they are listed: no cutoff
 // tells them from new ones.
 func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, session(1, "Failed", time.Time{}, time.Time{}))
 	for n := range 3 {
 		b.now = b.now.Add(300 * day)
@@ -276,7 +276,7 @@ func TestOddTimesHideNothing(t *testing.T) {
 	all = append(all, dates{epoch.Add(-time.Minute), epoch.Add(-time.Hour)}) // set back while it ran
 	for _, test := range all {
 		for _, status := range []string{"Failed", "Succeeded"} {
-			b := contacted(t, ledger.Options{}, epoch.Add(-10*day))
+			b := synced(t, ledger.Options{}, epoch.Add(-10*day))
 			b.ahead = 0
 			before := map[string]string{"Failed": "Succeeded", "Succeeded": "Failed"}[status]
 			b.fold("Nightly", ledger.Incremental, ended(1, before, epoch.Add(-30*time.Minute)))
@@ -311,7 +311,7 @@ func TestOddTimesHideNothing(t *testing.T) {
 
 // What runs shows no start that can't be one.
 func TestOddStartsOfWhatRuns(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental, running(1, time.Unix(0, 0)), running(2, epoch.Add(-time.Hour)))
 	if s := series(v, "Nightly"); s.Running != 2 || !s.OldestStart.Equal(epoch.Add(-time.Hour)) {
 		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart)

@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 		}, map[string]int{ledger.LimitSeries: 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := contacted(t, ledger.Options{MaxPolicies: 20}, epoch)
+			b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
 			all := make([]vbaws.Session, sessions)
 			policies := make([]string, sessions)
 			for n := range all {
@@ -96,11 +96,11 @@ func TestLimits(t *testing.T) {
 					}
 				}
 				if round == 0 {
-					before := print(t, b.View())
+					before := dump(t, b.View())
 					view := *b.View()
 					b.restart()
 					view.OverLimit = b.View().OverLimit // which belongs to the process
-					if now := print(t, b.View()); now != print(t, &view) {
+					if now := dump(t, b.View()); now != dump(t, &view) {
 						t.Fatalf("a restart changes what is shown:\n%s", cmp.Diff(before, now))
 					}
 				}
@@ -112,7 +112,7 @@ func TestLimits(t *testing.T) {
 // Sessions of type Policy stay such, and the documented statuses what they are, however
 // many others there are before.
 func TestLimitsLeaveWhatIsJudged(t *testing.T) {
-	b := contacted(t, ledger.Options{MaxPolicies: 20}, epoch)
+	b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
 	b.pass(func(p *ledger.Pass) {
 		for n := range 5000 {
 			s := ended(n, fmt.Sprint("status-", n), epoch)
@@ -150,7 +150,7 @@ func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 // What an appliance says runs doesn't grow memory without a limit; what ends is counted.
 func TestUnfinishedSessionsAreLimited(t *testing.T) {
 	const sessions, most = 11_000, 10_000
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.pass(func(p *ledger.Pass) {
 		for n := range sessions {
 			b.into(p, running(n, epoch), "Nightly", ledger.Incremental)
@@ -172,7 +172,7 @@ func TestUnfinishedSessionsAreLimited(t *testing.T) {
 // An id that is too long for an exemplar, or for a log line, isn't kept with every
 // bucket.
 func TestLongIDsMakeNoExemplar(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	s := ended(1, "Failed", epoch)
 	s.ID = strings.Repeat("x", 4000)
 	c := counter(b.fold("Nightly", ledger.Incremental, s, s), "Nightly", "Failed")
@@ -186,7 +186,7 @@ func TestLongIDsMakeNoExemplar(t *testing.T) {
 // there may be, and never moves to others.
 func TestLimitsEqualTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := contacted(t, ledger.Options{MaxPolicies: 3}, epoch)
+		b := synced(t, ledger.Options{MaxPolicies: 3}, epoch)
 		known := map[int]bool{}
 		last := map[string]uint64{}
 		var usn int64

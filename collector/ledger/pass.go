@@ -115,7 +115,8 @@ func (p *Pass) Next() *Pass {
 // time for Next.
 func (p *Pass) Size() int { return len(p.seen) + len(p.unfinished) + len(p.skipped) }
 
-// Meta returns what is known of the appliance as a whole, as this pass has it so far. Its maps, slices and pointers must not be changed.
+// Meta returns what is known of the appliance as a whole, as this pass has it
+// so far. Its maps, slices and pointers must not be changed.
 func (p *Pass) Meta() Meta { return *p.meta }
 
 func (p *Pass) editMeta() *Meta {

@@ -46,7 +46,7 @@ func TestDurationAndEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := vbaws.Session{ID: vbawstest.ID(1), Type: "Policy", Status: "Failed", Start: test.start, Stop: test.stop, Duration: test.own}
-			b := contacted(t, ledger.Options{}, time.Unix(0, 0))
+			b := synced(t, ledger.Options{}, time.Unix(0, 0))
 			b.now, b.ahead = b.now.Add(3*time.Hour), 0
 			if test.end.IsZero() {
 				test.end = b.now
@@ -88,8 +88,8 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
-	firstContact := func(opts ledger.Options) *books {
+func TestInitialSyncCountsItsBackfill(t *testing.T) {
+	initialSync := func(opts ledger.Options) *testLedger {
 		b := open(t, opts)
 		b.pass(func(p *ledger.Pass) {
 			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
@@ -104,16 +104,16 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 		})
 		return b
 	}
-	later := func(b *books) map[string]uint64 {
+	later := func(b *testLedger) map[string]uint64 {
 		return counts(b.fold("Nightly", ledger.Incremental,
 			ended(1, "Failed", epoch.Add(-time.Hour)), ended(2, "Succeeded", epoch.AddDate(-6, 0, 0)),
 			ended(3, "Warning", epoch.Add(-30*time.Hour)), ended(4, "Succeeded", epoch.Add(-time.Hour)),
 			ended(5, "Succeeded", epoch.Add(-30*time.Hour)), ended(6, "Canceled", epoch.Add(-time.Minute))))
 	}
 
-	b := firstContact(ledger.Options{Hold: 2 * time.Minute})
+	b := initialSync(ledger.Options{Hold: 2 * time.Minute})
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 2, "Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
-		t.Errorf("first contact, -want +got:\n%s", d)
+		t.Errorf("initial sync, -want +got:\n%s", d)
 	}
 	for _, c := range series(b.View(), "Nightly").Counters {
 		if c.Held || !c.Born.Equal(epoch.Add(-24*time.Hour)) {
@@ -131,19 +131,19 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 		t.Errorf("later, -want +got:\n%s", d)
 	}
 
-	// Without a memory of earlier lives nothing that had ended is counted.
-	b = firstContact(ledger.Options{Ephemeral: true})
+	// Without state of earlier processes nothing that had finished is counted.
+	b = initialSync(ledger.Options{Ephemeral: true})
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
-		t.Errorf("forgetful, -want +got:\n%s", d)
+		t.Errorf("ephemeral, -want +got:\n%s", d)
 	}
 	want = map[string]uint64{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Succeeded": 2}
 	if d := cmp.Diff(want, later(b)); d != "" {
-		t.Errorf("forgetful and later, -want +got:\n%s", d)
+		t.Errorf("ephemeral and later, -want +got:\n%s", d)
 	}
 }
 
 func TestTheFirstFinalStatusIsCounted(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	start := epoch.Add(time.Hour)
 	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", start))
 	b.fold("Nightly", ledger.Incremental, session(1, "Succeeded", start, start.Add(time.Hour)))
@@ -168,7 +168,7 @@ func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 }
 
 func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
-	b := contacted(t, ledger.Options{Hold: time.Minute}, epoch)
+	b := synced(t, ledger.Options{Hold: time.Minute}, epoch)
 	v := b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	var got []string
 	for _, c := range series(v, "Nightly").Counters {
@@ -183,7 +183,7 @@ func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
 }
 
 func TestOnlyWhatHasBegunRuns(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental,
 		session(1, "NeverExecuted", epoch, time.Time{}),
 		running(2, epoch.Add(2*time.Hour)), running(3, time.Time{}),
@@ -195,7 +195,7 @@ func TestOnlyWhatHasBegunRuns(t *testing.T) {
 
 func TestHold(t *testing.T) {
 	const hold = 2 * time.Minute
-	b := contacted(t, ledger.Options{Hold: hold}, epoch)
+	b := synced(t, ledger.Options{Hold: hold}, epoch)
 	held := func() bool {
 		t.Helper()
 		c := counter(b.View(), "Nightly", "Failed")
@@ -253,9 +253,9 @@ func TestHold(t *testing.T) {
 }
 
 func TestOtherBoundsStartHistogramsOver(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	before := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
-	was := print(t, before)
+	was := dump(t, before)
 	b.opts.Bounds = []float64{1, 2}
 	b.restart()
 	b.now = b.now.Add(time.Hour)
@@ -270,7 +270,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	if h := c.Histogram; c.Count-h.Base != 1 || !slices.Equal(h.Buckets, []uint64{0, 1, 0}) {
 		t.Errorf("histogram %+v of counter %d", h, c.Count)
 	}
-	if print(t, before) != was {
+	if dump(t, before) != was {
 		t.Error("the view of before was changed")
 	}
 	p := b.Begin(b.now)
@@ -280,7 +280,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 }
 
 func TestARowIsSkippedOnce(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	named := vbaws.Row{Session: vbaws.Session{ID: vbawstest.ID(1)}, Err: errors.New("no status"), Hash: [16]byte{1}}
 	nameless := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{2}}
 	other := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{3}}
@@ -314,8 +314,8 @@ func TestARowIsSkippedOnce(t *testing.T) {
 	}
 }
 
-func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental,
 		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
 		session(3, "Failed", time.Time{}, epoch), session(4, "Failed", time.Time{}, epoch.Add(-time.Microsecond)),
@@ -340,8 +340,8 @@ func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
 	}
 }
 
-func TestNotFoundTwiceInARowIsGone(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+func TestMissingTwiceInARowIsGone(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { b.missing(p, 1) }) }
 	check := func(v *ledger.View, running, gone int) {
@@ -373,7 +373,7 @@ func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 }
 
 func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	one, two := running(1, epoch), running(2, epoch)
 	one.USN, two.USN = 100, 101
 	b.fold("Nightly", ledger.Incremental, one, two)
@@ -387,7 +387,7 @@ func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
 }
 
 func TestTheNewestEndIsLast(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(time.Hour)))
 	v := b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
 	if s := series(v, "Nightly"); s.Last.Status != "Failed" {
@@ -405,7 +405,7 @@ func TestTheNewestEndIsLast(t *testing.T) {
 }
 
 func TestSeriesOfGonePolicies(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
 	b.fold("Hourly", ledger.Incremental, ended(2, "Failed", epoch), running(3, epoch))
 	b.fold("Unlisted", ledger.Incremental, ended(4, "Failed", epoch))
@@ -449,9 +449,9 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	has(list("ec2"), "", "Nightly", "Unlisted")
 }
 
-func TestFailuresOfMemoryAreReturned(t *testing.T) {
+func TestFailuresOfTheSeenIndexAreReturned(t *testing.T) {
 	broken := errors.New("disk on fire")
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	state, err := b.book.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -484,7 +484,7 @@ func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, 
 // An id may be all zeros, and a session without times: what is remembered of it is
 // looked for all the same.
 func TestASessionOfZeros(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}
 	for range 3 {
 		v := b.fold("Nightly", ledger.Incremental, s)
@@ -497,7 +497,7 @@ func TestASessionOfZeros(t *testing.T) {
 // An unfinished session without a start keeps the time at which it was seen first, and is
 // no change when it is listed again.
 func TestUnfinishedSessionWithoutStart(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.ahead = 0
 	s := running(1, time.Time{})
 	v := b.fold("Nightly", ledger.Incremental, s)

@@ -87,6 +87,13 @@ type Meta struct {
 	Bounds []float64
 }
 
+// ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
+// over, or the clock was set back.
+func (m *Meta) ResyncDue(now time.Time) bool {
+	passed := now.Sub(m.ResyncedAt)
+	return passed >= m.ResyncInterval || passed < 0
+}
+
 // Phase is how far the initial sync of an appliance has come.
 type Phase struct {
 	Stage Stage

@@ -267,8 +267,7 @@ func (p *pass) catchUp(ctx context.Context) error {
 	}
 	m := p.books.Meta()
 	p.owed = sweep
-	since := p.start.Sub(m.ResyncedAt)
-	if sweep || p.fromUTC || since >= m.ResyncInterval || since < 0 {
+	if sweep || p.fromUTC || m.ResyncDue(p.start) {
 		err := p.sweep(ctx)
 		p.owed = false
 		return err
