@@ -67,7 +67,7 @@ func (p *poll) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
 // ended before the process started must not be counted, however far that clock is
 // behind.
 func (p *poll) startOfNews(began time.Time) time.Time {
-	if p.cfg.Ledger.Forgetful && p.known.opened.Sub(began) > settle {
+	if p.cfg.Ledger.Ephemeral && p.known.opened.Sub(began) > settle {
 		return p.known.opened.UTC()
 	}
 	return began
@@ -79,16 +79,16 @@ func (p *poll) startOfNews(began time.Time) time.Time {
 // configuration of another appliance was restored, is not.
 func (p *poll) drawLate(ctx context.Context) error {
 	m := p.books.Meta()
-	if !m.Line.IsZero() {
+	if !m.Cutoff.IsZero() {
 		return nil
 	}
 	newest, err := p.newestRow(ctx)
 	if err != nil || newest == nil {
 		return err
 	}
-	passed := max(0, p.start.Sub(m.SweptAt))
+	passed := max(0, p.start.Sub(m.ResyncedAt))
 	p.known.lookback.known = newest.Start.Add(-passed - zones)
-	p.books.DrawLine(p.known.lookback.known)
+	p.books.SetCutoff(p.known.lookback.known)
 	return nil
 }
 

@@ -81,7 +81,7 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 				break
 			}
 		}
-		if err := p.ingestListed(ctx, row, ledger.Regular); err != nil {
+		if err := p.ingestListed(ctx, row, ledger.Incremental); err != nil {
 			return false, err
 		}
 	}

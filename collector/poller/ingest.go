@@ -58,8 +58,8 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if !ok {
 		if put, aside := p.pending[e.ID()]; aside {
 			from = put.from
-			if from != ledger.Regular && !ledger.Finished(&put.session) {
-				from = ledger.Ran // which its end, seen later, must not be taken for one before the initial sync
+			if from != ledger.Incremental && !ledger.Finished(&put.session) {
+				from = ledger.RunningAtStart // which its end, seen later, must not be taken for one before the initial sync
 			}
 		}
 		p.pending[e.ID()] = pending{row.Session, from}

@@ -25,7 +25,7 @@ func (p *poll) initialSync(ctx context.Context) error {
 	news := p.startOfNews(earliest(began, since.Add(p.cfg.Backfill)))
 	// A session that has run for longer than the lists below reach back is known before
 	// anything can be new, since no other list has it.
-	if err := p.readRunning(ctx, ledger.Window); err != nil {
+	if err := p.readRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
@@ -48,12 +48,12 @@ func (p *poll) initialSync(ctx context.Context) error {
 	if err := p.readBackfill(ctx, began, since, from, news); err != nil {
 		return err
 	}
-	if err := p.readRunning(ctx, ledger.Window); err != nil {
+	if err := p.readRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
-	if newest != nil || !p.books.Meta().Line.IsZero() {
+	if newest != nil || !p.books.Meta().Cutoff.IsZero() {
 		// Whatever zone FromUtc is taken to be in, all that started since was read.
-		p.books.DrawLine(from.Add(zones))
+		p.books.SetCutoff(from.Add(zones))
 	}
 	p.completeResync(began, true, firstResync)
 	return nil
@@ -84,7 +84,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 			return err
 		}
 		preceding.Remove(ledger.RowID(row))
-		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Window, news)); err != nil {
+		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Backfill, news)); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 		if !preceding.Has(ledger.RowID(row)) {
 			continue
 		}
-		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.History, news)); err != nil {
+		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Preceding, news)); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 		rows := p.reader(q, listing.PageLimit)
 		for row, err := range rows.UntilWhole(ctx) {
 			if err == nil && row.Err == nil {
-				p.books.DrawLine(p.books.Times(&row.Session).Start)
+				p.books.SetCutoff(p.books.Times(&row.Session).Start)
 			}
 			if err == nil && row.HasUSN && !p.known.mode.fromUTC {
 				p.sharesUSN(row)
@@ -134,7 +134,7 @@ func (p *poll) initialOrigin(row *vbaws.Row, list ledger.Origin, news time.Time)
 		return list
 	}
 	if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
-		return ledger.Regular
+		return ledger.Incremental
 	}
 	return list
 }

@@ -116,7 +116,7 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			if err != nil {
 				return true, err
 			}
-			e.Fold(pol.Name, ledger.LookUp)
+			e.Fold(pol.Name, ledger.Lookup)
 		}
 		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
 			break

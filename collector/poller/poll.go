@@ -190,9 +190,7 @@ func (p *poll) readChanges(ctx context.Context) error {
 			return err
 		}
 	}
-	m := p.books.Meta()
-	since := p.start.Sub(m.SweptAt)
-	if p.resyncDue || p.known.mode.fromUTC || since >= m.SweepInterval || since < 0 {
+	if m := p.books.Meta(); p.resyncDue || p.known.mode.fromUTC || m.ResyncDue(p.start) {
 		err := p.resync(ctx)
 		p.resyncDue = false
 		return err
@@ -216,7 +214,7 @@ func (p *poll) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	if p.resyncDue {
-		p.books.OweSweep() // the watermark is past what made it necessary
+		p.books.OweResync() // the watermark is past what made it necessary
 	}
 	return p.endPart(ctx, p)
 }

@@ -44,8 +44,8 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	mode, back := &p.known.mode, &p.known.lookback
 	began := p.clock
-	daily := began.Sub(m.LastWideSweep) >= dailyEvery || began.Before(m.LastWideSweep)
-	from := earliest(m.LastSweep, began).Add(-back.reach(daily))
+	daily := began.Sub(m.LastDailyResync) >= dailyEvery || began.Before(m.LastDailyResync)
+	from := earliest(m.LastResync, began).Add(-back.reach(daily))
 	newest, sawNewest := back.newest, false
 	late := false // it found what the incremental read should have
 	rows := p.reader(vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, listing.PageLimit)
@@ -66,11 +66,11 @@ func (p *poll) resync(ctx context.Context) error {
 			return err
 		}
 		late = late || missed
-		if err := p.ingestListed(ctx, row, ledger.Regular); err != nil {
+		if err := p.ingestListed(ctx, row, ledger.Incremental); err != nil {
 			return err
 		}
 	}
-	if err := p.readRunning(ctx, ledger.Regular); err != nil {
+	if err := p.readRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
 	if !newest.Start.Before(from) && !sawNewest && !p.unfinished[ledger.ParseID(newest.ID)] && !back.extended {
@@ -85,7 +85,7 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	if !rows.Whole() {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
-		p.books.OweSweep()
+		p.books.OweResync()
 		return nil
 	}
 	if daily {
@@ -93,14 +93,14 @@ func (p *poll) resync(ctx context.Context) error {
 			return &storageError{err}
 		}
 	}
-	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.SweepInterval)))
+	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.ResyncInterval)))
 	return nil
 }
 
 // completeResync records a complete resync that began at the given time of the
 // appliance's clock.
 func (p *poll) completeResync(began time.Time, daily bool, next time.Duration) {
-	p.books.Swept(began, daily, next)
+	p.books.Resynced(began, daily, next)
 	if back := &p.known.lookback; back.newest.Start.After(back.known) {
 		back.known = back.newest.Start
 	}
@@ -127,7 +127,7 @@ func (p *poll) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Cutoff) {
 		return false, nil
 	}
 	return p.changed(row)

@@ -85,7 +85,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
-			_ = p.ingest(&row, ledger.Regular) // skips it; if that fails, the next list does
+			_ = p.ingest(&row, ledger.Incremental) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
 		l := known.looks[id]
@@ -93,7 +93,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		switch {
 		case err == nil:
 			l.since = time.Time{}
-			if err := p.ingest(&row, ledger.Regular); err != nil {
+			if err := p.ingest(&row, ledger.Incremental); err != nil {
 				p.note("a session was not taken in", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
