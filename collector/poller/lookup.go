@@ -36,7 +36,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
 		return
 	}
-	due := p.books.ToLookUp()
+	due := p.tx.ToLookUp()
 	failures := make(map[ledger.PolicyKey]int)
 	for _, pol := range due {
 		if n := p.known.lookUps.failures[pol.PolicyKey]; n > 0 {
@@ -61,7 +61,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 			}
 		}
 		delete(failures, pol.PolicyKey)
-		p.books.LookedUp(pol.PolicyKey)
+		p.tx.LookedUp(pol.PolicyKey)
 		if asked == lookUps {
 			break
 		}

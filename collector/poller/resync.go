@@ -31,8 +31,8 @@ const (
 
 // resync reads the list by start time, from before the last complete resync on.
 func (p *poll) resync(ctx context.Context) error {
-	m := p.books.Meta()
-	if err := p.drawLate(ctx); err != nil {
+	m := p.tx.Meta()
+	if err := p.setLateCutoff(ctx); err != nil {
 		return err
 	}
 	if p.clock.IsZero() {
@@ -55,7 +55,7 @@ func (p *poll) resync(ctx context.Context) error {
 		}
 		if row.HasUSN && !mode.fromUTC {
 			p.sharesUSN(row)
-			if top := p.books.Meta().Watermark; top != nil && row.USN > top.USN && (mode.ahead == nil || row.USN > *mode.ahead) {
+			if top := p.tx.Meta().Watermark; top != nil && row.USN > top.USN && (mode.ahead == nil || row.USN > *mode.ahead) {
 				mode.ahead = &row.USN
 			}
 		}
@@ -73,23 +73,23 @@ func (p *poll) resync(ctx context.Context) error {
 	if err := p.readRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
-	if !newest.Start.Before(from) && !sawNewest && !p.unfinished[ledger.ParseID(newest.ID)] && !back.extended {
+	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended {
 		// It reads FromUtc as a later time than it is.
 		back.extended = true
 		p.note("a session was not listed that started after FromUtc: reading further back from here on",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
 	}
 	p.planSessionLookUps()
-	if late && !mode.fromUTC && !p.books.WasReset() {
+	if late && !mode.fromUTC && !p.tx.WasReset() {
 		p.countLate()
 	}
 	if !rows.Whole() {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
-		p.books.OweResync()
+		p.tx.OweResync()
 		return nil
 	}
 	if daily {
-		if err := p.books.Forget(p.books.Agreed(began).Add(-remember)); err != nil {
+		if err := p.tx.Forget(p.tx.Agreed(began).Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
@@ -100,7 +100,7 @@ func (p *poll) resync(ctx context.Context) error {
 // completeResync records a complete resync that began at the given time of the
 // appliance's clock.
 func (p *poll) completeResync(began time.Time, daily bool, next time.Duration) {
-	p.books.Resynced(began, daily, next)
+	p.tx.Resynced(began, daily, next)
 	if back := &p.known.lookback; back.newest.Start.After(back.known) {
 		back.known = back.newest.Start
 	}
@@ -127,7 +127,7 @@ func (p *poll) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Cutoff) {
+	if t := p.tx.Times(&row.Session).Start; !t.IsZero() && t.Before(p.tx.Meta().Cutoff) {
 		return false, nil
 	}
 	return p.changed(row)

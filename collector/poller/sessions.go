@@ -114,7 +114,7 @@ func (p *poll) observeClock(date time.Time) {
 	}
 	p.clock = date.UTC()
 	p.known.clockOffset = p.clock.Sub(p.cfg.Now())
-	p.books.SetClock(p.clock)
+	p.tx.SetClock(p.clock)
 }
 
 func (p *poll) applianceTime() time.Time { return p.known.applianceTime(p.cfg.Now()) }
