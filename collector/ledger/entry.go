@@ -1,3 +1,5 @@
+// What is known of one session.
+
 package ledger
 
 import (
@@ -16,7 +18,7 @@ type Entry struct {
 	// open is the session as an unfinished one; nil if it isn't.
 	open *Unfinished
 	// seen is what the seen index has of it, if indexed.
-	seen    Remembered
+	seen    SeenSession
 	indexed bool
 }
 
@@ -33,10 +35,10 @@ func (e *Entry) lookUp() (err error) {
 	p, s := e.p, e.s
 	e.id = ParseID(s.ID)
 	e.open = p.unfinishedOf(e.id)
-	if e.seen, e.indexed = p.remembered[e.id]; !e.indexed {
+	if e.seen, e.indexed = p.seen[e.id]; !e.indexed {
 		// Whatever became of its dates since. The days beside them come first: the precision
 		// of another API version, or its idea of a time zone, is what changes them most.
-		if e.seen, e.indexed, err = p.l.memory.Lookup(e.id, p.daysNear(s)); err != nil {
+		if e.seen, e.indexed, err = p.l.index.Lookup(e.id, p.daysNear(s)); err != nil {
 			return err
 		}
 	}
@@ -76,7 +78,7 @@ func (e *Entry) Known() bool {
 	if e.open != nil {
 		return !e.open.Unresolved || !e.p.l.opts.Filter.matchesType(e.s.Type)
 	}
-	return e.indexed && !e.seen.Owed
+	return e.indexed && !e.seen.Uncounted
 }
 
 // Unchanged reports whether the session is known exactly like this.
@@ -87,7 +89,7 @@ func (e *Entry) Unchanged() bool {
 	case e.open != nil:
 		return sameSession(&e.open.Session, e.s)
 	}
-	return e.seen.USN == e.s.USN && e.seen.Print == fingerprint(e.s)
+	return e.seen.USN == e.s.USN && e.seen.Fingerprint == fingerprint(e.s)
 }
 
 // Policy returns the name of the policy that an unfinished session was found to belong
@@ -104,7 +106,7 @@ func (e *Entry) disposition(from Origin) Disposition {
 	switch {
 	case e.open != nil:
 		return e.open.Disposition
-	case e.indexed && !e.seen.Owed:
+	case e.indexed && !e.seen.Uncounted:
 		return Counted
 	case e.indexed, e.p.isNew(e.s, from):
 		return Countable
@@ -118,8 +120,8 @@ func (e *Entry) index(owed bool) {
 	if !e.indexed {
 		day = dayOf(e.p.Times(e.s).Start)
 	}
-	e.p.remembered[e.id] = Remembered{
-		ID: e.id, Day: day, USN: e.s.USN, Print: fingerprint(e.s), At: e.p.now.Truncate(time.Second), Owed: owed,
+	e.p.seen[e.id] = SeenSession{
+		ID: e.id, Day: day, USN: e.s.USN, Fingerprint: fingerprint(e.s), At: e.p.now.Truncate(time.Second), Uncounted: owed,
 	}
 }
 

@@ -1,3 +1,5 @@
+// How a session moves counters and gauges.
+
 package ledger
 
 import (
@@ -9,44 +11,43 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Event is something that a log should tell once the pass has been published.
+// Event is something to be logged once the pass is published.
 type Event struct {
-	// Skipped is the reason that a session was not counted for; empty for one that
-	// was.
+	// Skipped is the reason why a session was not counted; empty for one that was.
 	Skipped string
 	// Session and Policy are what is known of it.
 	Session vbaws.Session
 	Policy  string
 	// Duration is that of a counted session.
 	Duration time.Duration
-	// Err says what could not be understood.
+	// Err is why a row is not a session.
 	Err error
-	// Old says that the session had ended before first contact.
-	Old bool
+	// Backfilled says that the session had finished before the initial sync.
+	Backfilled bool
 }
 
-// maxOld is how many old sessions make an Event: those that are met first, since
-// first contact reads the newest first.
-const maxOld = 100
+// maxBackfilled is how many backfilled sessions make an Event: the newest, since they are
+// read first.
+const maxBackfilled = 100
 
-// Origin is where a session was met.
+// Origin is the reading that showed a session.
 type Origin int
 
 const (
-	// Regular is a list of what changed.
-	Regular Origin = iota
-	// Window is the list that first contact counts.
-	Window
-	// History is what first contact only remembers.
-	History
-	// LookUp is a look-up of one policy's newest session.
-	LookUp
-	// Ran is what first contact met before it had ended: its end is news, however
-	// long ago it started.
-	Ran
+	// Incremental is a list of what changed: an incremental read or a resync.
+	Incremental Origin = iota
+	// Backfill is the window that the initial sync counts.
+	Backfill
+	// Preceding is what started before it, and is only put into the seen index.
+	Preceding
+	// Lookup is a request for the newest sessions of one policy.
+	Lookup
+	// RunningAtStart is a session that the initial sync saw before it had finished: it is
+	// counted, however long ago it started.
+	RunningAtStart
 )
 
-// Events returns what happened in the pass so far.
+// Events returns the events of the pass so far.
 func (p *Pass) Events() []Event { return p.events }
 
 // Fold takes in the session, which belongs to policy (empty for none). A session may be
@@ -64,8 +65,8 @@ func (e *Entry) Fold(policy string, from Origin) {
 		p.Reset()
 	}
 	disposition := e.disposition(from)
-	if disposition == Excluded && e.open == nil && from == Regular {
-		p.skip(SkipBeforeLine, Event{Session: *s, Policy: policy})
+	if disposition == Excluded && e.open == nil && from == Incremental {
+		p.skip(SkipBeforeCutoff, Event{Session: *s, Policy: policy})
 	}
 	if !Finished(s) {
 		u := &Unfinished{Session: *s, Policy: policy, Disposition: disposition}
@@ -94,9 +95,9 @@ func (e *Entry) Ignore() {
 }
 
 func (e *Entry) ignore(policy string, resolved bool) {
-	from := Regular
+	from := Incremental
 	if e.p.inInitialSync() {
-		from = History
+		from = Preceding
 	}
 	if d := e.disposition(from); !Finished(e.s) && d != Counted {
 		e.p.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
@@ -110,15 +111,15 @@ func (e *Entry) ignore(policy string, resolved bool) {
 // it has finished.
 func (p *Pass) isNew(s *vbaws.Session, from Origin) bool {
 	switch from {
-	case Ran:
+	case RunningAtStart:
 		return true
-	case History:
+	case Preceding:
 		return !Finished(s)
-	case Window:
-		return !Finished(s) || !p.l.opts.Forgetful
+	case Backfill:
+		return !Finished(s) || !p.l.opts.Ephemeral
 	}
 	start := p.Times(s).Start
-	return start.IsZero() || !start.Before(p.meta.Line)
+	return start.IsZero() || !start.Before(p.meta.Cutoff)
 }
 
 // count counts s as status, in the one place where anything is.
@@ -135,14 +136,14 @@ func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Time
 	p.counted[series.Key] = true
 	c.Exemplar = e
 	c.Histogram.observe(times.Duration, e, p.meta.Bounds)
-	old := from == Window
-	if old {
-		p.old++
+	backfilled := from == Backfill
+	if backfilled {
+		p.backfilled++
 	}
-	if !old || p.old <= maxOld {
+	if !backfilled || p.backfilled <= maxBackfilled {
 		seen := *s
 		seen.Start, seen.Stop = times.Start, times.End
-		p.events = append(p.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Old: old})
+		p.events = append(p.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Backfilled: backfilled})
 	}
 }
 
@@ -172,7 +173,7 @@ func (p *Pass) SkipRow(row *vbaws.Row) error {
 	if _, ok := p.skipped[id]; ok {
 		return nil
 	}
-	if done, err := p.l.memory.Skipped(id); err != nil || done {
+	if done, err := p.l.index.Skipped(id); err != nil || done {
 		return err
 	}
 	p.skipped[id] = p.now.Truncate(time.Second)

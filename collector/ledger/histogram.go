@@ -1,3 +1,5 @@
+// Durations in classic and native buckets.
+
 package ledger
 
 import (
@@ -64,7 +66,7 @@ func (h *Histogram) clone() *Histogram {
 	return &c
 }
 
-// rebucket starts every histogram over, with the bounds that are wanted now.
+// rebucket starts every histogram over, with the configured bounds.
 func (p *Pass) rebucket() {
 	p.editMeta().Bounds = slices.Clone(p.l.opts.Bounds)
 	for k, s := range p.l.state.Series {

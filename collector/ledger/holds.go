@@ -1,3 +1,5 @@
+// A new counter is published as 0 first.
+
 package ledger
 
 import (
@@ -27,7 +29,7 @@ func (l *Ledger) noteHolds(k Key, s *Series, now time.Time) {
 	}
 }
 
-// NextLift returns when the next hold ends; the zero time where none is held.
+// NextLift returns when the next hold ends; the zero time if none is held.
 func (l *Ledger) NextLift() time.Time {
 	var next time.Time
 	for _, t := range l.holds {

@@ -4,10 +4,10 @@ import "time"
 
 // Options of a Ledger.
 type Options struct {
-	// Bounds are the classic buckets of histograms, in seconds, ascending. Where
+	// Bounds are the classic buckets of histograms, in seconds, ascending. If
 	// they differ from the stored ones, the first pass starts the histograms over.
 	Bounds []float64
-	// Hold is for how long a counter that is born after first contact is published
+	// Hold is for how long a counter that is made after the initial sync is published
 	// as 0. 0: not at all.
 	Hold time.Duration
 	// MaxPolicies is how many policies may have series; 0 is any number. Sessions of
@@ -16,11 +16,11 @@ type Options struct {
 	// Filter says which series are of interest. What others counted stays in the State,
 	// and is in no View.
 	Filter Filter
-	// Once says that the process makes one pass, and shows what came of it at once.
-	Once bool
-	// Forgetful says that nothing can be known of an earlier life of the process:
-	// what had ended before first contact is then not counted.
-	Forgetful bool
+	// OneShot says that the process makes one pass, and shows its result at once.
+	OneShot bool
+	// Ephemeral says that no state outlives the process: sessions that had finished before
+	// the initial sync are then not counted.
+	Ephemeral bool
 }
 
 // Filter says what is of interest. A nil function matches everything.
@@ -36,35 +36,35 @@ func (f *Filter) matches(typ, policy string) bool {
 	return f.matchesType(typ) && (f.Policy == nil || f.Policy(policy))
 }
 
-// Ledger holds the books of one appliance.
+// Ledger counts the sessions of one appliance.
 type Ledger struct {
-	state  *State
-	memory Memory
-	opts   Options
+	state *State
+	index SeenIndex
+	opts  Options
 	// holds has, for each held counter, when its hold ends.
 	holds map[heldCounter]time.Time
 	// known has the labels' values that count for a limit, by limit: those of all
 	// series, and policies of those in the view. counters is how many counters there
-	// are, and over has what is beyond each limit.
-	known    map[string]map[string]bool
-	counters int
-	over     map[string]over
-	view     *View
+	// are, and overLimit has what is beyond each limit.
+	known     map[string]map[string]bool
+	counters  int
+	overLimit map[string]overLimit
+	view      *View
 	// ahead is how far the appliance's clock is ahead of the exporter's.
 	ahead time.Duration
-	// counted has when each series counted last, of those that just have.
+	// counted has when each series counted last, if that was less than shownFor ago.
 	counted map[Key]time.Time
 	opened  time.Time
-	// leaving are the policies that are gone, and series of which stay for a while.
+	// leaving are the policies that are gone and whose series stay for a while.
 	leaving map[string]bool
 }
 
-// New opens the books as they were stored. Holds begin anew at now. The ledger
-// owns state from here on.
-func New(state *State, memory Memory, opts Options, now time.Time) *Ledger {
+// New returns a ledger that goes on from state, which it owns from here on. Holds begin
+// again at now.
+func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
-		state: state, memory: memory, opts: opts,
-		holds: make(map[heldCounter]time.Time), over: make(map[string]over),
+		state: state, index: index, opts: opts,
+		holds: make(map[heldCounter]time.Time), overLimit: make(map[string]overLimit),
 		counted: make(map[Key]time.Time), opened: now,
 	}
 	for k, s := range state.Series {
@@ -80,6 +80,6 @@ func (l *Ledger) View() *View { return l.view }
 // Synced reports whether the initial sync is complete.
 func (l *Ledger) Synced() bool { return l.state.Meta.Phase.Stage == Synced }
 
-// Meta returns what is remembered of the appliance as a whole, after the last
+// Meta returns what is known of the appliance as a whole after the last
 // committed pass. Its maps, slices and pointers must not be changed.
 func (l *Ledger) Meta() Meta { return l.state.Meta }

@@ -1,3 +1,5 @@
+// One pass is one transaction.
+
 package ledger
 
 import (
@@ -19,31 +21,31 @@ type Pass struct {
 	series     map[Key]*Series
 	unfinished map[ID]*Unfinished
 	policies   map[PolicyKey]*Policy
-	remembered map[ID]Remembered
+	seen       map[ID]SeenSession
 	skipped    map[ID]time.Time
 	forget     time.Time
 
-	// days is what Memory.Lookup is asked with.
+	// days is the scratch space of daysNear.
 	days [7]int32
 
 	events []Event
-	// old counts the events of sessions that had ended before first contact.
-	old int
-	// names are those of the policies that the appliance has; nil until asked for.
+	// backfilled counts the sessions of Backfill that were counted.
+	backfilled int
+	// names are those of the policies that the appliance has; nil until HasPolicy.
 	names map[string]bool
 	// fresh has the names, by limit, that get their first series, and counters how many
-	// counters are new. over has the names beyond each limit that the ledger doesn't have
+	// counters are new. overLimit has the names beyond each limit that the ledger doesn't have
 	// yet, and exceeded what is reported of them.
-	fresh    map[string]map[string]bool
-	counters int
-	over     map[string]over
-	exceeded map[string]*Exceeded
+	fresh     map[string]map[string]bool
+	counters  int
+	overLimit map[string]overLimit
+	exceeded  map[string]*Exceeded
 	// open is how many sessions are unfinished.
 	open  int
 	reset bool
 	// counted are the series that counted in this pass.
 	counted map[Key]bool
-	// leaving is the Ledger's from this pass on; nil where it stays.
+	// leaving is the Ledger's from this pass on; nil if it stays as it is.
 	leaving map[string]bool
 }
 
@@ -57,10 +59,10 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 		series:     make(map[Key]*Series),
 		unfinished: make(map[ID]*Unfinished),
 		policies:   make(map[PolicyKey]*Policy),
-		remembered: make(map[ID]Remembered),
+		seen:       make(map[ID]SeenSession),
 		skipped:    make(map[ID]time.Time),
 		fresh:      make(map[string]map[string]bool),
-		over:       make(map[string]over),
+		overLimit:  make(map[string]overLimit),
 		exceeded:   make(map[string]*Exceeded),
 		counted:    make(map[Key]bool),
 		open:       len(l.state.Unfinished),
@@ -73,7 +75,8 @@ func (l *Ledger) Begin(now time.Time) *Pass {
 	return p
 }
 
-// readmit makes series for the unfinished sessions of policies that are wanted again.
+// readmit makes series for the unfinished sessions of policies that are not filtered out
+// any more.
 func (p *Pass) readmit() {
 	for id, u := range p.l.state.Unfinished {
 		if u.Unresolved || !p.l.opts.Filter.matches(u.Session.Type, u.Policy) || p.l.hasSeries(standIn(u.key(), p.l.hasSeries)) {
@@ -99,21 +102,21 @@ func (p *Pass) clock() time.Time { return p.now.Add(p.l.ahead) }
 // Times are TimesOf by the appliance's clock.
 func (p *Pass) Times(s *vbaws.Session) Times { return TimesOf(s, p.clock()) }
 
-// Next returns what the pass goes on with after what it has so far was saved and
-// committed: a long pass is several transactions.
+// Next returns the next part of a long pass, which is several transactions. The changes
+// so far must have been saved and committed.
 func (p *Pass) Next() *Pass {
 	n := p.l.Begin(p.now)
-	n.reset, n.exceeded, n.old = p.reset, p.exceeded, p.old
-	n.remembered = make(map[ID]Remembered, len(p.remembered)) // as many are likely to come
+	n.reset, n.exceeded, n.backfilled = p.reset, p.exceeded, p.backfilled
+	n.seen = make(map[ID]SeenSession, len(p.seen)) // as many are likely to come
 	return n
 }
 
-// Size returns how many sessions and rows are to be saved of those taken in so far, to
-// tell when it is time for Next.
-func (p *Pass) Size() int { return len(p.remembered) + len(p.unfinished) + len(p.skipped) }
+// Size returns how many sessions and rows the pass would save: from some size on it is
+// time for Next.
+func (p *Pass) Size() int { return len(p.seen) + len(p.unfinished) + len(p.skipped) }
 
-// Meta is what is remembered of the appliance as a whole, as this pass has it so
-// far. Its maps, slices and pointers must not be changed.
+// Meta returns what is known of the appliance as a whole, as this pass has it
+// so far. Its maps, slices and pointers must not be changed.
 func (p *Pass) Meta() Meta { return *p.meta }
 
 func (p *Pass) editMeta() *Meta {
@@ -128,7 +131,7 @@ func (p *Pass) editMeta() *Meta {
 func (p *Pass) Changes() *Changes {
 	c := &Changes{
 		Series: p.series, Unfinished: p.unfinished, Policies: p.policies,
-		Remembered: p.remembered, Skipped: p.skipped, Forget: p.forget,
+		Seen: p.seen, Skipped: p.skipped, Forget: p.forget,
 	}
 	if p.meta != &p.l.state.Meta {
 		c.Meta = p.meta
@@ -151,7 +154,7 @@ func (p *Pass) Commit(now time.Time) *View {
 	if p.leaving != nil {
 		p.l.leaving = p.leaving
 	}
-	p.l.keepOver(p)
+	p.l.keepOverLimit(p)
 	for k, s := range p.series {
 		p.l.noteHolds(k, s, now)
 	}

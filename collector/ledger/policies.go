@@ -1,3 +1,5 @@
+// The policies that the appliance lists.
+
 package ledger
 
 import (
@@ -74,7 +76,7 @@ func (p *Pass) HasPolicy(name string) bool {
 	return p.names[name]
 }
 
-// ToLookUp returns the policies that were not asked for their newest sessions.
+// ToLookUp returns the policies whose newest sessions were not asked for.
 func (p *Pass) ToLookUp() []Policy {
 	var due []Policy
 	for _, pol := range p.allPolicies() {
@@ -90,7 +92,7 @@ func (k PolicyKey) compare(o PolicyKey) int {
 	return cmp.Or(strings.Compare(k.Workload, o.Workload), strings.Compare(k.ID, o.ID))
 }
 
-// LookedUp takes in that a policy was asked for its newest session.
+// LookedUp records that the newest sessions of a policy were asked for.
 func (p *Pass) LookedUp(k PolicyKey) {
 	if old := p.policy(k); old != nil && !old.LookedUp {
 		p.editPolicy(k).LookedUp = true
@@ -98,8 +100,7 @@ func (p *Pass) LookedUp(k PolicyKey) {
 }
 
 // SetZone takes in the name of the appliance's time zone, at the given time of its
-// clock. Where it was another, schedules begin anew: nothing was due by the new one
-// before.
+// clock. If it was another, schedules start again: nothing was due by the new one before.
 func (p *Pass) SetZone(name string, at time.Time) {
 	if p.meta.Zone == name {
 		return

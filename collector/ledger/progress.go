@@ -1,3 +1,5 @@
+// How far an appliance has been read.
+
 package ledger
 
 import "time"
@@ -36,27 +38,26 @@ func (p *Pass) SetWatermark(w Watermark) {
 	}
 }
 
-// DrawLine moves the line back to t if it is not there or further back already.
-// Only first contact does.
-func (p *Pass) DrawLine(t time.Time) {
-	if !t.IsZero() && (p.meta.Line.IsZero() || t.Before(p.meta.Line)) {
-		p.editMeta().Line = t
+// SetCutoff sets the cutoff to t, or moves it back to t. The initial sync does; only
+// Forget moves it forward.
+func (p *Pass) SetCutoff(t time.Time) {
+	if !t.IsZero() && (p.meta.Cutoff.IsZero() || t.Before(p.meta.Cutoff)) {
+		p.editMeta().Cutoff = t
 	}
 }
 
-// Swept records a complete sweep that began at the given time of the appliance's
+// Resynced records a complete resync that began at the given time of the appliance's
 // clock.
-func (p *Pass) Swept(at time.Time, wide bool, next time.Duration) {
+func (p *Pass) Resynced(at time.Time, daily bool, next time.Duration) {
 	m := p.editMeta()
-	m.LastSweep, m.SweptAt, m.SweepInterval = at, p.now, next
-	if wide {
-		m.LastWideSweep = at
+	m.LastResync, m.ResyncedAt, m.ResyncInterval = at, p.now, next
+	if daily {
+		m.LastDailyResync = at
 	}
 }
 
-// OweSweep makes the next pass sweep at once, unless Swept comes before the end of
-// this one.
-func (p *Pass) OweSweep() { p.editMeta().SweepInterval = 0 }
+// OweResync makes a resync due at once, until Resynced.
+func (p *Pass) OweResync() { p.editMeta().ResyncInterval = 0 }
 
 // Reset counts that the USN was seen to start over, once a pass.
 func (p *Pass) Reset() {
@@ -67,5 +68,5 @@ func (p *Pass) Reset() {
 }
 
 // WasReset reports whether the USN was seen to start over in this pass: by
-// Reset, or since an unfinished session was met with a lower USN than before.
+// Reset, or since an unfinished session was listed with a lower USN than before.
 func (p *Pass) WasReset() bool { return p.reset }

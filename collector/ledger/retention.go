@@ -1,3 +1,5 @@
+// What is removed, and when.
+
 package ledger
 
 import (
@@ -6,11 +8,11 @@ import (
 )
 
 // Agreed returns the earliest of the exporter's clock, at, and the end of the newest day
-// on which a session is known to have begun; zero where none is known. What is dropped
+// on which a session is known to have started; zero if none is known. What is dropped
 // for its age is dropped by that: no clock that is wrong makes anything old, since no
 // sessions have come in the time that it makes up.
 func (p *Pass) Agreed(at time.Time) time.Time {
-	day, found := p.l.memory.NewestDay()
+	day, found := p.l.index.NewestDay()
 	if !found {
 		return time.Time{}
 	}
@@ -23,10 +25,10 @@ func (p *Pass) Agreed(at time.Time) time.Time {
 	return agreed
 }
 
-// Forget removes the ids that were dealt with before the given time. The cutoff
-// moves behind the newest of them, so that none can look new.
+// Forget removes the seen sessions of before the given time. The cutoff moves behind the
+// newest of them, so that none can look new.
 func (p *Pass) Forget(before time.Time) error {
-	day, found, err := p.l.memory.Forgettable(before)
+	day, found, err := p.l.index.Forgettable(before)
 	if err != nil || !found {
 		return err
 	}
@@ -36,15 +38,15 @@ func (p *Pass) Forget(before time.Time) error {
 			p.policies[k] = nil
 		}
 	}
-	if line := StartOfDay(day).Add(oneDay); line.After(p.meta.Line) {
-		p.editMeta().Line = line
+	if cutoff := StartOfDay(day).Add(oneDay); cutoff.After(p.meta.Cutoff) {
+		p.editMeta().Cutoff = cutoff
 	}
 	return nil
 }
 
 // DropGone removes the series of policies that the appliance no longer has; whole says
 // that all workloads' listings were taken in. Series of which a session still runs
-// stay until it has ended, and what they counted then was shown for a while.
+// stay until it has finished, and what they counted then was exposed for a while.
 func (p *Pass) DropGone(whole bool) {
 	gone := p.gonePolicies(whole)
 	p.leaving = make(map[string]bool)
@@ -86,19 +88,19 @@ func (p *Pass) gonePolicies(whole bool) map[string]bool {
 	return gone
 }
 
-// shownFor is how long what was counted is to be seen at least: some scrapes.
+// shownFor is how long a count is exposed at least: some scrapes.
 const shownFor = 5 * time.Minute
 
 func recent(at, now time.Time) bool { d := now.Sub(at); return 0 <= d && d < shownFor }
 
-// wasShown reports whether every scraper has seen what a series counted. What an
-// earlier process counted, it may have counted just before it ended.
+// wasShown reports whether every scraper has seen what a series counted. An earlier
+// process may have counted just before it ended.
 func (p *Pass) wasShown(k Key) bool {
 	// A pass that goes on with the next transaction counted after its own begin.
 	if at, ok := p.l.counted[k]; p.counted[k] || ok && p.now.Sub(at) < shownFor {
 		return false
 	}
-	if !p.l.opts.Once && recent(p.l.opened, p.now) {
+	if !p.l.opts.OneShot && recent(p.l.opened, p.now) {
 		return false
 	}
 	return !slices.ContainsFunc(p.seriesOf(k).Counters, func(c *Counter) bool { return c.Held && c.Count > 0 })

@@ -1,3 +1,5 @@
+// The series of a pass: the ledger's own until the pass changes them.
+
 package ledger
 
 import (

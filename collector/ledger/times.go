@@ -1,3 +1,5 @@
+// When a session started and finished.
+
 package ledger
 
 import (

@@ -1,3 +1,5 @@
+// Sessions that have not finished.
+
 package ledger
 
 import (
@@ -8,7 +10,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// keepOpen takes in a session that has not ended, and reports whether there was room.
+// keepOpen takes in a session that has not finished, and reports whether there was room.
 func (p *Pass) keepOpen(id ID, u *Unfinished) bool {
 	if p.unfinishedOf(id) == nil {
 		if p.open >= maxUnfinished {
@@ -29,7 +31,7 @@ func (p *Pass) close(id ID) {
 	}
 }
 
-// Unfinished returns the sessions that have not ended, as this pass has them so
+// Unfinished returns the sessions that have not finished, as this pass has them so
 // far, in the order of their ids.
 func (p *Pass) Unfinished() []*Unfinished {
 	all := overlay(p.l.state.Unfinished, p.unfinished)
@@ -38,8 +40,7 @@ func (p *Pass) Unfinished() []*Unfinished {
 	})
 }
 
-// goneAfter is in how many passes in a row the appliance must say that it has no
-// such session.
+// goneAfter is in how many passes in a row a session must be missing.
 const goneAfter = 2
 
 // MarkMissing takes in that the appliance does not have the session of that id. In the
@@ -96,5 +97,5 @@ func (p *Pass) unfinishedOf(id ID) *Unfinished {
 
 func (u *Unfinished) key() Key { return keyOf(&u.Session, u.Policy) }
 
-// runs reports whether the session has begun: NeverExecuted ones wait.
+// runs reports whether the session has started: NeverExecuted ones wait.
 func (u *Unfinished) runs() bool { return u.Session.Status != vbaws.StatusNeverExecuted }

@@ -173,7 +173,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 			r.began = total
 		}
 		r.turn()
-		news := 0
+		added := 0
 		var above int64 // position of the row above, within this page
 		some := false
 		for i := range rows {
@@ -184,16 +184,16 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 				above, some = at, true
 			}
 			if r.add(hash(l.ID(row)), at, ok) {
-				news++
+				added++
 			}
 			if !take(row) {
 				return nil
 			}
 		}
-		if r.rows += news; r.endless() {
+		if r.rows += added; r.endless() {
 			return l.invalid("%d rows came though totalCount was %d, and still no end", r.rows, r.began)
 		}
-		if barren++; news > 0 {
+		if barren++; added > 0 {
 			barren = 0
 		}
 		if barren > 0 && r.complete() || barren > 1 && n < largest {

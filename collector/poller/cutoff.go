@@ -50,11 +50,11 @@ func (p *poll) newestRow(ctx context.Context) (*vbaws.Row, error) {
 	return nil, nil
 }
 
-// historyFrom returns how far back the initial sync of an appliance reads, by
+// precedingFrom returns how far back the initial sync of an appliance reads, by
 // FromUtc; since is where the backfill window begins by the appliance's clock. A
 // clock that is days ahead would place the window after all sessions that there are:
 // then the newest of them, and the exporter's own clock, are earlier.
-func (p *poll) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
+func (p *poll) precedingFrom(since time.Time, newest *vbaws.Row) time.Time {
 	from := earliest(since, p.start)
 	if newest != nil {
 		from = earliest(from, newest.Start)
@@ -62,33 +62,33 @@ func (p *poll) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
 	return from.Add(-dailyReach).UTC()
 }
 
-// startOfNews returns from which end on a session ended during the initial sync, which
+// newFrom returns from which end on a session ended during the initial sync, which
 // began at the given time of the appliance's clock. Without a state directory what had
 // ended before the process started must not be counted, however far that clock is
 // behind.
-func (p *poll) startOfNews(began time.Time) time.Time {
-	if p.cfg.Ledger.Forgetful && p.known.opened.Sub(began) > settle {
+func (p *poll) newFrom(began time.Time) time.Time {
+	if p.cfg.Ledger.Ephemeral && p.known.opened.Sub(began) > settle {
 		return p.known.opened.UTC()
 	}
 	return began
 }
 
-// drawLate sets the cutoff of an appliance that had no session at its initial sync,
+// setLateCutoff sets the cutoff of an appliance that had no session at its initial sync,
 // once it has one: what started since the list was last seen empty is new, by the
 // time that has passed, which no wrong clock changes. What is older, as after the
 // configuration of another appliance was restored, is not.
-func (p *poll) drawLate(ctx context.Context) error {
-	m := p.books.Meta()
-	if !m.Line.IsZero() {
+func (p *poll) setLateCutoff(ctx context.Context) error {
+	m := p.tx.Meta()
+	if !m.Cutoff.IsZero() {
 		return nil
 	}
 	newest, err := p.newestRow(ctx)
 	if err != nil || newest == nil {
 		return err
 	}
-	passed := max(0, p.start.Sub(m.SweptAt))
+	passed := max(0, p.start.Sub(m.ResyncedAt))
 	p.known.lookback.known = newest.Start.Add(-passed - zones)
-	p.books.DrawLine(p.known.lookback.known)
+	p.tx.SetCutoff(p.known.lookback.known)
 	return nil
 }
 

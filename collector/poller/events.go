@@ -39,7 +39,7 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	var ended []Ended
-	for _, e := range poll.books.Events() {
+	for _, e := range poll.tx.Events() {
 		s := &e.Session
 		of := []any{
 			"policy", logged(e.Policy, nameLength), "type", logged(s.Type, nameLength),
@@ -61,7 +61,7 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 				ended = recent(ended, nil) // no more than that is ever shown
 			}
 			ended = append(ended, end)
-			if !e.Old {
+			if !e.Backfilled {
 				of = append(of, "duration", e.Duration)
 				if end.Errors != nil {
 					of = append(of, "error", strings.Join(end.Errors, " | "))
@@ -144,7 +144,7 @@ func (p *Poller) logNotes(poll *poll) {
 		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
 	}
 	poll.notes = nil
-	for _, e := range poll.books.Exceeded() {
+	for _, e := range poll.tx.Exceeded() {
 		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
 	}
 }

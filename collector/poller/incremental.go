@@ -81,14 +81,14 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 				break
 			}
 		}
-		if err := p.ingestListed(ctx, row, ledger.Regular); err != nil {
+		if err := p.ingestListed(ctx, row, ledger.Incremental); err != nil {
 			return false, err
 		}
 	}
 	if top != nil {
-		p.books.SetWatermark(*top)
+		p.tx.SetWatermark(*top)
 	}
-	return resync || p.known.mode.fromUTC || p.books.WasReset(), nil
+	return resync || p.known.mode.fromUTC || p.tx.WasReset(), nil
 }
 
 // compareTop compares the top of the list with the watermark. enough says that the list
@@ -98,7 +98,7 @@ func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 	if mark == nil {
 		// The list was not read by USN so far, or it was empty: what is new since then
 		// is found by time. Down from the top it would be every session that there is.
-		p.books.SetWatermark(*top)
+		p.tx.SetWatermark(*top)
 		return true, true
 	}
 	if mode.ahead != nil && top.USN < *mode.ahead {
@@ -112,10 +112,10 @@ func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 	case top.USN > mark.USN:
 		return false, false
 	case top.USN < mark.USN:
-		p.books.Reset()
+		p.tx.Reset()
 		p.note("the USN of the appliance's sessions started over", "from", mark.USN, "to", top.USN)
 	}
-	p.books.SetWatermark(*top)
+	p.tx.SetWatermark(*top)
 	return true, true
 }
 

@@ -30,7 +30,7 @@ func (p *poll) ingestListed(ctx context.Context, row *vbaws.Row, from ledger.Ori
 // ingest folds one row, or puts it aside until its policy is known.
 func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if row.Err != nil {
-		if err := p.books.SkipRow(row); err != nil {
+		if err := p.tx.SkipRow(row); err != nil {
 			return &storageError{err}
 		}
 		return nil
@@ -42,7 +42,7 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if row.Type == vbaws.TypePolicy && len(p.policyNames) < maxNames {
 		p.policyNames[row.Name] = true
 	}
-	if newest := &p.known.lookback.newest; row.Start.After(newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
+	if newest := &p.known.lookback.newest; row.Start.After(newest.Start) && p.tx.Times(&row.Session).Start.Equal(row.Start) {
 		*newest = row.Session
 	}
 	if e.Unchanged() {
@@ -58,8 +58,8 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if !ok {
 		if put, aside := p.pending[e.ID()]; aside {
 			from = put.from
-			if from != ledger.Regular && !ledger.Finished(&put.session) {
-				from = ledger.Ran // which its end, seen later, must not be taken for one before the initial sync
+			if from != ledger.Incremental && !ledger.Finished(&put.session) {
+				from = ledger.RunningAtStart // which its end, seen later, must not be taken for one before the initial sync
 			}
 		}
 		p.pending[e.ID()] = pending{row.Session, from}
@@ -71,7 +71,7 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 
 // entry returns all that the ledger knows of a session.
 func (p *poll) entry(s *vbaws.Session) (*ledger.Entry, error) {
-	e, err := p.books.Entry(s)
+	e, err := p.tx.Entry(s)
 	if err != nil {
 		return nil, &storageError{err}
 	}
@@ -81,8 +81,8 @@ func (p *poll) entry(s *vbaws.Session) (*ledger.Entry, error) {
 // sawUnfinished notes that a list showed a session that had not finished, so that it need
 // not be looked up.
 func (p *poll) sawUnfinished(row *vbaws.Row) {
-	if id := ledger.RowID(row); p.books.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
-		p.unfinished[id] = true
+	if id := ledger.RowID(row); p.tx.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
+		p.seenUnfinished[id] = true
 	}
 }
 

@@ -20,12 +20,12 @@ func (p *poll) initialSync(ctx context.Context) error {
 		return err
 	}
 	began := p.clock
-	since := p.books.BeginInitialSync(began.Add(-p.cfg.Backfill))
+	since := p.tx.BeginInitialSync(began.Add(-p.cfg.Backfill))
 	// It may have begun in an earlier poll, of which parts were saved.
-	news := p.startOfNews(earliest(began, since.Add(p.cfg.Backfill)))
+	newFrom := p.newFrom(earliest(began, since.Add(p.cfg.Backfill)))
 	// A session that has run for longer than the lists below reach back is known before
 	// anything can be new, since no other list has it.
-	if err := p.readRunning(ctx, ledger.Window); err != nil {
+	if err := p.readRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
@@ -36,7 +36,7 @@ func (p *poll) initialSync(ctx context.Context) error {
 		return err
 	}
 	if top != nil {
-		p.books.SetWatermark(*top)
+		p.tx.SetWatermark(*top)
 	}
 	// If the list is empty, a clock that is set back makes nothing seem older than the
 	// cutoff: it is set once there is a session.
@@ -44,16 +44,16 @@ func (p *poll) initialSync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	from := p.historyFrom(since, newest)
-	if err := p.readBackfill(ctx, began, since, from, news); err != nil {
+	from := p.precedingFrom(since, newest)
+	if err := p.readBackfill(ctx, began, since, from, newFrom); err != nil {
 		return err
 	}
-	if err := p.readRunning(ctx, ledger.Window); err != nil {
+	if err := p.readRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
-	if newest != nil || !p.books.Meta().Line.IsZero() {
+	if newest != nil || !p.tx.Meta().Cutoff.IsZero() {
 		// Whatever zone FromUtc is taken to be in, all that started since was read.
-		p.books.DrawLine(from.Add(zones))
+		p.tx.SetCutoff(from.Add(zones))
 	}
 	p.completeResync(began, true, firstResync)
 	return nil
@@ -62,12 +62,12 @@ func (p *poll) initialSync(ctx context.Context) error {
 // readBackfill reads the window that is counted, from since on, and what started before
 // it, from from on, which is only marked as seen. That is as far back as any resync
 // reads, so that none finds unknown sessions. began is the time of the appliance's clock,
-// and what ended from news on is new.
+// and what ended from newFrom on is new.
 //
 // The sessions before the window are those that were listed there before the window was
 // read: a session that becomes visible in between is of the window. The newest of them
 // is older than the window, whatever zone the appliance takes either for.
-func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.Time) error {
+func (p *poll) readBackfill(ctx context.Context, began, since, from, newFrom time.Time) error {
 	before := vbaws.SessionsQuery{FromUTC: from, ToUTC: since.Add(2 * zones)}
 	if !before.ToUTC.Before(began) {
 		before.ToUTC = time.Time{}
@@ -84,7 +84,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 			return err
 		}
 		preceding.Remove(ledger.RowID(row))
-		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Window, news)); err != nil {
+		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Backfill, newFrom)); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, news time.T
 		if !preceding.Has(ledger.RowID(row)) {
 			continue
 		}
-		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.History, news)); err != nil {
+		if err := p.ingestListed(ctx, row, p.initialOrigin(row, ledger.Preceding, newFrom)); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 		rows := p.reader(q, listing.PageLimit)
 		for row, err := range rows.UntilWhole(ctx) {
 			if err == nil && row.Err == nil {
-				p.books.DrawLine(p.books.Times(&row.Session).Start)
+				p.tx.SetCutoff(p.tx.Times(&row.Session).Start)
 			}
 			if err == nil && row.HasUSN && !p.known.mode.fromUTC {
 				p.sharesUSN(row)
@@ -129,12 +129,12 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 
 // initialOrigin returns where row was listed for the ledger: a session that ended while
 // the initial sync was under way is new, whichever list shows it.
-func (p *poll) initialOrigin(row *vbaws.Row, list ledger.Origin, news time.Time) ledger.Origin {
+func (p *poll) initialOrigin(row *vbaws.Row, list ledger.Origin, newFrom time.Time) ledger.Origin {
 	if row.Err != nil || !ledger.Finished(&row.Session) {
 		return list
 	}
-	if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
-		return ledger.Regular
+	if end := p.tx.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(newFrom) {
+		return ledger.Incremental
 	}
 	return list
 }

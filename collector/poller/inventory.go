@@ -56,14 +56,14 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 			})
 		}
 		if p.cfg.PolicyRetention > 0 {
-			poll.books.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
+			poll.tx.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
 		}
 	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
 	p.logNotes(poll)
-	err := p.save(poll.books)
+	err := p.save(poll.tx)
 	if err != nil {
 		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
 	}
@@ -106,7 +106,7 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		}
 	}
 	if zone.Name != "" {
-		p.books.SetZone(zone.Name, p.applianceTime())
+		p.tx.SetZone(zone.Name, p.applianceTime())
 	}
 	inv.facts, inv.version = &next, version
 }

@@ -36,7 +36,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
 		return
 	}
-	due := p.books.ToLookUp()
+	due := p.tx.ToLookUp()
 	failures := make(map[ledger.PolicyKey]int)
 	for _, pol := range due {
 		if n := p.known.lookUps.failures[pol.PolicyKey]; n > 0 {
@@ -61,7 +61,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 			}
 		}
 		delete(failures, pol.PolicyKey)
-		p.books.LookedUp(pol.PolicyKey)
+		p.tx.LookedUp(pol.PolicyKey)
 		if asked == lookUps {
 			break
 		}
@@ -116,7 +116,7 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			if err != nil {
 				return true, err
 			}
-			e.Fold(pol.Name, ledger.LookUp)
+			e.Fold(pol.Name, ledger.Lookup)
 		}
 		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
 			break

@@ -489,8 +489,8 @@ type brokenMemory struct {
 	err error
 }
 
-func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
-	return ledger.Remembered{}, false, b.err
+func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
+	return ledger.SeenSession{}, false, b.err
 }
 
 // TestBefore: what the poller of a previous configuration published stays, the same

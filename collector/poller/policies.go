@@ -10,7 +10,7 @@ import (
 )
 
 // This file finds the policy of a session: by its name, or by asking policy by policy
-// (claims.go) where sessions have no names.
+// (owners.go) where sessions have no names.
 
 const (
 	// unlistedLimit is how many polls in a row can fail because the policies can't be
@@ -49,11 +49,11 @@ func (p *poll) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool
 		return policy, true
 	}
 	switch {
-	case s.Name == "" && s.Type == vbaws.TypePolicy && s.ExtendedType == vbaws.ExtendedTypeVPC && p.books.HasPolicy(vbaws.VPCPolicyName):
+	case s.Name == "" && s.Type == vbaws.TypePolicy && s.ExtendedType == vbaws.ExtendedTypeVPC && p.tx.HasPolicy(vbaws.VPCPolicyName):
 		return vbaws.VPCPolicyName, true
 	case s.Name == "":
 		return "", vbaws.NamesSessions(p.api.APIVersion())
-	case s.Type == vbaws.TypePolicy || p.books.HasPolicy(s.Name):
+	case s.Type == vbaws.TypePolicy || p.tx.HasPolicy(s.Name):
 		return s.Name, true
 	}
 	// Types other than Policy may carry the name of a workload.
@@ -126,8 +126,8 @@ func (p *poll) resolve(ctx context.Context) error {
 				p.known.names.addNone(w.session.Name)
 			}
 		default:
-			var claimed bool
-			if policy, claimed = owner[e.ID()]; claimed {
+			var found bool
+			if policy, found = owner[e.ID()]; found {
 				break
 			}
 			// What is new is counted, of no policy. What was counted before, of a
@@ -174,5 +174,5 @@ func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, 
 			unnamed[id] = w.session
 		}
 	}
-	return owner, err == nil, p.claim(ctx, policies, unnamed, owner)
+	return owner, err == nil, p.findOwners(ctx, policies, unnamed, owner)
 }

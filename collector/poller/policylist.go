@@ -23,7 +23,7 @@ const (
 // dropGone removes the series of policies that a listing of this poll shows to be gone.
 func (p *poll) dropGone() {
 	if p.listed != noneListed {
-		p.books.DropGone(p.listed == allListed)
+		p.tx.DropGone(p.listed == allListed)
 	}
 }
 
@@ -56,7 +56,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 				p.endpointAnswered(w.Path, nil)
 			}
 			p.noteUnreadable(w.Name, l.policies)
-			p.books.Listed(w.Name, l.policies, l.whole, p.applianceTime())
+			p.tx.Listed(w.Name, l.policies, l.whole, p.applianceTime())
 			all = append(all, l.policies...)
 		default:
 			p.endpointAnswered(w.Path, errs[i])

@@ -20,9 +20,9 @@ type poll struct {
 	// known outlives the poll, and ledger has what is saved.
 	known  *known
 	ledger *ledger.Ledger
-	// books is the transaction under way. endPart saves, publishes and logs it, and
+	// tx is the transaction under way. endPart saves, publishes and logs it, and
 	// begins the next.
-	books   *ledger.Pass
+	tx      *ledger.Pass
 	endPart func(context.Context, *poll) error
 
 	// start is when the poll began.
@@ -36,8 +36,8 @@ type poll struct {
 	resyncDue bool
 	// pending are sessions whose policy is not known yet.
 	pending map[ledger.ID]pending
-	// unfinished are the sessions that a list showed and that had not finished.
-	unfinished map[ledger.ID]bool
+	// seenUnfinished are the sessions that a list showed and that had not finished.
+	seenUnfinished map[ledger.ID]bool
 	// usns are USNs that were seen, to find sessions that share one.
 	usns map[int64]ledger.ID
 	// policyNames are the names of sessions of type Policy that were read.
@@ -56,11 +56,11 @@ type poll struct {
 func (p *Poller) newPoll(start time.Time) *poll {
 	return &poll{
 		cfg: &p.cfg, api: p.api, known: p.known, ledger: p.ledger,
-		books: p.ledger.Begin(start), endPart: p.endPart, start: start,
-		pending:     make(map[ledger.ID]pending),
-		unfinished:  make(map[ledger.ID]bool),
-		usns:        make(map[int64]ledger.ID),
-		policyNames: make(map[string]bool),
+		tx: p.ledger.Begin(start), endPart: p.endPart, start: start,
+		pending:        make(map[ledger.ID]pending),
+		seenUnfinished: make(map[ledger.ID]bool),
+		usns:           make(map[int64]ledger.ID),
+		policyNames:    make(map[string]bool),
 	}
 }
 
@@ -89,7 +89,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	err := poll.read(ctx)
 	p.logNotes(poll)
 	if err == nil {
-		err = p.keep(poll.books)
+		err = p.keep(poll.tx)
 	}
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // a poll that was cut off says nothing of the appliance
@@ -118,9 +118,9 @@ func (p *Poller) Poll(ctx context.Context) error {
 }
 
 // keep saves what was read.
-func (p *Poller) keep(books *ledger.Pass) error {
+func (p *Poller) keep(tx *ledger.Pass) error {
 	p.step(StepRead)
-	if err := p.save(books); err != nil {
+	if err := p.save(tx); err != nil {
 		return err
 	}
 	p.step(StepSaved)
@@ -128,13 +128,13 @@ func (p *Poller) keep(books *ledger.Pass) error {
 }
 
 // save makes what was folded durable, and only then the ledger's.
-func (p *Poller) save(books *ledger.Pass) error {
-	if changes := books.Changes(); !changes.Empty() {
+func (p *Poller) save(tx *ledger.Pass) error {
+	if changes := tx.Changes(); !changes.Empty() {
 		if err := p.book.Save(changes); err != nil {
 			return &storageError{err}
 		}
 	}
-	books.Commit(p.cfg.Now())
+	tx.Commit(p.cfg.Now())
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (e *storageError) Unwrap() error { return e.err }
 
 // endPart ends a part of a poll: a transaction of its own.
 func (p *Poller) endPart(ctx context.Context, poll *poll) error {
-	if err := p.keep(poll.books); err != nil {
+	if err := p.keep(poll.tx); err != nil {
 		return err
 	}
 	if p.ledger.Synced() {
@@ -154,14 +154,14 @@ func (p *Poller) endPart(ctx context.Context, poll *poll) error {
 	}
 	p.step(StepPublished)
 	p.logEvents(ctx, poll)
-	poll.books = poll.books.Next()
+	poll.tx = poll.tx.Next()
 	return nil
 }
 
 // read reads what changed on the appliance and folds it into the transaction.
 func (p *poll) read(ctx context.Context) error {
-	p.before = p.books.Meta().Watermark
-	synced := p.books.Synced()
+	p.before = p.tx.Meta().Watermark
+	synced := p.tx.Synced()
 	read := p.readChanges
 	if !synced {
 		read = p.initialSync
@@ -176,7 +176,7 @@ func (p *poll) read(ctx context.Context) error {
 		return err
 	}
 	if !synced {
-		p.books.EndInitialSync()
+		p.tx.EndInitialSync()
 	}
 	p.dropGone()
 	return ctx.Err()
@@ -190,9 +190,7 @@ func (p *poll) readChanges(ctx context.Context) error {
 			return err
 		}
 	}
-	m := p.books.Meta()
-	since := p.start.Sub(m.SweptAt)
-	if p.resyncDue || p.known.mode.fromUTC || since >= m.SweepInterval || since < 0 {
+	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || m.ResyncDue(p.start) {
 		err := p.resync(ctx)
 		p.resyncDue = false
 		return err
@@ -212,11 +210,11 @@ func (p *poll) checkpoint(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.books.Size() < p.cfg.PartSize {
+	if p.tx.Size() < p.cfg.PartSize {
 		return nil
 	}
 	if p.resyncDue {
-		p.books.OweSweep() // the watermark is past what made it necessary
+		p.tx.OweResync() // the watermark is past what made it necessary
 	}
 	return p.endPart(ctx, p)
 }

@@ -31,7 +31,7 @@ type API interface {
 
 // Book keeps the ledger of one appliance. collector/store has them.
 type Book interface {
-	ledger.Memory
+	ledger.SeenIndex
 	// Load returns what was saved last; an empty state if nothing was.
 	Load() (*ledger.State, error)
 	// Save writes all of the changes or nothing.

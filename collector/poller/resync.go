@@ -31,8 +31,8 @@ const (
 
 // resync reads the list by start time, from before the last complete resync on.
 func (p *poll) resync(ctx context.Context) error {
-	m := p.books.Meta()
-	if err := p.drawLate(ctx); err != nil {
+	m := p.tx.Meta()
+	if err := p.setLateCutoff(ctx); err != nil {
 		return err
 	}
 	if p.clock.IsZero() {
@@ -44,8 +44,8 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	mode, back := &p.known.mode, &p.known.lookback
 	began := p.clock
-	daily := began.Sub(m.LastWideSweep) >= dailyEvery || began.Before(m.LastWideSweep)
-	from := earliest(m.LastSweep, began).Add(-back.reach(daily))
+	daily := began.Sub(m.LastDailyResync) >= dailyEvery || began.Before(m.LastDailyResync)
+	from := earliest(m.LastResync, began).Add(-back.reach(daily))
 	newest, sawNewest := back.newest, false
 	late := false // it found what the incremental read should have
 	rows := p.reader(vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, listing.PageLimit)
@@ -55,7 +55,7 @@ func (p *poll) resync(ctx context.Context) error {
 		}
 		if row.HasUSN && !mode.fromUTC {
 			p.sharesUSN(row)
-			if top := p.books.Meta().Watermark; top != nil && row.USN > top.USN && (mode.ahead == nil || row.USN > *mode.ahead) {
+			if top := p.tx.Meta().Watermark; top != nil && row.USN > top.USN && (mode.ahead == nil || row.USN > *mode.ahead) {
 				mode.ahead = &row.USN
 			}
 		}
@@ -66,41 +66,41 @@ func (p *poll) resync(ctx context.Context) error {
 			return err
 		}
 		late = late || missed
-		if err := p.ingestListed(ctx, row, ledger.Regular); err != nil {
+		if err := p.ingestListed(ctx, row, ledger.Incremental); err != nil {
 			return err
 		}
 	}
-	if err := p.readRunning(ctx, ledger.Regular); err != nil {
+	if err := p.readRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
-	if !newest.Start.Before(from) && !sawNewest && !p.unfinished[ledger.ParseID(newest.ID)] && !back.extended {
+	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended {
 		// It reads FromUtc as a later time than it is.
 		back.extended = true
 		p.note("a session was not listed that started after FromUtc: reading further back from here on",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
 	}
 	p.planSessionLookUps()
-	if late && !mode.fromUTC && !p.books.WasReset() {
+	if late && !mode.fromUTC && !p.tx.WasReset() {
 		p.countLate()
 	}
 	if !rows.Whole() {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
-		p.books.OweSweep()
+		p.tx.OweResync()
 		return nil
 	}
 	if daily {
-		if err := p.books.Forget(p.books.Agreed(began).Add(-remember)); err != nil {
+		if err := p.tx.Forget(p.tx.Agreed(began).Add(-remember)); err != nil {
 			return &storageError{err}
 		}
 	}
-	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.SweepInterval)))
+	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.ResyncInterval)))
 	return nil
 }
 
 // completeResync records a complete resync that began at the given time of the
 // appliance's clock.
 func (p *poll) completeResync(began time.Time, daily bool, next time.Duration) {
-	p.books.Swept(began, daily, next)
+	p.tx.Resynced(began, daily, next)
 	if back := &p.known.lookback; back.newest.Start.After(back.known) {
 		back.known = back.newest.Start
 	}
@@ -127,7 +127,7 @@ func (p *poll) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.tx.Times(&row.Session).Start; !t.IsZero() && t.Before(p.tx.Meta().Cutoff) {
 		return false, nil
 	}
 	return p.changed(row)

@@ -111,7 +111,7 @@ func (p *poll) observeClock(date time.Time) {
 	if date.IsZero() {
 		date = p.cfg.Now()
 	}
-	p.books.SetClock(date)
+	p.tx.SetClock(date)
 	if !p.clock.IsZero() {
 		return
 	}

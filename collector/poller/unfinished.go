@@ -45,9 +45,9 @@ func (p *poll) planSessionLookUps() {
 	looks := make(map[ledger.ID]sessionLookUp)
 	known := &p.known.unfinished
 	known.due = nil
-	for _, u := range p.books.Unfinished() {
+	for _, u := range p.tx.Unfinished() {
 		id := ledger.ParseID(u.Session.ID)
-		if p.unfinished[id] {
+		if p.seenUnfinished[id] {
 			continue
 		}
 		l := known.looks[id]
@@ -75,7 +75,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		sessionID := known.due[0]
 		known.due = known.due[1:]
 		id := ledger.ParseID(sessionID)
-		if !p.books.IsUnfinished(id) {
+		if !p.tx.IsUnfinished(id) {
 			delete(known.looks, id)
 			continue // it has ended since
 		}
@@ -85,7 +85,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
-			_ = p.ingest(&row, ledger.Regular) // skips it; if that fails, the next list does
+			_ = p.ingest(&row, ledger.Incremental) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
 		l := known.looks[id]
@@ -93,7 +93,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		switch {
 		case err == nil:
 			l.since = time.Time{}
-			if err := p.ingest(&row, ledger.Regular); err != nil {
+			if err := p.ingest(&row, ledger.Incremental); err != nil {
 				p.note("a session was not taken in", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
@@ -130,7 +130,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 // notFound takes in that the appliance does not have a session. If that fails, the
 // next look-up does it.
 func (p *poll) notFound(sessionID string) {
-	if err := p.books.MarkMissing(ledger.ParseID(sessionID)); err != nil {
+	if err := p.tx.MarkMissing(ledger.ParseID(sessionID)); err != nil {
 		p.note("a session was not taken in", "session_id", sessionID, "err", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 type memory struct {
 	mu      sync.RWMutex
 	state   ledger.State
-	ids     map[ledger.ID]ledger.Remembered
+	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
 
@@ -28,7 +28,7 @@ func NewMemory() Book {
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 		},
-		ids:     map[ledger.ID]ledger.Remembered{},
+		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
 	}
 }
@@ -66,7 +66,7 @@ func (m *memory) NewestDay() (day int32, found bool) {
 	return day, found
 }
 
-func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.Remembered, bool, error) {
+func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.SeenSession, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	r, found := m.ids[id]
@@ -96,7 +96,7 @@ func (m *memory) Save(c *ledger.Changes) error {
 	defer m.mu.Unlock()
 	m.state.Apply(c)
 	m.state.Meta = copyMeta(m.state.Meta)
-	for id, r := range c.Remembered {
+	for id, r := range c.Seen {
 		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
 		m.ids[id] = r
 	}
@@ -104,13 +104,13 @@ func (m *memory) Save(c *ledger.Changes) error {
 		m.skipped[id] = decodeSeconds(encodeSeconds(t))
 	}
 	if t := c.Forget; !t.IsZero() {
-		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.Remembered) bool { return expired(r, t) })
+		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expired(r, t) })
 		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(t) })
 	}
 	return nil
 }
 
 // expired reports whether an id is forgotten by Changes.Forget = t.
-func expired(r ledger.Remembered, t time.Time) bool {
+func expired(r ledger.SeenSession, t time.Time) bool {
 	return r.At.Before(t) && r.Day != ledger.DayUnknown && !beginsAfter(r.Day, t)
 }

@@ -80,10 +80,10 @@ func TestReadStateOf010(t *testing.T) {
 	l := load(b)
 	meta := l.Meta()
 	want := ledger.Meta{
-		Phase: ledger.Phase{Stage: ledger.Synced, Time: epoch}, Line: epoch.Add(-48 * time.Hour),
-		Watermark: &ledger.Watermark{USN: 5, ID: ledger.ParseID(vbawstest.ID(5))},
-		LastSweep: epoch, LastWideSweep: epoch, SweptAt: epoch, SweepInterval: 5 * time.Minute,
-		Resets: 1, Skipped: map[string]uint64{ledger.SkipBeforeLine: 1, ledger.SkipUndecodable: 1},
+		Phase: ledger.Phase{Stage: ledger.Synced, Time: epoch}, Cutoff: epoch.Add(-48 * time.Hour),
+		Watermark:  &ledger.Watermark{USN: 5, ID: ledger.ParseID(vbawstest.ID(5))},
+		LastResync: epoch, LastDailyResync: epoch, ResyncedAt: epoch, ResyncInterval: 5 * time.Minute,
+		Resets: 1, Skipped: map[string]uint64{ledger.SkipBeforeCutoff: 1, ledger.SkipUndecodable: 1},
 		Zone: "Central European Standard Time", Bounds: bounds,
 	}
 	if diff := cmp.Diff(want, meta); diff != "" {
@@ -122,7 +122,7 @@ func TestReadStateOf010(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.Fold("Nightly", ledger.Regular)
+		e.Fold("Nightly", ledger.Incremental)
 	}
 	if err := b.Save(p.Changes()); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestReadStateOf010(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.Fold("Nightly", ledger.Window)
+		e.Fold("Nightly", ledger.Backfill)
 	}
 	p.EndInitialSync()
 	if diff := cmp.Diff(map[string]uint64{"Nightly/Failed": 2}, counts(p.Commit(epoch.Add(time.Hour)))); diff != "" {

@@ -17,10 +17,10 @@ import (
 // This file finds the policies of sessions that have no name, as before API version
 // 1.2: each policy is asked for its sessions.
 
-// claim asks policy by policy, the one with the newest change first, for its
+// findOwners asks policy by policy, the one with the newest change first, for its
 // sessions, until each of unnamed is found. A policy that can't be asked keeps no
 // other from being asked; the error is the first one's, and nil if all were found.
-func (p *poll) claim(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
+func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
@@ -42,7 +42,7 @@ func (p *poll) claim(ctx context.Context, policies []vbaws.Policy, unnamed map[l
 			if pol.ID == "" {
 				continue // the filter would select all sessions
 			}
-			switch ok, err := p.claimOne(ctx, pol, from, unnamed, owner); {
+			switch ok, err := p.findOwned(ctx, pol, from, unnamed, owner); {
 			case vbaws.NotFound(err): // removed since it was listed
 			case err == nil:
 				whole = whole && ok
@@ -70,10 +70,10 @@ func (p *poll) claim(ctx context.Context, policies []vbaws.Policy, unnamed map[l
 // and not so by chance.
 const inOrder = 10
 
-// claimOne reads the sessions of one policy from the newest start down to from (zero:
+// findOwned reads the sessions of one policy from the newest start down to from (zero:
 // all of them), and moves those that are among unnamed to owner. It reports whether
 // none can have been missed.
-func (p *poll) claimOne(ctx context.Context, pol vbaws.Policy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
+func (p *poll) findOwned(ctx context.Context, pol vbaws.Policy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
 	// Without FromUtc: it may leave out what has no end yet.
 	list := p.reader(vbaws.SessionsQuery{PolicyID: pol.ID}, listing.ShortPage)
 	rows, older := 0, false
