@@ -100,7 +100,7 @@ func interval(v []float64) (least, most float64) {
 	n := len(v)
 	// tail is the probability that at most k samples are below the median.
 	outside, tail, term := 0, 0.0, math.Pow(0.5, float64(n))
-	for k := 0; k < n/2; k++ {
+	for k := range n / 2 {
 		if tail += term; 2*tail > 0.05 {
 			break
 		}

@@ -623,28 +623,29 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestCopies: what the chart has of the rules and dashboards is what the repository
-// has, and comes out of the templates as it went in.
-func TestCopies(t *testing.T) {
+// TestFiles compares the rules and dashboards that the chart renders with those of the
+// repository. In the tree the chart links to them, so there is one copy of each.
+func TestFiles(t *testing.T) {
 	documents, _, err := render(readValues(t, "testdata/full.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := decode(t, documents)
-	same := func(source, copied string) []byte {
+	linked := func(source, link string) []byte {
 		t.Helper()
 		want, err := os.ReadFile(filepath.Join("..", "..", source))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := os.ReadFile(filepath.Join(chartDir, "files", copied))
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s isn't %s (%v): run deploy/helm/sync", copied, source, err)
+		link = filepath.Join(chartDir, "files", link)
+		target, err := os.Readlink(link)
+		if err != nil || filepath.Join(filepath.Dir(link), target) != filepath.Join("..", "..", source) {
+			t.Errorf("%s is no link to %s: %q, %v", link, source, target, err)
 		}
 		return want
 	}
 	for _, name := range []string{"alerts", "rules"} {
-		source := same("prometheus/"+name+".yml", name+".yml")
+		source := linked("prometheus/"+name+".yml", name+".yml")
 		var want monitoringv1.PrometheusRuleSpec
 		text := strings.ReplaceAll(string(source), "runbook_url: docs/", "runbook_url: https://git.example.com/vbaws_exporter/blob/main/docs/")
 		if err := yaml.UnmarshalStrict([]byte(text), &want); err != nil {
@@ -667,16 +668,64 @@ func TestCopies(t *testing.T) {
 	}
 	for _, path := range paths {
 		file := filepath.Base(path)
-		source := same("grafana/"+file, "dashboards/"+file)
+		source := linked("grafana/"+file, "dashboards/"+file)
 		name := "vbaws-" + strings.TrimSuffix(strings.TrimPrefix(file, "vbaws-"), ".json") + "-dashboard"
 		c := o.ConfigMaps[name]
 		if c == nil || c.Data[file] != string(source) || !json.Valid([]byte(c.Data[file])) || c.Labels["grafana_dashboard"] != "1" {
 			t.Errorf("%s isn't %s", name, file)
 		}
 	}
-	copied, err := filepath.Glob(chartDir + "/files/dashboards/*")
-	if err != nil || len(copied) != len(paths) {
-		t.Errorf("the chart has %v: run deploy/helm/sync", copied)
+	links, err := filepath.Glob(chartDir + "/files/dashboards/*")
+	if err != nil || len(links) != len(paths) {
+		t.Errorf("the chart has %v, want links to %v", links, paths)
+	}
+}
+
+// TestPackage compares what is rendered from the folder, in which files are links, with what
+// is rendered from the archive that helm package makes of it.
+func TestPackage(t *testing.T) {
+	values := readValues(t, "testdata/full.yaml")
+	want, _, err := render(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := action.NewPackage()
+	pack.Destination = t.TempDir()
+	path, err := pack.Run(chartDir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(archive, path)
+	got, _, err := render(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(want, got); diff != "" || len(want) == 0 {
+		t.Error(diff)
+	}
+}
+
+// TestExtra checks where the values that add to the pods and the manifests end up.
+func TestExtra(t *testing.T) {
+	documents, _, err := render(readValues(t, "testdata/full.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := decode(t, documents)
+	pod := o.StatefulSets["vbaws-eu"].Spec.Template.Spec
+	if env := pod.Containers[0].Env; len(env) != 1 || env[0].Name != "HTTPS_PROXY" || env[0].Value != "http://proxy.example.com:3128" {
+		t.Errorf("environment %v", env)
+	}
+	if v := pod.Volumes[len(pod.Volumes)-1]; v.Name != "certificates" || v.ConfigMap == nil || v.ConfigMap.Name != "company-certificates" {
+		t.Errorf("volume %v", v)
+	}
+	if m := pod.Containers[0].VolumeMounts; m[len(m)-1].Name != "certificates" || m[len(m)-1].MountPath != "/etc/ssl/certs" {
+		t.Errorf("mounts %v", m)
+	}
+	for _, name := range []string{"backups-object", "backups-text"} {
+		if c := o.ConfigMaps[name]; c == nil || c.Data["namespace"] != namespace {
+			t.Errorf("%s is %v", name, c)
+		}
 	}
 }
 
@@ -729,6 +778,9 @@ func TestRefused(t *testing.T) {
 		{"exporters: {main: null, eu-central-north-1: {appliances: [" + appliance + "]}}\nfullnameOverride: monitoring-production-veeam-backup", "longer than the 52 characters"},
 		{good + "persistence: {accessModes: [ReadWriteMany]}", "accessModes"},
 		{good + "args: [--storage.path=/tmp]", "args"},
+		{good + "extraVolumes: [{name: data, emptyDir: {}}]", "extraVolumes"},
+		{good + "extraVolumeMounts: [{name: x, mountPath: /data/x}]", "extraVolumeMounts"},
+		{good + "extraEnv: [{value: x}]", "extraEnv"},
 		{good + "files: {config.yml: x}", "invalid propertyName 'config.yml'"},
 		{good + "serviceMonitor: {endpoint: {scheme: https}}", "endpoint"},
 	} {

@@ -33,11 +33,28 @@ await() {
   die "$what doesn't come"
 }
 
+# build_release FOLDER: builds all files of a release from HEAD, in a clone of its own.
+build_release() {
+  git clone -q "$top" "$1"
+  (cd "$1" && make --no-print-directory package >"$1.log" 2>&1) || { cat "$1.log"; die "the release can't be built"; }
+}
+
+# release: sets $dist to the folder of a release of HEAD, and builds it unless deploy/test/release has.
+release() {
+  local source
+  source=$cache/release-$(git -C "$top" rev-parse HEAD)
+  dist=$source/dist
+  [[ ! -e $dist/sha256sums.txt ]] || return 0
+  step "build a release of what is committed"
+  rm -rf "$cache"/release-*
+  build_release "$source"
+}
+
 # debian: makes the archive of a small Debian with systemd, unless it is there.
 debian() {
-  [[ ! -e $cache/debian.tar ]] || return 0
+  [[ ! -e $cache/debian-make.tar ]] || return 0
   need mmdebstrap=mmdebstrap
   step "make a small Debian"
-  mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates bookworm "$cache/debian.new.tar"
-  mv "$cache/debian.new.tar" "$cache/debian.tar"
+  mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,make bookworm "$cache/debian.new.tar"
+  mv "$cache/debian.new.tar" "$cache/debian-make.tar"
 }

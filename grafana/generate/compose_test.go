@@ -3,12 +3,16 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 )
+
+// exactImage matches the full name of an image, with a version down to the patch release.
+var exactImage = regexp.MustCompile(`^[a-z0-9.-]+\.[a-z]+(/[a-z0-9_-]+){2}:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$`)
 
 // TestCompose: compose.yml is what the Compose Specification asks for, each file and folder
 // that it mounts or builds from exists, and Grafana finds its files where they say
@@ -41,8 +45,8 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s can be reached from elsewhere, at port %s", name, p.Published)
 			}
 		}
-		if s.Build == nil && !strings.Contains(s.Image, ":") {
-			t.Errorf("%s is of any version", s.Image)
+		if s.Build == nil && !exactImage.MatchString(s.Image) {
+			t.Errorf("%s is no full name with an exact version", s.Image)
 		}
 	}
 	for _, name := range []string{"exporter", "prometheus", "alertmanager", "grafana"} {
