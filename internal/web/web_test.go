@@ -211,7 +211,7 @@ func TestStatusPage(t *testing.T) {
 		Watermark: &ledger.Watermark{USN: -7},
 		LastSweep: noon.Add(-30 * time.Minute),
 		Resets:    1,
-		Skipped:   map[string]uint64{"gone": 1, "before_line": 2, "undecodable": 0},
+		Skipped:   map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
 	}
 	h := handler(t, Options{Version: "1.2.3 <dirty>", Sources: sources(
 		&source{"good", poller.Published{View: view, Status: poller.Status{
