@@ -75,7 +75,7 @@ func start(t *testing.T, args ...string) *process {
 func startWith(t *testing.T, how access, args ...string) *process {
 	t.Helper()
 	p := launch(t, how, args...)
-	p.await("the first pass", func() bool { code, _ := p.get("/-/ready"); return code == http.StatusOK })
+	p.await("the first poll", func() bool { code, _ := p.get("/-/ready"); return code == http.StatusOK })
 	return p
 }
 
@@ -264,7 +264,7 @@ func TestServe(t *testing.T) {
 	if info, err := os.Stat(storage); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder of the state: %v, %v", info.Mode(), err)
 	}
-	if code, body := p.get("/"); code != http.StatusOK || !strings.Contains(body, "The appliance is read.") {
+	if code, body := p.get("/"); code != http.StatusOK || !strings.Contains(body, "Polling OK.") {
 		t.Errorf("status page: %d %s", code, body)
 	}
 	if strings.Contains(p.log(), vbawstest.DefaultPassword) {
