@@ -203,7 +203,7 @@ func (p *pass) answered(endpoint string, err error) bool {
 
 func (p *pass) trouble(endpoint string, err error) {
 	if p.troubles[endpoint] == nil {
-		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
+		p.note("endpoint failed, keeping last value", "endpoint", endpoint, "err", err)
 	}
 	p.troubles[endpoint] = err
 }

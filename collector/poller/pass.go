@@ -201,7 +201,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 			return take(row)
 		})
 		if err == nil && !whole {
-			err = badList("it kept changing; first contact must see all of it")
+			err = badList("it kept changing; the initial sync must see all of it")
 		}
 		return err
 	}
@@ -432,7 +432,7 @@ func (p *pass) distrust(why string) bool {
 	}
 	if !p.fromUTC {
 		p.fromUTC = true
-		p.note("reading by FromUtc from here on", "reason", why)
+		p.note("falling back to watermark mode from_utc", "reason", why)
 	}
 	return true
 }
@@ -506,7 +506,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		p.countLate()
 	}
 	if !whole {
-		p.note("the list kept changing while it was swept: sweeping again with the next pass")
+		p.note("the list kept changing during a resync: resyncing again with the next poll")
 		p.books.OweSweep()
 		return nil
 	}

@@ -275,7 +275,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 		return err
 	}
 	p.step(StepPublished)
-	level.Debug(p.log).Log("msg", "pass done", "took", took)
+	level.Debug(p.log).Log("msg", "poll done", "took", took)
 	p.tell(ctx, w)
 	if ctx.Err() == nil {
 		p.takeInventory(ctx, contacted)
@@ -363,11 +363,11 @@ func (p *Poller) publish(err error) {
 
 	switch {
 	case err != nil && (was || first || old.Result != s.Result):
-		level.Error(p.log).Log("msg", "pass failed", "result", s.Result, "err", err, "retry_in", delay.Round(time.Second))
+		level.Error(p.log).Log("msg", "poll failed", "result", s.Result, "err", err, "retry_in", delay.Round(time.Second))
 	case err != nil:
-		level.Debug(p.log).Log("msg", "pass failed again", "result", s.Result, "err", err)
+		level.Debug(p.log).Log("msg", "poll failed again", "result", s.Result, "err", err)
 	case first || old.Err != nil:
-		level.Info(p.log).Log("msg", "appliance is read", "api_version", s.APIVersion, "by", s.Mode)
+		level.Info(p.log).Log("msg", "polling appliance", "api_version", s.APIVersion, "watermark_mode", s.Mode)
 	}
 }
 
