@@ -69,7 +69,7 @@ func newParser(f *flags) *kingpin.Application {
 	probe.Flag("offline", "Looks at the configuration file and the files that it names, and touches no network.").BoolVar(&f.offline)
 	probe.Flag("output", "How to write the findings: table or json.").Default("table").EnumVar(&f.output, "table", "json")
 
-	collect := p.Command(cmdCollect, "Makes one pass over every appliance, writes the metrics to stdout and ends; the status is 1 if an appliance failed.")
+	collect := p.Command(cmdCollect, "Polls every appliance once, prints the metrics to stdout and exits; the status is 1 if an appliance failed.")
 	collect.Flag("storage.path", "Folder of the state, not that of serve. Empty: counters cover the time of backfill.").
 		Default("").StringVar(&f.collectStorage)
 

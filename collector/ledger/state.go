@@ -126,7 +126,7 @@ const (
 	SkipUndecodable = "undecodable"
 	// SkipBeforeCutoff is a session that started before the cutoff and was not seen
 	// before.
-	SkipBeforeCutoff = "before_line"
+	SkipBeforeCutoff = "before_cutoff"
 	// SkipGone is an unfinished session that the appliance removed before it was
 	// seen to finish.
 	SkipGone = "gone"

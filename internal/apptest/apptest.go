@@ -145,7 +145,7 @@ func Start(t *testing.T, args ...string) *Process {
 func StartWith(t *testing.T, how Access, args ...string) *Process {
 	t.Helper()
 	p := Launch(t, how, args...)
-	p.Await("the first pass", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
+	p.Await("the first poll", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
 	return p
 }
 

@@ -192,7 +192,7 @@ func apiVersion(v *yaml.Node) (string, error) {
 	case s == "auto":
 		return "", nil
 	case !revision.MatchString(s):
-		return "", errors.New("must be auto or a revision such as 1.7-rev0")
+		return "", errors.New("must be auto or an API version such as 1.7-rev0")
 	}
 	return s, nil
 }
