@@ -119,6 +119,7 @@ func (l *Reader[T]) UntilWhole(ctx context.Context) iter.Seq2[*T, error] {
 				maps.Copy(seen, l.last.seen)
 			}
 			keep = math.MaxInt
+			// Together the readings have as many (one that was removed between them counts, too).
 			// If totalCount is that of more than was asked for, it is never reached: the
 			// list is complete once two readings in a row brought nothing.
 			if still++; i == 0 || news {

@@ -10,13 +10,15 @@ type reading struct {
 	seen IDs
 	// recent are the ids on the last page and the one before.
 	recent [2]IDs
-	// distinct is how many rows were read, each once. If seen is nil they are
+	// distinct is how many rows were read, each once, without those that came since: above
+	// top, the position of the first row. If seen is nil they are
 	// distinguished by their order: a row that stands lower than all before is new, and
 	// of those that stand lowest the ids are known, that of the first and in ties the
 	// others. A row out of order isn't counted.
 	distinct int
+	top      int64
 	lowest   int64
-	some     bool // lowest is set
+	some     bool // top and lowest are set
 	lowestID uint64
 	ties     IDs
 	// rows counts the rows that were likely new when they were read.
@@ -61,6 +63,9 @@ func (r *reading) turn() {
 // add records a row, and reports whether it is likely new. ok says that it has a
 // position, at.
 func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
+	if ok && !r.some {
+		r.top = at
+	}
 	lower := ok && (!r.some || at < r.lowest)
 	isNew = lower || !r.has(id)
 	distinct := lower
@@ -79,7 +84,7 @@ func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 			r.seen = nil
 		}
 	}
-	if distinct {
+	if distinct && !(ok && at > r.top) {
 		r.distinct++
 	}
 	r.recent[1].add(id)
