@@ -21,6 +21,9 @@ CREATED  ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT
 STAMP    := github.com/prometheus/common/version
 LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION) -X $(STAMP).BuildDate=$(CREATED)
 
+# Without a remote, goreleaser takes nothing from git, neither the commit nor its date.
+REMOTE = $(if $(shell git remote),,GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0='https://git.invalid/vbaws_exporter/vbaws_exporter')
+
 .PHONY: help all build test race lint smoke boards e2e bench vuln package release image verify generate fix clean
 .DEFAULT_GOAL := help
 
@@ -45,9 +48,9 @@ lint: ## check code, go.mod files, workflows, scripts, the chart's README and th
 	  && go run $(GOLANGCI_LINT) run --config '$(CURDIR)/.golangci.yml' ./...); done
 	go run $(ACTIONLINT) -shellcheck= -pyflakes=
 	shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning .ci/run deploy/image deploy/licenses deploy/verify deploy/package/p* deploy/test/* e2e/run e2e/smoke
-	go run $(HELM_DOCS) --chart-search-root deploy/helm --dry-run --log-level error | sed 1d | diff deploy/helm/vbaws-exporter/README.md - \
+	go run $(HELM_DOCS) --chart-search-root deploy/helm --dry-run --log-level error | diff deploy/helm/vbaws-exporter/README.md - \
 	  || { echo 'the README of the chart is old: run make generate'; exit 1; }
-	go run $(GORELEASER) check --quiet
+	$(REMOTE) go run $(GORELEASER) check --quiet
 
 fix: ## let the linters fix what they can
 	@set -e; for module in $(MODULES); do (cd $$module && go mod tidy \
@@ -70,10 +73,8 @@ vuln: ## look for known vulnerabilities, if their database can be reached
 	@if curl -sfo /dev/null --max-time 20 https://vuln.go.dev/index/db.json; then go run $(GOVULNCHECK) ./...; \
 	  else echo 'govulncheck: skipped, https://vuln.go.dev cannot be reached'; fi
 
-# Without a remote, goreleaser takes nothing from git, neither the commit nor its date.
 package: ## build the files of a release into dist/: archives, packages, chart, SBOMs, checksums
-	$(if $(shell git remote),,GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0='file://$(CURDIR)') \
-	  go run $(GORELEASER) release --snapshot --clean
+	$(REMOTE) go run $(GORELEASER) release --snapshot --clean
 
 release: ## publish the release of the commit's tag; needs a token for the forge
 	go run $(GORELEASER) release --clean

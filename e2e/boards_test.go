@@ -197,7 +197,7 @@ func (a *asker) askAll() {
 	a.p.t.Helper()
 	for _, p := range a.Panels {
 		for _, q := range p.Targets {
-			n := 0
+			var n int
 			if expr := a.interpolate(q.Expr); q.Instant {
 				n = len(a.ask(expr))
 			} else {
