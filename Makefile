@@ -36,12 +36,13 @@ build: ## build the exporter as it is released, into OUT
 	CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOFIPS140=off GOWORK=off GOAMD64=v1 GOARM64=v8.0 \
 	  go build -trimpath -buildvcs=false -mod=readonly -ldflags '$(LDFLAGS)' -o '$(OUT)' .
 
-test: ## run the exporter's tests; some minutes
+test: ## run the exporter's tests; at most two minutes
 	go test ./...
 
-race: ## run them with the race detector, and the longest one without it too
+race: ## run them with the race detector, and the longest ones without it, at full length
 	go test -race -timeout 30m ./...
-	go test -timeout 30m -run TestMetricsEqualTheTruth ./collector/poller
+	go test -timeout 30m -run TestMetricsEqualTheTruth ./collector/poller -steps 1000
+	go test -timeout 30m -run TestKill ./collector/killtest -kills 204
 
 lint: ## check code, go.mod files, workflows, scripts, the chart's README and the release's configuration
 	@set -e; for module in $(MODULES); do (cd $$module && echo "lint $$module" && go mod tidy -diff \

@@ -29,11 +29,11 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var kills = flag.Int("kills", 204, "how many processes TestKill kills")
+var kills = flag.Int("kills", 48, "how many processes TestKill kills")
 
 // killsAFleet is how many deaths the exporter of one fleet dies: many fleets
 // mean many first contacts.
-const killsAFleet = 34
+const killsAFleet = 24
 
 // points are where a process kills itself.
 var points = []string{

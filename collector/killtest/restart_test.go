@@ -236,6 +236,9 @@ func stored(body string) string {
 		if strings.HasPrefix(line, "#") || slices.Contains(ofTheFirstPass, name) {
 			continue
 		}
+		if strings.Contains(line, `what="repositories"`) { // inventory, which is not stored
+			continue
+		}
 		if strings.HasPrefix(name, "vbaws_session") || strings.HasPrefix(name, "vbaws_exporter_") {
 			b.WriteString(line)
 		}

@@ -2,4 +2,4 @@
 
 package poller_test
 
-const defaultSteps = 1000
+const defaultSteps = 200
