@@ -692,7 +692,7 @@ func TestPasswordIsReadAnew(t *testing.T) {
 	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindConfig || !errors.Is(err, fail) {
 		t.Error(err)
 	}
-	if _, err := client(t, cfg).Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindAuth || !errors.Is(err, fail) {
+	if _, err := client(t, cfg).Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindConfig || !errors.Is(err, fail) {
 		t.Error(err)
 	}
 	fail, password = nil, ""
