@@ -11,8 +11,6 @@ import (
 	"strings"
 )
 
-const minInt64, maxInt64 = math.MinInt64, math.MaxInt64
-
 // request is one request on its way through the appliance.
 type request struct {
 	http *http.Request
