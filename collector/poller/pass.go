@@ -386,9 +386,9 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 				}
 				if mark != nil && row.USN <= mark.USN {
 					if row.Err == nil {
-						e, err := p.entry(&row.Session)
+						e, err := p.books.Entry(&row.Session)
 						if err != nil {
-							return true, err
+							return true, &storageError{err}
 						}
 						sweep = sweep || !e.Unchanged()
 					}
@@ -536,8 +536,11 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Cutoff) {
 		return false, nil
 	}
-	e, err := p.entry(&row.Session)
-	return err == nil && !e.Unchanged(), err
+	e, err := p.books.Entry(&row.Session)
+	if err != nil {
+		return false, &storageError{err}
+	}
+	return !e.Unchanged(), nil
 }
 
 // listWhole reads a list by start time, again and again until it is whole. It
@@ -612,9 +615,9 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
-	e, err := p.entry(&row.Session)
+	e, err := p.books.Entry(&row.Session)
 	if err != nil {
-		return err
+		return &storageError{err}
 	}
 	id := e.ID()
 	if row.Type == vbaws.TypePolicy && len(p.ran) < maxNames {
@@ -645,15 +648,6 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 	}
 	e.Fold(policy, from)
 	return nil
-}
-
-// entry returns what the ledger knows of a session.
-func (p *pass) entry(s *vbaws.Session) (*ledger.Entry, error) {
-	e, err := p.books.Entry(s)
-	if err != nil {
-		return nil, &storageError{err}
-	}
-	return e, nil
 }
 
 // sessions asks for one page, a smaller one if the appliance refuses the size.

@@ -89,9 +89,9 @@ func (p *pass) resolve(ctx context.Context) error {
 	}
 	if !p.needListing() {
 		for _, w := range p.sortedPending() {
-			e, err := p.entry(&w.session)
+			e, err := p.books.Entry(&w.session)
 			if err != nil {
-				return err
+				return &storageError{err}
 			}
 			e.Fold("", w.from)
 		}
@@ -128,9 +128,9 @@ func (p *pass) resolve(ctx context.Context) error {
 	}
 	foundByName := false
 	for _, w := range p.sortedPending() {
-		e, err := p.entry(&w.session)
+		e, err := p.books.Entry(&w.session)
 		if err != nil {
-			return err
+			return &storageError{err}
 		}
 		policy, ok := p.policyOf(e, &w.session)
 		switch {
@@ -447,9 +447,9 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 		if !known || satisfies {
 			known = true
 			// Also what is known: it may have been under another name.
-			e, err := p.entry(&row.Session)
+			e, err := p.books.Entry(&row.Session)
 			if err != nil {
-				return true, err
+				return true, &storageError{err}
 			}
 			e.Fold(pol.Name, ledger.Lookup)
 		}
