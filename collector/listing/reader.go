@@ -51,9 +51,8 @@ type Reader[T any] struct {
 	// order.
 	KeepIDs int
 
-	last      *reading
-	unordered bool
-	whole     bool
+	last  *reading
+	whole bool
 }
 
 // Complete reports whether nothing can be missing from the last reading that ended:
@@ -64,9 +63,9 @@ func (l *Reader[T]) Complete() bool { return l.last.whole() }
 // Whole reports whether the list became complete in the last UntilWhole.
 func (l *Reader[T]) Whole() bool { return l.whole }
 
-// Unordered reports whether a row stood below one with a lower position so far. Only
-// rows of one page are compared: the list moves between two.
-func (l *Reader[T]) Unordered() bool { return l.unordered }
+// Unordered reports whether a row stood below one with a lower position so far in the
+// last reading. Only rows of one page are compared: the list moves between two.
+func (l *Reader[T]) Unordered() bool { return l.last.unordered }
 
 // Once reads the rows from the top down, until the caller stops or nothing more comes.
 // It yields a row more than once if the row moved. An error is the last that it yields.
@@ -175,15 +174,9 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		}
 		r.turn()
 		added := 0
-		var above int64 // position of the row above, within this page
-		some := false
 		for i := range rows {
 			row := &rows[i]
 			at, ok := l.Position(row)
-			if ok {
-				l.unordered = l.unordered || some && at > above
-				above, some = at, true
-			}
 			if r.add(hash(l.ID(row)), at, ok) {
 				added++
 			}

@@ -281,8 +281,14 @@ func TestBrokenLists(t *testing.T) {
 func TestUnordered(t *testing.T) {
 	s := &server{rows: []row{{1, 5}, {2, 7}, {3, 1}}}
 	l := s.reader(10)
-	if _, err := drain(t, l); err != nil || !l.Unordered() {
-		t.Errorf("%v, unordered %t", err, l.Unordered())
+	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.Complete() {
+		t.Errorf("%v, unordered %t, complete %t", err, l.Unordered(), l.Complete())
+	}
+	s = (&server{}).fill(50)
+	slices.Reverse(s.rows)
+	l = s.reader(1000)
+	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.Complete() {
+		t.Errorf("upside down: %v, unordered %t, complete %t", err, l.Unordered(), l.Complete())
 	}
 }
 

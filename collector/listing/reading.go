@@ -1,6 +1,9 @@
 package listing
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math"
+)
 
 // reading is what is known of one reading of a list.
 type reading struct {
@@ -10,9 +13,9 @@ type reading struct {
 	seen IDs
 	// recent are the ids on the last page and the one before.
 	recent [2]IDs
-	// distinct is how many rows were read, each once, without those that came since: above
-	// top, the position of the first row. If seen is nil they are
-	// distinguished by their order: a row that stands lower than all before is new, and
+	// distinct is how many rows were read, each once. Of a list in order, those that came
+	// since aren't counted: above top, the position of the first row. If seen is nil, rows
+	// are distinguished by their order: one that stands lower than all before is new, and
 	// of those that stand lowest the ids are known, that of the first and in ties the
 	// others. A row out of order isn't counted.
 	distinct int
@@ -21,6 +24,9 @@ type reading struct {
 	some     bool // top and lowest are set
 	lowestID uint64
 	ties     IDs
+	// unordered says that a row stood below one with a lower position, above, on one page.
+	unordered bool
+	above     int64 // the largest there is at the top of a page
 	// rows counts the rows that were likely new when they were read.
 	rows int
 	// began is the first totalCount that a page had; -1 for none.
@@ -58,6 +64,7 @@ func (r *reading) has(id uint64) bool {
 func (r *reading) turn() {
 	r.recent[0], r.recent[1] = r.recent[1], r.recent[0]
 	clear(r.recent[1])
+	r.above = math.MaxInt64
 }
 
 // add records a row, and reports whether it is likely new. ok says that it has a
@@ -65,6 +72,10 @@ func (r *reading) turn() {
 func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 	if ok && !r.some {
 		r.top = at
+	}
+	if ok {
+		r.unordered = r.unordered || at > r.above
+		r.above = at
 	}
 	lower := ok && (!r.some || at < r.lowest)
 	isNew = lower || !r.has(id)
@@ -84,7 +95,7 @@ func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 			r.seen = nil
 		}
 	}
-	if distinct && !(ok && at > r.top) {
+	if distinct && (r.unordered || !ok || at <= r.top) {
 		r.distinct++
 	}
 	r.recent[1].add(id)

@@ -160,8 +160,11 @@ func (p *poll) changed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil {
 		return false, nil
 	}
-	e, err := p.entry(&row.Session)
-	return err == nil && !e.Unchanged(), err
+	e, err := p.tx.Entry(&row.Session)
+	if err != nil {
+		return false, &storageError{err}
+	}
+	return !e.Unchanged(), nil
 }
 
 // sharesUSN reports whether another session was seen with the USN of row, in which case

@@ -35,9 +35,9 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
-	e, err := p.entry(&row.Session)
+	e, err := p.tx.Entry(&row.Session)
 	if err != nil {
-		return err
+		return &storageError{err}
 	}
 	if row.Type == vbaws.TypePolicy && len(p.policyNames) < maxNames {
 		p.policyNames[row.Name] = true
@@ -67,15 +67,6 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	}
 	e.Fold(policy, from)
 	return nil
-}
-
-// entry returns all that the ledger knows of a session.
-func (p *poll) entry(s *vbaws.Session) (*ledger.Entry, error) {
-	e, err := p.tx.Entry(s)
-	if err != nil {
-		return nil, &storageError{err}
-	}
-	return e, nil
 }
 
 // sawUnfinished notes that a list showed a session that had not finished, so that it need

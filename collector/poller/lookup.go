@@ -112,9 +112,9 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 		if row.Err == nil && (!known || satisfies) {
 			known = true
 			// Also what is known: it may have been under another name.
-			e, err := p.entry(&row.Session)
+			e, err := p.tx.Entry(&row.Session)
 			if err != nil {
-				return true, err
+				return true, &storageError{err}
 			}
 			e.Fold(pol.Name, ledger.Lookup)
 		}

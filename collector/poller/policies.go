@@ -113,9 +113,9 @@ func (p *poll) resolve(ctx context.Context) error {
 	}
 	foundByName := false
 	for _, w := range p.sortedPending() {
-		e, err := p.entry(&w.session)
+		e, err := p.tx.Entry(&w.session)
 		if err != nil {
-			return err
+			return &storageError{err}
 		}
 		policy, ok := p.policyOf(e, &w.session)
 		switch {
