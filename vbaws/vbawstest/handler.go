@@ -3,7 +3,6 @@ package vbawstest
 import (
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
