@@ -53,7 +53,7 @@ func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	}
 	// The filter is innermost: what goes around it can't hide the level from it.
 	l = level.NewFilter(l, level.Allow(level.ParseDefault(o.Level, level.InfoValue())))
-	return log.With(l, "ts", log.DefaultTimestampUTC, "caller", log.DefaultCaller),
+	return log.With(l, "ts", log.DefaultTimestampUTC),
 		slog.New(sloggokit.NewGoKitHandler(l, slog.LevelDebug)) // adds a time and a caller of its own
 }
 
