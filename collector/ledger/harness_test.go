@@ -50,8 +50,8 @@ func open(t tb, opts ledger.Options) *books {
 func contacted(t tb, opts ledger.Options, line time.Time) *books {
 	b := open(t, opts)
 	b.pass(func(p *ledger.Pass) {
-		p.BeginFirstContact(b.now.Add(-24 * time.Hour))
-		p.EndFirstContact()
+		p.BeginInitialSync(b.now.Add(-24 * time.Hour))
+		p.EndInitialSync()
 		p.DrawLine(line)
 	})
 	return b
@@ -99,7 +99,23 @@ func (b *books) fold(policy string, from ledger.Origin, sessions ...vbaws.Sessio
 
 func (b *books) into(p *ledger.Pass, s vbaws.Session, policy string, from ledger.Origin) {
 	b.Helper()
-	if err := p.Fold(s, policy, from); err != nil {
+	b.entry(p, &s).Fold(policy, from)
+}
+
+// entry looks a session up.
+func (b *books) entry(p *ledger.Pass, s *vbaws.Session) *ledger.Entry {
+	b.Helper()
+	e, err := p.Entry(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e
+}
+
+// missing takes in that the appliance doesn't have the n-th session.
+func (b *books) missing(p *ledger.Pass, n int) {
+	b.Helper()
+	if err := p.MarkMissing(ledger.ParseID(vbawstest.ID(n))); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -63,3 +63,15 @@ func (h *Histogram) clone() *Histogram {
 	c.Native = slices.Clone(h.Native)
 	return &c
 }
+
+// rebucket starts every histogram over, with the bounds that are wanted now.
+func (p *Pass) rebucket() {
+	p.editMeta().Bounds = slices.Clone(p.l.opts.Bounds)
+	for k, s := range p.l.state.Series {
+		for i, c := range s.Counters {
+			if c.Histogram != nil {
+				p.touch(k).Counters[i].Histogram = newHistogram(p.now, c.Count, p.meta.Bounds)
+			}
+		}
+	}
+}

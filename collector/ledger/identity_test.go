@@ -10,7 +10,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // A session that was counted isn't counted again, whatever becomes of its dates and of
@@ -57,25 +56,26 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 // began before the cutoff.
 func TestASessionThatComesBackIsCounted(t *testing.T) {
 	for _, start := range []time.Time{epoch.Add(time.Hour), epoch.Add(-9 * day), {}} {
-		b := contacted(t, ledger.Options{}, epoch)
-		b.opts.Bounds = bounds
+		b := open(t, ledger.Options{})
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
+			p.BeginInitialSync(b.now)
+			p.DrawLine(epoch)
 			b.into(p, running(1, start), "Nightly", ledger.Window)
+			p.EndInitialSync()
 		})
 		gone := func() {
 			t.Helper()
 			for range 2 {
 				b.now = b.now.Add(time.Minute)
-				b.pass(func(p *ledger.Pass) { p.NotFound(vbawstest.ID(1)) })
+				b.pass(func(p *ledger.Pass) { b.missing(p, 1) })
 				b.restart()
 			}
 		}
 		gone()
 		// As it was: it runs, and may go once more.
 		s := running(1, start)
-		if st, err := b.Begin(b.now).Standing(&s); err != nil || st == ledger.Unchanged {
-			t.Errorf("start %v: it is no news that it is back: %v", start, err)
+		if b.entry(b.Begin(b.now), &s).Unchanged() {
+			t.Errorf("start %v: it came back unchanged, want it changed", start)
 		}
 		b.fold("Nightly", ledger.Regular, s)
 		if s := series(b.View(), "Nightly"); s == nil || s.Running != 1 {
@@ -98,36 +98,35 @@ func TestASessionThatComesBackIsCounted(t *testing.T) {
 func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	old := epoch.Add(-9 * day) // before the cutoff
 	for _, left := range []string{"policy", "type"} {
-		b := contacted(t, ledger.Options{}, epoch)
+		b := open(t, ledger.Options{})
 		out := func(is bool) {
-			b.opts.Wanted, b.opts.WantedType = nil, nil
-			if is {
-				b.opts.Wanted = func(typ, policy string) bool {
-					return (left != "type" || typ != "Policy") && (left != "policy" || policy != "Nightly")
-				}
-				b.opts.WantedType = func(typ string) bool { return left != "type" || typ != "Policy" }
+			b.opts.Filter = ledger.Filter{}
+			switch {
+			case is && left == "type":
+				b.opts.Filter.Type = func(typ string) bool { return typ != "Policy" }
+			case is:
+				b.opts.Filter.Policy = func(policy string) bool { return policy != "Nightly" }
 			}
 			b.restart()
 		}
 		// meet does what a poll does.
 		meet := func(p *ledger.Pass, s vbaws.Session, from ledger.Origin) {
 			t.Helper()
-			st, err := p.Standing(&s)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case st == ledger.Unchanged:
-			case b.opts.WantedType != nil && !b.opts.WantedType(s.Type):
-				p.Ignore(&s)
+			switch e := b.entry(p, &s); {
+			case e.Unchanged():
+			case b.opts.Filter.Type != nil && !b.opts.Filter.Type(s.Type):
+				e.Ignore()
 			default:
-				b.into(p, s, "Nightly", from)
+				e.Fold("Nightly", from)
 			}
 		}
 		out(true)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
+			p.BeginInitialSync(b.now)
+			p.DrawLine(epoch)
 			meet(p, running(1, old), ledger.Window)
 			meet(p, running(2, old), ledger.Window)
+			p.EndInitialSync()
 		})
 		out(false)
 		b.pass(func(p *ledger.Pass) {

@@ -203,8 +203,6 @@ func (p *Pass) roomForCounter() bool {
 	return p.l.counters+p.counters < p.l.maxCounters(len(p.fresh[LimitPolicies]))
 }
 
-func (p *Pass) hasSeries(k Key) bool { return p.seriesOf(k) != nil }
-
 // standIn returns k or, if there is no such series, the one that has its sessions: its
 // type or its extended type may be beyond a limit. A session of type Policy stays one.
 func standIn(k Key, has func(Key) bool) Key {
@@ -221,4 +219,31 @@ func standIn(k Key, has func(Key) bool) Key {
 		}
 	}
 	return o
+}
+
+// know notes what the series have that counts for a limit.
+func (l *Ledger) know(keys []Key) {
+	l.known = map[string]map[string]bool{
+		LimitPolicies: {}, LimitTypes: {vbaws.TypePolicy: true}, LimitExtendedTypes: {}, LimitStatuses: {},
+	}
+	for _, status := range vbaws.FinalStatuses {
+		l.known[LimitStatuses][status] = true
+	}
+	l.counters = 0
+	note := func(limit, name string) {
+		if name != "" && name != Other {
+			l.known[limit][name] = true
+		}
+	}
+	for _, k := range keys {
+		note(LimitTypes, k.Type)
+		note(LimitExtendedTypes, k.ExtendedType)
+		if l.opts.Filter.matches(k.Type, k.Policy) {
+			note(LimitPolicies, k.Policy)
+		}
+		for _, c := range l.state.Series[k].Counters {
+			note(LimitStatuses, c.Status)
+		}
+		l.counters += len(l.state.Series[k].Counters)
+	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // model keeps the books the simple way: it knows all that was ever committed.
@@ -249,8 +248,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 			b.now = b.now.Add(time.Minute)
 			p := b.Begin(b.now)
 			if !contact {
-				p.BeginFirstContact(epoch.Add(-48 * time.Hour))
-				p.EndFirstContact()
+				p.BeginInitialSync(epoch.Add(-48 * time.Hour))
 				p.DrawLine(startOf(beforeLine))
 			}
 			var happened []happening
@@ -260,7 +258,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 				switch rapid.IntRange(0, 9).Draw(t, "happening") {
 				case 0:
 					h.gone = true
-					p.NotFound(vbawstest.ID(h.n))
+					b.missing(p, h.n)
 				case 1, 2, 3:
 					h.session = running(h.n, startOf(h.n))
 				case 4:
@@ -283,12 +281,13 @@ func TestBooksEqualTheModel(t *testing.T) {
 					for range rapid.IntRange(1, 2).Draw(t, "times") {
 						b.into(p, h.session, policyOf(h.n), h.from)
 					}
-					if st, err := p.Standing(&h.session); err != nil || st != ledger.Unchanged {
-						t.Fatalf("a session that was just taken in: %v, %v", st, err)
+					if !b.entry(p, &h.session).Unchanged() {
+						t.Fatal("a session that was just taken in has changed")
 					}
 				}
 				happened = append(happened, h)
 			}
+			p.EndInitialSync()
 			switch rapid.IntRange(0, 5).Draw(t, "end of the pass") {
 			case 0: // the pass is abandoned
 				continue

@@ -92,8 +92,7 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 	firstContact := func(opts ledger.Options) *books {
 		b := open(t, opts)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(epoch.Add(-24 * time.Hour))
-			p.EndFirstContact()
+			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
 			p.DrawLine(epoch.Add(-48 * time.Hour))
 			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Window)
 			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Window)
@@ -101,6 +100,7 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Window)
 			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
 			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Regular)
+			p.EndInitialSync()
 		})
 		return b
 	}
@@ -342,9 +342,8 @@ func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
 
 func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 	b := contacted(t, ledger.Options{}, epoch)
-	id := vbawstest.ID(1)
 	b.fold("Nightly", ledger.Regular, running(1, epoch))
-	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { p.NotFound(id) }) }
+	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { b.missing(p, 1) }) }
 	check := func(v *ledger.View, running, gone int) {
 		t.Helper()
 		if s := series(v, "Nightly"); s.Running != running || v.Skipped["gone"] != uint64(gone) {
@@ -352,7 +351,8 @@ func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 		}
 	}
 	check(missing(), 1, 0)
-	b.pass(func(p *ledger.Pass) { p.Found(id) })
+	present := running(1, epoch)
+	b.pass(func(p *ledger.Pass) { b.entry(p, &present).MarkPresent() })
 	check(missing(), 1, 0)
 	b.restart()
 	check(missing(), 0, 1)
@@ -458,11 +458,8 @@ func TestFailuresOfMemoryAreReturned(t *testing.T) {
 	}
 	p := ledger.New(state, failing{broken}, b.opts, b.now).Begin(b.now)
 	s := ended(1, "Failed", epoch)
-	if err := p.Fold(s, "", ledger.Regular); !errors.Is(err, broken) {
-		t.Errorf("Fold: %v", err)
-	}
-	if _, err := p.Standing(&s); !errors.Is(err, broken) {
-		t.Errorf("Standing: %v", err)
+	if _, err := p.Entry(&s); !errors.Is(err, broken) {
+		t.Errorf("Entry: %v", err)
 	}
 	if err := p.SkipRow(&vbaws.Row{Err: errors.New("no id")}); !errors.Is(err, broken) {
 		t.Errorf("SkipRow: %v", err)
@@ -494,5 +491,26 @@ func TestASessionOfZeros(t *testing.T) {
 		if got := counts(v)["Nightly/Policy/Failed"]; got != 1 {
 			t.Fatalf("counted %d times", got)
 		}
+	}
+}
+
+// An unfinished session without a start keeps the time at which it was seen first, and is
+// no change when it is listed again.
+func TestUnfinishedSessionWithoutStart(t *testing.T) {
+	b := contacted(t, ledger.Options{}, epoch)
+	b.ahead = 0
+	s := running(1, time.Time{})
+	v := b.fold("Nightly", ledger.Regular, s)
+	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+		t.Errorf("oldest start %v, want %v", got, epoch)
+	}
+	b.now = b.now.Add(time.Hour)
+	b.restart()
+	if !b.entry(b.Begin(b.now), &s).Unchanged() {
+		t.Error("it has changed, want it unchanged")
+	}
+	v = b.fold("Nightly", ledger.Regular, s)
+	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+		t.Errorf("oldest start %v an hour later, want %v", got, epoch)
 	}
 }

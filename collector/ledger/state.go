@@ -27,6 +27,14 @@ func ParseID(s string) ID {
 	return ID(sum[:16])
 }
 
+// RowID returns the id of a row's session, or the hash of a row without an id.
+func RowID(row *vbaws.Row) ID {
+	if row.ID == "" {
+		return ID(row.Hash)
+	}
+	return ParseID(row.ID)
+}
+
 // Key names what sessions are counted by.
 type Key struct {
 	Type, ExtendedType, Policy string
@@ -54,12 +62,7 @@ type State struct {
 
 // Meta is what is remembered of an appliance as a whole.
 type Meta struct {
-	// FirstContact is when the appliance was first read, by the exporter's clock;
-	// zero before.
-	FirstContact time.Time
-	// ContactFrom is the start of the window that first contact counts, by the
-	// appliance's clock, once some of it was saved and not yet all; else zero.
-	ContactFrom time.Time
+	Phase Phase
 	// Line is the start from which on a session that is not remembered is new.
 	// Zero: not drawn yet.
 	Line time.Time
@@ -84,6 +87,26 @@ type Meta struct {
 	// Counter.Buckets count, ascending and without +Inf.
 	Bounds []float64
 }
+
+// Phase is how far the initial sync of an appliance has come.
+type Phase struct {
+	Stage Stage
+	// Time is, in InitialSync, the start of the backfill window by the appliance's clock
+	// and, once Synced, when the initial sync was complete, by the exporter's.
+	Time time.Time
+}
+
+// Stage is one of the stages through which an appliance goes once, in this order.
+type Stage int
+
+const (
+	// Unread appliances were never read, or nothing of it was saved.
+	Unread Stage = iota
+	// InitialSync has begun, and some of it is saved.
+	InitialSync
+	// Synced appliances were read to the end of the initial sync.
+	Synced
+)
 
 // Watermark is a row of the list of sessions.
 type Watermark struct {
@@ -194,15 +217,25 @@ type Unfinished struct {
 	Policy string
 	// Unresolved says that its policy was not looked for, since sessions of its type
 	// were not wanted.
-	Unresolved bool
-	// Counted says that it was counted earlier, and has come to life again.
-	Counted bool
-	// Countable says that it is to be counted when it ends.
-	Countable bool
+	Unresolved  bool
+	Disposition Disposition
 	// Missing counts the passes in a row in which the appliance said that it does
 	// not know the session.
 	Missing int
 }
+
+// Disposition says what is to become of an unfinished session when it finishes.
+type Disposition int
+
+const (
+	// Excluded sessions are not counted: they started before the cutoff.
+	Excluded Disposition = iota
+	// Countable sessions are counted.
+	Countable
+	// Counted sessions had finished before, and run again. The seen index has them, and
+	// what was to be counted of them was.
+	Counted
+)
 
 // Remembered is what is kept of a session that was dealt with.
 type Remembered struct {
@@ -263,12 +296,12 @@ type Memory interface {
 	Lookup(id ID, near []int32) (Remembered, bool, error)
 	// NewestDay returns the newest Day of an id, and whether there is any but
 	// DayUnknown. It does no I/O.
-	NewestDay() (day int32, any bool)
+	NewestDay() (day int32, found bool)
 	// Skipped reports whether the row of that id, or hash, was skipped before.
 	Skipped(id ID) (bool, error)
 	// Forgettable returns the newest Day among the ids that Changes.Forget would remove,
 	// and whether there is any.
-	Forgettable(before time.Time) (day int32, any bool, err error)
+	Forgettable(before time.Time) (day int32, found bool, err error)
 }
 
 // Changes is what a pass has changed. Maps hold new values, and nil for what is
@@ -293,4 +326,24 @@ type Changes struct {
 func (c *Changes) Empty() bool {
 	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
 		len(c.Remembered) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+}
+
+// Apply makes the changes that a State has: all but Remembered, Skipped and Forget.
+func (s *State) Apply(c *Changes) {
+	if c.Meta != nil {
+		s.Meta = *c.Meta
+	}
+	apply(s.Series, c.Series)
+	apply(s.Unfinished, c.Unfinished)
+	apply(s.Policies, c.Policies)
+}
+
+func apply[K comparable, V any](to, changes map[K]*V) {
+	for k, v := range changes {
+		if v == nil {
+			delete(to, k)
+		} else {
+			to[k] = v
+		}
+	}
 }

@@ -1,6 +1,10 @@
 package ledger
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // View is what may be seen of a ledger: immutable, so that any number of
 // goroutines may read it while passes go on.
@@ -32,4 +36,45 @@ type SeriesView struct {
 	// OldestStart is the oldest start among them; zero where none runs, or none
 	// has a start.
 	OldestStart time.Time
+}
+
+// rebuildView makes the view from the state.
+func (l *Ledger) rebuildView() {
+	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
+	l.know(keys)
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
+	v := &View{
+		Series:    make([]SeriesView, len(keys)),
+		Policies:  l.livePolicies(),
+		Zone:      l.state.Meta.Zone,
+		Bounds:    l.state.Meta.Bounds,
+		Watermark: l.state.Meta.Watermark,
+		LastSweep: l.state.Meta.LastSweep,
+		Resets:    l.state.Meta.Resets,
+		Skipped:   make(map[string]uint64, len(SkipReasons)),
+		Over:      l.countOver(),
+	}
+	for _, reason := range SkipReasons {
+		v.Skipped[reason] = l.state.Meta.Skipped[reason]
+	}
+	at := make(map[Key]*SeriesView, len(keys))
+	for i, k := range keys {
+		v.Series[i].Series = l.state.Series[k]
+		at[k] = &v.Series[i]
+	}
+	for _, u := range l.state.Unfinished {
+		if u.Unresolved || !u.runs() {
+			continue
+		}
+		sv := at[standIn(u.key(), l.hasSeries)]
+		if sv == nil {
+			continue
+		}
+		sv.Running++
+		// The appliance's clock isn't known before the first poll.
+		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
+			sv.OldestStart = s
+		}
+	}
+	l.view = v
 }

@@ -70,7 +70,7 @@ func BenchmarkFirstContact(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		p.inventoryAt = now
+		p.known.inventory.at = now
 		if err := p.Poll(b.Context()); err != nil {
 			b.Fatal(err)
 		}

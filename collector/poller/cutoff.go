@@ -2,18 +2,42 @@ package poller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"vbaws_exporter/vbaws"
 )
 
-// What is here keeps a clock that is wrong, the appliance's or the exporter's, from
+// This file keeps a clock that is wrong, the appliance's or the exporter's, from
 // making a new session look old. Times of sessions are compared with times of
 // sessions. A clock only ever has more of the list read.
 
+// lookback is how far back a list must be read so that no wrong clock hides a session.
+type lookback struct {
+	// newest is the session with the newest start that was seen.
+	newest vbaws.Session
+	// extended says that a list did not show it though it should have: FromUtc is read
+	// as a later time than it is.
+	extended bool
+	// known is the newest start that was known at the end of the last complete resync;
+	// zero before the first one of the process.
+	known time.Time
+}
+
+// reach returns how far before the last resync a resync reads.
+func (l *lookback) reach(daily bool) time.Duration {
+	switch {
+	case daily:
+		return dailyReach
+	case l.extended:
+		return settle + zones
+	}
+	return settle
+}
+
 // newestRow reads the session with the newest start, whatever clock it has; nil if
 // there is none that says when it started.
-func (p *pass) newestRow(ctx context.Context) (*vbaws.Row, error) {
+func (p *poll) newestRow(ctx context.Context) (*vbaws.Row, error) {
 	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: 1})
 	if err != nil {
 		return nil, err
@@ -30,21 +54,21 @@ func (p *pass) newestRow(ctx context.Context) (*vbaws.Row, error) {
 // FromUtc; since is where the backfill window begins by the appliance's clock. A
 // clock that is days ahead would place the window after all sessions that there are:
 // then the newest of them, and the exporter's own clock, are earlier.
-func (p *pass) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
+func (p *poll) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
 	from := earliest(since, p.start)
 	if newest != nil {
 		from = earliest(from, newest.Start)
 	}
-	return from.Add(-wideReach).UTC()
+	return from.Add(-dailyReach).UTC()
 }
 
 // startOfNews returns from which end on a session ended during the initial sync, which
 // began at the given time of the appliance's clock. Without a state directory what had
 // ended before the process started must not be counted, however far that clock is
 // behind.
-func (p *pass) startOfNews(began time.Time) time.Time {
-	if p.cfg.Ledger.Forgetful && p.opened.Sub(began) > settle {
-		return p.opened.UTC()
+func (p *poll) startOfNews(began time.Time) time.Time {
+	if p.cfg.Ledger.Forgetful && p.known.opened.Sub(began) > settle {
+		return p.known.opened.UTC()
 	}
 	return began
 }
@@ -53,7 +77,7 @@ func (p *pass) startOfNews(began time.Time) time.Time {
 // once it has one: what started since the list was last seen empty is new, by the
 // time that has passed, which no wrong clock changes. What is older, as after the
 // configuration of another appliance was restored, is not.
-func (p *pass) drawLate(ctx context.Context) error {
+func (p *poll) drawLate(ctx context.Context) error {
 	m := p.books.Meta()
 	if !m.Line.IsZero() {
 		return nil
@@ -63,38 +87,32 @@ func (p *pass) drawLate(ctx context.Context) error {
 		return err
 	}
 	passed := max(0, p.start.Sub(m.SweptAt))
-	p.reached = newest.Start.Add(-passed - zones)
-	p.books.DrawLine(p.reached)
+	p.known.lookback.known = newest.Start.Add(-passed - zones)
+	p.books.DrawLine(p.known.lookback.known)
 	return nil
 }
 
 // noLaterThanNewest returns from, or the newest start that was known at the end of
-// the last complete sweep, if that is earlier: from is by a clock that may be ahead of
+// the last complete resync, if that is earlier: from is by a clock that may be ahead of
 // the sessions. There are no sessions in between to be read again.
-func (p *pass) noLaterThanNewest(from time.Time) time.Time {
-	if p.reached.IsZero() {
-		// The first sweep of the process: the newest end that is stored.
+func (p *poll) noLaterThanNewest(from time.Time) time.Time {
+	back := &p.known.lookback
+	if back.known.IsZero() {
+		// The first resync of the process: the newest end that is stored.
 		for _, s := range p.ledger.View().Series {
-			if s.Last.End.After(p.reached) {
-				p.reached = s.Last.End
+			if s.Last.End.After(back.known) {
+				back.known = s.Last.End
 			}
 		}
 	}
-	if p.reached.IsZero() {
+	if back.known.IsZero() {
 		return from
 	}
-	reached := p.reached.Add(-time.Second)
-	if p.shortSighted {
-		reached = reached.Add(-zones)
+	known := back.known.Add(-time.Second)
+	if back.extended {
+		known = known.Add(-zones)
 	}
-	return earliest(from, reached)
+	return earliest(from, known)
 }
 
-func earliest(t time.Time, others ...time.Time) time.Time {
-	for _, o := range others {
-		if o.Before(t) {
-			t = o
-		}
-	}
-	return t
-}
+func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }

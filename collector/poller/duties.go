@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -13,8 +14,14 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// This file compares the schedules of policies with their sessions.
+
 // duties is the last PolicySet and what it was made of.
 type duties struct {
+	cfg *Config
+	api API
+	log log.Logger
+
 	set  *PolicySet
 	view *ledger.View
 	// from and until are between which times of the appliance's clock it holds.
@@ -36,23 +43,21 @@ type planKey struct {
 	zone     *time.Location
 }
 
-// policySet says what is due and what was done, as of now.
-func (p *Poller) policySet(view *ledger.View) *PolicySet {
-	now := p.applianceNow()
-	d := &p.duties
-	revision := p.api.APIVersion()
+// policySet says what is due and what was done, as of now by the appliance's clock.
+func (d *duties) policySet(view *ledger.View, now time.Time) *PolicySet {
+	revision := d.api.APIVersion()
 	if d.view == view && d.revision == revision && !now.Before(d.from) && now.Before(d.until) {
 		return d.set
 	}
 	d.revision = revision
-	zone := p.zone(view.Zone)
+	zone := d.zoneOf(view.Zone)
 	old := d.plans
 	d.plans = make(map[planKey]*schedule.Plan)
 	until := now.Add(24 * time.Hour)
 	set := &PolicySet{}
 	rows := make(map[[2]string]*PolicyRow)
 	for _, pol := range view.Policies {
-		if !p.cfg.Wanted.policy(pol.Name) || p.cfg.Ledger.MaxPolicies > 0 && len(set.All) >= p.cfg.Ledger.MaxPolicies {
+		if !d.cfg.Wanted.policy(pol.Name) || d.cfg.Ledger.MaxPolicies > 0 && len(set.All) >= d.cfg.Ledger.MaxPolicies {
 			continue
 		}
 		set.All = append(set.All, PolicyInfo{Name: pol.Name, ID: pol.ID, Workload: pol.Workload})
@@ -66,9 +71,9 @@ func (p *Poller) policySet(view *ledger.View) *PolicySet {
 			set.Unreadable++
 			row.Unreadable = cmp.Or(row.Unreadable, pol.Schedule.Unreadable)
 		}
-		plan := p.plan(pol.Schedule, zone, old)
+		plan := d.plan(pol.Schedule, zone, old)
 		done := successesIn(view, pol.Name)
-		for _, kind := range p.kindsOf(plan, done) {
+		for _, kind := range d.kindsOf(plan, done) {
 			k := PolicyKind{Kind: kind, Success: done.newest(kind)}
 			k.Interval, _ = plan.LongestGap(kind)
 			if pol.Enabled && !pol.Since.IsZero() && zone != nil {
@@ -95,16 +100,16 @@ func (p *Poller) policySet(view *ledger.View) *PolicySet {
 
 // plan returns the plan of a schedule, one that was made before where there is
 // one. Without a zone it is good for its gaps alone.
-func (p *Poller) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]*schedule.Plan) *schedule.Plan {
+func (d *duties) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]*schedule.Plan) *schedule.Plan {
 	key := planKey{s, zone}
-	plan := p.duties.plans[key]
+	plan := d.plans[key]
 	if plan == nil {
 		plan = old[key]
 	}
 	if plan == nil {
 		plan = schedule.New(s, cmp.Or(zone, time.UTC))
 	}
-	p.duties.plans[key] = plan
+	d.plans[key] = plan
 	return plan
 }
 
@@ -129,11 +134,11 @@ func (r *PolicyRow) merge(k PolicyKind) {
 // scheduled and those that were done; the empty kind alone where sessions don't
 // say; none where sessions of policies are left out, so that nothing is ever known to
 // be done.
-func (p *Poller) kindsOf(plan *schedule.Plan, done successes) []schedule.Kind {
-	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
+func (d *duties) kindsOf(plan *schedule.Plan, done successes) []schedule.Kind {
+	if !d.cfg.Wanted.session(vbaws.TypePolicy) {
 		return nil
 	}
-	revision := p.api.APIVersion() // empty before the first pass
+	revision := d.api.APIVersion() // empty before the first pass
 	if revision != "" && !vbaws.TypesSessions(revision) || revision == "" && done.untyped {
 		return []schedule.Kind{schedule.Whole}
 	}
@@ -188,11 +193,6 @@ func successesIn(view *ledger.View, policy string) successes {
 	return done
 }
 
-// successes are those of the last committed pass.
-func (p *Poller) successes(policy string) successes {
-	return successesIn(p.ledger.View(), policy)
-}
-
 // newest returns the newest success that satisfies kind.
 func (s successes) newest(kind schedule.Kind) time.Time {
 	var newest time.Time
@@ -210,7 +210,7 @@ func succeeded(status string) bool {
 
 // noteUnreadable notes the schedules of a workload's policies that can't be
 // understood, each once, until another reason is found.
-func (p *pass) noteUnreadable(workload string, policies []vbaws.Policy) {
+func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 	logged := make(map[string]string)
 	lines := 0
 	for _, pol := range policies {
@@ -218,7 +218,7 @@ func (p *pass) noteUnreadable(workload string, policies []vbaws.Policy) {
 			continue
 		}
 		reason := pol.Schedule.Unreadable
-		if p.duties.unreadable[workload][pol.ID] != reason {
+		if p.known.duties.unreadable[workload][pol.ID] != reason {
 			if lines++; lines > unreadableLines {
 				continue // with the next listing
 			}
@@ -227,29 +227,29 @@ func (p *pass) noteUnreadable(workload string, policies []vbaws.Policy) {
 		}
 		logged[pol.ID] = reason
 	}
-	if p.duties.unreadable == nil {
-		p.duties.unreadable = make(map[string]map[string]string)
+	if p.known.duties.unreadable == nil {
+		p.known.duties.unreadable = make(map[string]map[string]string)
 	}
-	p.duties.unreadable[workload] = logged
+	p.known.duties.unreadable[workload] = logged
 }
 
 // unreadableLines bounds the lines of noteUnreadable for one listing.
 const unreadableLines = 100
 
-// zone returns the zone that schedules are in; nil where nobody told. It is the
+// zoneOf returns the zone that schedules are in; nil where nobody told. It is the
 // same pointer for as long as the name is the same: plans are kept by it.
-func (p *Poller) zone(name string) *time.Location {
+func (d *duties) zoneOf(name string) *time.Location {
 	if name == "" {
-		return p.cfg.TimeZone
+		return d.cfg.TimeZone
 	}
-	if name != p.duties.zoneName {
-		p.duties.zoneName = name
+	if name != d.zoneName {
+		d.zoneName = name
 		loc, err := schedule.Location(name)
 		if err != nil {
-			level.Warn(p.log).Log("msg", "the appliance's time zone is not known here", "time_zone", name, "err", err)
-			loc = p.cfg.TimeZone
+			level.Warn(d.log).Log("msg", "the appliance's time zone is not known here", "time_zone", name, "err", err)
+			loc = d.cfg.TimeZone
 		}
-		p.duties.zone = loc
+		d.zone = loc
 	}
-	return p.duties.zone
+	return d.zone
 }

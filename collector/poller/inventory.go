@@ -2,19 +2,19 @@ package poller
 
 import (
 	"context"
-	"errors"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/go-kit/log/level"
-	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/errgroup"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
+// This file reads the inventory, which no poll depends on, after the poll was published.
+
 const (
-	// inventoryTimeout bounds what slow endpoints can cost the next pass: those of
+	// inventoryTimeout bounds what slow endpoints can cost the next poll: those of
 	// look-ups, of facts, and of policies.
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
@@ -23,87 +23,74 @@ const (
 	maxRepositories = 1000
 )
 
-// takeInventory asks for what no pass depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, and the appliance's facts. It comes after the publication of a pass,
-// as a transaction of its own. What fails keeps its last values.
-func (p *Poller) takeInventory(ctx context.Context, lookUp bool) {
+// inventory is what is known of the appliance's facts.
+type inventory struct {
+	at      time.Time // when it was refreshed last
+	facts   *Facts    // nil before
+	version string    // of the product
+}
+
+// refreshInventory reads what no poll depends on: unfinished sessions that no list
+// showed, policies, their newest sessions, and the appliance's facts. It comes after the
+// publication of a poll, as a transaction of its own. What fails keeps its last values.
+func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	// Each has its own time: what hangs must not take that of the others.
 	within := func(do func(context.Context)) {
 		ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
 		defer cancel()
 		do(ctx)
 	}
-	w := p.newPass()
-	within(w.askUnfinished)
+	poll := p.newPoll(done.start)
+	within(poll.lookUpUnfinished)
 	if lookUp {
-		within(w.lookUp)
+		within(poll.lookUpPolicies)
 	}
-	if since := p.start.Sub(p.inventoryAt); since >= p.cfg.InventoryInterval || since < 0 {
-		p.inventoryAt = p.start
-		within(w.askFacts)
-		if p.listedAt != p.start {
+	inv := &p.known.inventory
+	if since := poll.start.Sub(inv.at); since >= p.cfg.InventoryInterval || since < 0 {
+		inv.at = poll.start
+		within(poll.fetchFacts)
+		if done.listed != allListed {
 			within(func(ctx context.Context) {
-				_, _ = w.listPolicies(ctx) // what failed is a trouble
-				w.books.DropGone(p.listedAt == p.start)
+				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
+				poll.dropGone()
 			})
 		}
 		if p.cfg.PolicyRetention > 0 {
-			w.books.Retire(p.applianceNow(), p.cfg.PolicyRetention)
+			poll.books.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
 		}
 	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
-	w.sayNotes()
-	err := p.save(w.books)
+	p.logNotes(poll)
+	err := p.save(poll.books)
 	if err != nil {
 		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
 	}
-	next := *p.published.Load()
-	next.View = p.ledger.View()
-	next.Policies = p.policySet(next.View)
-	next.Facts, next.Version = p.facts, p.version
-	next.Forbidden = maps.Clone(p.forbidden)
-	next.Troubles = nil
-	for endpoint, err := range p.troubles {
-		if next.Troubles == nil {
-			next.Troubles = make(map[string]string)
-		}
-		next.Troubles[endpoint] = err.Error()
-	}
-	p.published.Store(&next)
+	p.publish(func(next *Published) {
+		next.View = p.ledger.View()
+		next.Policies = p.policySet()
+		next.Facts, next.Version = inv.facts, inv.version
+		p.known.endpoints.publish(&next.Status)
+	})
 	if err == nil {
-		p.tell(ctx, w)
+		p.logEvents(ctx, poll)
 	}
 }
 
-// askFacts asks for the appliance's facts.
-func (p *pass) askFacts(ctx context.Context) {
+// fetchFacts reads the appliance's facts.
+func (p *poll) fetchFacts(ctx context.Context) {
 	next := Facts{}
-	if p.facts != nil {
-		next = *p.facts
+	inv := &p.known.inventory
+	if inv.facts != nil {
+		next = *inv.facts
 	}
-	version := p.version
-	zone := ""
-	questions := []struct {
-		path string
-		ask  func() error
-	}{
-		{"/api/v1/statistics/summary", func() (err error) {
-			s, err := p.api.Summary(ctx)
-			if err == nil {
-				next.Summary = s
-			}
-			return err
-		}},
-		{"/api/v1/licensing/license", func() (err error) {
-			l, err := p.api.License(ctx)
-			if err == nil || vbaws.NotFound(err) { // there is none, as between two
-				next.License, err = l, nil
-			}
-			return err
-		}},
-		{"/api/v1/repositories", func() (err error) {
+	version := inv.version
+	var zone vbaws.TimeZone
+	facts := []fact{
+		factOf(ctx, "/api/v1/statistics/summary", p.api.Summary, &next.Summary),
+		factOf(ctx, "/api/v1/licensing/license", p.license, &next.License),
+		{"/api/v1/repositories", func() error {
 			all, err := p.listRepositories(ctx)
 			if err == nil {
 				shown := min(len(all), maxRepositories)
@@ -111,42 +98,58 @@ func (p *pass) askFacts(ctx context.Context) {
 			}
 			return err
 		}},
-		{"/api/v1/system/version", func() (err error) {
-			v, err := p.api.Version(ctx)
-			if err == nil {
-				version = v
-			}
-			return err
-		}},
-		{"/api/v1/settings/dateTime", func() (err error) {
-			z, err := p.api.TimeZone(ctx)
-			zone = z.Name
-			return err
-		}},
+		factOf(ctx, "/api/v1/system/version", p.api.Version, &version),
+		factOf(ctx, "/api/v1/settings/dateTime", p.api.TimeZone, &zone),
 	}
-	errs := make([]error, len(questions))
-	atOnce(len(questions), func(i int) {
-		if !p.isAbsent(questions[i].path) {
-			errs[i] = questions[i].ask()
+	errs := make([]error, len(facts))
+	atOnce(len(facts), func(i int) {
+		if !p.isAbsent(facts[i].path) {
+			errs[i] = facts[i].read()
 		}
 	})
-	for i, q := range questions {
-		if !p.isAbsent(q.path) {
-			p.answered(q.path, errs[i])
+	for i, f := range facts {
+		if !p.isAbsent(f.path) {
+			p.endpointAnswered(f.path, errs[i])
 		}
 	}
-	if zone != "" {
-		p.books.SetZone(zone, p.applianceNow())
+	if zone.Name != "" {
+		p.books.SetZone(zone.Name, p.applianceTime())
 	}
-	p.facts, p.version = &next, version
+	inv.facts, inv.version = &next, version
+}
+
+// fact is one of the appliance's facts, and the endpoint that has it.
+type fact struct {
+	path string
+	read func() error
+}
+
+// factOf returns a fact that is read into to, unless that fails.
+func factOf[T any](ctx context.Context, path string, get func(context.Context) (T, error), to *T) fact {
+	return fact{path, func() error {
+		v, err := get(ctx)
+		if err == nil {
+			*to = v
+		}
+		return err
+	}}
+}
+
+// license returns nil if the appliance has no license, as between two.
+func (p *poll) license(ctx context.Context) (*vbaws.License, error) {
+	l, err := p.api.License(ctx)
+	if vbaws.NotFound(err) {
+		return nil, nil
+	}
+	return l, err
 }
 
 // listRepositories reads all backup repositories. It never returns nil without an
 // error.
-func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
-	all, err := listAll("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
+func (p *poll) listRepositories(ctx context.Context) ([]vbaws.Repository, error) {
+	all, err := listing.All("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
 		var page *vbaws.RepositoriesPage
-		err := p.pageSize.ask(pageLimit, func(limit int) (err error) {
+		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.Repositories(ctx, offset, limit)
 			return err
 		})
@@ -164,64 +167,13 @@ func (p *pass) listRepositories(ctx context.Context) ([]vbaws.Repository, error)
 // atOnce calls f for 0 to n-1, a few at a time, and returns when all have
 // returned.
 func atOnce(n int, f func(i int)) {
-	var wg sync.WaitGroup
-	places := semaphore.NewWeighted(inventoryParallel)
+	var g errgroup.Group
+	g.SetLimit(inventoryParallel)
 	for i := range n {
-		_ = places.Acquire(context.Background(), 1)
-		wg.Go(func() {
-			defer places.Release(1)
+		g.Go(func() error {
 			f(i)
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = g.Wait()
 }
-
-// answered takes in how an endpoint answered that no pass depends on, and reports
-// whether it did well. A change is noted.
-func (p *pass) answered(endpoint string, err error) bool {
-	switch {
-	case err == nil:
-		p.forbidden[endpoint] = false
-		delete(p.troubles, endpoint)
-		return true
-	case vbaws.HasStatus(err, 403):
-		if !p.forbidden[endpoint] {
-			p.note("the account lacks a right", "endpoint", endpoint)
-		}
-		p.forbidden[endpoint] = true
-		delete(p.troubles, endpoint)
-	case vbaws.NotOffered(err):
-		p.absent[endpoint] = absence{p.api.APIVersion(), p.start}
-		delete(p.forbidden, endpoint)
-		delete(p.troubles, endpoint)
-	case errors.Is(err, context.Canceled):
-	default:
-		p.trouble(endpoint, err)
-	}
-	return false
-}
-
-func (p *pass) trouble(endpoint string, err error) {
-	if p.troubles[endpoint] == nil {
-		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
-	}
-	p.troubles[endpoint] = err
-}
-
-// absence is that the appliance said it has no such route.
-type absence struct {
-	version string // the revision that it was asked by
-	at      time.Time
-}
-
-// askAgain is when a route is asked for again that was said to be absent: it may
-// have been a proxy that said so.
-const askAgain = 24 * time.Hour
-
-// isAbsent reports whether the appliance is known not to offer a route.
-func (p *Poller) isAbsent(path string) bool {
-	a, ok := p.absent[path]
-	return ok && a.version == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
-}
-
-func (p *Poller) applianceNow() time.Time { return p.now().Add(p.skew).UTC() }

@@ -7,6 +7,8 @@ import (
 	"github.com/go-kit/log/level"
 )
 
+// This file limits the log lines that one poll writes.
+
 // maxLines is how many log lines of one kind a poll writes, and valueLength how many
 // bytes of a value: a line stays below 1 KiB.
 const (

@@ -16,6 +16,7 @@ import (
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // fakeAPI is an appliance without a session. It needs no network, so that it works
@@ -490,4 +491,35 @@ type brokenMemory struct {
 
 func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
 	return ledger.Remembered{}, false, b.err
+}
+
+// TestBefore: what the poller of a previous configuration published stays, the same
+// value, until the successor has polled, and what a poll doesn't replace stays after it.
+func TestBefore(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.end("Failed")
+	w.pass()
+	w.clock.Advance(time.Minute)
+	w.end("Failed")
+	w.pass()
+	before := w.p.Published()
+	if before.Facts == nil || before.Version == "" || len(before.Recent) == 0 {
+		t.Fatalf("nothing to hand over: %+v", before)
+	}
+	w.cfg.Before = before
+	w.cfg.Wanted.Policy = func(name string) bool { return name != "Nightly" }
+	w.restart()
+	if w.p.Published() != before {
+		t.Error("what is published changed before anything was read")
+	}
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 500, Count: -1})
+	w.fails()
+	switch p := w.p.Published(); {
+	case p.Passes != before.Passes+1 || p.Err == nil || p.Up || !p.LastSuccess.Equal(before.LastSuccess):
+		t.Errorf("after a failed poll: %+v", p.Status)
+	case p.Facts != before.Facts || p.Version != before.Version || p.APIVersion != before.APIVersion || len(p.Recent) != len(before.Recent):
+		t.Errorf("a failed poll took away what was known: %+v", p)
+	case len(p.View.Series) != 0 || len(p.Policies.Rows) != 0:
+		t.Errorf("shows the series of a policy that is filtered out: %+v, %+v", p.View.Series, p.Policies.Rows)
+	}
 }

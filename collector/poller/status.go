@@ -8,11 +8,13 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// This file has the values that a poller publishes.
+
 // Published is all that can be seen of one appliance at one moment. It is
 // immutable.
 type Published struct {
 	// View is nil until something is known of the appliance: from the store, or
-	// by the first good pass.
+	// by the first successful poll.
 	View *ledger.View
 	// Policies is nil until they are known.
 	Policies *PolicySet
@@ -76,19 +78,19 @@ type Facts struct {
 // Status is how the polling of one appliance goes. It belongs to the process:
 // none of it is stored.
 type Status struct {
-	// Passes counts finished passes, good and bad.
+	// Passes counts finished polls, successful or not.
 	Passes uint64
-	// Up says that the last finished pass read the appliance. It means nothing
+	// Up says that the last finished poll read the appliance. It means nothing
 	// while Passes is 0.
 	Up bool
-	// LastPoll is the end of the last pass, LastSuccess of the last good one; zero
-	// where there was none.
+	// LastPoll is the end of the last poll, LastSuccess of the last successful one;
+	// zero if there was none.
 	LastPoll, LastSuccess time.Time
-	// Result is the last pass's.
+	// Result is the last poll's.
 	Result Result
-	// Err is what the last pass failed with; nil after a good one.
+	// Err is what the last poll failed with; nil after a successful one.
 	Err error
-	// Next is when the next pass is due.
+	// Next is when the next poll is due.
 	Next time.Time
 	// APIVersion is the revision in use; empty before one was agreed on.
 	APIVersion string
@@ -99,7 +101,7 @@ type Status struct {
 	// Forbidden lists the endpoints that the account has no right to, and false
 	// for those that were allowed.
 	Forbidden map[string]bool
-	// Troubles are what else is wrong with endpoints that no pass depends on.
+	// Troubles are the other errors of endpoints that no poll depends on.
 	Troubles map[string]string
 	// Recent are sessions that ended, the newest first; failures are kept longer
 	// than others.
@@ -115,10 +117,10 @@ type Ended struct {
 	Errors []string
 }
 
-// Result is how a pass ended: a value of the label "result".
+// Result is how a poll ended: a value of the label "result".
 type Result string
 
-// ResultSuccess and ResultStorage are what a pass can end with beside a
+// ResultSuccess and ResultStorage are what a poll can end with beside a
 // vbaws.Kind.
 const (
 	ResultSuccess Result = "success"

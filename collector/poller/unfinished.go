@@ -10,8 +10,9 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// This file looks up unfinished sessions by their ids, those that no list showed.
+
 const (
-	sessionEndpoint = "/api/v1/sessions/{id}"
 	// maxSessionLookUps is how many unfinished sessions are asked for after one poll.
 	maxSessionLookUps = 50
 	// firstSessionLookUp is how long after a question for a session that has not changed
@@ -22,6 +23,14 @@ const (
 	unanswered = 24 * time.Hour
 )
 
+// unfinished is what is known of the look-ups of unfinished sessions.
+type unfinished struct {
+	// looks has those that the last resync did not see, and due the ids of those that
+	// are to be looked up, in that order.
+	looks map[ledger.ID]sessionLookUp
+	due   []string
+}
+
 // sessionLookUp is what is known of the questions for one session.
 type sessionLookUp struct {
 	asked time.Time     // when it was asked for last
@@ -29,60 +38,62 @@ type sessionLookUp struct {
 	since time.Time     // since when it could not be answered; zero: it could
 }
 
-// planLookUps decides which unfinished sessions are asked for by their ids: those
-// that no list of the sweep showed, the one that was not asked for the longest time
+// planSessionLookUps decides which unfinished sessions are asked for by their ids: those
+// that no list of the resync showed, the one that was not asked for the longest time
 // first.
-func (p *pass) planLookUps() {
+func (p *poll) planSessionLookUps() {
 	looks := make(map[ledger.ID]sessionLookUp)
-	p.toAsk = nil
+	known := &p.known.unfinished
+	known.due = nil
 	for _, u := range p.books.Unfinished() {
-		id := p.books.ID(u.Session.ID)
-		if p.met[id] {
+		id := ledger.ParseID(u.Session.ID)
+		if p.unfinished[id] {
 			continue
 		}
-		l := p.looks[id]
+		l := known.looks[id]
 		looks[id] = l
 		if passed := p.start.Sub(l.asked); passed >= l.wait || passed < 0 {
-			p.toAsk = append(p.toAsk, u.Session.ID)
+			known.due = append(known.due, u.Session.ID)
 		}
 	}
-	p.looks = looks
-	slices.SortStableFunc(p.toAsk, func(a, b string) int {
+	known.looks = looks
+	slices.SortStableFunc(known.due, func(a, b string) int {
 		return looks[ledger.ParseID(a)].asked.Compare(looks[ledger.ParseID(b)].asked)
 	})
 }
 
-// askUnfinished asks for the sessions that are due, at most maxSessionLookUps of them;
+// lookUpUnfinished asks for the sessions that are due, at most maxSessionLookUps of them;
 // the others are left to the next poll. It comes after the poll was published, and no
 // answer fails anything: a session that can't be asked for is asked for again later,
 // and the others are counted meanwhile.
-func (p *pass) askUnfinished(ctx context.Context) {
-	p.heard(p.applianceNow()) // this pass begins with no answer that has a Date
+func (p *poll) lookUpUnfinished(ctx context.Context) {
+	p.observeClock(p.applianceTime()) // no answer came that has a Date
+	known := &p.known.unfinished
 	asked := 0
 	var forbidden, failed error
-	for len(p.toAsk) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
-		sessionID := p.toAsk[0]
-		p.toAsk = p.toAsk[1:]
-		id := p.books.ID(sessionID)
-		if !p.books.Open(id) {
-			delete(p.looks, id)
+	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
+		sessionID := known.due[0]
+		known.due = known.due[1:]
+		id := ledger.ParseID(sessionID)
+		if !p.books.IsUnfinished(id) {
+			delete(known.looks, id)
 			continue // it has ended since
 		}
 		asked++
 		row, err := p.session(ctx, sessionID)
 		switch {
-		case err == nil && p.books.ID(row.ID) != id:
+		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
-			_ = p.take(&row, ledger.Regular) // skips it; if that fails, the next list does
+			_ = p.ingest(&row, ledger.Regular) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
-		l := p.looks[id]
+		l := known.looks[id]
 		l.asked, l.wait = p.start, min(settle, max(firstSessionLookUp, 2*l.wait))
 		switch {
 		case err == nil:
 			l.since = time.Time{}
-			if err := p.take(&row, ledger.Regular); err != nil {
+			if err := p.ingest(&row, ledger.Regular); err != nil {
 				p.note("a session was not taken in", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
@@ -91,8 +102,8 @@ func (p *pass) askUnfinished(ctx context.Context) {
 		case vbaws.HasStatus(err, 403):
 			forbidden = err
 		case !ofOneSession(err):
-			p.looks[id] = l
-			p.trouble(sessionEndpoint, err)
+			known.looks[id] = l
+			p.endpointFailed(sessionEndpoint, err)
 			return // so would be the others
 		default:
 			failed = err
@@ -103,23 +114,23 @@ func (p *pass) askUnfinished(ctx context.Context) {
 				p.notFound(sessionID)
 			}
 		}
-		p.looks[id] = l
+		known.looks[id] = l
 	}
 	switch {
 	case failed != nil:
-		p.trouble(sessionEndpoint, failed)
-	case anyUnanswered(p.looks): // what was said of that stays
+		p.endpointFailed(sessionEndpoint, failed)
+	case anyUnanswered(known.looks): // what was said of that stays
 	case asked > 0:
-		p.answered(sessionEndpoint, forbidden)
-	case len(p.looks) == 0:
-		delete(p.troubles, sessionEndpoint)
+		p.endpointAnswered(sessionEndpoint, forbidden)
+	case len(known.looks) == 0:
+		delete(p.known.endpoints.errs, sessionEndpoint)
 	}
 }
 
 // notFound takes in that the appliance does not have a session. If that fails, the
 // next look-up does it.
-func (p *pass) notFound(sessionID string) {
-	if err := p.books.NotFound(sessionID); err != nil {
+func (p *poll) notFound(sessionID string) {
+	if err := p.books.MarkMissing(ledger.ParseID(sessionID)); err != nil {
 		p.note("a session was not taken in", "session_id", sessionID, "err", err)
 	}
 }

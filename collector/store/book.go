@@ -433,7 +433,7 @@ func (p bookTx) expired(t time.Time, fn func(key []byte)) error {
 
 // beginsAfter reports whether a day begins after t.
 func beginsAfter(day int32, t time.Time) bool {
-	return time.Unix(int64(day)*86400, 0).After(t)
+	return ledger.StartOfDay(day).After(t)
 }
 
 // write makes the changes.

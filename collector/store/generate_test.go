@@ -94,8 +94,6 @@ var genPolicyKey = rapid.Custom(func(t *rapid.T) ledger.PolicyKey {
 
 var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 	m := &ledger.Meta{
-		FirstContact:  genTime.Draw(t, "first contact"),
-		ContactFrom:   genTime.Draw(t, "contact from"),
 		Line:          genTime.Draw(t, "line"),
 		LastSweep:     genTime.Draw(t, "last sweep"),
 		LastWideSweep: genTime.Draw(t, "last wide sweep"),
@@ -104,6 +102,9 @@ var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 		Resets:        rapid.Uint64().Draw(t, "resets"),
 		Skipped:       rapid.MapOfN(genWord, rapid.Uint64(), 0, 3).Draw(t, "skipped"),
 		Bounds:        rapid.SliceOfN(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), 0, 5).Draw(t, "bounds"),
+	}
+	if at := genTime.Draw(t, "phase time"); !at.IsZero() {
+		m.Phase = ledger.Phase{Stage: rapid.SampledFrom([]ledger.Stage{ledger.InitialSync, ledger.Synced}).Draw(t, "stage"), Time: at}
 	}
 	if rapid.Bool().Draw(t, "watermark") {
 		m.Watermark = &ledger.Watermark{USN: rapid.Int64().Draw(t, "usn"), ID: genID.Draw(t, "id")}
@@ -139,12 +140,10 @@ var genUnfinished = rapid.Custom(func(t *rapid.T) *ledger.Unfinished {
 			Duration:     genDuration.Draw(t, "duration"),
 			USN:          rapid.Int64().Draw(t, "usn"),
 		},
-		Policy:    genWord.Draw(t, "policy"),
-		Counted:   rapid.Bool().Draw(t, "counted"),
-		Countable: rapid.Bool().Draw(t, "countable"),
-		Missing:   rapid.IntRange(0, 3).Draw(t, "missing"),
-
-		Unresolved: rapid.Bool().Draw(t, "unresolved"),
+		Policy:      genWord.Draw(t, "policy"),
+		Unresolved:  rapid.Bool().Draw(t, "unresolved"),
+		Disposition: rapid.SampledFrom([]ledger.Disposition{ledger.Excluded, ledger.Countable, ledger.Counted}).Draw(t, "disposition"),
+		Missing:     rapid.IntRange(0, 3).Draw(t, "missing"),
 	}
 })
 

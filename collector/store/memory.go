@@ -94,12 +94,8 @@ func (m *memory) Forgettable(before time.Time) (day int32, found bool, err error
 func (m *memory) Save(c *ledger.Changes) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c.Meta != nil {
-		m.state.Meta = copyMeta(*c.Meta)
-	}
-	apply(m.state.Series, c.Series)
-	apply(m.state.Unfinished, c.Unfinished)
-	apply(m.state.Policies, c.Policies)
+	m.state.Apply(c)
+	m.state.Meta = copyMeta(m.state.Meta)
 	for id, r := range c.Remembered {
 		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
 		m.ids[id] = r
@@ -117,15 +113,4 @@ func (m *memory) Save(c *ledger.Changes) error {
 // expired reports whether an id is forgotten by Changes.Forget = t.
 func expired(r ledger.Remembered, t time.Time) bool {
 	return r.At.Before(t) && r.Day != ledger.DayUnknown && !beginsAfter(r.Day, t)
-}
-
-// apply makes changes, nil values of which remove.
-func apply[K comparable, V any](to, changes map[K]*V) {
-	for k, v := range changes {
-		if v == nil {
-			delete(to, k)
-		} else {
-			to[k] = v
-		}
-	}
 }

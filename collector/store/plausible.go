@@ -106,7 +106,7 @@ func (p *plausible) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(count(m.Resets), times(m.FirstContact, m.ContactFrom, m.Line, m.LastSweep, m.LastWideSweep, m.SweptAt))
+	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Line, m.LastSweep, m.LastWideSweep, m.SweptAt))
 }
 
 func (p *plausible) series(s *ledger.Series) error {

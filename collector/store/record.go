@@ -331,8 +331,6 @@ func decode(payload []byte, v any) error {
 
 func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	r := metaRecord{
-		FirstContact:  instant(m.FirstContact),
-		ContactFrom:   instant(m.ContactFrom),
 		Line:          instant(m.Line),
 		LastSweep:     instant(m.LastSweep),
 		LastWideSweep: instant(m.LastWideSweep),
@@ -342,6 +340,12 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		Skipped:       m.Skipped,
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
+	}
+	switch at := instant(m.Phase.Time); m.Phase.Stage {
+	case ledger.InitialSync:
+		r.ContactFrom = at
+	case ledger.Synced:
+		r.FirstContact = at
 	}
 	if w := m.Watermark; w != nil {
 		r.Watermark = &watermarkRecord{USN: w.USN, ID: hexID(w.ID)}
@@ -355,8 +359,6 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		return ledger.Meta{}, err
 	}
 	m := ledger.Meta{
-		FirstContact:  time.Time(r.FirstContact),
-		ContactFrom:   time.Time(r.ContactFrom),
 		Line:          time.Time(r.Line),
 		LastSweep:     time.Time(r.LastSweep),
 		LastWideSweep: time.Time(r.LastWideSweep),
@@ -366,6 +368,12 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		Skipped:       r.Skipped,
 		Zone:          r.Zone,
 		Bounds:        r.Bounds,
+	}
+	switch {
+	case !r.FirstContact.IsZero():
+		m.Phase = ledger.Phase{Stage: ledger.Synced, Time: time.Time(r.FirstContact)}
+	case !r.ContactFrom.IsZero():
+		m.Phase = ledger.Phase{Stage: ledger.InitialSync, Time: time.Time(r.ContactFrom)}
 	}
 	if w := r.Watermark; w != nil {
 		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
@@ -440,8 +448,8 @@ func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
 		Duration:     int64(s.Duration),
 		USN:          s.USN,
 		Policy:       u.Policy,
-		Counted:      u.Counted,
-		Countable:    u.Countable,
+		Counted:      u.Disposition == ledger.Counted,
+		Countable:    u.Disposition == ledger.Countable,
 		Unresolved:   u.Unresolved,
 		Missing:      u.Missing,
 	})
@@ -454,6 +462,13 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 	var r unfinishedRecord
 	if err := decode(payload, &r); err != nil {
 		return ledger.ID{}, nil, err
+	}
+	disposition := ledger.Excluded
+	switch {
+	case r.Counted:
+		disposition = ledger.Counted
+	case r.Countable:
+		disposition = ledger.Countable
 	}
 	return ledger.ID(key), &ledger.Unfinished{
 		Session: vbaws.Session{
@@ -469,11 +484,10 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 			Duration:     time.Duration(r.Duration),
 			USN:          r.USN,
 		},
-		Policy:     r.Policy,
-		Counted:    r.Counted,
-		Countable:  r.Countable,
-		Unresolved: r.Unresolved,
-		Missing:    r.Missing,
+		Policy:      r.Policy,
+		Unresolved:  r.Unresolved,
+		Disposition: disposition,
+		Missing:     r.Missing,
 	}, nil
 }
 

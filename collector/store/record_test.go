@@ -80,6 +80,14 @@ func TestRecordsRoundTrip(t *testing.T) {
 
 // fill sets all of v to something.
 func fill(v reflect.Value) {
+	switch v.Type() {
+	case reflect.TypeFor[ledger.Disposition]():
+		v.Set(reflect.ValueOf(ledger.Counted))
+		return
+	case reflect.TypeFor[ledger.Stage]():
+		v.Set(reflect.ValueOf(ledger.Synced))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -162,12 +170,18 @@ func TestFormatIsAsItWas(t *testing.T) {
 	}
 	payload, err := encodeMeta(&s.Meta)
 	add("meta", []byte(metaKey), payload, err)
+	s.Meta.Phase.Stage = ledger.InitialSync
+	payload, err = encodeMeta(&s.Meta)
+	add("meta", []byte(metaKey), payload, err)
 	for _, v := range s.Series {
 		payload, err := encodeSeries(v)
 		add("series", seriesKey(v.Key), payload, err)
 	}
 	for id, v := range s.Unfinished {
 		payload, err := encodeUnfinished(v)
+		add("unfinished", id[:], payload, err)
+		v.Disposition = ledger.Countable
+		payload, err = encodeUnfinished(v)
 		add("unfinished", id[:], payload, err)
 	}
 	for _, v := range s.Policies {

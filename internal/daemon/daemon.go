@@ -81,7 +81,7 @@ func New(o Options) (*Daemon, error) {
 		return nil, err
 	}
 	for _, m := range members {
-		if err := d.open(m, nil); err != nil {
+		if err := m.open(d.books[m.Name()], nil); err != nil {
 			return nil, err
 		}
 	}
@@ -158,7 +158,11 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 		if m.poller != nil {
 			continue
 		}
-		if err := d.open(m, old[m.Name()]); err != nil {
+		var before *poller.Published
+		if o := old[m.Name()]; o != nil {
+			before = o.Published()
+		}
+		if err := m.open(d.books[m.Name()], before); err != nil {
 			for _, m := range old {
 				m.start(ctx, running)
 			}
@@ -200,18 +204,6 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 		members[i] = m
 	}
 	return members, nil
-}
-
-// open makes a member's poller, which loads the book. The member before it, which
-// may be nil, must have stopped.
-func (d *Daemon) open(m, before *member) error {
-	if err := m.open(d.books[m.Name()]); err != nil {
-		return err
-	}
-	if before != nil {
-		m.inherit(before.Published())
-	}
-	return nil
 }
 
 // publish makes a configuration and its members visible.

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -37,14 +36,7 @@ type member struct {
 	// quiet says that requests are no longer counted: only the logout is left, and
 	// the appliance's series may be gone.
 	quiet atomic.Bool
-
-	// before is what the predecessor published last; nil without one.
-	before atomic.Pointer[poller.Published]
-	shown  atomic.Pointer[shown]
 }
-
-// shown is what a publication of a poller is shown as.
-type shown struct{ of, as *poller.Published }
 
 // newMember returns a member that is yet to be opened.
 func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, error) {
@@ -78,8 +70,9 @@ func (m *member) isFor(a *config.Appliance, bounds []float64) bool {
 	return m.appliance.Equal(a) && slices.Equal(m.bounds, bounds)
 }
 
-// open makes the poller, which loads the book.
-func (m *member) open(book poller.Book) error {
+// open makes the poller, which loads the book. before is what the predecessor published
+// last; nil without one.
+func (m *member) open(book poller.Book, before *poller.Published) error {
 	a, o := m.appliance, m.opts
 	hold := a.NewSeriesHold
 	if o.Once && hold > 0 {
@@ -103,6 +96,7 @@ func (m *member) open(book poller.Book) error {
 		},
 		Secret: a.Password,
 		Logger: o.Logger,
+		Before: before,
 		Polled: func(r poller.Result, took time.Duration) { o.Instruments.Polled(a.Name, r, took) },
 	}, m.client, book)
 	if err != nil {
@@ -141,73 +135,5 @@ func (m *member) logout() {
 // Name returns the appliance's name.
 func (m *member) Name() string { return m.appliance.Name }
 
-// inherit makes m show what its predecessor published until it knows better.
-func (m *member) inherit(before *poller.Published) { m.before.Store(before) }
-
 // Published returns what may be seen of the appliance; never nil.
-func (m *member) Published() *poller.Published {
-	p, before := m.poller.Published(), m.before.Load()
-	switch {
-	case before == nil:
-		return p
-	case p.Passes == 0 && before.Passes > 0:
-		return before
-	}
-	// The collector knows by the pointer what it has rendered already.
-	if s := m.shown.Load(); s != nil && s.of == p {
-		return s.as
-	}
-	as := succeed(before, p)
-	m.shown.Store(&shown{p, as})
-	if before.View != nil {
-		// No longer needed, and large.
-		light := *before
-		light.View, light.Policies = nil, nil
-		m.before.Store(&light)
-	}
-	return as
-}
-
-// recentKept bounds the sessions that are shown of two pollers. One keeps fewer.
-const recentKept = 100
-
-// succeed returns what p, of a poller that took over where before ended, lacks
-// since it is a new one: what is asked for but rarely, and what is remembered of
-// a process.
-func succeed(before, p *poller.Published) *poller.Published {
-	s := *p
-	s.Passes += before.Passes
-	if s.LastSuccess.IsZero() {
-		s.LastSuccess = before.LastSuccess
-	}
-	s.APIVersion = cmp.Or(s.APIVersion, before.APIVersion)
-	s.Version = cmp.Or(s.Version, before.Version)
-	s.Facts = succeedFacts(before.Facts, p.Facts)
-	if s.Forbidden == nil {
-		s.Forbidden = before.Forbidden
-	}
-	s.Recent = slices.Concat(p.Recent, before.Recent)
-	slices.SortStableFunc(s.Recent, func(a, b poller.Ended) int { return b.Session.Stop.Compare(a.Session.Stop) })
-	s.Recent = s.Recent[:min(len(s.Recent), recentKept)]
-	return &s
-}
-
-func succeedFacts(before, f *poller.Facts) *poller.Facts {
-	switch {
-	case f == nil:
-		return before
-	case before == nil, f.Summary != nil && f.License != nil && f.Repositories != nil:
-		return f
-	}
-	all := *f
-	if all.Summary == nil {
-		all.Summary = before.Summary
-	}
-	if all.License == nil {
-		all.License = before.License
-	}
-	if all.Repositories == nil {
-		all.Repositories = before.Repositories
-	}
-	return &all
-}
+func (m *member) Published() *poller.Published { return m.poller.Published() }

@@ -47,6 +47,8 @@ type world struct {
 	registry *prometheus.Registry
 	settings string
 	stop     func()
+	// before has how many passes the predecessors of those that poll now had made.
+	before map[*member]uint64
 }
 
 func parse(t *testing.T, settings string, sites ...site) *config.Config {
@@ -68,7 +70,7 @@ func parse(t *testing.T, settings string, sites ...site) *config.Config {
 // run starts a daemon over books.
 func run(t *testing.T, books func(string) (poller.Book, error), settings string, sites ...site) *world {
 	t.Helper()
-	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings}
+	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings, before: make(map[*member]uint64)}
 	d, err := New(Options{
 		Config: parse(t, settings, sites...), Book: books,
 		Instruments: collector.NewInstruments(w.registry), Logger: log.NewLogfmtLogger(log.NewSyncWriter(t.Output())),
@@ -88,8 +90,16 @@ func run(t *testing.T, books func(string) (poller.Book, error), settings string,
 
 func (w *world) reload(sites ...site) {
 	w.t.Helper()
+	old := w.current.Load().members
 	if err := w.Reload(parse(w.t, w.settings, sites...)); err != nil {
 		w.t.Fatal(err)
+	}
+	for _, m := range w.current.Load().members {
+		for _, o := range old {
+			if o.Name() == m.Name() && o != m {
+				w.before[m] = o.Published().Passes
+			}
+		}
 	}
 }
 
@@ -107,7 +117,7 @@ func (w *world) source(name string) *member {
 func (w *world) awaitPass(name string) {
 	w.t.Helper()
 	m := w.source(name)
-	await(w.t, "a pass over "+name, func() bool { return m.poller.Published().Passes > 0 })
+	await(w.t, "a pass over "+name, func() bool { return m.Published().Passes > w.before[m] })
 }
 
 // gather returns the values of all series: counters and gauges, and counts of

@@ -14,30 +14,32 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// This file logs the events of a poll, and publishes the sessions that finished.
+
 const (
-	// logsPerPass bounds how many logs of sessions a pass asks for, logMessages
-	// how many messages of each are told, and logTimeout how long all of it may
-	// take: the next pass waits for it.
-	logsPerPass = 10
+	// logsPerPoll bounds how many logs of sessions a poll requests, logMessages
+	// how many messages of each are shown, and logTimeout how long all of it may
+	// take: the next poll waits for it.
+	logsPerPoll = 10
 	logMessages = 3
 	logTimeout  = 30 * time.Second
 	// messageLength bounds a message, in bytes.
 	messageLength = 500
 	// nameLength is how many bytes of a name a log line has.
 	nameLength = 100
-	// recentOthers and recentFailures bound Status.Recent, and tellAtOnce what is
+	// recentOthers and recentFailures bound Status.Recent, and gatherAtOnce what is
 	// gathered for it.
 	recentOthers, recentFailures = 25, 50
-	tellAtOnce                   = 500
+	gatherAtOnce                 = 500
 )
 
-// tell logs what happened in a pass, or in the last part of it, that has been
-// published, and publishes the sessions that it ended.
-func (p *Poller) tell(ctx context.Context, w *pass) {
+// logEvents logs what happened in a poll, or in the last part of it, that has been
+// published, and publishes the sessions that finished.
+func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	var ended []Ended
-	for _, e := range w.books.Events() {
+	for _, e := range poll.books.Events() {
 		s := &e.Session
 		of := []any{
 			"policy", logged(e.Policy, nameLength), "type", logged(s.Type, nameLength),
@@ -51,11 +53,11 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 			level.Warn(p.log).Log(append([]any{"msg", "session not counted"}, append(of, "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))...)...)
 		default:
 			end := Ended{Session: *s, Policy: e.Policy, Duration: e.Duration}
-			if failed(s) && w.logs < logsPerPass {
-				w.logs++
+			if failed(s) && poll.logs < logsPerPoll {
+				poll.logs++
 				end.Errors = p.errorsOf(ctx, s.ID)
 			}
-			if len(ended) == tellAtOnce {
+			if len(ended) == gatherAtOnce {
 				ended = recent(ended, nil) // no more than that is ever shown
 			}
 			ended = append(ended, end)
@@ -69,9 +71,7 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 		}
 	}
 	if len(ended) > 0 {
-		next := *p.published.Load()
-		next.Recent = recent(ended, next.Recent)
-		p.published.Store(&next)
+		p.publish(func(next *Published) { next.Recent = recent(ended, next.Recent) })
 	}
 }
 
@@ -92,7 +92,7 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 		var messages []string
 		for _, item := range items {
 			if item.Status == status && item.Message != "" && len(messages) < logMessages {
-				messages = append(messages, shorten(item.Message))
+				messages = append(messages, cutTo(item.Message, messageLength))
 			}
 		}
 		if len(messages) > 0 {
@@ -101,8 +101,6 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	}
 	return nil
 }
-
-func shorten(s string) string { return cutTo(s, messageLength) }
 
 // cutTo returns the first bytes of s, cut between two runes.
 func cutTo(s string, length int) string {
@@ -140,13 +138,13 @@ func recent(ended, before []Ended) []Ended {
 	})
 }
 
-// sayNotes logs what was noticed while reading, and what is beyond a limit.
-func (p *pass) sayNotes() {
-	for _, n := range p.notes {
+// logNotes logs what was noticed while reading, and what is beyond a limit.
+func (p *Poller) logNotes(poll *poll) {
+	for _, n := range poll.notes {
 		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
 	}
-	p.notes = nil
-	for _, e := range p.books.Exceeded() {
+	poll.notes = nil
+	for _, e := range poll.books.Exceeded() {
 		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
 	}
 }

@@ -1,0 +1,43 @@
+package listing
+
+import (
+	"fmt"
+
+	"vbaws_exporter/vbaws"
+)
+
+// All reads a short list of items with ids, in pages, and again if it moved meanwhile,
+// until as many have come as the appliance says there are. page returns the items that
+// could be understood of the rows at an offset, how many rows there were, and
+// totalCount or -1. path is that of the request, for the error.
+func All[T any](path string, page func(offset int) (items []T, rows, total int, err error), id func(*T) string) ([]T, error) {
+	var came, total int
+	for range Rereads {
+		var all []T
+		seen := make(map[string]bool)
+		offset, lost, moved := 0, 0, false
+		for news := true; news; {
+			items, rows, n, err := page(offset)
+			if err != nil {
+				return nil, err
+			}
+			// What was removed from the pages before has moved others there.
+			moved = moved || offset > 0 && n != total
+			total, offset, lost = n, offset+rows, lost+rows-len(items)
+			news = false
+			for i := range items {
+				if k := id(&items[i]); !seen[k] {
+					seen[k], news = true, true
+					all = append(all, items[i])
+				}
+			}
+		}
+		if came = len(all) + lost; came >= total && !moved {
+			return all, nil
+		}
+	}
+	return nil, &vbaws.Error{
+		Kind: vbaws.KindDecode, Op: "GET " + path,
+		Err: fmt.Errorf("%d came of %d, or the list kept moving", came, total),
+	}
+}

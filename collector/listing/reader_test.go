@@ -1,0 +1,328 @@
+package listing
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"vbaws_exporter/vbaws"
+)
+
+type row struct {
+	id int
+	at int64
+}
+
+// server has a list that is sorted downwards.
+type server struct {
+	rows []row
+	next int
+	// change is called after each page.
+	change func()
+	// total is what totalCount says; nil: the truth.
+	total func() int
+	// maxPage is the largest page; 0: any.
+	maxPage  int
+	noOffset bool
+	requests int
+	limits   []int
+}
+
+func (s *server) fetch(_ context.Context, offset, limit int) ([]row, int, error) {
+	s.requests++
+	s.limits = append(s.limits, limit)
+	if s.maxPage > 0 {
+		limit = min(limit, s.maxPage)
+	}
+	if s.noOffset {
+		offset = 0
+	}
+	total := len(s.rows)
+	if s.total != nil {
+		total = s.total()
+	}
+	from := min(offset, len(s.rows))
+	page := slices.Clone(s.rows[from:min(from+limit, len(s.rows))])
+	if s.change != nil {
+		s.change()
+	}
+	return page, total, nil
+}
+
+// insert puts a new row where its position belongs, above or below its equals.
+func (s *server) insert(at int64, above bool) {
+	i := slices.IndexFunc(s.rows, func(r row) bool { return r.at < at || above && r.at == at })
+	if i < 0 {
+		i = len(s.rows)
+	}
+	s.rows = slices.Insert(s.rows, i, row{s.next, at})
+	s.next++
+}
+
+// fill adds n rows with distinct positions, n-1 on top.
+func (s *server) fill(n int) *server {
+	for at := n - 1; at >= 0; at-- {
+		s.insert(int64(at), false)
+	}
+	return s
+}
+
+func (s *server) reader(keep int) *Reader[row] {
+	return &Reader[row]{
+		Op: "read rows", Fetch: s.fetch, FirstPage: ShortPage, KeepIDs: keep,
+		ID: func(r *row) (id [16]byte) {
+			binary.BigEndian.PutUint64(id[:], uint64(r.id))
+			return id
+		},
+		Position: func(r *row) (int64, bool) { return r.at, true },
+	}
+}
+
+// checkStayed checks that each row that was there throughout was yielded.
+func checkStayed(t *rapid.T, stayed []row, yielded map[int]bool) {
+	t.Helper()
+	for _, r := range stayed {
+		if !yielded[r.id] {
+			t.Fatalf("row %d at %d was there all the time and was not yielded", r.id, r.at)
+		}
+	}
+}
+
+// TestOnceYieldsWhatStays: rows are inserted, updated (they move to the top) and removed
+// between any two pages; with distinct positions one reading yields every row that was
+// there from the beginning to the end, and stood where it was.
+func TestOnceYieldsWhatStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := (&server{maxPage: rapid.IntRange(2, 30).Draw(t, "max page")}).fill(rapid.IntRange(0, 300).Draw(t, "rows"))
+		top := int64(len(s.rows))
+		stayed := slices.Clone(s.rows)
+		lose := func(id int) {
+			stayed = slices.DeleteFunc(stayed, func(r row) bool { return r.id == id })
+		}
+		changes := 0
+		s.change = func() {
+			for range rapid.IntRange(0, 4).Draw(t, "changes") {
+				if changes++; changes > 100 {
+					return // the list may not lose rows for ever
+				}
+				switch kind := rapid.IntRange(0, 2).Draw(t, "kind"); {
+				case kind == 0:
+					s.insert(top, true)
+					top++
+				case len(s.rows) > 0:
+					i := rapid.IntRange(0, len(s.rows)-1).Draw(t, "row")
+					r := s.rows[i]
+					s.rows = slices.Delete(s.rows, i, i+1)
+					lose(r.id)
+					if kind == 1 { // an update
+						s.rows = slices.Insert(s.rows, 0, row{r.id, top})
+						top++
+					}
+				}
+			}
+		}
+		yielded := make(map[int]bool)
+		for row, err := range s.reader(rapid.SampledFrom([]int{0, 20, 1000}).Draw(t, "keep")).Once(context.Background()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			yielded[row.id] = true
+		}
+		checkStayed(t, stayed, yielded)
+	})
+}
+
+// TestUntilWholeYieldsWhatStays: the same with positions that rows share, whose order
+// among each other changes from page to page. A list that is said to be whole is so.
+func TestUntilWholeYieldsWhatStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := &server{maxPage: rapid.IntRange(2, 30).Draw(t, "max page")}
+		for range rapid.IntRange(0, 150).Draw(t, "rows") {
+			s.insert(int64(rapid.IntRange(0, 100).Draw(t, "at")), true)
+		}
+		stayed := slices.Clone(s.rows)
+		changes := 0
+		s.change = func() {
+			if changes++; changes > 40 || len(s.rows) == 0 {
+				return
+			}
+			if i := rapid.IntRange(0, len(s.rows)-1).Draw(t, "row"); rapid.Bool().Draw(t, "remove") {
+				id := s.rows[i].id
+				s.rows = slices.Delete(s.rows, i, i+1)
+				stayed = slices.DeleteFunc(stayed, func(r row) bool { return r.id == id })
+			}
+			for i := range len(s.rows) - 1 {
+				if s.rows[i].at == s.rows[i+1].at && rapid.Bool().Draw(t, "swap") {
+					s.rows[i], s.rows[i+1] = s.rows[i+1], s.rows[i]
+				}
+			}
+		}
+		l := s.reader(1000)
+		yielded := make(map[int]bool)
+		for row, err := range l.UntilWhole(context.Background()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			yielded[row.id] = true
+		}
+		if l.Whole() {
+			checkStayed(t, stayed, yielded)
+		}
+	})
+}
+
+func drain(t *testing.T, l *Reader[row]) (ids []int, err error) {
+	t.Helper()
+	for row, err := range l.Once(t.Context()) {
+		if err != nil {
+			return ids, err
+		}
+		ids = append(ids, row.id)
+	}
+	return ids, nil
+}
+
+// TestPagesGrow: reading k rows takes few requests, and stopping early takes one.
+func TestPagesGrow(t *testing.T) {
+	s := (&server{}).fill(2000)
+	l := s.reader(10_000)
+	ids, err := drain(t, l)
+	if err != nil || len(ids) < 2000 || !l.Complete() || l.Unordered() {
+		t.Fatalf("%d rows, %v, complete %t, unordered %t", len(ids), err, l.Complete(), l.Unordered())
+	}
+	if want := []int{10, 100, 500, 500, 500, 500}; !slices.Equal(s.limits[:len(want)], want) || len(s.limits) > len(want)+1 {
+		t.Errorf("page sizes %v, want %v", s.limits, want)
+	}
+	s.requests = 0
+	for range l.Once(t.Context()) {
+		break
+	}
+	if s.requests != 1 {
+		t.Errorf("%d requests for the first row", s.requests)
+	}
+}
+
+// TestTotalCountAtTheBeginning: rows that come while a list is read are not missing.
+func TestTotalCountAtTheBeginning(t *testing.T) {
+	s := (&server{maxPage: 10}).fill(50)
+	at := int64(50)
+	s.change = func() { s.insert(at, true); at++ }
+	l := s.reader(1000)
+	for _, err := range l.UntilWhole(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !l.Whole() || s.requests > 12 {
+		t.Errorf("whole %t after %d requests", l.Whole(), s.requests)
+	}
+}
+
+// TestTotalCountOfMore: a totalCount that is never reached doesn't keep a list from
+// being whole, once two more readings in a row brought nothing.
+func TestTotalCountOfMore(t *testing.T) {
+	s := (&server{total: func() int { return 100 }, maxPage: 10}).fill(30)
+	l := s.reader(1000)
+	for _, err := range l.UntilWhole(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !l.Whole() {
+		t.Error("the list isn't whole")
+	}
+}
+
+// TestBrokenLists: an appliance that can't page ends a reading with an error of kind
+// decode, after a bounded number of requests, or with what it has.
+func TestBrokenLists(t *testing.T) {
+	endless := &server{total: func() int { return 10 }}
+	endless.change = func() { // rows below the page, again and again
+		low := int64(0)
+		if len(endless.rows) > 0 {
+			low = endless.rows[len(endless.rows)-1].at
+		}
+		for range PageLimit {
+			low--
+			endless.rows = append(endless.rows, row{endless.next, low})
+			endless.next++
+		}
+	}
+	endless.fill(20)
+	losing := (&server{maxPage: 10}).fill(5000)
+	losing.change = func() { losing.rows = losing.rows[min(20, len(losing.rows)):] }
+	for name, s := range map[string]*server{
+		"without an end":         endless,
+		"loses rows":             losing,
+		"Offset is ignored":      (&server{noOffset: true, maxPage: 10, total: func() int { return -1 }}).fill(100),
+		"Offset is ignored, too": (&server{noOffset: true, maxPage: 10}).fill(100),
+	} {
+		_, err := drain(t, s.reader(1000))
+		if e := (*vbaws.Error)(nil); !errors.As(err, &e) || e.Kind != vbaws.KindDecode || e.Op != "read rows" {
+			t.Errorf("%s: %v, want an error of kind decode", name, err)
+		}
+		if s.requests > 1000 {
+			t.Errorf("%s: %d requests", name, s.requests)
+		}
+	}
+	// One page that is all there is, although Offset is ignored.
+	s := (&server{noOffset: true}).fill(8)
+	if ids, err := drain(t, s.reader(1000)); err != nil || len(ids) < 8 || s.requests > 3 {
+		t.Errorf("%d rows, %v, %d requests", len(ids), err, s.requests)
+	}
+}
+
+// TestUnordered: only rows of one page are compared.
+func TestUnordered(t *testing.T) {
+	s := &server{rows: []row{{1, 5}, {2, 7}, {3, 1}}}
+	l := s.reader(10)
+	if _, err := drain(t, l); err != nil || !l.Unordered() {
+		t.Errorf("%v, unordered %t", err, l.Unordered())
+	}
+}
+
+// TestAllReadsAgain: a list that loses an item while it is read is read again.
+func TestAllReadsAgain(t *testing.T) {
+	items := []string{"a", "b", "c", "d", "e"}
+	pages := 0
+	got, err := All("/x", func(offset int) ([]string, int, int, error) {
+		if pages++; pages == 2 {
+			items = items[1:]
+		}
+		page := items[min(offset, len(items)):min(offset+2, len(items))]
+		return page, len(page), len(items), nil
+	}, func(s *string) string { return *s })
+	if err != nil || !slices.Equal(got, []string{"b", "c", "d", "e"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := All("/x", func(int) ([]string, int, int, error) { return nil, 0, 3, nil }, func(s *string) string { return *s }); vbaws.KindOf(err) != vbaws.KindDecode {
+		t.Errorf("fewer than totalCount: %v", err)
+	}
+}
+
+// TestEqualRowsMove: the reading also steps back if only rows that are equal in order
+// could have moved past the boundary between two pages.
+func TestEqualRowsMove(t *testing.T) {
+	s := &server{}
+	for range 30 {
+		s.insert(7, false)
+	}
+	s.change = func() {
+		if s.requests == 1 {
+			s.rows = s.rows[2:]
+		}
+	}
+	ids, err := drain(t, s.reader(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range 30 {
+		if !slices.Contains(ids, id) {
+			t.Errorf("row %d was not yielded", id)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package poller
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
+	"vbaws_exporter/vbaws"
+)
+
+// This file finds the policies of sessions that have no name, as before API version
+// 1.2: each policy is asked for its sessions.
+
+// claim asks policy by policy, the one with the newest change first, for its
+// sessions, until each of unnamed is found. A policy that can't be asked keeps no
+// other from being asked; the error is the first one's, and nil if all were found.
+func (p *poll) claim(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
+	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
+		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
+	})
+	for round := range listing.Rereads {
+		// In the first round a list is read down to the oldest of them, if it is seen
+		// to be in order. A policy's own session that is not found so has all of every
+		// list read.
+		var from time.Time
+		waiting := slices.Collect(maps.Values(unnamed))
+		if round == 0 && len(waiting) > 0 {
+			from = slices.MinFunc(waiting, func(a, b vbaws.Session) int { return a.Start.Compare(b.Start) }).Start
+		}
+		whole := true
+		var failed error
+		for _, pol := range policies {
+			if len(unnamed) == 0 {
+				return nil
+			}
+			if pol.ID == "" {
+				continue // the filter would select all sessions
+			}
+			switch ok, err := p.claimOne(ctx, pol, from, unnamed, owner); {
+			case vbaws.NotFound(err): // removed since it was listed
+			case err == nil:
+				whole = whole && ok
+			case ctx.Err() != nil || !ofOneSession(err):
+				return fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
+			case failed == nil:
+				failed = fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
+			}
+		}
+		if len(unnamed) == 0 {
+			return nil
+		}
+		if failed != nil {
+			return failed
+		}
+		ofPolicy := func(s vbaws.Session) bool { return s.Type == vbaws.TypePolicy }
+		if whole && (round > 0 || !slices.ContainsFunc(slices.Collect(maps.Values(unnamed)), ofPolicy)) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// inOrder is how many rows in the order that was asked for show that a list is sorted,
+// and not so by chance.
+const inOrder = 10
+
+// claimOne reads the sessions of one policy from the newest start down to from (zero:
+// all of them), and moves those that are among unnamed to owner. It reports whether
+// none can have been missed.
+func (p *poll) claimOne(ctx context.Context, pol vbaws.Policy, from time.Time, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (whole bool, err error) {
+	// Without FromUtc: it may leave out what has no end yet.
+	list := p.reader(vbaws.SessionsQuery{PolicyID: pol.ID}, listing.ShortPage)
+	rows, older := 0, false
+	unordered := &p.known.names.startsUnordered
+	// enough says that all that come after are older, if the list is sorted.
+	enough := func() bool { return older && rows >= inOrder && !*unordered }
+	for row, err := range list.Once(ctx) {
+		if err != nil {
+			return false, err
+		}
+		if _, asked := unnamed[ledger.RowID(row)]; asked && row.Err == nil {
+			owner[ledger.RowID(row)] = pol.Name
+			delete(unnamed, ledger.RowID(row))
+		}
+		if _, ok := byStart(row); ok {
+			*unordered = *unordered || list.Unordered()
+			rows++
+			older = row.Start.Before(from)
+		}
+		if len(unnamed) == 0 || enough() {
+			break
+		}
+	}
+	return list.Complete() || enough(), nil
+}

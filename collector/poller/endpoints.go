@@ -1,0 +1,93 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"vbaws_exporter/vbaws"
+)
+
+// This file keeps how the endpoints answer that no poll depends on: a right that the
+// account lacks, a route that the appliance doesn't have, an error.
+
+// endpoints is what is known of them, by route.
+type endpoints struct {
+	// forbidden is false for an endpoint that was allowed.
+	forbidden map[string]bool
+	// absent has the routes that the appliance doesn't offer.
+	absent map[string]absence
+	// errs are what endpoints failed with last.
+	errs map[string]error
+}
+
+// absence is that the appliance said it has no such route.
+type absence struct {
+	apiVersion string // that of the request
+	at         time.Time
+}
+
+// askAgain is when a route is requested again that was said to be absent: it may
+// have been a proxy that said so.
+const askAgain = 24 * time.Hour
+
+func newEndpoints() endpoints {
+	return endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]error)}
+}
+
+// forget drops what another API version can change: it can have other routes, and those
+// that it lacks are not requested any more.
+func (e *endpoints) forget() {
+	clear(e.forbidden)
+	clear(e.errs)
+}
+
+// publish copies the state of the endpoints.
+func (e *endpoints) publish(s *Status) {
+	s.Forbidden, s.Troubles = maps.Clone(e.forbidden), nil
+	for endpoint, err := range e.errs {
+		if s.Troubles == nil {
+			s.Troubles = make(map[string]string)
+		}
+		s.Troubles[endpoint] = err.Error()
+	}
+}
+
+// isAbsent reports whether the appliance is known not to offer a route.
+func (p *poll) isAbsent(path string) bool {
+	a, ok := p.known.endpoints.absent[path]
+	return ok && a.apiVersion == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
+}
+
+// endpointAnswered records how an endpoint answered. A change is noted.
+func (p *poll) endpointAnswered(endpoint string, err error) {
+	e := &p.known.endpoints
+	switch {
+	case err == nil:
+		e.forbidden[endpoint] = false
+		delete(e.errs, endpoint)
+	case vbaws.HasStatus(err, 403):
+		if !e.forbidden[endpoint] {
+			p.note("the account lacks a right", "endpoint", endpoint)
+		}
+		e.forbidden[endpoint] = true
+		delete(e.errs, endpoint)
+	case vbaws.NotOffered(err):
+		e.absent[endpoint] = absence{p.api.APIVersion(), p.start}
+		delete(e.forbidden, endpoint)
+		delete(e.errs, endpoint)
+	case errors.Is(err, context.Canceled):
+	default:
+		p.endpointFailed(endpoint, err)
+	}
+}
+
+// endpointFailed records an endpoint error. The first in a row is noted.
+func (p *poll) endpointFailed(endpoint string, err error) {
+	e := &p.known.endpoints
+	if e.errs[endpoint] == nil {
+		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
+	}
+	e.errs[endpoint] = err
+}

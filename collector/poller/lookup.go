@@ -1,0 +1,126 @@
+package poller
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// This file looks up the newest sessions of policies that have none yet, after the
+// poll.
+
+// lookUps is how many policies a poll looks up at most, and lookUpRows how many
+// sessions of one it looks at.
+const (
+	lookUps    = 20
+	lookUpRows = 300
+)
+
+// policyLookUps is what is known of the look-ups of policies.
+type policyLookUps struct {
+	// failures counts how often the look-up of a policy failed.
+	failures map[ledger.PolicyKey]int
+}
+
+// lookUpPolicies asks for what gauges say of policies and no list that was read has: the
+// newest session, and the newest success of each kind. Its failure is no failure
+// of the poll; the policy that it failed for comes after the others in the next.
+func (p *poll) lookUpPolicies(ctx context.Context) {
+	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
+		return
+	}
+	due := p.books.ToLookUp()
+	failures := make(map[ledger.PolicyKey]int)
+	for _, pol := range due {
+		if n := p.known.lookUps.failures[pol.PolicyKey]; n > 0 {
+			failures[pol.PolicyKey] = n
+		}
+	}
+	p.known.lookUps.failures = failures
+	slices.SortStableFunc(due, func(a, b ledger.Policy) int {
+		return cmp.Compare(failures[a.PolicyKey], failures[b.PolicyKey])
+	})
+	asked := 0
+	for _, pol := range due {
+		if p.cfg.Wanted.policy(pol.Name) {
+			ask, err := p.lookUpPolicy(ctx, &pol)
+			if err != nil && !refuses(err) {
+				failures[pol.PolicyKey]++
+				p.endpointFailed(sessionsEndpoint, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
+				return
+			}
+			if ask {
+				asked++
+			}
+		}
+		delete(failures, pol.PolicyKey)
+		p.books.LookedUp(pol.PolicyKey)
+		if asked == lookUps {
+			break
+		}
+	}
+	if len(failures) == 0 {
+		delete(p.known.endpoints.errs, sessionsEndpoint)
+	}
+}
+
+// refuses reports whether the appliance itself says that it won't answer a question,
+// however often it is asked.
+func refuses(err error) bool {
+	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
+}
+
+// lookUpPolicy reads a policy's sessions, the newest first, until there is one, and a
+// success of each kind that is scheduled. It reports whether it had to ask.
+func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
+	done := successesIn(p.ledger.View(), pol.Name)
+	known := done.known
+	open := make(map[schedule.Kind]bool)
+	for _, k := range p.known.duties.kindsOf(schedule.New(pol.Schedule, time.UTC), done) {
+		if done.newest(k).IsZero() {
+			open[k] = true
+		}
+	}
+	if known && len(open) == 0 || pol.ID == "" { // without an id the filter would select all sessions
+		return false, nil
+	}
+	rows := 0
+	list := p.reader(vbaws.SessionsQuery{
+		PolicyID: pol.ID, Types: []string{vbaws.TypePolicy}, Status: vbaws.FinalStatuses,
+	}, listing.ShortPage)
+	for row, err := range list.Once(ctx) {
+		if err != nil {
+			return true, err
+		}
+		rows++
+		satisfies := false
+		if row.Err == nil && succeeded(row.Status) {
+			for k := range open {
+				if schedule.Satisfies(k, schedule.KindOf(row.ExtendedType)) {
+					satisfies = true
+					delete(open, k)
+				}
+			}
+		}
+		if row.Err == nil && (!known || satisfies) {
+			known = true
+			// Also what is known: it may have been under another name.
+			e, err := p.entry(&row.Session)
+			if err != nil {
+				return true, err
+			}
+			e.Fold(pol.Name, ledger.LookUp)
+		}
+		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
+			break
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,112 @@
+package poller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"vbaws_exporter/collector/listing"
+	"vbaws_exporter/vbaws"
+)
+
+// This file lists the policies of all workloads.
+
+// policyListing is how much of the policies a poll listed.
+type policyListing int
+
+const (
+	noneListed policyListing = iota
+	someListed               // of some workloads, it may be
+	allListed
+)
+
+// dropGone removes the series of policies that a listing of this poll shows to be gone.
+func (p *poll) dropGone() {
+	if p.listed != noneListed {
+		p.books.DropGone(p.listed == allListed)
+	}
+}
+
+// listPolicies lists the policies of all workloads that the appliance offers and
+// the account is permitted to see, at once. Each workload whose listing is complete goes
+// into the ledger, whatever becomes of the others; the error is the first.
+func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
+	workloads := slices.DeleteFunc(slices.Clone(p.api.Workloads()), func(w vbaws.Workload) bool {
+		return p.isAbsent(w.Path)
+	})
+	listings := make([]workloadListing, len(workloads))
+	errs := make([]error, len(workloads))
+	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
+
+	var all []vbaws.Policy
+	var failed error
+	for i, w := range workloads {
+		switch {
+		case vbaws.NotOffered(errs[i]) && !w.Single && !vbaws.NamesSessions(p.api.APIVersion()):
+			// The revision is documented to have the route: it isn't the appliance
+			// that says so. Believed, it would leave all sessions without a policy.
+			p.endpointFailed(w.Path, errs[i])
+			failed = fmt.Errorf("list policies: %w", errs[i])
+		case errs[i] == nil:
+			l := listings[i]
+			if l.odd != nil {
+				p.known.endpoints.forbidden[w.Path] = false
+				p.endpointFailed(w.Path, l.odd)
+			} else {
+				p.endpointAnswered(w.Path, nil)
+			}
+			p.noteUnreadable(w.Name, l.policies)
+			p.books.Listed(w.Name, l.policies, l.whole, p.applianceTime())
+			all = append(all, l.policies...)
+		default:
+			p.endpointAnswered(w.Path, errs[i])
+			if failed == nil && (p.known.endpoints.errs[w.Path] != nil || ctx.Err() != nil) {
+				failed = fmt.Errorf("list policies: %w", errs[i])
+			}
+		}
+	}
+	p.listed = max(p.listed, someListed)
+	if failed == nil {
+		p.listed = allListed
+	}
+	return all, failed
+}
+
+// workloadListing is what one workload's listing had.
+type workloadListing struct {
+	policies []vbaws.Policy
+	// whole says that policies are all there are: none was without id or name.
+	whole bool
+	// odd is what could not be understood.
+	odd error
+}
+
+// listWorkload reads one workload's policies. It is an error where fewer came
+// than the appliance says there are: a policy must not seem gone because the
+// list moved.
+func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
+	l := workloadListing{whole: true}
+	all, err := listing.All(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
+		page, err := p.policies(ctx, w, offset)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		if l.odd == nil {
+			l.odd = page.Err
+		}
+		l.whole = l.whole && len(page.Policies) == page.Rows
+		return page.Policies, page.Rows, page.TotalCount, nil
+	}, func(pol *vbaws.Policy) string { return pol.ID })
+	l.policies = all
+	return l, err
+}
+
+func (p *poll) policies(ctx context.Context, w vbaws.Workload, offset int) (page *vbaws.PoliciesPage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	err = p.known.pageSize.Ask(listing.PageLimit, func(limit int) error {
+		page, err = p.api.Policies(ctx, w, offset, limit)
+		return err
+	})
+	return page, err
+}

@@ -1,0 +1,230 @@
+package poller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/vbaws"
+)
+
+// This file implements one poll: read, fold, save, publish, and then the inventory.
+
+// poll is the state of one poll, or of the inventory after it. It ends with it.
+type poll struct {
+	cfg *Config
+	api API
+	// known outlives the poll, and ledger has what is saved.
+	known  *known
+	ledger *ledger.Ledger
+	// books is the transaction under way. endPart saves, publishes and logs it, and
+	// begins the next.
+	books   *ledger.Pass
+	endPart func(context.Context, *poll) error
+
+	// start is when the poll began.
+	start time.Time
+	// clock is the appliance's, as its first answer had it; zero before.
+	clock time.Time
+	// before is the watermark as it stood before the poll; nil for none.
+	before *ledger.Watermark
+	// resyncDue says that a resync is under way which must be completed, whenever the
+	// next would be due.
+	resyncDue bool
+	// pending are sessions whose policy is not known yet.
+	pending map[ledger.ID]pending
+	// unfinished are the sessions that a list showed and that had not finished.
+	unfinished map[ledger.ID]bool
+	// usns are USNs that were seen, to find sessions that share one.
+	usns map[int64]ledger.ID
+	// policyNames are the names of sessions of type Policy that were read.
+	policyNames map[string]bool
+	// listed is how much of the policies was listed.
+	listed policyListing
+	// understood says that a row was a session, and bad why the first that was not
+	// isn't.
+	understood bool
+	bad        error
+	// logs counts the logs of sessions that were requested.
+	logs  int
+	notes []note
+}
+
+func (p *Poller) newPoll(start time.Time) *poll {
+	return &poll{
+		cfg: &p.cfg, api: p.api, known: p.known, ledger: p.ledger,
+		books: p.ledger.Begin(start), endPart: p.endPart, start: start,
+		pending:     make(map[ledger.ID]pending),
+		unfinished:  make(map[ledger.ID]bool),
+		usns:        make(map[int64]ledger.ID),
+		policyNames: make(map[string]bool),
+	}
+}
+
+// The steps of a poll, and of each part of a long one, that Config.Step is called with.
+const (
+	StepRead      = "read"      // read and folded, nothing saved
+	StepSaved     = "saved"     // saved, not published
+	StepPublished = "published" // published, not logged
+)
+
+func (p *Poller) step(name string) {
+	if p.cfg.Step != nil {
+		p.cfg.Step(name)
+	}
+}
+
+// Poll polls the appliance once: read, fold, save, publish. If that fails, nothing of it
+// remains but the result of the poll itself, and of a long one the parts that were saved
+// before.
+func (p *Poller) Poll(ctx context.Context) error {
+	start := p.cfg.Now()
+	defer func() { p.lines.end(p.log) }()
+	p.known.setAPIVersion(p.api.APIVersion())
+	synced := p.ledger.Synced()
+	poll := p.newPoll(start)
+	err := poll.read(ctx)
+	p.logNotes(poll)
+	if err == nil {
+		err = p.keep(poll.books)
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // a poll that was cut off says nothing of the appliance
+	}
+	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
+		// Holds end though the appliance can't be read.
+		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
+			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the poll
+		}
+	}
+	took := p.cfg.Now().Sub(start)
+	if p.cfg.Polled != nil {
+		p.cfg.Polled(resultOf(err), took) // what is published was counted
+	}
+	p.publishPoll(err)
+	if err != nil {
+		return err
+	}
+	p.step(StepPublished)
+	level.Debug(p.log).Log("msg", "pass done", "took", took)
+	p.logEvents(ctx, poll)
+	if ctx.Err() == nil {
+		p.refreshInventory(ctx, poll, synced)
+	}
+	return nil
+}
+
+// keep saves what was read.
+func (p *Poller) keep(books *ledger.Pass) error {
+	p.step(StepRead)
+	if err := p.save(books); err != nil {
+		return err
+	}
+	p.step(StepSaved)
+	return nil
+}
+
+// save makes what was folded durable, and only then the ledger's.
+func (p *Poller) save(books *ledger.Pass) error {
+	if changes := books.Changes(); !changes.Empty() {
+		if err := p.book.Save(changes); err != nil {
+			return &storageError{err}
+		}
+	}
+	books.Commit(p.cfg.Now())
+	return nil
+}
+
+// storageError is a failure of the state, not of the appliance.
+type storageError struct{ err error }
+
+func (e *storageError) Error() string { return fmt.Sprintf("state: %v", e.err) }
+func (e *storageError) Unwrap() error { return e.err }
+
+// endPart ends a part of a poll: a transaction of its own.
+func (p *Poller) endPart(ctx context.Context, poll *poll) error {
+	if err := p.keep(poll.books); err != nil {
+		return err
+	}
+	if p.ledger.Synced() {
+		p.publish(func(next *Published) { next.View = p.ledger.View() })
+	}
+	p.step(StepPublished)
+	p.logEvents(ctx, poll)
+	poll.books = poll.books.Next()
+	return nil
+}
+
+// read reads what changed on the appliance and folds it into the transaction.
+func (p *poll) read(ctx context.Context) error {
+	p.before = p.books.Meta().Watermark
+	synced := p.books.Synced()
+	read := p.readChanges
+	if !synced {
+		read = p.initialSync
+	}
+	if err := read(ctx); err != nil {
+		return err
+	}
+	if err := p.checkForm(ctx); err != nil {
+		return err
+	}
+	if err := p.resolve(ctx); err != nil {
+		return err
+	}
+	if !synced {
+		p.books.EndInitialSync()
+	}
+	p.dropGone()
+	return ctx.Err()
+}
+
+// readChanges reads what changed since the last poll.
+func (p *poll) readChanges(ctx context.Context) error {
+	if !p.known.mode.fromUTC {
+		var err error
+		if p.resyncDue, err = p.incrementalRead(ctx); err != nil {
+			return err
+		}
+	}
+	m := p.books.Meta()
+	since := p.start.Sub(m.SweptAt)
+	if p.resyncDue || p.known.mode.fromUTC || since >= m.SweepInterval || since < 0 {
+		err := p.resync(ctx)
+		p.resyncDue = false
+		return err
+	}
+	return nil
+}
+
+// checkpoint ends a part of the poll if enough has come together, so that what a poll
+// takes in memory doesn't grow with what it reads. The watermark moves with the last
+// part: whatever ends the poll before, the next one reads all of it again, and knows
+// what was counted.
+func (p *poll) checkpoint(ctx context.Context) error {
+	if len(p.pending) >= p.cfg.PartSize && vbaws.NamesSessions(p.api.APIVersion()) {
+		// Policies are listed, and then known. Without names each policy would be
+		// asked for its sessions again.
+		if err := p.resolve(ctx); err != nil {
+			return err
+		}
+	}
+	if p.books.Size() < p.cfg.PartSize {
+		return nil
+	}
+	if p.resyncDue {
+		p.books.OweSweep() // the watermark is past what made it necessary
+	}
+	return p.endPart(ctx, p)
+}
+
+// note is something about the reading that is to be logged.
+type note struct {
+	msg    string
+	fields []any
+}
+
+func (p *poll) note(msg string, fields ...any) { p.notes = append(p.notes, note{msg, fields}) }

@@ -1,0 +1,72 @@
+package poller
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"vbaws_exporter/vbaws"
+)
+
+// This file decides what is visible of an appliance: only what was saved.
+
+// publish replaces what is published by an edited copy. Nothing else writes it once the
+// poller is made.
+func (p *Poller) publish(edit func(*Published)) {
+	next := *p.published.Load()
+	edit(&next)
+	p.published.Store(&next)
+}
+
+// publishPoll publishes the state after a poll that ended with err.
+func (p *Poller) publishPoll(err error) {
+	old := p.published.Load()
+	first := p.backoff.ended(err)
+	end := p.cfg.Now()
+	delay := p.delay(err)
+	result := resultOf(err)
+	p.publish(func(next *Published) {
+		next.Passes++
+		next.LastPoll, next.Err, next.Result = end, err, result
+		next.APIVersion, next.Mode = cmp.Or(p.api.APIVersion(), next.APIVersion), p.known.mode.name()
+		next.Up = result == ResultSuccess || result == ResultStorage
+		if err == nil {
+			next.LastSuccess = end
+		}
+		next.Next = end.Add(delay)
+		if !p.ledger.Synced() {
+			return
+		}
+		next.View, next.Policies = p.ledger.View(), p.known.duties.set
+		if next.Up {
+			next.Policies = p.policySet()
+		}
+	})
+
+	switch {
+	case err != nil && (old.Up || first || old.Result != result):
+		level.Error(p.log).Log("msg", "pass failed", "result", result, "err", err, "retry_in", delay.Round(time.Second))
+	case err != nil:
+		level.Debug(p.log).Log("msg", "pass failed again", "result", result, "err", err)
+	case first || old.Err != nil:
+		level.Info(p.log).Log("msg", "appliance is read", "api_version", p.api.APIVersion(), "by", p.known.mode.name())
+	}
+}
+
+// policySet returns what is known of the policies, as of now.
+func (p *Poller) policySet() *PolicySet {
+	return p.known.duties.policySet(p.ledger.View(), p.known.applianceTime(p.cfg.Now()))
+}
+
+func resultOf(err error) Result {
+	var storage *storageError
+	switch {
+	case err == nil:
+		return ResultSuccess
+	case errors.As(err, &storage):
+		return ResultStorage
+	}
+	return Result(vbaws.KindOf(err))
+}

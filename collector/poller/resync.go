@@ -1,0 +1,134 @@
+package poller
+
+import (
+	"context"
+	"time"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/listing"
+	"vbaws_exporter/vbaws"
+)
+
+// This file implements the resync: it reads the list by start time, which shows changes
+// that no order of USNs does, and running sessions, however long ago they started.
+
+const (
+	// settle is how long a session can take to show in the list, or to show with
+	// another USN than the order of things would have it.
+	settle = time.Hour
+	// zones is more than any mistake of time zone can make of FromUtc.
+	zones = 26 * time.Hour
+	// The daily resync finds even then all that came since the last.
+	dailyEvery = 24 * time.Hour
+	dailyReach = dailyEvery + zones
+	// firstResync is how long after the initial sync the first resync comes; the
+	// intervals double from there up to settle.
+	firstResync = 5 * time.Minute
+	// remember is how long ids are kept: longer than an appliance keeps sessions
+	// by default, which is at most 365 days.
+	remember = 400 * 24 * time.Hour
+)
+
+// resync reads the list by start time, from before the last complete resync on.
+func (p *poll) resync(ctx context.Context) error {
+	m := p.books.Meta()
+	if err := p.drawLate(ctx); err != nil {
+		return err
+	}
+	if p.clock.IsZero() {
+		// The first request of a poll that doesn't read by USN: the clock may have been
+		// set back since the last.
+		if _, err := p.newestByUSN(ctx); err != nil {
+			return err
+		}
+	}
+	mode, back := &p.known.mode, &p.known.lookback
+	began := p.clock
+	daily := began.Sub(m.LastWideSweep) >= dailyEvery || began.Before(m.LastWideSweep)
+	from := earliest(m.LastSweep, began).Add(-back.reach(daily))
+	newest, sawNewest := back.newest, false
+	late := false // it found what the incremental read should have
+	rows := p.reader(vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, listing.PageLimit)
+	for row, err := range rows.UntilWhole(ctx) {
+		if err != nil {
+			return err
+		}
+		if row.HasUSN && !mode.fromUTC {
+			p.sharesUSN(row)
+			if top := p.books.Meta().Watermark; top != nil && row.USN > top.USN && (mode.ahead == nil || row.USN > *mode.ahead) {
+				mode.ahead = &row.USN
+			}
+		}
+		p.sawUnfinished(row)
+		sawNewest = sawNewest || ledger.RowID(row) == ledger.ParseID(newest.ID)
+		missed, err := p.missed(row)
+		if err != nil {
+			return err
+		}
+		late = late || missed
+		if err := p.ingestListed(ctx, row, ledger.Regular); err != nil {
+			return err
+		}
+	}
+	if err := p.readRunning(ctx, ledger.Regular); err != nil {
+		return err
+	}
+	if !newest.Start.Before(from) && !sawNewest && !p.unfinished[ledger.ParseID(newest.ID)] && !back.extended {
+		// It reads FromUtc as a later time than it is.
+		back.extended = true
+		p.note("a session was not listed that started after FromUtc: reading further back from here on",
+			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
+	}
+	p.planSessionLookUps()
+	if late && !mode.fromUTC && !p.books.WasReset() {
+		p.countLate()
+	}
+	if !rows.Whole() {
+		p.note("the list kept changing while it was swept: sweeping again with the next pass")
+		p.books.OweSweep()
+		return nil
+	}
+	if daily {
+		if err := p.books.Forget(p.books.Agreed(began).Add(-remember)); err != nil {
+			return &storageError{err}
+		}
+	}
+	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.SweepInterval)))
+	return nil
+}
+
+// completeResync records a complete resync that began at the given time of the
+// appliance's clock.
+func (p *poll) completeResync(began time.Time, daily bool, next time.Duration) {
+	p.books.Swept(began, daily, next)
+	if back := &p.known.lookback; back.newest.Start.After(back.known) {
+		back.known = back.newest.Start
+	}
+}
+
+// readRunning reads what runs, however long ago it started.
+func (p *poll) readRunning(ctx context.Context, from ledger.Origin) error {
+	running := p.reader(vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}}, listing.PageLimit)
+	for row, err := range running.UntilWhole(ctx) {
+		if err != nil {
+			return err
+		}
+		p.sawUnfinished(row)
+		if err := p.ingestListed(ctx, row, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missed reports whether row is a change at or below the watermark as it stood
+// before the poll, which the incremental read can't have seen.
+func (p *poll) missed(row *vbaws.Row) (bool, error) {
+	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
+		return false, nil
+	}
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
+		return false, nil
+	}
+	return p.changed(row)
+}
