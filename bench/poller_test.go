@@ -35,7 +35,7 @@ const policies = 1000
 // epoch is the time of simulated appliances whose clock stands still.
 var epoch = time.Date(2026, time.March, 2, 10, 20, 0, 0, time.UTC)
 
-func newClient(b *testing.B, address string, transport http.RoundTripper) *vbaws.Client {
+func newClient(b *testing.B, address string, transport http.RoundTripper, now time.Time) *vbaws.Client {
 	b.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -44,7 +44,7 @@ func newClient(b *testing.B, address string, transport http.RoundTripper) *vbaws
 	c, err := vbaws.New(vbaws.Config{
 		URL: u, Username: vbawstest.DefaultUsername, Transport: transport,
 		Password: func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Now:      func() time.Time { return epoch },
+		Now:      func() time.Time { return now },
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -52,7 +52,7 @@ func newClient(b *testing.B, address string, transport http.RoundTripper) *vbaws
 	return c
 }
 
-func newPoller(b *testing.B, address string, transport http.RoundTripper, book poller.Book) *poller.Poller {
+func newPoller(b *testing.B, address string, transport http.RoundTripper, book poller.Book, now time.Time) *poller.Poller {
 	b.Helper()
 	p, err := poller.New(poller.Config{
 		Appliance: "bench", Interval: time.Minute, Timeout: 2 * time.Minute, Backfill: span, Watermark: poller.WatermarkAuto,
@@ -60,8 +60,8 @@ func newPoller(b *testing.B, address string, transport http.RoundTripper, book p
 			Bounds: []float64{60, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400},
 			Hold:   2 * time.Minute,
 		},
-		Logger: log.NewNopLogger(), Now: func() time.Time { return epoch },
-	}, newClient(b, address, transport), book)
+		Logger: log.NewNopLogger(), Now: func() time.Time { return now },
+	}, newClient(b, address, transport, now), book)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -93,16 +93,16 @@ func counted(p *poller.Poller) (n int) {
 func BenchmarkTakeIn(b *testing.B) {
 	n := *sessions
 	full := start(b, spec{Appliances: 1, Policies: policies, Sessions: n, Now: epoch})
-	empty := start(b, spec{Appliances: 1, Policies: policies, Now: epoch})
+	empty := start(b, spec{Appliances: 1, Policies: policies, Now: epoch.Add(-span)})
 	pages := savePages(b, full.urls[0])
 	for _, form := range []string{"initial", "catchup"} {
 		b.Run(form, func(b *testing.B) {
 			paired.Compare(b, func() time.Duration {
 				book := store.NewMemory()
 				if form == "catchup" {
-					poll(b, newPoller(b, empty.urls[0], &http.Transport{}, book))
+					poll(b, newPoller(b, empty.urls[0], &http.Transport{}, book, epoch.Add(-span)))
 				}
-				p := newPoller(b, full.urls[0], &http.Transport{}, book)
+				p := newPoller(b, full.urls[0], &http.Transport{}, book, epoch)
 				spent := paired.Spent(func() { poll(b, p) })
 				if got := counted(p); got != n {
 					b.Fatalf("%d sessions were counted of %d", got, n)
@@ -143,7 +143,7 @@ func savePages(b *testing.B, address string) *os.File {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { f.Close() })
-	client := newClient(b, address, recorder{&http.Transport{}, f})
+	client := newClient(b, address, recorder{&http.Transport{}, f}, epoch)
 	for offset := 0; ; {
 		page, err := client.Sessions(b.Context(), vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc, Offset: offset, Limit: 500})
 		if err != nil {
@@ -220,7 +220,7 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := newPoller(b, sim.urls[0], m.transport(), book)
+	p := newPoller(b, sim.urls[0], m.transport(), book, epoch)
 	for range 3 {
 		poll(b, p)
 	}
@@ -327,7 +327,7 @@ func newScript(b *testing.B, address string) func(*testing.B) {
 	send(b, http.MethodPost, "/api/v1/token", "", strings.NewReader(form.Encode()), &login)
 	return func(b *testing.B) {
 		var page jsonPage
-		send(b, http.MethodGet, "/api/v1/sessions?Sort=executionStartTimeDesc&Limit=50", login.Token, nil, &page)
+		send(b, http.MethodGet, "/api/v1/sessions?Sort=startTimeDesc&Limit=50", login.Token, nil, &page)
 		if len(page.Results) != 50 {
 			b.Fatalf("the script read %d sessions of 50", len(page.Results))
 		}

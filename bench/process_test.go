@@ -146,7 +146,7 @@ func BenchmarkMemory(b *testing.B) {
 // each appliance change meanwhile. The CPU time is taken over ten polls.
 func BenchmarkAppliances(b *testing.B) {
 	const many, few = 500, 10
-	sim := start(b, spec{Appliances: many, Policies: 50, Sessions: 450})
+	sim := start(b, spec{Appliances: many, Policies: 50, Sessions: 450, Hourly: true})
 	for b.Loop() {
 		large, small := serve(b, sim.urls), serve(b, sim.urls[:few])
 		large.await("initial sync of the large one", large.ready)

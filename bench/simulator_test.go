@@ -40,6 +40,8 @@ type spec struct {
 	Sessions int
 	// Now is the time at which the clock stands; zero: it is the real one.
 	Now time.Time
+	// Hourly says that the policies have a schedule.
+	Hourly bool
 }
 
 // span is the time in which the sessions of a spec began.
@@ -148,14 +150,17 @@ type appliance struct {
 }
 
 func newAppliance(s spec, i int, now func() time.Time) *appliance {
+	var schedule *vbawstest.ScheduleSettings
+	if s.Hourly {
+		schedule = &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
+			Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.EveryHour(vbawstest.Retention{Count: 48}),
+		}}
+	}
 	var policies []vbawstest.PolicySpec
 	for n := range s.Policies {
-		policies = append(policies, vbawstest.PolicySpec{Policy: vbawstest.Policy{
-			Name: fmt.Sprintf("Production servers %04d", n), Enabled: true,
-			Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
-				Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.EveryHour(vbawstest.Retention{Count: 48}),
-			}},
-		}})
+		policies = append(policies, vbawstest.PolicySpec{
+			Policy: vbawstest.Policy{Name: fmt.Sprintf("Production servers %04d", n), Enabled: true, Schedule: schedule},
+		})
 	}
 	a := &appliance{Appliance: vbawstest.New(vbawstest.Config{Now: now, Seed: uint64(i + 1), Forgetful: true})}
 	begin := now()
