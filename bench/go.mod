@@ -22,3 +22,5 @@ require (
 	go.etcd.io/bbolt v1.5.0 // indirect
 	golang.org/x/sync v0.25.0 // indirect
 )
+
+tool golang.org/x/perf/cmd/benchstat
