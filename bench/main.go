@@ -1,223 +1,177 @@
-// Command bench measures vbaws_exporter against limits and against the
-// alternatives, and prints the table of README.md. Its status is 1 where a limit
-// is missed by more than the noise that was measured beside it.
+// Command bench runs the benchmarks of what the exporter costs, and prints one table:
+// what, measured, limit. Its status is 1 if a value is above its limit.
 //
-//	go run .                 # all of it
-//	go run . -quick          # less of everything
-//	go run . -row 1,2        # some rows
-//	go run . -row 1 -cpuprofile profiles -memprofile profiles
+//	go run .              # a million sessions, some ten minutes
+//	go run . -quick       # 50,000 sessions, at most three minutes
+//	go run . -out new.txt # the output of the benchmarks too, for benchstat
 package main
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime/debug"
-	"slices"
+	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
-	"vbaws_exporter/bench/child"
-	"vbaws_exporter/bench/world"
+	"golang.org/x/perf/benchfmt"
 )
 
-// bench is what all rows are measured with.
-type bench struct {
-	quick    bool
-	profiles profiles
-	// source is the folder of the exporter's module, work one for what is made on
-	// the way.
-	source, work string
-	progress     io.Writer
-
-	// long and short are the exporters of rows 3 and 4, once they are there.
-	long, short *settled
-	// alternatives are what the row of that name found.
-	alternatives []alternative
+// group is benchmarks that run in one process.
+type group struct {
+	dir, pattern string
+	// rounds is how often they run, in full and quick.
+	rounds, quickRounds int
+	// full are further flags if it is not quick.
+	full []string
 }
 
-// scale returns the size of some work: full, or as much less as there is time for.
-func (b *bench) scale(full, quick int) int {
-	if b.quick {
-		return quick
-	}
-	return full
+var groups = []group{
+	{".", "^Benchmark(TakeIn|Idle|Busy)$", 7, 7, []string{"-sessions=1000000"}},
+	{".", "^Benchmark(Memory|Hostile)$", 1, 1, []string{"-sessions=1000000"}},
+	{".", "^Benchmark(Appliances)$", 12, 5, []string{"-appliances=500"}},
+	{"../collector", "^BenchmarkScrape$/^(text|protobuf)$", 15, 9, nil},
+	{"../collector/store", "^BenchmarkSave$", 200, 50, nil},
 }
 
-func (b *bench) say(format string, args ...any) {
-	fmt.Fprintf(b.progress, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
+// row is a line of the table: a value of a benchmark.
+type row struct {
+	what, benchmark, unit string
+	limit                 float64
+	// shown is the unit in the table; empty for a ratio.
+	shown string
 }
 
-// rows are those of the table, in its order.
-var rows = []struct {
-	name    string
-	measure func(context.Context, *bench) ([]result, error)
-}{
-	{"1", takeIn},
-	{"2", resident},
-	{"3", idle},
-	{"4", busy},
-	{"5", scrape},
-	{"6", latency},
-	{"7", save},
-	{"8", crowded},
-	{"alternatives", compareReaders},
+// rows have limits with room for a machine with other work, and for an older one.
+var rows = []row{
+	{"take in a session, initial sync: CPU ÷ encoding/json", "TakeIn/initial", "ratio", 2.2, ""},
+	{"take in a session after an absence: CPU ÷ encoding/json", "TakeIn/catchup", "ratio", 3, ""},
+	{"idle poll: requests", "Idle", "requests/poll", 1, "requests"},
+	{"idle poll: bytes on the wire, both ways", "Idle", "wire-bytes/poll", 2048, "B"},
+	{"idle poll: CPU ÷ a script that reads 50 sessions", "Idle", "ratio", 0.7, ""},
+	{"poll with 100 changes: CPU ÷ two such scripts", "Busy", "ratio", 16, ""},
+	{"poll with 100 changes: bytes written a session", "Busy", "written-bytes/session", 12288, "B"},
+	{"save 100 records of any days: pages of 4 KiB a record", "Save/any", "pages/record", 3, "pages"},
+	{"scrape of 100,000 series, text: CPU ÷ client_golang", "Scrape/text", "ratio", 0.75, ""},
+	{"scrape of 100,000 series, protobuf: CPU ÷ client_golang", "Scrape/protobuf", "ratio", 0.9, ""},
+	{"memory, initial sync and after: peak RSS", "Memory/unscraped", "peak-MiB", 160, "MiB"},
+	{"memory, the same with a scrape a second: peak RSS", "Memory/scraped", "peak-MiB", 192, "MiB"},
+	{"500 appliances, quick 100: CPU an appliance ÷ that of 10", "Appliances", "ratio", 1.5, ""},
+	{"500 appliances, quick 100: peak RSS an appliance", "Appliances", "peak-MiB/appliance", 2.2, "MiB"},
+	{"hostile answer, rows without end: peak RSS", "Hostile/endless_page", "peak-MiB", 256, "MiB"},
+	{"hostile answer, a text without end: peak RSS", "Hostile/endless_text", "peak-MiB", 256, "MiB"},
+	{"hostile answer, names without end: peak RSS", "Hostile/endless_names", "peak-MiB", 256, "MiB"},
+	{"hostile answer, names without end: scrape", "Hostile/endless_names", "scrape-KiB", 5120, "KiB"},
 }
 
 func main() {
-	child.Main(child.Parts{world.Part: world.Service(), crowdPart: &crowd{}})
-	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, stdout, stderr io.Writer) (err error) {
-	b := &bench{progress: stderr}
+func run(args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.BoolVar(&b.quick, "quick", false, "measures less of everything")
-	only := f.String("row", "", "rows to measure, separated by commas; empty: all of "+strings.Join(names(), ", "))
-	markdown := f.Bool("markdown", false, "prints the table as Markdown")
-	jsonFile := f.String("json", "", "file to write the table to as JSON too")
-	f.StringVar(&b.profiles.cpu, "cpuprofile", "", "folder for a profile of the CPU by each row that has one")
-	f.StringVar(&b.profiles.mem, "memprofile", "", "folder for a profile of the memory by each row that has one")
+	quick := f.Bool("quick", false, "measure with 50,000 sessions and fewer rounds")
+	out := f.String("out", "", "file to write the output of the benchmarks to")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: try -help", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	chosen, err := choose(*only)
-	if err != nil {
-		return err
-	}
-	if err := stockJSON(); err != nil {
-		return err
-	}
-	if b.source, err = moduleRoot(); err != nil {
-		return err
-	}
-	if b.work, err = os.MkdirTemp("", "vbaws-bench-"); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.closePair(), os.RemoveAll(b.work)) }()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
-	rep := report{Machine: thisMachine(), Quick: b.quick}
-	var failed error
-	for _, r := range rows {
-		if !slices.Contains(chosen, r.name) {
-			continue
-		}
-		b.say("row %s", r.name)
-		results, err := r.measure(ctx, b)
-		rep.Results = append(rep.Results, results...)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("row %s: %w", r.name, err))
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	rep.Alternatives = b.alternatives
-	if err := rep.write(stdout, *markdown); err != nil {
-		return err
-	}
-	if *jsonFile != "" {
-		if err := writeJSONFile(*jsonFile, rep); err != nil {
+	var output bytes.Buffer
+	for _, g := range groups {
+		if err := g.run(*quick, &output, stderr); err != nil {
 			return err
 		}
 	}
-	return errors.Join(failed, missed(rep.Results))
-}
-
-func writeJSONFile(path string, r report) (err error) {
-	f, err := os.Create(path)
+	if *out != "" {
+		if err := os.WriteFile(*out, output.Bytes(), 0o666); err != nil {
+			return err
+		}
+	}
+	values, err := parse(&output)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return writeJSON(f, r)
+	return table(stdout, rows, values)
 }
 
-// missed is an error that names the limits that were missed, if any.
-func missed(results []result) error {
-	var lines []string
-	for _, r := range results {
-		if r.missed() {
-			lines = append(lines, fmt.Sprintf("row %s, %s: %s ±%s, at most %s", r.Row, r.What, number(r.Value), number(r.Noise), number(r.Limit)))
-		}
+// run runs the benchmarks and writes their output to output.
+func (g group) run(quick bool, output, stderr io.Writer) error {
+	rounds, flags := g.rounds, g.full
+	if quick {
+		rounds, flags = g.quickRounds, nil
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	return fmt.Errorf("limits missed:\n  %s", strings.Join(lines, "\n  "))
-}
-
-func names() []string {
-	var all []string
-	for _, r := range rows {
-		all = append(all, r.name)
-	}
-	return all
-}
-
-// choose returns the rows that a list names.
-func choose(list string) ([]string, error) {
-	if list == "" {
-		return names(), nil
-	}
-	chosen := strings.Split(list, ",")
-	for _, c := range chosen {
-		if !slices.Contains(names(), c) {
-			return nil, fmt.Errorf("-row: there is no row %q, only %s", c, strings.Join(names(), ", "))
-		}
-	}
-	return chosen, nil
-}
-
-// stockJSON refuses a build in which encoding/json is not the one that row 1
-// compares with.
-func stockJSON() error {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return errors.New("this program doesn't know how it was built")
-	}
-	for _, s := range info.Settings {
-		if s.Key == "GOEXPERIMENT" && s.Value != "" {
-			return fmt.Errorf("built with GOEXPERIMENT=%s: unset it, since row 1 compares with encoding/json as it is", s.Value)
-		}
+	args := append([]string{"test", "-run=^$", "-bench=" + g.pattern, fmt.Sprintf("-benchtime=%dx", rounds), "-timeout=30m", "."}, flags...)
+	cmd := exec.Command("go", args...)
+	cmd.Dir = g.dir
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(output, stderr), stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("benchmarks %s in %s: %w", g.pattern, g.dir, err)
 	}
 	return nil
 }
 
-// moduleRoot finds the exporter's module: above the working directory, where
-// go run leaves it.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil && strings.HasPrefix(string(text), "module vbaws_exporter\n") {
-			return dir, nil
+// key names a value: a benchmark, without the number of CPUs, and a unit.
+type key struct{ benchmark, unit string }
+
+// parse returns the values in the output of benchmarks.
+func parse(output io.Reader) (map[key]float64, error) {
+	values := make(map[key]float64)
+	r := benchfmt.NewReader(output, "benchmarks")
+	for r.Scan() {
+		switch rec := r.Result().(type) {
+		case *benchfmt.SyntaxError:
+			return nil, rec
+		case *benchfmt.Result:
+			base, parts := rec.Name.Parts()
+			name := string(base)
+			for _, p := range parts {
+				if !bytes.HasPrefix(p, []byte("-")) {
+					name += string(p)
+				}
+			}
+			for _, v := range rec.Values {
+				values[key{name, v.Unit}] = v.Value
+			}
 		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", errors.New("this is no checkout of vbaws_exporter: run it in its folder bench")
-		}
-		dir = up
 	}
+	return values, r.Err()
+}
+
+// table writes the table, as Markdown, and returns an error that names the rows above
+// their limits and those without a value.
+func table(w io.Writer, rows []row, values map[key]float64) error {
+	var errs []error
+	printf := func(format string, args ...any) {
+		if _, err := fmt.Fprintf(w, format, args...); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	printf("| %-58s | %-12s | %-12s |\n| %s | %s: | %s: |\n", "what", "measured", "limit", strings.Repeat("-", 58), strings.Repeat("-", 11), strings.Repeat("-", 11))
+	for _, r := range rows {
+		v, ok := values[key{r.benchmark, r.unit}]
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: Benchmark%s reports no %s", r.what, r.benchmark, r.unit))
+			continue
+		}
+		printf("| %-58s | %12s | %12s |\n", r.what, r.format(v), r.format(r.limit))
+		if !(v <= r.limit) { // NaN is no success
+			errs = append(errs, fmt.Errorf("%s: %s is above the limit %s", r.what, r.format(v), r.format(r.limit)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r row) format(v float64) string {
+	if r.shown == "" {
+		return fmt.Sprintf("%.2f", v)
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + r.shown
 }

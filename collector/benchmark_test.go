@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,11 +16,12 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/paired"
 	"vbaws_exporter/vbaws"
 )
 
 // BenchmarkScrape compares scrapes of 100,000 series with those of the library's
-// own instruments that show the same. The module bench reads what it says.
+// own instruments that show the same. The module bench has limits for it.
 func BenchmarkScrape(b *testing.B) {
 	const appliances, policies = 10, 165
 	bounds := []float64{60, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400}
@@ -69,38 +69,30 @@ func BenchmarkScrape(b *testing.B) {
 	own.MustRegister(New(fixed(sources...)))
 
 	for _, format := range []string{"text", "openmetrics", "protobuf"} {
-		for _, side := range []struct {
-			name string
-			reg  *prometheus.Registry
-		}{{"library", plain}, {"collector", own}} {
-			b.Run(format+"/"+side.name, func(b *testing.B) {
-				b.ReportAllocs()
-				h := promhttp.HandlerFor(side.reg, promhttp.HandlerOpts{EnableOpenMetrics: true})
+		b.Run(format, func(b *testing.B) {
+			// Not the time: garbage is collected, and metrics are gathered, in other threads.
+			side := func(reg *prometheus.Registry) (scrape func() time.Duration, bytes *int) {
+				h := promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true})
 				req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 				req.Header.Set("Accept", formats[format])
 				req.Header.Set("Accept-Encoding", "gzip")
 				w := &discard{header: http.Header{}}
-				h.ServeHTTP(w, req)
-				w.n = 0
-				before := cpuTime(b)
-				for b.Loop() {
-					h.ServeHTTP(w, req)
+				scrape = func() time.Duration {
+					return paired.Spent(func() {
+						w.n = 0
+						h.ServeHTTP(w, req)
+					})
 				}
-				// Not the time: garbage is collected, and metrics are gathered, beside it.
-				b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
-				b.ReportMetric(float64(w.n)/float64(b.N), "bytes/scrape")
-			})
-		}
+				scrape() // once, to fill caches
+				return scrape, &w.n
+			}
+			base, baseBytes := side(plain)
+			collected, bytes := side(own)
+			paired.Compare(b, collected, base)
+			b.ReportMetric(float64(*bytes), "own-bytes")
+			b.ReportMetric(float64(*baseBytes), "base-bytes")
+		})
 	}
-}
-
-// cpuTime is what the process has used of the CPUs so far.
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // discard is a http.ResponseWriter that keeps the number of bytes.

@@ -22,7 +22,7 @@ var hostile = map[string]string{
 	"image":         `'><img src=x onerror="window.pwned = 1">`,
 	"template":      `{{.Version}} ${1+1} &lt;b&gt;`,
 	"right to left": "\u202enight\u202c \u05d2\u05d9\u05d1\u05d5\u05d9 \u0646\u0633\u062e",
-	"long":          strings.Repeat("very-long-name-without-a-break", 340), // 10 kB
+	"long":          strings.Repeat("very-long-name-without-a-break", 130), // 4 kB
 }
 
 // axe returns the script of axe-core, by npm.

@@ -55,7 +55,7 @@ func Main(m *testing.M) {
 }
 
 // Binary returns the path of the exporter.
-func Binary(t *testing.T) string {
+func Binary(t testing.TB) string {
 	t.Helper()
 	binary.once.Do(build)
 	if binary.err != nil {
@@ -87,13 +87,13 @@ func build() {
 }
 
 // Command returns the exporter with arguments, yet to be started.
-func Command(t *testing.T, args ...string) *exec.Cmd {
+func Command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	return exec.CommandContext(t.Context(), Binary(t), args...)
 }
 
 // Once runs the exporter to its end.
-func Once(t *testing.T, args ...string) (status int, stdout, stderr string) {
+func Once(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	cmd := Command(t, args...)
 	cmd.Dir = t.TempDir()
@@ -120,7 +120,7 @@ type Process struct {
 	Stdout bytes.Buffer // complete when it has ended
 	Access
 
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	logs sync.WaitGroup
 
@@ -136,13 +136,13 @@ type Access struct {
 }
 
 // Start starts the exporter on a port of its choice and waits until it is ready.
-func Start(t *testing.T, args ...string) *Process {
+func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
 	return StartWith(t, Access{}, args...)
 }
 
 // StartWith is Start for an exporter with TLS or accounts.
-func StartWith(t *testing.T, how Access, args ...string) *Process {
+func StartWith(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
 	p := Launch(t, how, args...)
 	p.Await("the first poll", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
@@ -150,7 +150,7 @@ func StartWith(t *testing.T, how Access, args ...string) *Process {
 }
 
 // Launch is StartWith that waits only until the exporter listens.
-func Launch(t *testing.T, how Access, args ...string) *Process {
+func Launch(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, Access: how, cmd: Command(t, append(args, "--web.listen-address=127.0.0.1:0")...), Tmp: t.TempDir()}
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.Tmp)
@@ -312,7 +312,7 @@ type Site struct {
 }
 
 // NewSite returns an appliance with one policy and two days of sessions.
-func NewSite(t *testing.T) *Site {
+func NewSite(t testing.TB) *Site {
 	t.Helper()
 	now := time.Now()
 	a := vbawstest.New(vbawstest.Config{Seed: 1})
@@ -347,7 +347,7 @@ appliances:
 }
 
 // Write writes a file.
-func Write(t *testing.T, path, text string) {
+func Write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -355,7 +355,7 @@ func Write(t *testing.T, path, text string) {
 }
 
 // KeyPair makes a certificate for 127.0.0.1 and returns it, as PEM, with its key.
-func KeyPair(t *testing.T) (cert, key []byte) {
+func KeyPair(t testing.TB) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
