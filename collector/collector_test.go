@@ -212,7 +212,7 @@ func TestAbsence(t *testing.T) {
 			&poller.Published{View: &ledger.View{Watermark: &ledger.Watermark{}}},
 			&poller.Published{View: &ledger.View{}}},
 		{"sweep", watermarkTime,
-			&poller.Published{View: &ledger.View{LastSweep: epoch}},
+			&poller.Published{View: &ledger.View{LastResync: epoch}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resets without a view", watermarkResets,
 			&poller.Published{View: &ledger.View{}},

@@ -154,10 +154,10 @@ func fleet() []*source {
 		},
 	)
 	read.Watermark = &ledger.Watermark{USN: -7}
-	read.LastSweep = epoch.Add(2 * time.Hour)
+	read.LastResync = epoch.Add(2 * time.Hour)
 	read.Resets = 1
 	read.Skipped[ledger.SkipGone] = 3
-	read.Over = map[string]int{ledger.LimitPolicies: 2, ledger.LimitStatuses: 1}
+	read.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitStatuses: 1}
 
 	policies := &poller.PolicySet{
 		All: []poller.PolicyInfo{

@@ -155,11 +155,11 @@ func renderView(appliance string, v *ledger.View, old *viewRendering) *viewRende
 	if v.Watermark != nil {
 		b.gauge(watermarkUSN, float64(v.Watermark.USN), appliance)
 	}
-	if !v.LastSweep.IsZero() {
-		b.gauge(watermarkTime, unixSeconds(v.LastSweep), appliance)
+	if !v.LastResync.IsZero() {
+		b.gauge(watermarkTime, unixSeconds(v.LastResync), appliance)
 	}
 	for _, what := range ledger.Limits {
-		b.gauge(overLimit, float64(v.Over[what]), appliance, what)
+		b.gauge(overLimit, float64(v.OverLimit[what]), appliance, what)
 	}
 	b.counter(watermarkResets, v.Resets, appliance)
 	for _, reason := range ledger.SkipReasons {

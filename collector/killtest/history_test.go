@@ -40,7 +40,7 @@ type counting struct {
 	lookups int
 }
 
-func (c *counting) Lookup(id ledger.ID, near []int32) (ledger.Remembered, bool, error) {
+func (c *counting) Lookup(id ledger.ID, near []int32) (ledger.SeenSession, bool, error) {
 	c.lookups++
 	return c.Book.Lookup(id, near)
 }
@@ -130,12 +130,12 @@ func remember(t *testing.T, book store.Book, n int, now time.Time) {
 	const span = 400 * 24 * time.Hour
 	perSave := max(1, n/500)
 	for i := 0; i < n; {
-		c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, perSave)}
+		c := &ledger.Changes{Seen: make(map[ledger.ID]ledger.SeenSession, perSave)}
 		for range min(perSave, n-i) {
 			at := now.Add(-span + time.Duration(float64(span)*float64(i)/float64(n)))
 			id := ledger.ID(uuid.New())
-			c.Remembered[id] = ledger.Remembered{
-				ID: id, Day: int32(at.Unix() / (24 * 60 * 60)), USN: int64(i), Print: uint32(i), At: at.Truncate(time.Second),
+			c.Seen[id] = ledger.SeenSession{
+				ID: id, Day: int32(at.Unix() / (24 * 60 * 60)), USN: int64(i), Fingerprint: uint32(i), At: at.Truncate(time.Second),
 			}
 			i++
 		}

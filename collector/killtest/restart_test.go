@@ -87,7 +87,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 	}
 	p.poller, err = poller.New(poller.Config{
 		Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
-		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Forgetful: s.forgetful},
+		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Ephemeral: s.forgetful},
 		Logger: log.NewNopLogger(), Now: f.clock.Now,
 	}, client, wrapped)
 	if err != nil {

@@ -32,9 +32,9 @@ func (b *book) Save(c *ledger.Changes) error {
 	return b.Book.Save(c)
 }
 
-func (b *book) Lookup(id ledger.ID, near []int32) (ledger.Remembered, bool, error) {
+func (b *book) Lookup(id ledger.ID, near []int32) (ledger.SeenSession, bool, error) {
 	if b.failRead {
-		return ledger.Remembered{}, false, errDisk
+		return ledger.SeenSession{}, false, errDisk
 	}
 	return b.Book.Lookup(id, near)
 }

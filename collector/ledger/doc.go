@@ -1,9 +1,9 @@
-// Package ledger decides what is counted, and keeps the books.
+// Package ledger decides what is counted.
 //
 // A Ledger folds the sessions of one appliance into counters, histograms and
 // gauges, each session once. It is pure: it does no I/O, reads no clock, starts
 // no goroutine and knows neither Prometheus nor HTTP. What it must look up of
-// the past it asks of a Memory, what it has to have written it hands out as
+// the past it asks of a SeenIndex, what it has to have written it hands out as
 // Changes, and what may be seen of it is a View.
 //
 // A pass over the appliance is one transaction:
@@ -11,7 +11,15 @@
 //	pass := ledger.Begin(now)  // fold into pass
 //	changes := pass.Changes()  // save them
 //	view := pass.Commit()      // only then; an abandoned pass leaves no trace
-//	pass = pass.Next()         // a long pass goes on so with another
+//	pass = pass.Next()         // a long pass is several transactions
+//
+// Of each session that a list shows, one look-up makes an Entry, which says what is known
+// of the session and takes it in:
+//
+//	entry, err := pass.Entry(&session)
+//	if !entry.Unchanged() {
+//		entry.Fold(policy, origin)
+//	}
 //
 // A Ledger and its passes belong to one goroutine. Views are immutable.
 package ledger

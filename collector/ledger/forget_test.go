@@ -34,7 +34,7 @@ func aStart(t *rapid.T) time.Time {
 // forgotten yet is still known.
 func TestNothingForgottenIsCountedAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := contacted(t, ledger.Options{}, time.Date(1969, time.January, 1, 0, 0, 0, 0, time.UTC))
+		b := synced(t, ledger.Options{}, time.Date(1969, time.January, 1, 0, 0, 0, 0, time.UTC))
 		var all []vbaws.Session
 		for n := range rapid.IntRange(1, 12).Draw(t, "sessions") {
 			start := rapid.Custom(aStart).Draw(t, "start")
@@ -45,14 +45,14 @@ func TestNothingForgottenIsCountedAgain(t *testing.T) {
 			s := session(n, "Failed", start, stop)
 			all = append(all, s)
 			b.now = b.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours later")) * time.Hour)
-			b.fold("", ledger.Regular, s)
+			b.fold("", ledger.Incremental, s)
 		}
 		want := counts(b.View())
 		if want["/Policy/Failed"] != uint64(len(all)) {
 			t.Fatalf("%v counted of %d", want, len(all))
 		}
 		for range 3 {
-			line := b.Meta().Line
+			cutoff := b.Meta().Cutoff
 			b.now = b.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours later")) * time.Hour)
 			before := epoch.Add(time.Duration(rapid.IntRange(-10, 500).Draw(t, "hours")) * time.Hour)
 			b.pass(func(p *ledger.Pass) {
@@ -60,29 +60,29 @@ func TestNothingForgottenIsCountedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			if b.Meta().Line.Before(line) {
-				t.Fatalf("the line moved back from %v to %v", line, b.Meta().Line)
+			if b.Meta().Cutoff.Before(cutoff) {
+				t.Fatalf("the cutoff moved back from %v to %v", cutoff, b.Meta().Cutoff)
 			}
 			if rapid.Bool().Draw(t, "restart") {
 				b.restart()
 			}
 			for _, s := range rapid.Permutation(all).Draw(t, "order") {
 				s.USN++
-				b.fold("", ledger.Regular, s)
+				b.fold("", ledger.Incremental, s)
 			}
 			if d := cmp.Diff(want, counts(b.View())); d != "" {
-				t.Fatalf("after forgetting what was before %v, with the line at %v: -before +after:\n%s", before, b.Meta().Line, d)
+				t.Fatalf("after forgetting what was before %v, with the cutoff at %v: -before +after:\n%s", before, b.Meta().Cutoff, d)
 			}
 		}
 	})
 }
 
-func TestTheLineMovesBehindWhatIsForgotten(t *testing.T) {
-	line := epoch.Add(-100 * day)
-	b := contacted(t, ledger.Options{}, line)
-	b.fold("", ledger.Regular, ended(1, "Failed", epoch.Add(-50*day)), ended(2, "Failed", epoch.Add(-60*day)))
+func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
+	cutoff := epoch.Add(-100 * day)
+	b := synced(t, ledger.Options{}, cutoff)
+	b.fold("", ledger.Incremental, ended(1, "Failed", epoch.Add(-50*day)), ended(2, "Failed", epoch.Add(-60*day)))
 	b.now = b.now.Add(day)
-	b.fold("", ledger.Regular, ended(3, "Failed", epoch))
+	b.fold("", ledger.Incremental, ended(3, "Failed", epoch))
 	forget := func(before time.Time) {
 		t.Helper()
 		b.pass(func(p *ledger.Pass) {
@@ -93,15 +93,15 @@ func TestTheLineMovesBehindWhatIsForgotten(t *testing.T) {
 	}
 
 	forget(epoch) // nothing is that old
-	if got := b.Meta().Line; !got.Equal(line) {
-		t.Fatalf("the line moved to %v though nothing was forgotten", got)
+	if got := b.Meta().Cutoff; !got.Equal(cutoff) {
+		t.Fatalf("the cutoff moved to %v though nothing was forgotten", got)
 	}
 	forget(b.now)
-	if got, newest := b.Meta().Line, epoch.Add(-50*day); !got.After(newest) || got.Sub(newest) > day {
-		t.Fatalf("the line is at %v, the newest that was forgotten at %v", got, newest)
+	if got, newest := b.Meta().Cutoff, epoch.Add(-50*day); !got.After(newest) || got.Sub(newest) > day {
+		t.Fatalf("the cutoff is at %v, the newest that was forgotten at %v", got, newest)
 	}
 	// Behind it what was never met is new, before it a stranger.
-	v := b.fold("", ledger.Regular,
+	v := b.fold("", ledger.Incremental,
 		ended(1, "Failed", epoch.Add(-50*day)), ended(4, "Failed", epoch.Add(-49*day)), ended(5, "Failed", epoch.Add(-51*day)))
 	if n := counts(v)["/Policy/Failed"]; n != 4 || v.Skipped["before_line"] != 2 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
@@ -109,11 +109,11 @@ func TestTheLineMovesBehindWhatIsForgotten(t *testing.T) {
 }
 
 func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.pass(func(p *ledger.Pass) {
 		p.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, true, b.now)
 	})
-	b.fold("", ledger.Regular, ended(1, "Failed", epoch))
+	b.fold("", ledger.Incremental, ended(1, "Failed", epoch))
 	for range 2 {
 		b.now = b.now.Add(day)
 		b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{{ID: "b", Name: "B"}}, true, b.now) })
@@ -139,10 +139,10 @@ func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
 // Neither another precision nor a mistaken zone makes a session new.
 func TestASessionIsKnownThoughItsTimesAreWrittenOtherwise(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := contacted(t, ledger.Options{}, time.Date(1960, time.January, 1, 0, 0, 0, 0, time.UTC))
+		b := synced(t, ledger.Options{}, time.Date(1960, time.January, 1, 0, 0, 0, 0, time.UTC))
 		start := rapid.Custom(aStart).Filter(func(t time.Time) bool { return !t.IsZero() }).Draw(t, "start").Add(123456 * time.Microsecond)
 		s := session(1, "Failed", start, start.Add(rapid.SampledFrom([]time.Duration{0, time.Minute, 3 * day}).Draw(t, "took")))
-		want := counts(b.fold("", ledger.Regular, s))
+		want := counts(b.fold("", ledger.Incremental, s))
 		for range 5 {
 			shift := rapid.Custom(func(t *rapid.T) time.Duration {
 				return time.Duration(rapid.Int64Range(-int64(day), int64(day)).Draw(t, "shift"))
@@ -153,7 +153,7 @@ func TestASessionIsKnownThoughItsTimesAreWrittenOtherwise(t *testing.T) {
 			if rapid.Bool().Draw(t, "other case") {
 				other.ID = "00000000-7E57-4000-8000-000000000001"
 			}
-			b.fold("", ledger.Regular, other)
+			b.fold("", ledger.Incremental, other)
 		}
 		if d := cmp.Diff(want, counts(b.View())); d != "" {
 			t.Fatalf("-once +again:\n%s", d)

@@ -23,8 +23,8 @@ type tb interface {
 	Errorf(string, ...any)
 }
 
-// books is a ledger over a book in memory.
-type books struct {
+// testLedger is a ledger whose state is in memory.
+type testLedger struct {
 	tb
 	*ledger.Ledger
 	book store.Book
@@ -35,30 +35,29 @@ type books struct {
 	ahead time.Duration
 }
 
-// open returns books that nothing was written into.
-func open(t tb, opts ledger.Options) *books {
+// open returns a ledger of an appliance that was never read.
+func open(t tb, opts ledger.Options) *testLedger {
 	if opts.Bounds == nil {
 		opts.Bounds = bounds
 	}
-	b := &books{tb: t, book: store.NewMemory(), opts: opts, now: epoch, ahead: 60 * 24 * time.Hour}
+	b := &testLedger{tb: t, book: store.NewMemory(), opts: opts, now: epoch, ahead: 60 * 24 * time.Hour}
 	b.restart()
 	return b
 }
 
-// contacted returns books in which first contact was made, with the line at the
-// given time.
-func contacted(t tb, opts ledger.Options, line time.Time) *books {
+// synced returns a ledger after its initial sync, with the given cutoff.
+func synced(t tb, opts ledger.Options, cutoff time.Time) *testLedger {
 	b := open(t, opts)
 	b.pass(func(p *ledger.Pass) {
-		p.BeginFirstContact(b.now.Add(-24 * time.Hour))
-		p.EndFirstContact()
-		p.DrawLine(line)
+		p.BeginInitialSync(b.now.Add(-24 * time.Hour))
+		p.EndInitialSync()
+		p.SetCutoff(cutoff)
 	})
 	return b
 }
 
-// restart opens the ledger anew, as another process would.
-func (b *books) restart() {
+// restart opens the ledger again, as another process would.
+func (b *testLedger) restart() {
 	b.Helper()
 	state, err := b.book.Load()
 	if err != nil {
@@ -68,14 +67,14 @@ func (b *books) restart() {
 }
 
 // Begin begins a pass, by the appliance's clock.
-func (b *books) Begin(now time.Time) *ledger.Pass {
+func (b *testLedger) Begin(now time.Time) *ledger.Pass {
 	p := b.Ledger.Begin(now)
 	p.SetClock(now.Add(b.ahead))
 	return p
 }
 
 // pass makes one pass and saves it.
-func (b *books) pass(f func(*ledger.Pass)) *ledger.View {
+func (b *testLedger) pass(f func(*ledger.Pass)) *ledger.View {
 	b.Helper()
 	p := b.Begin(b.now)
 	f(p)
@@ -87,8 +86,8 @@ func (b *books) pass(f func(*ledger.Pass)) *ledger.View {
 	return p.Commit(b.now)
 }
 
-// fold makes one pass that meets the sessions, all of one policy.
-func (b *books) fold(policy string, from ledger.Origin, sessions ...vbaws.Session) *ledger.View {
+// fold makes one pass that folds the sessions, all of one policy.
+func (b *testLedger) fold(policy string, from ledger.Origin, sessions ...vbaws.Session) *ledger.View {
 	b.Helper()
 	return b.pass(func(p *ledger.Pass) {
 		for _, s := range sessions {
@@ -97,9 +96,25 @@ func (b *books) fold(policy string, from ledger.Origin, sessions ...vbaws.Sessio
 	})
 }
 
-func (b *books) into(p *ledger.Pass, s vbaws.Session, policy string, from ledger.Origin) {
+func (b *testLedger) into(p *ledger.Pass, s vbaws.Session, policy string, from ledger.Origin) {
 	b.Helper()
-	if err := p.Fold(s, policy, from); err != nil {
+	b.entry(p, &s).Fold(policy, from)
+}
+
+// entry looks a session up.
+func (b *testLedger) entry(p *ledger.Pass, s *vbaws.Session) *ledger.Entry {
+	b.Helper()
+	e, err := p.Entry(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e
+}
+
+// missing takes in that the appliance doesn't have the n-th session.
+func (b *testLedger) missing(p *ledger.Pass, n int) {
+	b.Helper()
+	if err := p.MarkMissing(ledger.ParseID(vbawstest.ID(n))); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -154,8 +169,8 @@ func running(n int, start time.Time) vbaws.Session {
 	return session(n, vbaws.StatusRunning, start, time.Time{})
 }
 
-// print writes out all of a view, what its pointers point at included.
-func print(t tb, v *ledger.View) string {
+// dump writes out all of a view, what its pointers point at included.
+func dump(t tb, v *ledger.View) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -1,3 +1,5 @@
+// Durations in classic and native buckets.
+
 package ledger
 
 import (
@@ -62,4 +64,16 @@ func (h *Histogram) clone() *Histogram {
 	c.Exemplars = slices.Clone(h.Exemplars)
 	c.Native = slices.Clone(h.Native)
 	return &c
+}
+
+// rebucket starts every histogram over, with the configured bounds.
+func (p *Pass) rebucket() {
+	p.editMeta().Bounds = slices.Clone(p.l.opts.Bounds)
+	for k, s := range p.l.state.Series {
+		for i, c := range s.Counters {
+			if c.Histogram != nil {
+				p.touch(k).Counters[i].Histogram = newHistogram(p.now, c.Count, p.meta.Bounds)
+			}
+		}
+	}
 }

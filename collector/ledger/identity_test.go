@@ -10,7 +10,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // A session that was counted isn't counted again, whatever becomes of its dates and of
@@ -35,13 +34,13 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 			func(id string) string { return strings.ReplaceAll(id, "-", "") },
 			func(id string) string { return "urn:uuid:" + id },
 		} {
-			b := contacted(t, ledger.Options{}, epoch.Add(-400*day))
-			b.fold("Nightly", ledger.Regular, once)
+			b := synced(t, ledger.Options{}, epoch.Add(-400*day))
+			b.fold("Nightly", ledger.Incremental, once)
 			for i, s := range later {
 				s.ID, s.USN = spelled(s.ID), int64(2+i)
 				b.now = b.now.Add(time.Hour)
 				b.restart()
-				b.fold("Nightly", ledger.Regular, s)
+				b.fold("Nightly", ledger.Incremental, s)
 			}
 			if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(b.View())); d != "" {
 				t.Errorf("%s, spelled %s: -want +got:\n%s", name, spelled(once.ID), d)
@@ -57,34 +56,35 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 // began before the cutoff.
 func TestASessionThatComesBackIsCounted(t *testing.T) {
 	for _, start := range []time.Time{epoch.Add(time.Hour), epoch.Add(-9 * day), {}} {
-		b := contacted(t, ledger.Options{}, epoch)
-		b.opts.Bounds = bounds
+		b := open(t, ledger.Options{})
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
-			b.into(p, running(1, start), "Nightly", ledger.Window)
+			p.BeginInitialSync(b.now)
+			p.SetCutoff(epoch)
+			b.into(p, running(1, start), "Nightly", ledger.Backfill)
+			p.EndInitialSync()
 		})
 		gone := func() {
 			t.Helper()
 			for range 2 {
 				b.now = b.now.Add(time.Minute)
-				b.pass(func(p *ledger.Pass) { p.NotFound(vbawstest.ID(1)) })
+				b.pass(func(p *ledger.Pass) { b.missing(p, 1) })
 				b.restart()
 			}
 		}
 		gone()
 		// As it was: it runs, and may go once more.
 		s := running(1, start)
-		if st, err := b.Begin(b.now).Standing(&s); err != nil || st == ledger.Unchanged {
-			t.Errorf("start %v: it is no news that it is back: %v", start, err)
+		if b.entry(b.Begin(b.now), &s).Unchanged() {
+			t.Errorf("start %v: it came back unchanged, want it changed", start)
 		}
-		b.fold("Nightly", ledger.Regular, s)
+		b.fold("Nightly", ledger.Incremental, s)
 		if s := series(b.View(), "Nightly"); s == nil || s.Running != 1 {
 			t.Errorf("start %v: it doesn't run: %+v", start, s)
 		}
 		gone()
 		for range 2 {
 			s = session(1, "Failed", start, epoch.Add(2*time.Hour))
-			b.fold("Nightly", ledger.Regular, s)
+			b.fold("Nightly", ledger.Incremental, s)
 			b.restart()
 			if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(b.View())); d != "" {
 				t.Errorf("start %v: -want +got:\n%s", start, d)
@@ -98,65 +98,64 @@ func TestASessionThatComesBackIsCounted(t *testing.T) {
 func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	old := epoch.Add(-9 * day) // before the cutoff
 	for _, left := range []string{"policy", "type"} {
-		b := contacted(t, ledger.Options{}, epoch)
+		b := open(t, ledger.Options{})
 		out := func(is bool) {
-			b.opts.Wanted, b.opts.WantedType = nil, nil
-			if is {
-				b.opts.Wanted = func(typ, policy string) bool {
-					return (left != "type" || typ != "Policy") && (left != "policy" || policy != "Nightly")
-				}
-				b.opts.WantedType = func(typ string) bool { return left != "type" || typ != "Policy" }
+			b.opts.Filter = ledger.Filter{}
+			switch {
+			case is && left == "type":
+				b.opts.Filter.Type = func(typ string) bool { return typ != "Policy" }
+			case is:
+				b.opts.Filter.Policy = func(policy string) bool { return policy != "Nightly" }
 			}
 			b.restart()
 		}
 		// meet does what a poll does.
 		meet := func(p *ledger.Pass, s vbaws.Session, from ledger.Origin) {
 			t.Helper()
-			st, err := p.Standing(&s)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case st == ledger.Unchanged:
-			case b.opts.WantedType != nil && !b.opts.WantedType(s.Type):
-				p.Ignore(&s)
+			switch e := b.entry(p, &s); {
+			case e.Unchanged():
+			case b.opts.Filter.Type != nil && !b.opts.Filter.Type(s.Type):
+				e.Ignore()
 			default:
-				b.into(p, s, "Nightly", from)
+				e.Fold("Nightly", from)
 			}
 		}
 		out(true)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(b.now)
-			meet(p, running(1, old), ledger.Window)
-			meet(p, running(2, old), ledger.Window)
+			p.BeginInitialSync(b.now)
+			p.SetCutoff(epoch)
+			meet(p, running(1, old), ledger.Backfill)
+			meet(p, running(2, old), ledger.Backfill)
+			p.EndInitialSync()
 		})
 		out(false)
 		b.pass(func(p *ledger.Pass) {
-			meet(p, running(1, old), ledger.Regular)
-			meet(p, running(2, old), ledger.Regular)
-			meet(p, running(3, epoch), ledger.Regular)
+			meet(p, running(1, old), ledger.Incremental)
+			meet(p, running(2, old), ledger.Incremental)
+			meet(p, running(3, epoch), ledger.Incremental)
 		})
 		if s := series(b.View(), "Nightly"); s == nil || s.Running != 3 {
 			t.Errorf("%s: what runs doesn't show: %+v", left, s)
 		}
 		out(true)
 		b.pass(func(p *ledger.Pass) {
-			meet(p, running(4, epoch), ledger.Regular)
+			meet(p, running(4, epoch), ledger.Incremental)
 			two := running(2, old)
 			two.USN = 100
-			meet(p, two, ledger.Regular)
-			meet(p, ended(3, "Failed", epoch), ledger.Regular)
+			meet(p, two, ledger.Incremental)
+			meet(p, ended(3, "Failed", epoch), ledger.Incremental)
 		})
 		if n := len(b.View().Series); n != 0 {
 			t.Errorf("%s: %d series of what is left out", left, n)
 		}
 		p := b.Begin(b.now)
 		four := running(4, epoch)
-		meet(p, four, ledger.Regular)
+		meet(p, four, ledger.Incremental)
 		if !p.Changes().Empty() {
 			t.Errorf("%s: what is left out is saved with every poll: %+v", left, p.Changes())
 		}
 		out(false)
-		b.pass(func(p *ledger.Pass) { meet(p, four, ledger.Regular) })
+		b.pass(func(p *ledger.Pass) { meet(p, four, ledger.Incremental) })
 		if s := series(b.View(), "Nightly"); s.Running != 3 {
 			t.Errorf("%s: %d run, want 3", left, s.Running)
 		}
@@ -168,12 +167,12 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 						s = session(n, "Failed", old, epoch.Add(time.Hour))
 					}
 					s.USN = int64(200 + n)
-					meet(p, s, ledger.Regular)
+					meet(p, s, ledger.Incremental)
 				}
 			}
 		})
 		want := map[string]uint64{"Nightly/Policy/Failed": 3} // not the third
-		if d := cmp.Diff(want, counts(b.View())); d != "" || b.View().Skipped[ledger.SkipBeforeLine] != 0 {
+		if d := cmp.Diff(want, counts(b.View())); d != "" || b.View().Skipped[ledger.SkipBeforeCutoff] != 0 {
 			t.Errorf("%s: skipped %v, -want +got:\n%s", left, b.View().Skipped, d)
 		}
 	}
@@ -182,14 +181,14 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 // The exporter's clock is far ahead for a while: nothing that it dealt with is
 // forgotten, and no series retires.
 func TestAClockFarAheadForgetsNothing(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch.Add(-day))
+	b := synced(t, ledger.Options{}, epoch.Add(-day))
 	b.ahead = 0
 	list := func(p *ledger.Pass) {
 		p.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, p.Times(&vbaws.Session{}).End)
 	}
 	for n := range 5 {
 		b.now = b.now.Add(day)
-		b.fold("Nightly", ledger.Regular, ended(n, "Failed", b.now.Add(-time.Hour)))
+		b.fold("Nightly", ledger.Incremental, ended(n, "Failed", b.now.Add(-time.Hour)))
 		b.pass(list)
 	}
 	forget := func() {
@@ -203,23 +202,23 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 		})
 	}
 	want := b.View()
-	line := b.Meta().Line
+	cutoff := b.Meta().Cutoff
 	b.now = b.now.Add(500 * day)
 	forget()
 	b.restart()
 	forget()
 	b.now = b.now.Add(-500 * day)
 	forget()
-	if d := cmp.Diff(print(t, want), print(t, b.View())); d != "" {
+	if d := cmp.Diff(dump(t, want), dump(t, b.View())); d != "" {
 		t.Errorf("-before +after:\n%s", d)
 	}
-	if got := b.Meta().Line; !got.Equal(line) {
-		t.Errorf("the cutoff moved from %v to %v", line, got)
+	if got := b.Meta().Cutoff; !got.Equal(cutoff) {
+		t.Errorf("the cutoff moved from %v to %v", cutoff, got)
 	}
 	for n := range 5 {
 		s := ended(n, "Failed", epoch.Add(time.Duration(n+1)*day-time.Hour))
 		s.USN += 100
-		b.fold("Nightly", ledger.Regular, s)
+		b.fold("Nightly", ledger.Incremental, s)
 	}
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 5}, counts(b.View())); d != "" {
 		t.Errorf("counted again: -want +got:\n%s", d)
@@ -227,7 +226,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 	// As sessions go on, what is old goes.
 	for n := range 500 {
 		b.now = b.now.Add(day)
-		b.fold("Hourly", ledger.Regular, ended(100+n, "Failed", b.now.Add(-time.Hour)))
+		b.fold("Hourly", ledger.Incremental, ended(100+n, "Failed", b.now.Add(-time.Hour)))
 	}
 	forget()
 	for _, s := range b.View().Series {
@@ -235,7 +234,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 			t.Errorf("%v didn't retire", s.Key)
 		}
 	}
-	if !b.Meta().Line.After(line) {
+	if !b.Meta().Cutoff.After(cutoff) {
 		t.Error("nothing was forgotten")
 	}
 }
@@ -243,11 +242,11 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 // Sessions without dates are counted once however long they are listed: no cutoff
 // tells them from new ones.
 func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, session(1, "Failed", time.Time{}, time.Time{}))
+	b := synced(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Incremental, session(1, "Failed", time.Time{}, time.Time{}))
 	for n := range 3 {
 		b.now = b.now.Add(300 * day)
-		b.fold("Nightly", ledger.Regular, ended(10+n, "Failed", b.now.Add(-time.Hour)))
+		b.fold("Nightly", ledger.Incremental, ended(10+n, "Failed", b.now.Add(-time.Hour)))
 		b.pass(func(p *ledger.Pass) {
 			if err := p.Forget(b.now.Add(-400 * day)); err != nil {
 				t.Fatal(err)
@@ -255,7 +254,7 @@ func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
 		})
 		s := session(1, "Failed", time.Time{}, time.Time{})
 		s.USN = int64(100 + n)
-		b.fold("Nightly", ledger.Regular, s)
+		b.fold("Nightly", ledger.Incremental, s)
 	}
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 4}, counts(b.View())); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -277,13 +276,13 @@ func TestOddTimesHideNothing(t *testing.T) {
 	all = append(all, dates{epoch.Add(-time.Minute), epoch.Add(-time.Hour)}) // set back while it ran
 	for _, test := range all {
 		for _, status := range []string{"Failed", "Succeeded"} {
-			b := contacted(t, ledger.Options{}, epoch.Add(-10*day))
+			b := synced(t, ledger.Options{}, epoch.Add(-10*day))
 			b.ahead = 0
 			before := map[string]string{"Failed": "Succeeded", "Succeeded": "Failed"}[status]
-			b.fold("Nightly", ledger.Regular, ended(1, before, epoch.Add(-30*time.Minute)))
+			b.fold("Nightly", ledger.Incremental, ended(1, before, epoch.Add(-30*time.Minute)))
 			s := session(2, status, test.start, test.stop)
 			s.Duration = 20 * time.Second
-			v := b.fold("Nightly", ledger.Regular, s)
+			v := b.fold("Nightly", ledger.Incremental, s)
 			name := fmt.Sprintf("%s from %v to %v", status, test.start, test.stop)
 			last, c := series(v, "Nightly").Last, counter(v, "Nightly", status)
 			switch {
@@ -303,7 +302,7 @@ func TestOddTimesHideNothing(t *testing.T) {
 			}
 			b.restart()
 			if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1, "Nightly/Policy/Succeeded": 1},
-				counts(b.fold("Nightly", ledger.Regular, s))); d != "" {
+				counts(b.fold("Nightly", ledger.Incremental, s))); d != "" {
 				t.Errorf("%s, seen again: -want +got:\n%s", name, d)
 			}
 		}
@@ -312,8 +311,8 @@ func TestOddTimesHideNothing(t *testing.T) {
 
 // What runs shows no start that can't be one.
 func TestOddStartsOfWhatRuns(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	v := b.fold("Nightly", ledger.Regular, running(1, time.Unix(0, 0)), running(2, epoch.Add(-time.Hour)))
+	b := synced(t, ledger.Options{}, epoch)
+	v := b.fold("Nightly", ledger.Incremental, running(1, time.Unix(0, 0)), running(2, epoch.Add(-time.Hour)))
 	if s := series(v, "Nightly"); s.Running != 2 || !s.OldestStart.Equal(epoch.Add(-time.Hour)) {
 		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart)
 	}

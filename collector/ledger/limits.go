@@ -1,3 +1,5 @@
+// One appliance can't fill Prometheus or memory.
+
 package ledger
 
 import (
@@ -7,7 +9,7 @@ import (
 )
 
 // Limits on what one appliance can make of series and memory. They are names of
-// View.Over.
+// View.OverLimit.
 const (
 	// LimitPolicies is Options.MaxPolicies: sessions of further ones are counted as
 	// those of no policy.
@@ -20,8 +22,8 @@ const (
 	// LimitSeries is how many counters an appliance has: what would make more is
 	// counted as Other.
 	LimitSeries = "series"
-	// LimitUnfinished is how many unfinished sessions are known at once. Further ones
-	// are taken in when they end.
+	// LimitUnfinished is how many unfinished sessions are kept at once. Further ones
+	// are taken in when they finish.
 	LimitUnfinished = "unfinished"
 )
 
@@ -41,27 +43,27 @@ const (
 	maxCountersPerPolicy = 40
 	// maxUnfinished is more than any appliance runs, and some megabytes.
 	maxUnfinished = 10_000
-	// maxOver bounds what is remembered of what is beyond a limit, to count it.
-	maxOver = 10_000
+	// maxOverLimit bounds the names beyond a limit that are kept to count them.
+	maxOverLimit = 10_000
 )
 
-// overSeed is for the hashes that names beyond a limit are told apart by.
-var overSeed = maphash.MakeSeed()
+// overLimitSeed seeds the hashes of names beyond a limit.
+var overLimitSeed = maphash.MakeSeed()
 
-// over has hashes of the names beyond one limit.
-type over map[uint64]struct{}
+// overLimit has hashes of the names beyond one limit.
+type overLimit map[uint64]struct{}
 
 // add reports whether the name is one more.
-func (o over) add(name string) bool {
-	h := maphash.String(overSeed, name)
-	if _, ok := o[h]; ok || len(o) >= maxOver {
+func (o overLimit) add(name string) bool {
+	h := maphash.String(overLimitSeed, name)
+	if _, ok := o[h]; ok || len(o) >= maxOverLimit {
 		return false
 	}
 	o[h] = struct{}{}
 	return true
 }
 
-// Exceeded is that a pass met something beyond a limit for the first time.
+// Exceeded says that a pass found something beyond a limit for the first time.
 type Exceeded struct {
 	Limit string
 	// Count is how many were new, and Example the first.
@@ -69,7 +71,7 @@ type Exceeded struct {
 	Example string
 }
 
-// Exceeded returns what was met beyond the limits so far, in the order of Limits.
+// Exceeded returns what was found beyond the limits so far, in the order of Limits.
 func (p *Pass) Exceeded() []Exceeded {
 	var all []Exceeded
 	for _, limit := range Limits {
@@ -82,13 +84,13 @@ func (p *Pass) Exceeded() []Exceeded {
 
 // beyond notes that name is beyond a limit.
 func (p *Pass) beyond(limit, name string) {
-	if _, known := p.l.over[limit][maphash.String(overSeed, name)]; known {
+	if _, known := p.l.overLimit[limit][maphash.String(overLimitSeed, name)]; known {
 		return
 	}
-	if p.over[limit] == nil {
-		p.over[limit] = make(over)
+	if p.overLimit[limit] == nil {
+		p.overLimit[limit] = make(overLimit)
 	}
-	if !p.over[limit].add(name) {
+	if !p.overLimit[limit].add(name) {
 		return
 	}
 	if p.exceeded[limit] == nil {
@@ -97,39 +99,39 @@ func (p *Pass) beyond(limit, name string) {
 	p.exceeded[limit].Count++
 }
 
-// keepOver takes what a pass met beyond the limits into the ledger's.
-func (l *Ledger) keepOver(p *Pass) {
-	for limit, names := range p.over {
-		if l.over[limit] == nil {
-			l.over[limit] = make(over)
+// keepOverLimit adds what a pass found beyond the limits to the ledger's.
+func (l *Ledger) keepOverLimit(p *Pass) {
+	for limit, names := range p.overLimit {
+		if l.overLimit[limit] == nil {
+			l.overLimit[limit] = make(overLimit)
 		}
 		for h := range names {
-			if len(l.over[limit]) < maxOver {
-				l.over[limit][h] = struct{}{}
+			if len(l.overLimit[limit]) < maxOverLimit {
+				l.overLimit[limit][h] = struct{}{}
 			}
 		}
 	}
 }
 
-// countOver returns how many names are beyond each limit, once those are taken out
-// that have got room since.
-func (l *Ledger) countOver() map[string]int {
+// countOverLimit returns how many names are beyond each limit, without those
+// for which there is room now.
+func (l *Ledger) countOverLimit() map[string]int {
 	n := make(map[string]int, len(Limits))
 	for _, limit := range Limits {
 		switch {
 		case limit == LimitUnfinished && len(l.state.Unfinished) < maxUnfinished,
 			limit == LimitSeries && l.counters < l.maxCounters(0),
 			limit != LimitUnfinished && limit != LimitSeries && l.room(limit, 0):
-			delete(l.over, limit)
+			delete(l.overLimit, limit)
 		default:
 			for name := range l.known[limit] {
-				if len(l.over[limit]) == 0 {
+				if len(l.overLimit[limit]) == 0 {
 					break
 				}
-				delete(l.over[limit], maphash.String(overSeed, name))
+				delete(l.overLimit[limit], maphash.String(overLimitSeed, name))
 			}
 		}
-		n[limit] = len(l.over[limit])
+		n[limit] = len(l.overLimit[limit])
 	}
 	return n
 }
@@ -203,8 +205,6 @@ func (p *Pass) roomForCounter() bool {
 	return p.l.counters+p.counters < p.l.maxCounters(len(p.fresh[LimitPolicies]))
 }
 
-func (p *Pass) hasSeries(k Key) bool { return p.seriesOf(k) != nil }
-
 // standIn returns k or, if there is no such series, the one that has its sessions: its
 // type or its extended type may be beyond a limit. A session of type Policy stays one.
 func standIn(k Key, has func(Key) bool) Key {
@@ -221,4 +221,31 @@ func standIn(k Key, has func(Key) bool) Key {
 		}
 	}
 	return o
+}
+
+// indexNames notes what the series have that counts for a limit.
+func (l *Ledger) indexNames(keys []Key) {
+	l.known = map[string]map[string]bool{
+		LimitPolicies: {}, LimitTypes: {vbaws.TypePolicy: true}, LimitExtendedTypes: {}, LimitStatuses: {},
+	}
+	for _, status := range vbaws.FinalStatuses {
+		l.known[LimitStatuses][status] = true
+	}
+	l.counters = 0
+	note := func(limit, name string) {
+		if name != "" && name != Other {
+			l.known[limit][name] = true
+		}
+	}
+	for _, k := range keys {
+		note(LimitTypes, k.Type)
+		note(LimitExtendedTypes, k.ExtendedType)
+		if l.opts.Filter.matches(k.Type, k.Policy) {
+			note(LimitPolicies, k.Policy)
+		}
+		for _, c := range l.state.Series[k].Counters {
+			note(LimitStatuses, c.Status)
+		}
+		l.counters += len(l.state.Series[k].Counters)
+	}
 }

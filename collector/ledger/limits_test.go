@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 		}, map[string]int{ledger.LimitSeries: 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := contacted(t, ledger.Options{MaxPolicies: 20}, epoch)
+			b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
 			all := make([]vbaws.Session, sessions)
 			policies := make([]string, sessions)
 			for n := range all {
@@ -70,7 +70,7 @@ func TestLimits(t *testing.T) {
 						for n := part; n < part+500; n++ {
 							s := all[n]
 							s.USN += int64(round * sessions)
-							b.into(p, s, policies[n], ledger.Regular)
+							b.into(p, s, policies[n], ledger.Incremental)
 						}
 						for _, e := range p.Exceeded() {
 							exceeded[e.Limit] += e.Count
@@ -91,16 +91,16 @@ func TestLimits(t *testing.T) {
 					t.Fatalf("round %d: %d counted, want %d", round, total, sessions)
 				}
 				for what, least := range test.over {
-					if got := b.View().Over[what]; got < least || round == 0 && exceeded[what] != got {
+					if got := b.View().OverLimit[what]; got < least || round == 0 && exceeded[what] != got {
 						t.Errorf("round %d: %d %s over the limit, want %d at least; %d reported", round, got, what, least, exceeded[what])
 					}
 				}
 				if round == 0 {
-					before := print(t, b.View())
+					before := dump(t, b.View())
 					view := *b.View()
 					b.restart()
-					view.Over = b.View().Over // which belongs to the process
-					if now := print(t, b.View()); now != print(t, &view) {
+					view.OverLimit = b.View().OverLimit // which belongs to the process
+					if now := dump(t, b.View()); now != dump(t, &view) {
 						t.Fatalf("a restart changes what is shown:\n%s", cmp.Diff(before, now))
 					}
 				}
@@ -112,23 +112,23 @@ func TestLimits(t *testing.T) {
 // Sessions of type Policy stay such, and the documented statuses what they are, however
 // many others there are before.
 func TestLimitsLeaveWhatIsJudged(t *testing.T) {
-	b := contacted(t, ledger.Options{MaxPolicies: 20}, epoch)
+	b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
 	b.pass(func(p *ledger.Pass) {
 		for n := range 5000 {
 			s := ended(n, fmt.Sprint("status-", n), epoch)
 			s.Type, s.ExtendedType = fmt.Sprint("type-", n), fmt.Sprint("extended-", n%45)
-			b.into(p, s, "Nightly", ledger.Regular)
+			b.into(p, s, "Nightly", ledger.Incremental)
 		}
 	})
 	s := ended(6000, "Failed", epoch)
 	s.ExtendedType = "PolicyBackup"
-	v := b.fold("Daily", ledger.Regular, s)
+	v := b.fold("Daily", ledger.Incremental, s)
 	if got := counts(v)["Daily/Policy/Failed"]; got != 1 {
 		t.Errorf("counted as %v", counts(v))
 	}
 	run := running(6001, epoch)
 	run.Type = "type-4999"
-	v = b.fold("Daily", ledger.Regular, run)
+	v = b.fold("Daily", ledger.Incremental, run)
 	n := 0
 	for _, s := range v.Series {
 		n += s.Running
@@ -136,7 +136,7 @@ func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d run of a type beyond the limit, want 1", n)
 	}
-	v = b.fold("Daily", ledger.Regular, func() vbaws.Session { s := ended(6001, "Failed", epoch); s.Type = run.Type; return s }())
+	v = b.fold("Daily", ledger.Incremental, func() vbaws.Session { s := ended(6001, "Failed", epoch); s.Type = run.Type; return s }())
 	for _, s := range v.Series {
 		if s.Running != 0 {
 			t.Errorf("%v: it still runs", s.Key)
@@ -150,32 +150,32 @@ func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 // What an appliance says runs doesn't grow memory without a limit; what ends is counted.
 func TestUnfinishedSessionsAreLimited(t *testing.T) {
 	const sessions, most = 11_000, 10_000
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	b.pass(func(p *ledger.Pass) {
 		for n := range sessions {
-			b.into(p, running(n, epoch), "Nightly", ledger.Regular)
+			b.into(p, running(n, epoch), "Nightly", ledger.Incremental)
 		}
 	})
-	if s := series(b.View(), "Nightly"); s.Running != most || b.View().Over[ledger.LimitUnfinished] != sessions-most {
-		t.Errorf("%d run, %v over the limit", s.Running, b.View().Over)
+	if s := series(b.View(), "Nightly"); s.Running != most || b.View().OverLimit[ledger.LimitUnfinished] != sessions-most {
+		t.Errorf("%d run, %v over the limit", s.Running, b.View().OverLimit)
 	}
 	v := b.pass(func(p *ledger.Pass) {
 		for n := range sessions {
-			b.into(p, ended(n, "Failed", epoch), "Nightly", ledger.Regular)
+			b.into(p, ended(n, "Failed", epoch), "Nightly", ledger.Incremental)
 		}
 	})
-	if got := counts(v)["Nightly/Policy/Failed"]; got != sessions || v.Over[ledger.LimitUnfinished] != 0 {
-		t.Errorf("%d counted, %v over the limit", got, v.Over)
+	if got := counts(v)["Nightly/Policy/Failed"]; got != sessions || v.OverLimit[ledger.LimitUnfinished] != 0 {
+		t.Errorf("%d counted, %v over the limit", got, v.OverLimit)
 	}
 }
 
 // An id that is too long for an exemplar, or for a log line, isn't kept with every
 // bucket.
 func TestLongIDsMakeNoExemplar(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	s := ended(1, "Failed", epoch)
 	s.ID = strings.Repeat("x", 4000)
-	c := counter(b.fold("Nightly", ledger.Regular, s, s), "Nightly", "Failed")
+	c := counter(b.fold("Nightly", ledger.Incremental, s, s), "Nightly", "Failed")
 	if c.Count != 1 || c.Exemplar != nil {
 		t.Errorf("%+v", c)
 	}
@@ -186,7 +186,7 @@ func TestLongIDsMakeNoExemplar(t *testing.T) {
 // there may be, and never moves to others.
 func TestLimitsEqualTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := contacted(t, ledger.Options{MaxPolicies: 3}, epoch)
+		b := synced(t, ledger.Options{MaxPolicies: 3}, epoch)
 		known := map[int]bool{}
 		last := map[string]uint64{}
 		var usn int64
@@ -203,7 +203,7 @@ func TestLimitsEqualTheModel(t *testing.T) {
 				if n%3 == 0 {
 					s.Type, s.ExtendedType = vbaws.TypePolicy, ""
 				}
-				b.into(p, s, fmt.Sprint("policy-", n%7), ledger.Regular)
+				b.into(p, s, fmt.Sprint("policy-", n%7), ledger.Incremental)
 				folded = append(folded, n)
 			}
 			if rapid.IntRange(0, 3).Draw(t, "abandoned") == 0 {

@@ -11,14 +11,13 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// model keeps the books the simple way: it knows all that was ever committed.
+// model counts the simple way: it knows all that was ever committed.
 type model struct {
 	sessions map[int]*known
 	last     map[string]*lastSeen // by series
-	skipped  int                  // before the line
+	skipped  int                  // before the cutoff
 	gone     int
 }
 
@@ -88,11 +87,11 @@ func moved(t *rapid.T, s vbaws.Session) vbaws.Session {
 
 const (
 	modelSessions = 12
-	// The first sessions began before the line.
-	beforeLine = 3
+	// The first sessions began before the cutoff.
+	beforeCutoff = 3
 )
 
-func startOf(n int) time.Time    { return epoch.Add(time.Duration(n-beforeLine) * 7 * time.Hour) }
+func startOf(n int) time.Time    { return epoch.Add(time.Duration(n-beforeCutoff) * 7 * time.Hour) }
 func tookOf(n int) time.Duration { return time.Duration(n*n) * 37 * time.Second }
 func policyOf(n int) string      { return []string{"", "Nightly", "Hourly"}[n%3] }
 
@@ -121,13 +120,13 @@ func (m *model) take(h happening) {
 		k = &known{ends: make(map[string]time.Time)}
 		m.sessions[h.n] = k
 		switch h.from {
-		case ledger.Window:
+		case ledger.Backfill:
 			k.eligible = true
-		case ledger.History:
+		case ledger.Preceding:
 			k.eligible = !ledger.Finished(&h.session)
 		default:
-			k.eligible = begun.IsZero() || !begun.Before(startOf(beforeLine))
-			if !k.eligible && h.from == ledger.Regular {
+			k.eligible = begun.IsZero() || !begun.Before(startOf(beforeCutoff))
+			if !k.eligible && h.from == ledger.Incremental {
 				m.skipped++
 			}
 		}
@@ -232,10 +231,10 @@ func shown(t tb, view *ledger.View) map[string]*seen {
 	return v
 }
 
-// TestBooksEqualTheModel lets random passes end well, be abandoned, or be saved
+// TestLedgerEqualsTheModel lets random passes end well, be abandoned, or be saved
 // by a process that dies before it publishes, and compares the view after each
-// with books that are kept the simple way.
-func TestBooksEqualTheModel(t *testing.T) {
+// with the model.
+func TestLedgerEqualsTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := open(t, ledger.Options{})
 		m := &model{sessions: make(map[int]*known), last: make(map[string]*lastSeen)}
@@ -249,9 +248,8 @@ func TestBooksEqualTheModel(t *testing.T) {
 			b.now = b.now.Add(time.Minute)
 			p := b.Begin(b.now)
 			if !contact {
-				p.BeginFirstContact(epoch.Add(-48 * time.Hour))
-				p.EndFirstContact()
-				p.DrawLine(startOf(beforeLine))
+				p.BeginInitialSync(epoch.Add(-48 * time.Hour))
+				p.SetCutoff(startOf(beforeCutoff))
 			}
 			var happened []happening
 			for range rapid.IntRange(0, 8).Draw(t, "happenings") {
@@ -260,7 +258,7 @@ func TestBooksEqualTheModel(t *testing.T) {
 				switch rapid.IntRange(0, 9).Draw(t, "happening") {
 				case 0:
 					h.gone = true
-					p.NotFound(vbawstest.ID(h.n))
+					b.missing(p, h.n)
 				case 1, 2, 3:
 					h.session = running(h.n, startOf(h.n))
 				case 4:
@@ -275,20 +273,21 @@ func TestBooksEqualTheModel(t *testing.T) {
 					if ledger.Finished(&h.session) && rapid.IntRange(0, 3).Draw(t, "dates move") == 0 {
 						h.session = moved(t, h.session)
 					}
-					h.from = ledger.Regular
+					h.from = ledger.Incremental
 					if !contact {
-						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Window, ledger.History, ledger.Regular}).Draw(t, "origin")
+						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Backfill, ledger.Preceding, ledger.Incremental}).Draw(t, "origin")
 					}
 					// A list may show it again at once.
 					for range rapid.IntRange(1, 2).Draw(t, "times") {
 						b.into(p, h.session, policyOf(h.n), h.from)
 					}
-					if st, err := p.Standing(&h.session); err != nil || st != ledger.Unchanged {
-						t.Fatalf("a session that was just taken in: %v, %v", st, err)
+					if !b.entry(p, &h.session).Unchanged() {
+						t.Fatal("a session that was just taken in has changed")
 					}
 				}
 				happened = append(happened, h)
 			}
+			p.EndInitialSync()
 			switch rapid.IntRange(0, 5).Draw(t, "end of the pass") {
 			case 0: // the pass is abandoned
 				continue
@@ -333,16 +332,16 @@ func TestBooksEqualTheModel(t *testing.T) {
 					last[ks] = n
 				}
 			}
-			if got := view.Skipped[ledger.SkipBeforeLine]; got != uint64(m.skipped) {
-				t.Fatalf("%d skipped before the line, want %d", got, m.skipped)
+			if got := view.Skipped[ledger.SkipBeforeCutoff]; got != uint64(m.skipped) {
+				t.Fatalf("%d skipped before the cutoff, want %d", got, m.skipped)
 			}
 			if got := view.Skipped[ledger.SkipGone]; got != uint64(m.gone) {
 				t.Fatalf("%d gone, want %d", got, m.gone)
 			}
-			old, oldPrints = append(old, view), append(oldPrints, print(t, view))
+			old, oldPrints = append(old, view), append(oldPrints, dump(t, view))
 		}
 		for i, v := range old {
-			if now := print(t, v); now != oldPrints[i] {
+			if now := dump(t, v); now != oldPrints[i] {
 				t.Fatalf("a later pass changed view %d:\n%s", i, cmp.Diff(oldPrints[i], now))
 			}
 		}
@@ -355,14 +354,14 @@ func TestOrderAndRepetitionDontMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []vbaws.Session
 		for n := range rapid.IntRange(1, 10).Draw(t, "sessions") {
-			all = append(all, session(n, vbaws.FinalStatuses[n%4], startOf(n+beforeLine), startOf(n+beforeLine).Add(tookOf(n))))
+			all = append(all, session(n, vbaws.FinalStatuses[n%4], startOf(n+beforeCutoff), startOf(n+beforeCutoff).Add(tookOf(n))))
 		}
-		want := contacted(t, ledger.Options{}, epoch).fold("Nightly", ledger.Regular, all...)
-		b := contacted(t, ledger.Options{}, epoch)
+		want := synced(t, ledger.Options{}, epoch).fold("Nightly", ledger.Incremental, all...)
+		b := synced(t, ledger.Options{}, epoch)
 		shuffled := rapid.Permutation(append(all, all...)).Draw(t, "order")
 		for len(shuffled) > 0 {
 			n := rapid.IntRange(1, len(shuffled)).Draw(t, "page")
-			b.fold("Nightly", ledger.Regular, shuffled[:n]...)
+			b.fold("Nightly", ledger.Incremental, shuffled[:n]...)
 			shuffled = shuffled[n:]
 		}
 		if d := cmp.Diff(shown(t, want), shown(t, b.View())); d != "" {

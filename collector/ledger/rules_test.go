@@ -46,12 +46,12 @@ func TestDurationAndEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := vbaws.Session{ID: vbawstest.ID(1), Type: "Policy", Status: "Failed", Start: test.start, Stop: test.stop, Duration: test.own}
-			b := contacted(t, ledger.Options{}, time.Unix(0, 0))
+			b := synced(t, ledger.Options{}, time.Unix(0, 0))
 			b.now, b.ahead = b.now.Add(3*time.Hour), 0
 			if test.end.IsZero() {
 				test.end = b.now
 			}
-			c := counter(b.fold("", ledger.Regular, s), "", "Failed")
+			c := counter(b.fold("", ledger.Incremental, s), "", "Failed")
 			if c.Count != 1 || !c.End.Equal(test.end) || !c.Exemplar.End.Equal(test.end) {
 				t.Errorf("count %d, end %v, exemplar's %v, want 1 and %v", c.Count, c.End, c.Exemplar.End, test.end)
 			}
@@ -88,32 +88,32 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
-	firstContact := func(opts ledger.Options) *books {
+func TestInitialSyncCountsItsBackfill(t *testing.T) {
+	initialSync := func(opts ledger.Options) *testLedger {
 		b := open(t, opts)
 		b.pass(func(p *ledger.Pass) {
-			p.BeginFirstContact(epoch.Add(-24 * time.Hour))
-			p.EndFirstContact()
-			p.DrawLine(epoch.Add(-48 * time.Hour))
-			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Window)
-			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Window)
-			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
-			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Window)
-			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.History)
-			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Regular)
+			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
+			p.SetCutoff(epoch.Add(-48 * time.Hour))
+			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Backfill)
+			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Incremental)
+			p.EndInitialSync()
 		})
 		return b
 	}
-	later := func(b *books) map[string]uint64 {
-		return counts(b.fold("Nightly", ledger.Regular,
+	later := func(b *testLedger) map[string]uint64 {
+		return counts(b.fold("Nightly", ledger.Incremental,
 			ended(1, "Failed", epoch.Add(-time.Hour)), ended(2, "Succeeded", epoch.AddDate(-6, 0, 0)),
 			ended(3, "Warning", epoch.Add(-30*time.Hour)), ended(4, "Succeeded", epoch.Add(-time.Hour)),
 			ended(5, "Succeeded", epoch.Add(-30*time.Hour)), ended(6, "Canceled", epoch.Add(-time.Minute))))
 	}
 
-	b := firstContact(ledger.Options{Hold: 2 * time.Minute})
+	b := initialSync(ledger.Options{Hold: 2 * time.Minute})
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 2, "Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
-		t.Errorf("first contact, -want +got:\n%s", d)
+		t.Errorf("initial sync, -want +got:\n%s", d)
 	}
 	for _, c := range series(b.View(), "Nightly").Counters {
 		if c.Held || !c.Born.Equal(epoch.Add(-24*time.Hour)) {
@@ -131,28 +131,28 @@ func TestFirstContactCountsItsWindowAndRemembersItsHistory(t *testing.T) {
 		t.Errorf("later, -want +got:\n%s", d)
 	}
 
-	// Without a memory of earlier lives nothing that had ended is counted.
-	b = firstContact(ledger.Options{Forgetful: true})
+	// Without state of earlier processes nothing that had finished is counted.
+	b = initialSync(ledger.Options{Ephemeral: true})
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Canceled": 1}, counts(b.View())); d != "" {
-		t.Errorf("forgetful, -want +got:\n%s", d)
+		t.Errorf("ephemeral, -want +got:\n%s", d)
 	}
 	want = map[string]uint64{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Succeeded": 2}
 	if d := cmp.Diff(want, later(b)); d != "" {
-		t.Errorf("forgetful and later, -want +got:\n%s", d)
+		t.Errorf("ephemeral and later, -want +got:\n%s", d)
 	}
 }
 
 func TestTheFirstFinalStatusIsCounted(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	start := epoch.Add(time.Hour)
-	b.fold("Nightly", ledger.Regular, ended(1, "Failed", start))
-	b.fold("Nightly", ledger.Regular, session(1, "Succeeded", start, start.Add(time.Hour)))
-	v := b.fold("Nightly", ledger.Regular, running(1, start))
+	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", start))
+	b.fold("Nightly", ledger.Incremental, session(1, "Succeeded", start, start.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Incremental, running(1, start))
 	if s := series(v, "Nightly"); s.Running != 1 || !s.OldestStart.Equal(start) || s.Last.Status != "Succeeded" {
 		t.Errorf("running again: %+v", s)
 	}
 	b.restart()
-	v = b.fold("Nightly", ledger.Regular, session(1, "Warning", start, start.Add(2*time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, session(1, "Warning", start, start.Add(2*time.Hour)))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -168,8 +168,8 @@ func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 }
 
 func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
-	b := contacted(t, ledger.Options{Hold: time.Minute}, epoch)
-	v := b.fold("Nightly", ledger.Regular, running(1, epoch))
+	b := synced(t, ledger.Options{Hold: time.Minute}, epoch)
+	v := b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	var got []string
 	for _, c := range series(v, "Nightly").Counters {
 		got = append(got, c.Status)
@@ -183,8 +183,8 @@ func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
 }
 
 func TestOnlyWhatHasBegunRuns(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	v := b.fold("Nightly", ledger.Regular,
+	b := synced(t, ledger.Options{}, epoch)
+	v := b.fold("Nightly", ledger.Incremental,
 		session(1, "NeverExecuted", epoch, time.Time{}),
 		running(2, epoch.Add(2*time.Hour)), running(3, time.Time{}),
 		session(4, "Stopping", epoch.Add(time.Hour), time.Time{}))
@@ -195,7 +195,7 @@ func TestOnlyWhatHasBegunRuns(t *testing.T) {
 
 func TestHold(t *testing.T) {
 	const hold = 2 * time.Minute
-	b := contacted(t, ledger.Options{Hold: hold}, epoch)
+	b := synced(t, ledger.Options{Hold: hold}, epoch)
 	held := func() bool {
 		t.Helper()
 		c := counter(b.View(), "Nightly", "Failed")
@@ -208,7 +208,7 @@ func TestHold(t *testing.T) {
 
 	// It ends so long after it was published, not after it was read.
 	p := b.Begin(b.now)
-	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Regular)
+	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Incremental)
 	if err := b.book.Save(p.Changes()); err != nil {
 		t.Fatal(err)
 	}
@@ -246,16 +246,16 @@ func TestHold(t *testing.T) {
 	}
 
 	// What is seen from here on shows at once; a status never seen before is held.
-	v := b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
 	if counter(v, "Nightly", "Failed").Held || !counter(v, "Nightly", "Expired").Held {
 		t.Error("a hold where there should be none, or none where there should be one")
 	}
 }
 
 func TestOtherBoundsStartHistogramsOver(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	before := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
-	was := print(t, before)
+	b := synced(t, ledger.Options{}, epoch)
+	before := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
+	was := dump(t, before)
 	b.opts.Bounds = []float64{1, 2}
 	b.restart()
 	b.now = b.now.Add(time.Hour)
@@ -266,11 +266,11 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	if h := c.Histogram; h.Base != 2 || h.Sum != 0 || len(h.Buckets) != 3 || !h.Born.Equal(b.now) || h.Zero != 0 || h.Native != nil {
 		t.Errorf("histogram %+v", h)
 	}
-	c = counter(b.fold("Nightly", ledger.Regular, session(3, "Failed", epoch, epoch.Add(2*time.Second))), "Nightly", "Failed")
+	c = counter(b.fold("Nightly", ledger.Incremental, session(3, "Failed", epoch, epoch.Add(2*time.Second))), "Nightly", "Failed")
 	if h := c.Histogram; c.Count-h.Base != 1 || !slices.Equal(h.Buckets, []uint64{0, 1, 0}) {
 		t.Errorf("histogram %+v of counter %d", h, c.Count)
 	}
-	if print(t, before) != was {
+	if dump(t, before) != was {
 		t.Error("the view of before was changed")
 	}
 	p := b.Begin(b.now)
@@ -280,7 +280,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 }
 
 func TestARowIsSkippedOnce(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	named := vbaws.Row{Session: vbaws.Session{ID: vbawstest.ID(1)}, Err: errors.New("no status"), Hash: [16]byte{1}}
 	nameless := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{2}}
 	other := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{3}}
@@ -314,37 +314,36 @@ func TestARowIsSkippedOnce(t *testing.T) {
 	}
 }
 
-func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	v := b.fold("Nightly", ledger.Regular,
+func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	v := b.fold("Nightly", ledger.Incremental,
 		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
 		session(3, "Failed", time.Time{}, epoch), session(4, "Failed", time.Time{}, epoch.Add(-time.Microsecond)),
 		session(5, "Failed", time.Time{}, time.Time{}))
 	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 2 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
-	v = b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(-time.Microsecond)))
+	v = b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(-time.Microsecond)))
 	if v.Skipped["before_line"] != 2 {
 		t.Errorf("skipped again: %v", v.Skipped)
 	}
 	// They move gauges, whatever list shows them.
-	v = b.fold("Weekly", ledger.LookUp, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
+	v = b.fold("Weekly", ledger.Lookup, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
 	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_line"] != 2 || len(counts(v)) != 1 {
 		t.Errorf("%+v, skipped %v, counted %v", s, v.Skipped, counts(v))
 	}
 	// One that was first heard of before its end is not counted at its end either.
-	b.fold("Nightly", ledger.Regular, running(7, epoch.Add(-time.Hour)))
-	v = b.fold("Nightly", ledger.Regular, ended(7, "Failed", epoch.Add(-time.Hour)))
+	b.fold("Nightly", ledger.Incremental, running(7, epoch.Add(-time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, ended(7, "Failed", epoch.Add(-time.Hour)))
 	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 3 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
 }
 
-func TestNotFoundTwiceInARowIsGone(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	id := vbawstest.ID(1)
-	b.fold("Nightly", ledger.Regular, running(1, epoch))
-	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { p.NotFound(id) }) }
+func TestMissingTwiceInARowIsGone(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Incremental, running(1, epoch))
+	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { b.missing(p, 1) }) }
 	check := func(v *ledger.View, running, gone int) {
 		t.Helper()
 		if s := series(v, "Nightly"); s.Running != running || v.Skipped["gone"] != uint64(gone) {
@@ -352,64 +351,65 @@ func TestNotFoundTwiceInARowIsGone(t *testing.T) {
 		}
 	}
 	check(missing(), 1, 0)
-	b.pass(func(p *ledger.Pass) { p.Found(id) })
+	present := running(1, epoch)
+	b.pass(func(p *ledger.Pass) { b.entry(p, &present).MarkPresent() })
 	check(missing(), 1, 0)
 	b.restart()
 	check(missing(), 0, 1)
 	check(missing(), 0, 1)
 	// It never was counted: should it come back, it is.
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	// One that was counted, ran again and is gone, was not skipped.
-	b.fold("Nightly", ledger.Regular, running(1, epoch))
+	b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	missing()
 	check(missing(), 0, 1)
-	v = b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	v = b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }
 
 func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	one, two := running(1, epoch), running(2, epoch)
 	one.USN, two.USN = 100, 101
-	b.fold("Nightly", ledger.Regular, one, two)
+	b.fold("Nightly", ledger.Incremental, one, two)
 	one.USN, two.USN = 5, 6
-	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
 		t.Errorf("%d resets, want 1 a pass", v.Resets)
 	}
-	if v := b.fold("Nightly", ledger.Regular, one, two); v.Resets != 1 {
+	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
 		t.Errorf("%d resets though nothing fell since", v.Resets)
 	}
 }
 
 func TestTheNewestEndIsLast(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(time.Hour)))
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Succeeded", epoch))
+	b := synced(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(time.Hour)))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
 	if s := series(v, "Nightly"); s.Last.Status != "Failed" {
 		t.Errorf("an older end took its place: %+v", s.Last)
 	}
-	v = b.fold("Nightly", ledger.Regular, ended(3, "Warning", epoch.Add(time.Hour)))
+	v = b.fold("Nightly", ledger.Incremental, ended(3, "Warning", epoch.Add(time.Hour)))
 	if s := series(v, "Nightly"); s.Last.Status != "Warning" {
 		t.Errorf("of two that ended together the higher id is last: %+v", s.Last)
 	}
 	// The last one's own end may be corrected to an earlier one.
-	v = b.fold("Nightly", ledger.Regular, session(3, "Warning", epoch.Add(time.Hour), epoch.Add(61*time.Minute)))
+	v = b.fold("Nightly", ledger.Incremental, session(3, "Warning", epoch.Add(time.Hour), epoch.Add(61*time.Minute)))
 	if s := series(v, "Nightly"); s.Last.Duration != time.Minute {
 		t.Errorf("a correction is not taken in: %+v", s.Last)
 	}
 }
 
 func TestSeriesOfGonePolicies(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
-	b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch))
-	b.fold("Hourly", ledger.Regular, ended(2, "Failed", epoch), running(3, epoch))
-	b.fold("Unlisted", ledger.Regular, ended(4, "Failed", epoch))
-	b.fold("", ledger.Regular, ended(5, "Failed", epoch))
+	b := synced(t, ledger.Options{}, epoch)
+	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
+	b.fold("Hourly", ledger.Incremental, ended(2, "Failed", epoch), running(3, epoch))
+	b.fold("Unlisted", ledger.Incremental, ended(4, "Failed", epoch))
+	b.fold("", ledger.Incremental, ended(5, "Failed", epoch))
 	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
 		b.now = b.now.Add(6 * time.Minute)
 		return b.pass(func(p *ledger.Pass) {
@@ -434,12 +434,12 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	b.restart()
 	// What still runs keeps its series until it ends.
 	has(list("ec2"), "", "Hourly", "Unlisted")
-	b.fold("Hourly", ledger.Regular, ended(3, "Failed", epoch))
+	b.fold("Hourly", ledger.Incremental, ended(3, "Failed", epoch))
 	has(list("ec2"), "", "Unlisted")
 
 	// It comes back: its old sessions are remembered, its new ones counted.
 	list("ec2", nightly)
-	v := b.fold("Nightly", ledger.Regular, ended(1, "Failed", epoch), ended(6, "Warning", epoch))
+	v := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(6, "Warning", epoch))
 	if d := cmp.Diff(map[string]uint64{"Nightly/Policy/Warning": 1, "/Policy/Failed": 1, "Unlisted/Policy/Failed": 1}, counts(v)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -449,20 +449,17 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	has(list("ec2"), "", "Nightly", "Unlisted")
 }
 
-func TestFailuresOfMemoryAreReturned(t *testing.T) {
+func TestFailuresOfTheSeenIndexAreReturned(t *testing.T) {
 	broken := errors.New("disk on fire")
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	state, err := b.book.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := ledger.New(state, failing{broken}, b.opts, b.now).Begin(b.now)
 	s := ended(1, "Failed", epoch)
-	if err := p.Fold(s, "", ledger.Regular); !errors.Is(err, broken) {
-		t.Errorf("Fold: %v", err)
-	}
-	if _, err := p.Standing(&s); !errors.Is(err, broken) {
-		t.Errorf("Standing: %v", err)
+	if _, err := p.Entry(&s); !errors.Is(err, broken) {
+		t.Errorf("Entry: %v", err)
 	}
 	if err := p.SkipRow(&vbaws.Row{Err: errors.New("no id")}); !errors.Is(err, broken) {
 		t.Errorf("SkipRow: %v", err)
@@ -478,8 +475,8 @@ func TestFailuresOfMemoryAreReturned(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) NewestDay() (int32, bool) { return 0, false }
-func (f failing) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
-	return ledger.Remembered{}, false, f.err
+func (f failing) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
+	return ledger.SeenSession{}, false, f.err
 }
 func (f failing) Skipped(ledger.ID) (bool, error)            { return false, f.err }
 func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, f.err }
@@ -487,12 +484,33 @@ func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, 
 // An id may be all zeros, and a session without times: what is remembered of it is
 // looked for all the same.
 func TestASessionOfZeros(t *testing.T) {
-	b := contacted(t, ledger.Options{}, epoch)
+	b := synced(t, ledger.Options{}, epoch)
 	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}
 	for range 3 {
-		v := b.fold("Nightly", ledger.Regular, s)
+		v := b.fold("Nightly", ledger.Incremental, s)
 		if got := counts(v)["Nightly/Policy/Failed"]; got != 1 {
 			t.Fatalf("counted %d times", got)
 		}
+	}
+}
+
+// An unfinished session without a start keeps the time at which it was seen first, and is
+// no change when it is listed again.
+func TestUnfinishedSessionWithoutStart(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.ahead = 0
+	s := running(1, time.Time{})
+	v := b.fold("Nightly", ledger.Incremental, s)
+	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+		t.Errorf("oldest start %v, want %v", got, epoch)
+	}
+	b.now = b.now.Add(time.Hour)
+	b.restart()
+	if !b.entry(b.Begin(b.now), &s).Unchanged() {
+		t.Error("it has changed, want it unchanged")
+	}
+	v = b.fold("Nightly", ledger.Incremental, s)
+	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+		t.Errorf("oldest start %v an hour later, want %v", got, epoch)
 	}
 }

@@ -1,3 +1,5 @@
+// What is stored.
+
 package ledger
 
 import (
@@ -10,12 +12,11 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// ID identifies a session in the books.
+// ID identifies a session.
 type ID [16]byte
 
-// ParseID returns the bytes of a UUID, however it is spelled: in any case, in braces,
-// without dashes, as urn:uuid. Of an id that is none it returns the first half of its
-// SHA-256.
+// ParseID returns the bytes of a UUID in any spelling: in upper or lower case, in braces,
+// without dashes, as urn:uuid. For any other id it returns the first half of its SHA-256.
 func ParseID(s string) ID {
 	// Parse doesn't look at what stands for the braces.
 	if len(s) != 36+len("{}") || s[0] == '{' && s[len(s)-1] == '}' {
@@ -25,6 +26,14 @@ func ParseID(s string) ID {
 	}
 	sum := sha256.Sum256([]byte(s))
 	return ID(sum[:16])
+}
+
+// RowID returns the id of a row's session, or the hash of a row without an id.
+func RowID(row *vbaws.Row) ID {
+	if row.ID == "" {
+		return ID(row.Hash)
+	}
+	return ParseID(row.ID)
 }
 
 // Key names what sessions are counted by.
@@ -41,49 +50,69 @@ func (k Key) Compare(o Key) int {
 	)
 }
 
-// State is everything that is remembered of one appliance between two passes,
-// save the ids that Memory answers for.
+// State is all that is stored of one appliance, except the ids in its SeenIndex.
 type State struct {
 	Meta Meta
-	// Series, and all below it, are never changed once they are here: a pass
+	// Series, and all below it, are immutable once they are here: a pass
 	// replaces what it changes.
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
 }
 
-// Meta is what is remembered of an appliance as a whole.
+// Meta is what is stored of an appliance as a whole.
 type Meta struct {
-	// FirstContact is when the appliance was first read, by the exporter's clock;
-	// zero before.
-	FirstContact time.Time
-	// ContactFrom is the start of the window that first contact counts, by the
-	// appliance's clock, once some of it was saved and not yet all; else zero.
-	ContactFrom time.Time
-	// Line is the start from which on a session that is not remembered is new.
-	// Zero: not drawn yet.
-	Line time.Time
-	// Watermark is the newest row of the list by USN that was ever read to; nil
-	// without one. It is not a number: 0 and below are USNs.
+	Phase Phase
+	// Cutoff is the start from which on a session that is not in the seen index is new;
+	// zero before it is set.
+	Cutoff time.Time
+	// Watermark is the newest row that was ever read of the list by USN; nil before
+	// there is one. It is no plain number: 0 and below are USNs.
 	Watermark *Watermark
-	// LastSweep is the beginning of the last complete sweep, and LastWideSweep of
+	// LastResync is the beginning of the last complete resync, and LastDailyResync of
 	// the last one that reached further back, by the appliance's clock.
-	LastSweep, LastWideSweep time.Time
-	// SweptAt is LastSweep by the exporter's clock, and SweepInterval what has to
-	// pass from there to the next sweep.
-	SweptAt       time.Time
-	SweepInterval time.Duration
+	LastResync, LastDailyResync time.Time
+	// ResyncedAt is LastResync by the exporter's clock, and ResyncInterval the time
+	// from there to the next one; 0 if it is due at once.
+	ResyncedAt     time.Time
+	ResyncInterval time.Duration
 	// Resets counts how often the USN was seen to start over.
 	Resets uint64
 	// Skipped counts sessions that were not counted, by reason.
 	Skipped map[string]uint64
-	// Zone is the appliance's time zone, in its own words; empty where it never
-	// told.
+	// Zone is the appliance's time zone, in its own words; empty if unknown.
 	Zone string
 	// Bounds are the upper bounds in seconds of the classic buckets in which
 	// Counter.Buckets count, ascending and without +Inf.
 	Bounds []float64
 }
+
+// ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
+// over, or the clock was set back.
+func (m *Meta) ResyncDue(now time.Time) bool {
+	passed := now.Sub(m.ResyncedAt)
+	return passed >= m.ResyncInterval || passed < 0
+}
+
+// Phase is how far the initial sync of an appliance has come.
+type Phase struct {
+	Stage Stage
+	// Time is, in InitialSync, the start of the backfill window by the appliance's clock
+	// and, once Synced, when the initial sync was complete, by the exporter's.
+	Time time.Time
+}
+
+// Stage is one of the stages through which an appliance goes once, in this order.
+type Stage int
+
+const (
+	// Unread appliances were never read, or nothing of it was saved.
+	Unread Stage = iota
+	// InitialSync has begun, and some of it is saved.
+	InitialSync
+	// Synced appliances were read to the end of the initial sync.
+	Synced
+)
 
 // Watermark is a row of the list of sessions.
 type Watermark struct {
@@ -95,24 +124,24 @@ type Watermark struct {
 const (
 	// SkipUndecodable is a row that could not be understood as a session.
 	SkipUndecodable = "undecodable"
-	// SkipBeforeLine is a session of before first contact (or of longer ago than
-	// ids are remembered) that was not heard of then.
-	SkipBeforeLine = "before_line"
+	// SkipBeforeCutoff is a session that started before the cutoff and was not seen
+	// before.
+	SkipBeforeCutoff = "before_line"
 	// SkipGone is an unfinished session that the appliance removed before it was
-	// seen to end.
+	// seen to finish.
 	SkipGone = "gone"
 )
 
 // SkipReasons are all of them.
-var SkipReasons = []string{SkipUndecodable, SkipBeforeLine, SkipGone}
+var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone}
 
 // Series is what is known of the sessions of one Key.
 type Series struct {
 	Key Key
-	// Counters has one element a status, sorted by it: the documented final
+	// Counters has one element for each status, sorted by it: the documented final
 	// statuses from the beginning, others once they are seen.
 	Counters []*Counter
-	// Last is the finished session with the newest end; zero where none is known.
+	// Last is the finished session with the newest end; zero if none is known.
 	Last Last
 }
 
@@ -130,13 +159,13 @@ type Counter struct {
 	Status string
 	// Born is the created time of the counter.
 	Born time.Time
-	// Held says that the counter is published as 0, and its histogram, where it
-	// has one, as empty, until a pass lifts the hold.
+	// Held says that the counter is published as 0, and its histogram, if it has
+	// one, as empty, until a pass lifts the hold.
 	Held bool
 	// Count is how many sessions were counted.
 	Count uint64
 	// End is the newest end of a session seen with this status, counted or not;
-	// zero where none was seen.
+	// zero if none was seen.
 	End time.Time
 	// Exemplar is the session counted last; nil while Count is 0, and if its id is too
 	// long for one.
@@ -150,7 +179,7 @@ type Histogram struct {
 	// Born is the created time of the histogram.
 	Born time.Time
 	// Base is the Count that the counter stood at when the histogram was born: 0,
-	// or more where the classic bounds were changed. The histogram's count is the
+	// or more if the classic bounds were changed. The histogram's count is the
 	// counter's less Base: one field, so that the two cannot part.
 	Base uint64
 	// Sum is in microseconds, as fine as the appliance's times: whole numbers add
@@ -159,7 +188,7 @@ type Histogram struct {
 	// Buckets[i] counts the durations in (Bounds[i-1], Bounds[i]] alone; the last
 	// one those above all bounds.
 	Buckets []uint64
-	// Exemplars[i] is the newest of Buckets[i], nil where there is none.
+	// Exemplars[i] is the newest of Buckets[i], nil if there is none.
 	Exemplars []*Exemplar
 	// Zero counts durations of at most NativeZeroThreshold, Native the others in
 	// exponential buckets of schema NativeSchema, sorted by index.
@@ -187,41 +216,51 @@ type Exemplar struct {
 	End       time.Time
 }
 
-// Unfinished is a session that has not ended.
+// Unfinished is a session that has not finished.
 type Unfinished struct {
 	Session vbaws.Session
 	// Policy is the name of its policy; empty for none.
 	Policy string
 	// Unresolved says that its policy was not looked for, since sessions of its type
-	// were not wanted.
-	Unresolved bool
-	// Counted says that it was counted earlier, and has come to life again.
-	Counted bool
-	// Countable says that it is to be counted when it ends.
-	Countable bool
-	// Missing counts the passes in a row in which the appliance said that it does
-	// not know the session.
+	// are filtered out.
+	Unresolved  bool
+	Disposition Disposition
+	// Missing counts the passes in a row in which the appliance did not have the
+	// session.
 	Missing int
 }
 
-// Remembered is what is kept of a session that was dealt with.
-type Remembered struct {
+// Disposition says what is to become of an unfinished session when it finishes.
+type Disposition int
+
+const (
+	// Excluded sessions are not counted: they started before the cutoff.
+	Excluded Disposition = iota
+	// Countable sessions are counted.
+	Countable
+	// Counted sessions had finished before, and run again. The seen index has them, and
+	// what was to be counted of them was.
+	Counted
+)
+
+// SeenSession is what the seen index has of a session that was counted, or excluded.
+type SeenSession struct {
 	ID ID
-	// Day is the day of its start, in days since 1970: ids are kept by it so that
-	// neighbours in time are neighbours on disk. DayUnknown for none.
+	// Day is the day of its start, in days since 1970: ids are stored by it so that
+	// neighbours in time are neighbours on disk. DayUnknown if it has none.
 	Day int32
 	// USN is the newest seen.
 	USN int64
-	// Print is a fingerprint of what may change in a finished session.
-	Print uint32
-	// At is when it was dealt with, by the exporter's clock, to the second.
+	// Fingerprint is a checksum of what may change in a finished session.
+	Fingerprint uint32
+	// At is when it was put into the index, by the exporter's clock, to the second.
 	At time.Time
-	// Owed says that the session was removed before it was seen to end, and counts
-	// should it come back.
-	Owed bool
+	// Uncounted says that the session was removed before it was seen to finish: it is
+	// counted if it comes back.
+	Uncounted bool
 }
 
-// DayUnknown is the Remembered.Day of a session with neither start nor stop.
+// DayUnknown is the SeenSession.Day of a session with neither start nor stop.
 const DayUnknown int32 = -1 << 31
 
 // PolicyKey identifies a policy; ids are only compared within a workload.
@@ -229,14 +268,14 @@ type PolicyKey struct {
 	Workload, ID string
 }
 
-// Policy is what is remembered of a listed policy.
+// Policy is what is stored of a listed policy.
 type Policy struct {
 	PolicyKey
 	Name    string
 	Enabled bool
-	// Schedule is nil where it has none. It is immutable.
+	// Schedule is nil if it has none. It is immutable.
 	Schedule *vbaws.Schedule
-	// Since is from when on it was seen enabled with this schedule, by the
+	// Since is when it was first seen enabled with this schedule, by the
 	// appliance's clock; zero while it is disabled.
 	Since time.Time
 	// Missing counts the complete listings of its workload in a row that lacked
@@ -255,20 +294,20 @@ const GoneAfter = 2
 // Gone reports whether the appliance no longer has the policy.
 func (p *Policy) Gone() bool { return p.Missing >= GoneAfter }
 
-// Memory answers for the ids of the past. It may be slow, and fail.
-type Memory interface {
-	// Lookup returns what is remembered of a session, whatever day it is kept by. It
-	// looks at the days of near first. For an id that isn't remembered it does no I/O,
-	// but for one in a hundred.
-	Lookup(id ID, near []int32) (Remembered, bool, error)
+// SeenIndex has the ids of all sessions that were counted or excluded, for 400 days.
+// Its methods may do I/O, and fail.
+type SeenIndex interface {
+	// Lookup returns the entry of a session, whatever day it is stored by. It looks at
+	// the days of near first. Of the ids that aren't there, one in a hundred costs I/O.
+	Lookup(id ID, near []int32) (SeenSession, bool, error)
 	// NewestDay returns the newest Day of an id, and whether there is any but
 	// DayUnknown. It does no I/O.
-	NewestDay() (day int32, any bool)
+	NewestDay() (day int32, found bool)
 	// Skipped reports whether the row of that id, or hash, was skipped before.
 	Skipped(id ID) (bool, error)
 	// Forgettable returns the newest Day among the ids that Changes.Forget would remove,
 	// and whether there is any.
-	Forgettable(before time.Time) (day int32, any bool, err error)
+	Forgettable(before time.Time) (day int32, found bool, err error)
 }
 
 // Changes is what a pass has changed. Maps hold new values, and nil for what is
@@ -278,13 +317,12 @@ type Changes struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
-	// Remembered are new, or replace what stood under the same id: an id that is known
-	// keeps its day.
-	Remembered map[ID]Remembered
+	// Seen are new entries of the seen index, or replace those of the same id: an id that
+	// is there keeps its day.
+	Seen map[ID]SeenSession
 	// Skipped are ids, or hashes, of rows that could not be understood, and when.
 	Skipped map[ID]time.Time
-	// Forget, if not zero: ids dealt with before it are removed, remembered and skipped
-	// ones alike. Those of DayUnknown stay: no cutoff keeps a session without dates from
+	// Forget, if not zero: seen sessions and skipped rows of before it are removed. Those of DayUnknown stay: no cutoff keeps a session without dates from
 	// being new.
 	Forget time.Time
 }
@@ -292,5 +330,25 @@ type Changes struct {
 // Empty reports whether there is nothing to save.
 func (c *Changes) Empty() bool {
 	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
-		len(c.Remembered) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+		len(c.Seen) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+}
+
+// Apply makes the changes that a State has: all but Seen, Skipped and Forget.
+func (s *State) Apply(c *Changes) {
+	if c.Meta != nil {
+		s.Meta = *c.Meta
+	}
+	apply(s.Series, c.Series)
+	apply(s.Unfinished, c.Unfinished)
+	apply(s.Policies, c.Policies)
+}
+
+func apply[K comparable, V any](to, changes map[K]*V) {
+	for k, v := range changes {
+		if v == nil {
+			delete(to, k)
+		} else {
+			to[k] = v
+		}
+	}
 }

@@ -1,3 +1,5 @@
+// When a session started and finished.
+
 package ledger
 
 import (
@@ -73,4 +75,24 @@ func Finished(s *vbaws.Session) bool {
 		return false
 	}
 	return slices.Contains(vbaws.FinalStatuses, s.Status) || !s.Stop.Before(earliest)
+}
+
+const (
+	oneDay        = 24 * time.Hour
+	secondsPerDay = int64(oneDay / time.Second)
+)
+
+// StartOfDay returns when a SeenSession.Day begins.
+func StartOfDay(day int32) time.Time { return time.Unix(int64(day)*secondsPerDay, 0).UTC() }
+
+func dayOf(t time.Time) int32 {
+	if t.IsZero() {
+		return DayUnknown
+	}
+	s := t.Unix()
+	d := s / secondsPerDay
+	if s%secondsPerDay < 0 {
+		d--
+	}
+	return int32(d)
 }

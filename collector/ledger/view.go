@@ -1,6 +1,12 @@
+// What is exposed.
+
 package ledger
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // View is what may be seen of a ledger: immutable, so that any number of
 // goroutines may read it while passes go on.
@@ -12,24 +18,65 @@ type View struct {
 	// Zone and Bounds are those of Meta.
 	Zone   string
 	Bounds []float64
-	// Watermark is nil where there is none.
+	// Watermark is nil if there is none.
 	Watermark *Watermark
-	// LastSweep is the time watermark, by the appliance's clock; zero for none.
-	LastSweep time.Time
-	Resets    uint64
+	// LastResync is the time watermark, by the appliance's clock; zero for none.
+	LastResync time.Time
+	Resets     uint64
 	// Skipped has every reason.
 	Skipped map[string]uint64
-	// Over has, for each of Limits, how many names are beyond it: at most 10,000, of
-	// those that were met since the process started.
-	Over map[string]int
+	// OverLimit has, for each of Limits, how many names are beyond it: at most 10,000, of
+	// those that were seen since the process started.
+	OverLimit map[string]int
 }
 
 // SeriesView is a Series with the sessions of it that run.
 type SeriesView struct {
 	*Series
-	// Running counts the sessions that have begun and not ended.
+	// Running counts the sessions that have started and not finished.
 	Running int
-	// OldestStart is the oldest start among them; zero where none runs, or none
+	// OldestStart is the oldest start among them; zero if none runs, or none
 	// has a start.
 	OldestStart time.Time
+}
+
+// rebuildView makes the view from the state.
+func (l *Ledger) rebuildView() {
+	keys := slices.SortedFunc(maps.Keys(l.state.Series), Key.Compare)
+	l.indexNames(keys)
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
+	v := &View{
+		Series:     make([]SeriesView, len(keys)),
+		Policies:   l.livePolicies(),
+		Zone:       l.state.Meta.Zone,
+		Bounds:     l.state.Meta.Bounds,
+		Watermark:  l.state.Meta.Watermark,
+		LastResync: l.state.Meta.LastResync,
+		Resets:     l.state.Meta.Resets,
+		Skipped:    make(map[string]uint64, len(SkipReasons)),
+		OverLimit:  l.countOverLimit(),
+	}
+	for _, reason := range SkipReasons {
+		v.Skipped[reason] = l.state.Meta.Skipped[reason]
+	}
+	at := make(map[Key]*SeriesView, len(keys))
+	for i, k := range keys {
+		v.Series[i].Series = l.state.Series[k]
+		at[k] = &v.Series[i]
+	}
+	for _, u := range l.state.Unfinished {
+		if u.Unresolved || !u.runs() {
+			continue
+		}
+		sv := at[standIn(u.key(), l.hasSeries)]
+		if sv == nil {
+			continue
+		}
+		sv.Running++
+		// The appliance's clock isn't known before the first poll.
+		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
+			sv.OldestStart = s
+		}
+	}
+	l.view = v
 }

@@ -42,7 +42,7 @@ type forgetful struct{ store.Book }
 
 func (b forgetful) Save(c *ledger.Changes) error {
 	d := *c
-	d.Remembered = nil
+	d.Seen = nil
 	return b.Book.Save(&d)
 }
 

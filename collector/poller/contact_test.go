@@ -214,7 +214,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 // Without a book that lasts, what had ended before the start is not counted, but
 // seen.
 func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
-	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Forgetful: true}})
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Ephemeral: true}})
 	w.ends(3, "Failed")
 	s := w.begin()
 	w.clock.Advance(time.Second)
@@ -251,7 +251,7 @@ func TestSessionsThatEndDuringFirstContact(t *testing.T) {
 			for during := true; during; {
 				pages++
 				w := newWorld(t, vbawstest.Config{Revisions: []string{test.revision}, MaxPageSize: 3},
-					poller.Config{Ledger: ledger.Options{Forgetful: test.forgetful}})
+					poller.Config{Ledger: ledger.Options{Ephemeral: test.forgetful}})
 				s := w.Start(vbawstest.Session{Type: test.typ, ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1)})
 				w.ends(3, "Succeeded")
 				w.clock.Advance(test.age)

@@ -43,7 +43,7 @@ func (p *pass) historyFrom(since time.Time, newest *vbaws.Row) time.Time {
 // ended before the process started must not be counted, however far that clock is
 // behind.
 func (p *pass) startOfNews(began time.Time) time.Time {
-	if p.cfg.Ledger.Forgetful && p.opened.Sub(began) > settle {
+	if p.cfg.Ledger.Ephemeral && p.opened.Sub(began) > settle {
 		return p.opened.UTC()
 	}
 	return began
@@ -55,16 +55,16 @@ func (p *pass) startOfNews(began time.Time) time.Time {
 // configuration of another appliance was restored, is not.
 func (p *pass) drawLate(ctx context.Context) error {
 	m := p.books.Meta()
-	if !m.Line.IsZero() {
+	if !m.Cutoff.IsZero() {
 		return nil
 	}
 	newest, err := p.newestRow(ctx)
 	if err != nil || newest == nil {
 		return err
 	}
-	passed := max(0, p.start.Sub(m.SweptAt))
+	passed := max(0, p.start.Sub(m.ResyncedAt))
 	p.reached = newest.Start.Add(-passed - zones)
-	p.books.DrawLine(p.reached)
+	p.books.SetCutoff(p.reached)
 	return nil
 }
 

@@ -128,7 +128,7 @@ func TestWrongClocksWithoutAStateDirectory(t *testing.T) {
 	for _, date := range []time.Duration{-4 * day, -2 * time.Hour, 4 * day} {
 		for _, mode := range bothModes {
 			t.Run(fmt.Sprintf("Date %v by %s", date, mode), func(t *testing.T) {
-				w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, Ledger: ledger.Options{Forgetful: true}})
+				w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, Ledger: ledger.Options{Ephemeral: true}})
 				w.ends(20, "Failed")
 				w.clock.Advance(time.Second)
 				w.through(&changed{page: func(page *vbaws.SessionsPage) { page.Date = page.Date.Add(date) }})

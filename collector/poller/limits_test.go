@@ -140,8 +140,8 @@ func TestLogLinesAreLimited(t *testing.T) {
 			t.Errorf("%d lines with %s, want %d", got, msg, want)
 		}
 	}
-	if v := w.p.Published().View; v.Over[ledger.LimitPolicies] != n-3 || v.Over[ledger.LimitStatuses] != n-ledger.MaxWords+4 {
-		t.Errorf("over the limits: %v", v.Over)
+	if v := w.p.Published().View; v.OverLimit[ledger.LimitPolicies] != n-3 || v.OverLimit[ledger.LimitStatuses] != n-ledger.MaxWords+4 {
+		t.Errorf("over the limits: %v", v.OverLimit)
 	}
 	// The next poll that has news may log again.
 	w.end("Failed")

@@ -245,10 +245,7 @@ func (s idSet) add(id uint64) { s[id] = struct{}{} }
 
 // rowID identifies a row, one that could not be understood included.
 func (p *pass) rowID(r *vbaws.Row) ledger.ID {
-	if r.ID == "" {
-		return ledger.ID(r.Hash)
-	}
-	return p.books.ID(r.ID)
+	return ledger.RowID(r)
 }
 
 func badList(why string) error {

@@ -108,7 +108,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 					w.end("Failed")
 					w.pass()
 					failed++
-					if last := w.p.Published().View.LastSweep; !last.Equal(w.Now().Truncate(time.Second)) {
+					if last := w.p.Published().View.LastResync; !last.Equal(w.Now().Truncate(time.Second)) {
 						t.Fatalf("the last complete resync was at %v, and it is %v", last, w.Now())
 					}
 				}
@@ -288,7 +288,7 @@ func TestAListThatGainsARowEveryPage(t *testing.T) {
 				w.ResetRequests()
 				began := w.Now().Truncate(time.Second)
 				check("resync")
-				if last := w.p.Published().View.LastSweep; last.Before(began) {
+				if last := w.p.Published().View.LastResync; last.Before(began) {
 					t.Errorf("the last complete resync was at %v, want %v or later", last, began)
 				}
 				w.clock.Advance(time.Second)

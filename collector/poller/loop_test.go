@@ -488,6 +488,6 @@ type brokenMemory struct {
 	err error
 }
 
-func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.Remembered, bool, error) {
-	return ledger.Remembered{}, false, b.err
+func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
+	return ledger.SeenSession{}, false, b.err
 }

@@ -93,7 +93,7 @@ func (p *pass) note(msg string, fields ...any) { p.notes = append(p.notes, note{
 func (p *pass) read(ctx context.Context) error {
 	p.before = p.books.Meta().Watermark
 	read := p.catchUp
-	if !p.books.Contacted() {
+	if !p.books.Synced() {
 		read = p.firstContact
 	}
 	if err := read(ctx); err != nil {
@@ -105,8 +105,8 @@ func (p *pass) read(ctx context.Context) error {
 	if err := p.resolve(ctx); err != nil {
 		return err
 	}
-	if !p.books.Contacted() {
-		p.books.EndFirstContact()
+	if !p.books.Synced() {
+		p.books.EndInitialSync()
 	}
 	if p.listed {
 		p.books.DropGone(p.listedAt == p.start)
@@ -130,12 +130,12 @@ func (p *pass) part(ctx context.Context) error {
 		return nil
 	}
 	if p.owed {
-		p.books.OweSweep() // the watermark is past what made it necessary
+		p.books.OweResync() // the watermark is past what made it necessary
 	}
 	if err := p.keep(p.books); err != nil {
 		return err
 	}
-	if p.books.Contacted() {
+	if p.books.Synced() {
 		next := *p.published.Load()
 		next.View = p.ledger.View()
 		p.published.Store(&next)
@@ -153,7 +153,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 		return err
 	}
 	began := p.clock
-	since := p.books.BeginFirstContact(began.Add(-p.cfg.Backfill))
+	since := p.books.BeginInitialSync(began.Add(-p.cfg.Backfill))
 	// It may have begun in an earlier pass, of which parts were saved.
 	news := began
 	if first := since.Add(p.cfg.Backfill); first.Before(news) {
@@ -162,7 +162,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	news = p.startOfNews(news)
 	// What has run for longer than history reaches is known before anything can be
 	// news, since no other list has it.
-	if err := p.listRunning(ctx, ledger.Window); err != nil {
+	if err := p.listRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
@@ -182,7 +182,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 			return otherwise
 		}
 		if end := p.books.Times(&row.Session).End; end.Equal(row.Stop) && !end.Before(news) {
-			return ledger.Regular
+			return ledger.Incremental
 		}
 		return otherwise
 	}
@@ -192,7 +192,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 			if row.Err == nil {
 				if t := p.books.Times(&row.Session).Start; !t.IsZero() {
 					line = true
-					p.books.DrawLine(t)
+					p.books.SetCutoff(t)
 				}
 			}
 			if row.HasUSN && !p.fromUTC {
@@ -228,7 +228,7 @@ func (p *pass) firstContact(ctx context.Context) error {
 	}
 	err = list(vbaws.SessionsQuery{FromUTC: since}, func(row *vbaws.Row) error {
 		delete(history, hashID(p.rowID(row)))
-		return p.take(row, origin(row, ledger.Window))
+		return p.take(row, origin(row, ledger.Backfill))
 	})
 	if err != nil {
 		return err
@@ -238,19 +238,19 @@ func (p *pass) firstContact(ctx context.Context) error {
 			if !history.has(hashID(p.rowID(row))) {
 				return nil
 			}
-			return p.take(row, origin(row, ledger.History))
+			return p.take(row, origin(row, ledger.Preceding))
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := p.listRunning(ctx, ledger.Window); err != nil {
+	if err := p.listRunning(ctx, ledger.Backfill); err != nil {
 		return err
 	}
 	if line || newest != nil {
 		// Whatever zone FromUtc is taken to be in, all that started since was read.
 		// If nothing is as old, a clock that is set back makes nothing seem to be.
-		p.books.DrawLine(before.Add(zones))
+		p.books.SetCutoff(before.Add(zones))
 	}
 	p.swept(began, true, firstSweep)
 	return nil
@@ -267,8 +267,7 @@ func (p *pass) catchUp(ctx context.Context) error {
 	}
 	m := p.books.Meta()
 	p.owed = sweep
-	since := p.start.Sub(m.SweptAt)
-	if sweep || p.fromUTC || since >= m.SweepInterval || since < 0 {
+	if sweep || p.fromUTC || m.ResyncDue(p.start) {
 		err := p.sweep(ctx)
 		p.owed = false
 		return err
@@ -387,16 +386,16 @@ func (p *pass) walk(ctx context.Context) (sweep bool, err error) {
 				}
 				if mark != nil && row.USN <= mark.USN {
 					if row.Err == nil {
-						st, err := p.books.Standing(&row.Session)
+						e, err := p.entry(&row.Session)
 						if err != nil {
-							return true, &storageError{err}
+							return true, err
 						}
-						sweep = sweep || st != ledger.Unchanged
+						sweep = sweep || !e.Unchanged()
 					}
 					return true, nil
 				}
 			}
-			return false, p.take(row, ledger.Regular)
+			return false, p.take(row, ledger.Incremental)
 		})
 	if err != nil {
 		return false, err
@@ -458,7 +457,7 @@ func (p *pass) sweep(ctx context.Context) error {
 		}
 	}
 	began := p.clock
-	wide := began.Sub(m.LastWideSweep) >= wideEvery || began.Before(m.LastWideSweep)
+	wide := began.Sub(m.LastDailyResync) >= wideEvery || began.Before(m.LastDailyResync)
 	reach := settle
 	switch {
 	case wide:
@@ -466,7 +465,7 @@ func (p *pass) sweep(ctx context.Context) error {
 	case p.shortSighted:
 		reach = settle + zones
 	}
-	from := m.LastSweep
+	from := m.LastResync
 	if began.Before(from) {
 		from = began
 	}
@@ -485,14 +484,14 @@ func (p *pass) sweep(ctx context.Context) error {
 			return err
 		}
 		p.late = p.late || late
-		return p.take(row, ledger.Regular)
+		return p.take(row, ledger.Incremental)
 	}
 	from = from.Add(-reach)
 	whole, err := p.listWhole(ctx, vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, take)
 	if err != nil {
 		return err
 	}
-	if err := p.listRunning(ctx, ledger.Regular); err != nil {
+	if err := p.listRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
 	if !newest.Start.Before(from) && !newestMet && !p.met[ledger.ParseID(newest.ID)] && !p.shortSighted {
@@ -507,7 +506,7 @@ func (p *pass) sweep(ctx context.Context) error {
 	}
 	if !whole {
 		p.note("the list kept changing while it was swept: sweeping again with the next pass")
-		p.books.OweSweep()
+		p.books.OweResync()
 		return nil
 	}
 	if wide {
@@ -515,14 +514,14 @@ func (p *pass) sweep(ctx context.Context) error {
 			return &storageError{err}
 		}
 	}
-	p.swept(began, wide, min(settle, max(firstSweep, 2*m.SweepInterval)))
+	p.swept(began, wide, min(settle, max(firstSweep, 2*m.ResyncInterval)))
 	return nil
 }
 
 // swept records a complete sweep that began at the given time of the appliance's
 // clock.
 func (p *pass) swept(began time.Time, wide bool, next time.Duration) {
-	p.books.Swept(began, wide, next)
+	p.books.Resynced(began, wide, next)
 	if p.newest.Start.After(p.reached) {
 		p.reached = p.newest.Start
 	}
@@ -534,14 +533,11 @@ func (p *pass) missed(row *vbaws.Row) (bool, error) {
 	if row.Err != nil || p.before == nil || row.USN > p.before.USN {
 		return false, nil
 	}
-	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Line) {
+	if t := p.books.Times(&row.Session).Start; !t.IsZero() && t.Before(p.books.Meta().Cutoff) {
 		return false, nil
 	}
-	st, err := p.books.Standing(&row.Session)
-	if err != nil {
-		return false, &storageError{err}
-	}
-	return st != ledger.Unchanged, nil
+	e, err := p.entry(&row.Session)
+	return err == nil && !e.Unchanged(), err
 }
 
 // listWhole reads a list by start time, again and again until it is whole. It
@@ -603,7 +599,7 @@ func (p *pass) listRunning(ctx context.Context, from ledger.Origin) error {
 // meet notes that a list showed a session that had not ended, so that it need not be
 // asked for.
 func (p *pass) meet(row *vbaws.Row) {
-	if id := p.rowID(row); p.books.Open(id) || row.Err == nil && !ledger.Finished(&row.Session) {
+	if id := p.rowID(row); p.books.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
 		p.met[id] = true
 	}
 }
@@ -616,54 +612,48 @@ func (p *pass) take(row *vbaws.Row, from ledger.Origin) error {
 		}
 		return nil
 	}
-	if !ledger.Finished(&row.Session) && p.books.Times(&row.Session).Start.IsZero() {
-		row.Start = p.books.FirstSeen(row.ID, p.clock)
-	}
-	st, err := p.books.Standing(&row.Session)
+	e, err := p.entry(&row.Session)
 	if err != nil {
-		return &storageError{err}
+		return err
 	}
-	id := p.books.ID(row.ID)
+	id := e.ID()
 	if row.Type == vbaws.TypePolicy && len(p.ran) < maxNames {
 		p.ran[row.Name] = true
 	}
 	if row.Start.After(p.newest.Start) && p.books.Times(&row.Session).Start.Equal(row.Start) {
 		p.newest = row.Session
 	}
-	if st == ledger.Unchanged {
-		p.books.Found(row.ID)
+	if e.Unchanged() {
+		e.MarkPresent()
 		delete(p.pending, id)
 		return nil
 	}
 	if !p.cfg.Wanted.session(row.Type) {
-		return p.ignore(&row.Session)
+		e.Ignore()
+		return nil
 	}
-	policy, ok := p.policyOf(&row.Session)
+	policy, ok := p.policyOf(e, &row.Session)
 	if !ok {
 		if put, aside := p.pending[id]; aside {
 			from = put.from
-			if from != ledger.Regular && !ledger.Finished(&put.session) {
-				from = ledger.Ran // which its end, met later, must not be taken for history
+			if from != ledger.Incremental && !ledger.Finished(&put.session) {
+				from = ledger.RunningAtStart // which its end, met later, must not be taken for history
 			}
 		}
 		p.pending[id] = pending{row.Session, from}
 		return nil
 	}
-	return p.fold(row.Session, policy, from)
-}
-
-func (p *pass) ignore(s *vbaws.Session) error {
-	if err := p.books.Ignore(s); err != nil {
-		return &storageError{err}
-	}
+	e.Fold(policy, from)
 	return nil
 }
 
-func (p *pass) fold(s vbaws.Session, policy string, from ledger.Origin) error {
-	if err := p.books.Fold(s, policy, from); err != nil {
-		return &storageError{err}
+// entry returns what the ledger knows of a session.
+func (p *pass) entry(s *vbaws.Session) (*ledger.Entry, error) {
+	e, err := p.books.Entry(s)
+	if err != nil {
+		return nil, &storageError{err}
 	}
-	return nil
+	return e, nil
 }
 
 // sessions asks for one page, a smaller one if the appliance refuses the size.

@@ -15,8 +15,8 @@ import (
 
 // policyOf returns the name of the policy that s is of, empty for none; ok is
 // false where it takes a question to know.
-func (p *pass) policyOf(s *vbaws.Session) (name string, ok bool) {
-	if policy, known := p.books.UnfinishedPolicy(s); known {
+func (p *pass) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool) {
+	if policy, known := e.Policy(); known {
 		return policy, true
 	}
 	switch {
@@ -89,9 +89,11 @@ func (p *pass) resolve(ctx context.Context) error {
 	}
 	if !p.needListing() {
 		for _, w := range p.sortedPending() {
-			if err := p.fold(w.session, "", w.from); err != nil {
+			e, err := p.entry(&w.session)
+			if err != nil {
 				return err
 			}
+			e.Fold("", w.from)
 		}
 		clear(p.pending)
 		return nil
@@ -126,7 +128,11 @@ func (p *pass) resolve(ctx context.Context) error {
 	}
 	foundByName := false
 	for _, w := range p.sortedPending() {
-		policy, ok := p.policyOf(&w.session)
+		e, err := p.entry(&w.session)
+		if err != nil {
+			return err
+		}
+		policy, ok := p.policyOf(e, &w.session)
 		switch {
 		case ok:
 			foundByName = foundByName || policy != ""
@@ -136,25 +142,17 @@ func (p *pass) resolve(ctx context.Context) error {
 			}
 		default:
 			var claimed bool
-			if policy, claimed = owner[ledger.ParseID(w.session.ID)]; claimed {
+			if policy, claimed = owner[e.ID()]; claimed {
 				break
 			}
 			// What is new is counted, of no policy. What was counted before, of a
 			// policy that can no longer be told, must not move another's gauges.
-			st, err := p.books.Standing(&w.session)
-			if err != nil {
-				return &storageError{err}
-			}
-			if st == ledger.Changed {
-				if err := p.ignore(&w.session); err != nil { // so that it is no change any more
-					return err
-				}
+			if e.Known() && !e.Unchanged() {
+				e.Ignore() // so that it is no change any more
 				continue
 			}
 		}
-		if err := p.fold(w.session, policy, w.from); err != nil {
-			return err
-		}
+		e.Fold(policy, w.from)
 	}
 	clear(p.pending)
 	if named && complete {
@@ -449,9 +447,11 @@ func (p *pass) lookUpOne(ctx context.Context, pol *ledger.Policy) (asked bool, e
 		if !known || satisfies {
 			known = true
 			// Also what is known: it may have been under another name.
-			if err := p.fold(row.Session, pol.Name, ledger.LookUp); err != nil {
+			e, err := p.entry(&row.Session)
+			if err != nil {
 				return true, err
 			}
+			e.Fold(pol.Name, ledger.Lookup)
 		}
 		return len(open) == 0 || rows >= lookUpRows, nil
 	})

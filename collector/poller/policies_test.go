@@ -490,7 +490,7 @@ func TestANameThatIsUsedAgain(t *testing.T) {
 
 // Where each pass is a process of its own, what is gone goes too.
 func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
-	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Once: true}})
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{OneShot: true}})
 	w.ends(1, "Failed")
 	w.pass()
 	w.DeletePolicy(vbawstest.ID(1))

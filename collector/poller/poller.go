@@ -32,7 +32,7 @@ type API interface {
 
 // Book keeps the ledger of one appliance. collector/store has them.
 type Book interface {
-	ledger.Memory
+	ledger.SeenIndex
 	// Load returns what was saved last; an empty state where nothing was.
 	Load() (*ledger.State, error)
 	// Save writes all of the changes or nothing.
@@ -193,10 +193,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
 	}
-	if w := cfg.Wanted; w.Type != nil || w.Policy != nil {
-		cfg.Ledger.Wanted = func(typ, policy string) bool { return w.session(typ) && w.policy(policy) }
-		cfg.Ledger.WantedType = w.session
-	}
+	cfg.Ledger.Filter = ledger.Filter(cfg.Wanted)
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
 	state, err := book.Load()
@@ -216,7 +213,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		troubles:    make(map[string]error),
 	}
 	published := &Published{Status: Status{Mode: p.mode()}}
-	if !state.Meta.FirstContact.IsZero() {
+	if p.ledger.Synced() {
 		published.View = p.ledger.View()
 		published.Policies = p.policySet(published.View)
 	}
@@ -255,7 +252,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 		}
 		p.revision = now
 	}
-	contacted := !p.ledger.Meta().FirstContact.IsZero()
+	contacted := p.ledger.Synced()
 	w, err := p.pass(ctx)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // a pass that was cut off says nothing of the appliance
@@ -351,7 +348,7 @@ func (p *Poller) publish(err error) {
 		p.failures++
 	}
 	next := &Published{View: old.View, Policies: old.Policies, Facts: p.facts, Status: s}
-	if !p.ledger.Meta().FirstContact.IsZero() {
+	if p.ledger.Synced() {
 		next.View = p.ledger.View()
 	}
 	if s.Up && next.View != nil {

@@ -61,7 +61,7 @@ func TestSweepsComeAtDoublingIntervals(t *testing.T) {
 			t.Errorf("after %v: swept from %v before the last sweep", w.Now().Sub(contact), reach)
 		}
 		last = w.Now()
-		if want := w.p.Published().View.LastSweep; !want.Equal(last) {
+		if want := w.p.Published().View.LastResync; !want.Equal(last) {
 			t.Errorf("the time watermark is %v, want %v", want, last)
 		}
 	}

@@ -59,7 +59,7 @@ func (p *Poller) tell(ctx context.Context, w *pass) {
 				ended = recent(ended, nil) // no more than that is ever shown
 			}
 			ended = append(ended, end)
-			if !e.Old {
+			if !e.Backfilled {
 				of = append(of, "duration", e.Duration)
 				if end.Errors != nil {
 					of = append(of, "error", strings.Join(end.Errors, " | "))

@@ -36,7 +36,7 @@ func (p *pass) planLookUps() {
 	looks := make(map[ledger.ID]sessionLookUp)
 	p.toAsk = nil
 	for _, u := range p.books.Unfinished() {
-		id := p.books.ID(u.Session.ID)
+		id := ledger.ParseID(u.Session.ID)
 		if p.met[id] {
 			continue
 		}
@@ -63,18 +63,18 @@ func (p *pass) askUnfinished(ctx context.Context) {
 	for len(p.toAsk) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
 		sessionID := p.toAsk[0]
 		p.toAsk = p.toAsk[1:]
-		id := p.books.ID(sessionID)
-		if !p.books.Open(id) {
+		id := ledger.ParseID(sessionID)
+		if !p.books.IsUnfinished(id) {
 			delete(p.looks, id)
 			continue // it has ended since
 		}
 		asked++
 		row, err := p.session(ctx, sessionID)
 		switch {
-		case err == nil && p.books.ID(row.ID) != id:
+		case err == nil && ledger.ParseID(row.ID) != id:
 			err = badAnswer(errors.New("it is another session"))
 		case err == nil && row.Err != nil:
-			_ = p.take(&row, ledger.Regular) // skips it; if that fails, the next list does
+			_ = p.take(&row, ledger.Incremental) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
 		}
 		l := p.looks[id]
@@ -82,7 +82,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 		switch {
 		case err == nil:
 			l.since = time.Time{}
-			if err := p.take(&row, ledger.Regular); err != nil {
+			if err := p.take(&row, ledger.Incremental); err != nil {
 				p.note("a session was not taken in", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
@@ -119,7 +119,7 @@ func (p *pass) askUnfinished(ctx context.Context) {
 // notFound takes in that the appliance does not have a session. If that fails, the
 // next look-up does it.
 func (p *pass) notFound(sessionID string) {
-	if err := p.books.NotFound(sessionID); err != nil {
+	if err := p.books.MarkMissing(ledger.ParseID(sessionID)); err != nil {
 		p.note("a session was not taken in", "session_id", sessionID, "err", err)
 	}
 }

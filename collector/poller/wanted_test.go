@@ -108,7 +108,7 @@ func TestTooManyPolicies(t *testing.T) {
 	if sum != total || len(got) != 4 || got["Policy of "] != 6 {
 		t.Errorf("%d sessions counted as %v, want %d, and 6 of two policies together", sum, got, total)
 	}
-	if n := d.p.Published().View.Over[ledger.LimitPolicies]; n != 2 {
+	if n := d.p.Published().View.OverLimit[ledger.LimitPolicies]; n != 2 {
 		t.Errorf("%d policies are turned away, want 2", n)
 	}
 	if n := len(d.p.Published().Policies.All); n != 3 {
@@ -135,7 +135,7 @@ func TestTooManyPolicies(t *testing.T) {
 	if err := d.p.Poll(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if n := d.p.Published().View.Over[ledger.LimitPolicies]; n != 1 {
+	if n := d.p.Published().View.OverLimit[ledger.LimitPolicies]; n != 1 {
 		t.Errorf("%d policies are turned away, want 1", n)
 	}
 }

@@ -19,10 +19,10 @@ func history(b *testing.B, s *Store, n, perSave int) {
 	s.db.NoSync = true // it is not speed that is asked for
 	defer func() { s.db.NoSync = sync }()
 	for i := 0; i < n; {
-		c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, perSave)}
+		c := &ledger.Changes{Seen: make(map[ledger.ID]ledger.SeenSession, perSave)}
 		for range perSave {
 			day := int32(20000 + i*400/n)
-			c.Remembered[session(i)] = ledger.Remembered{Day: day, USN: int64(i), Print: uint32(i), At: time.Unix(int64(day)*86400, 0)}
+			c.Seen[session(i)] = ledger.SeenSession{Day: day, USN: int64(i), Fingerprint: uint32(i), At: time.Unix(int64(day)*86400, 0)}
 			i++
 		}
 		save(b, book, c)
@@ -92,9 +92,9 @@ func BenchmarkSave(b *testing.B) {
 			stats := s.db.Stats()
 			before, i, records := stats.TxStats.GetPageCount(), 100_000, 0
 			for b.Loop() {
-				c := &ledger.Changes{Remembered: make(map[ledger.ID]ledger.Remembered, 100)}
+				c := &ledger.Changes{Seen: make(map[ledger.ID]ledger.SeenSession, 100)}
 				for range 100 {
-					c.Remembered[session(i)] = ledger.Remembered{Day: day(i), At: time.Unix(20400*86400, 0)}
+					c.Seen[session(i)] = ledger.SeenSession{Day: day(i), At: time.Unix(20400*86400, 0)}
 					i++
 				}
 				save(b, book, c)

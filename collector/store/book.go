@@ -60,7 +60,7 @@ func (b *book) NewestDay() (day int32, found bool) {
 	return b.seen.newest()
 }
 
-func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.Remembered, found bool, err error) {
+func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found bool, err error) {
 	b.mu.RLock()
 	may, days := b.seen.may(id), b.seen.days
 	b.mu.RUnlock()
@@ -141,7 +141,7 @@ func (b *book) Save(c *ledger.Changes) error {
 func (b *book) index(c *ledger.Changes) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, r := range c.Remembered {
+	for id, r := range c.Seen {
 		b.seen.add(r.Day, id)
 	}
 	if !b.seen.full() && c.Forget.IsZero() {
@@ -217,7 +217,7 @@ func (b *book) encode(c *ledger.Changes) ([]write, error) {
 		}
 		put(policiesBucket, policyKey(k), payload)
 	}
-	for id, r := range c.Remembered {
+	for id, r := range c.Seen {
 		put(idsBucket, idKey(r.Day, id), encodeRemembered(r))
 	}
 	for id, t := range c.Skipped {
@@ -361,7 +361,7 @@ func (p bookTx) load() (*ledger.State, error) {
 }
 
 // lookup finds an id under one of the days, those of near first.
-func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.Remembered, bool, error) {
+func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSession, bool, error) {
 	for _, some := range [][]int32{near, days} {
 		for _, day := range some {
 			if _, has := slices.BinarySearch(days, day); !has {
@@ -370,19 +370,19 @@ func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.Remembered, boo
 			key := idKey(day, id)
 			payload, found, err := p.get(idsBucket, key)
 			if err != nil {
-				return ledger.Remembered{}, false, err
+				return ledger.SeenSession{}, false, err
 			}
 			if !found {
 				continue
 			}
 			r, err := decodeRemembered(key, payload)
 			if err != nil {
-				return ledger.Remembered{}, false, p.damaged(idsBucket, key, err)
+				return ledger.SeenSession{}, false, p.damaged(idsBucket, key, err)
 			}
 			return r, true, nil
 		}
 	}
-	return ledger.Remembered{}, false, nil
+	return ledger.SeenSession{}, false, nil
 }
 
 // index returns the index of all ids that are stored.
@@ -433,7 +433,7 @@ func (p bookTx) expired(t time.Time, fn func(key []byte)) error {
 
 // beginsAfter reports whether a day begins after t.
 func beginsAfter(day int32, t time.Time) bool {
-	return time.Unix(int64(day)*86400, 0).After(t)
+	return ledger.StartOfDay(day).After(t)
 }
 
 // write makes the changes.

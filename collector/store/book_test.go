@@ -55,7 +55,7 @@ func save(t TB, b Book, c *ledger.Changes) {
 // model says what a Book has to answer, by plain words.
 type model struct {
 	state   ledger.State
-	ids     map[ledger.ID]ledger.Remembered
+	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
 
@@ -77,7 +77,7 @@ func newModel() *model {
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 		},
-		ids:     map[ledger.ID]ledger.Remembered{},
+		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
 	}
 }
@@ -101,7 +101,7 @@ func replace[K comparable, V any](to, changes map[K]*V) {
 }
 
 // expires reports whether an id is forgotten at t.
-func expires(r ledger.Remembered, t time.Time) bool {
+func expires(r ledger.SeenSession, t time.Time) bool {
 	return r.At.Before(t) && r.Day != ledger.DayUnknown && int64(r.Day)*86400*1e3 <= t.UnixMilli()
 }
 
@@ -112,7 +112,7 @@ func (m *model) save(c *ledger.Changes) {
 	replace(m.state.Series, c.Series)
 	replace(m.state.Unfinished, c.Unfinished)
 	replace(m.state.Policies, c.Policies)
-	for id, r := range c.Remembered {
+	for id, r := range c.Seen {
 		r.At = r.At.Truncate(time.Second)
 		m.ids[id] = r
 	}
@@ -120,7 +120,7 @@ func (m *model) save(c *ledger.Changes) {
 		m.skipped[id] = at.Truncate(time.Second)
 	}
 	if !c.Forget.IsZero() {
-		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.Remembered) bool { return expires(r, c.Forget) })
+		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expires(r, c.Forget) })
 		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(c.Forget) })
 	}
 }
@@ -147,7 +147,7 @@ func (m *model) diff(t TB, b Book) string {
 	if day, found := b.NewestDay(); day != newest || found != some {
 		return fmt.Sprintf("NewestDay() = %d, %v, want %d, %v", day, found, newest, some)
 	}
-	ids := map[ledger.ID]ledger.Remembered{}
+	ids := map[ledger.ID]ledger.SeenSession{}
 	for i, id := range slices.AppendSeq(someIDs(), maps.Keys(m.ids)) {
 		// Whatever days are looked at first.
 		near := [][]int32{nil, someDays, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
@@ -180,7 +180,7 @@ func (m *model) diff(t TB, b Book) string {
 	return cmp.Diff(wantSkipped, skipped)
 }
 
-func equalRemembered(a, b ledger.Remembered) bool {
+func equalRemembered(a, b ledger.SeenSession) bool {
 	sameTime := a.At.Equal(b.At)
 	a.At, b.At = time.Time{}, time.Time{}
 	return sameTime && a == b

@@ -55,10 +55,10 @@ func TestCrashWithinCommit(t *testing.T) {
 			m.save(c)
 		}
 		// Enough for a tree with branches, of which pages are free again.
-		many := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		many := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range rapid.IntRange(0, 600).Draw(t, "many") {
 			at := time.Unix(20000*86400+int64(n%40)*10800, 0)
-			many.Remembered[session(n)] = ledger.Remembered{ID: session(n), Day: 19999, At: at}
+			many.Seen[session(n)] = ledger.SeenSession{ID: session(n), Day: 19999, At: at}
 		}
 		change(many)
 		for range rapid.IntRange(0, 4).Draw(t, "saves") {

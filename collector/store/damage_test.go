@@ -30,9 +30,9 @@ func damagedBase(path string) (before, after []byte, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		c := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range damagedIDs {
-			c.Remembered[session(n)] = ledger.Remembered{ID: session(n), Day: 20000 + int32(n%10), USN: int64(n), At: time.Unix(20000*86400+int64(n), 0)}
+			c.Seen[session(n)] = ledger.SeenSession{ID: session(n), Day: 20000 + int32(n%10), USN: int64(n), At: time.Unix(20000*86400+int64(n), 0)}
 		}
 		if err := b.Save(c); err != nil {
 			return nil, nil, err
@@ -68,7 +68,7 @@ func damagedBase(path string) (before, after []byte, err error) {
 // dump is all that a file says.
 type dump struct {
 	States  []*ledger.State
-	IDs     []ledger.Remembered
+	IDs     []ledger.SeenSession
 	Skipped []ledger.ID
 }
 

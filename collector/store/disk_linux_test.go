@@ -82,7 +82,7 @@ func diskChild(args []string) {
 	limit(uint64(info.Size()))
 	many := remember(2, 20002)
 	for n := range 5000 {
-		many.Remembered[session(100+n)] = ledger.Remembered{Day: 20002}
+		many.Seen[session(100+n)] = ledger.SeenSession{Day: 20002}
 	}
 	refused(2, b.Save(many), 1)
 	refused(2, b.Save(many), 1)

@@ -15,7 +15,7 @@
 //	series      ledger.Series by the hash of their key
 //	unfinished  ledger.Unfinished by id
 //	policies    ledger.Policy by the hash of their key
-//	ids         ledger.Remembered by day and id
+//	ids         ledger.SeenSession by day and id
 //	skipped     times by id or hash
 //
 // Each record begins with its version and a checksum that covers its place

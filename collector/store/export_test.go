@@ -188,7 +188,7 @@ func exported(t testing.TB) []byte {
 	c := remember(0, 20000)
 	for n := range 5 {
 		id := session(n)
-		c.Remembered[id] = ledger.Remembered{ID: id, Day: 20000 + int32(n%2), At: time.Unix(20000*86400, 0)}
+		c.Seen[id] = ledger.SeenSession{ID: id, Day: 20000 + int32(n%2), At: time.Unix(20000*86400, 0)}
 	}
 	key := ledger.Key{Type: "Policy"}
 	c.Series = map[ledger.Key]*ledger.Series{key: {Key: key, Counters: []*ledger.Counter{{Status: "Failed", Held: true, Count: 3,
@@ -737,10 +737,10 @@ func TestMoveMemory(t *testing.T) {
 	s := open(t, t.TempDir())
 	const sessions = 150_000
 	for done := 0; done < sessions; done += 5000 {
-		c := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := done; n < done+5000; n++ {
 			id := session(n)
-			c.Remembered[id] = ledger.Remembered{ID: id, Day: 20000 + int32(n/1000), At: time.Unix(1e9, 0)}
+			c.Seen[id] = ledger.SeenSession{ID: id, Day: 20000 + int32(n/1000), At: time.Unix(1e9, 0)}
 		}
 		save(t, openBook(t, s, "a"), c)
 	}

@@ -94,16 +94,17 @@ var genPolicyKey = rapid.Custom(func(t *rapid.T) ledger.PolicyKey {
 
 var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 	m := &ledger.Meta{
-		FirstContact:  genTime.Draw(t, "first contact"),
-		ContactFrom:   genTime.Draw(t, "contact from"),
-		Line:          genTime.Draw(t, "line"),
-		LastSweep:     genTime.Draw(t, "last sweep"),
-		LastWideSweep: genTime.Draw(t, "last wide sweep"),
-		SweptAt:       genTime.Draw(t, "swept at"),
-		SweepInterval: genDuration.Draw(t, "sweep interval"),
-		Resets:        rapid.Uint64().Draw(t, "resets"),
-		Skipped:       rapid.MapOfN(genWord, rapid.Uint64(), 0, 3).Draw(t, "skipped"),
-		Bounds:        rapid.SliceOfN(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), 0, 5).Draw(t, "bounds"),
+		Cutoff:          genTime.Draw(t, "cutoff"),
+		LastResync:      genTime.Draw(t, "last resync"),
+		LastDailyResync: genTime.Draw(t, "last daily resync"),
+		ResyncedAt:      genTime.Draw(t, "resynced at"),
+		ResyncInterval:  genDuration.Draw(t, "resync interval"),
+		Resets:          rapid.Uint64().Draw(t, "resets"),
+		Skipped:         rapid.MapOfN(genWord, rapid.Uint64(), 0, 3).Draw(t, "skipped"),
+		Bounds:          rapid.SliceOfN(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), 0, 5).Draw(t, "bounds"),
+	}
+	if at := genTime.Draw(t, "phase time"); !at.IsZero() {
+		m.Phase = ledger.Phase{Stage: rapid.SampledFrom([]ledger.Stage{ledger.InitialSync, ledger.Synced}).Draw(t, "stage"), Time: at}
 	}
 	if rapid.Bool().Draw(t, "watermark") {
 		m.Watermark = &ledger.Watermark{USN: rapid.Int64().Draw(t, "usn"), ID: genID.Draw(t, "id")}
@@ -139,12 +140,10 @@ var genUnfinished = rapid.Custom(func(t *rapid.T) *ledger.Unfinished {
 			Duration:     genDuration.Draw(t, "duration"),
 			USN:          rapid.Int64().Draw(t, "usn"),
 		},
-		Policy:    genWord.Draw(t, "policy"),
-		Counted:   rapid.Bool().Draw(t, "counted"),
-		Countable: rapid.Bool().Draw(t, "countable"),
-		Missing:   rapid.IntRange(0, 3).Draw(t, "missing"),
-
-		Unresolved: rapid.Bool().Draw(t, "unresolved"),
+		Policy:      genWord.Draw(t, "policy"),
+		Unresolved:  rapid.Bool().Draw(t, "unresolved"),
+		Disposition: rapid.SampledFrom([]ledger.Disposition{ledger.Excluded, ledger.Countable, ledger.Counted}).Draw(t, "disposition"),
+		Missing:     rapid.IntRange(0, 3).Draw(t, "missing"),
 	}
 })
 
@@ -211,19 +210,19 @@ var genChanges = rapid.Custom(func(t *rapid.T) *ledger.Changes {
 		Unfinished: maybe(t, "unfinished", genUnfinished, func(u *ledger.Unfinished) ledger.ID { return ledger.ParseID(u.Session.ID) }),
 		Policies:   maybe(t, "policies", genPolicy, func(p *ledger.Policy) ledger.PolicyKey { return p.PolicyKey }),
 		Skipped:    rapid.MapOfN(genID, genAt, 0, 4).Draw(t, "skipped"),
-		Remembered: map[ledger.ID]ledger.Remembered{},
+		Seen:       map[ledger.ID]ledger.SeenSession{},
 	}
 	if rapid.Bool().Draw(t, "meta") {
 		c.Meta = genMeta.Draw(t, "meta")
 	}
 	for _, id := range rapid.SliceOfN(genID, 0, 20).Draw(t, "ids") {
-		c.Remembered[id] = ledger.Remembered{
-			ID:    id,
-			Day:   dayFor(id),
-			USN:   rapid.Int64().Draw(t, "usn"),
-			Print: rapid.Uint32().Draw(t, "print"),
-			At:    genAt.Draw(t, "at"),
-			Owed:  rapid.Bool().Draw(t, "owed"),
+		c.Seen[id] = ledger.SeenSession{
+			ID:          id,
+			Day:         dayFor(id),
+			USN:         rapid.Int64().Draw(t, "usn"),
+			Fingerprint: rapid.Uint32().Draw(t, "fingerprint"),
+			At:          genAt.Draw(t, "at"),
+			Uncounted:   rapid.Bool().Draw(t, "uncounted"),
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "forget") == 0 {
@@ -240,7 +239,7 @@ func session(n int) ledger.ID { return ledger.ParseID(fmt.Sprint("session ", n))
 var genMovable = rapid.Map(genChanges, func(c *ledger.Changes) *ledger.Changes {
 	const fewer = 12 // bits
 	if m := c.Meta; m != nil {
-		m.Bounds, m.Resets, m.SweepInterval = nil, m.Resets>>fewer, m.SweepInterval.Abs()%maxInterval
+		m.Bounds, m.Resets, m.ResyncInterval = nil, m.Resets>>fewer, m.ResyncInterval.Abs()%maxInterval
 		for reason := range m.Skipped {
 			m.Skipped[reason] >>= fewer
 		}

@@ -13,7 +13,7 @@ import (
 type memory struct {
 	mu      sync.RWMutex
 	state   ledger.State
-	ids     map[ledger.ID]ledger.Remembered
+	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
 
@@ -28,7 +28,7 @@ func NewMemory() Book {
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 		},
-		ids:     map[ledger.ID]ledger.Remembered{},
+		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
 	}
 }
@@ -66,7 +66,7 @@ func (m *memory) NewestDay() (day int32, found bool) {
 	return day, found
 }
 
-func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.Remembered, bool, error) {
+func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.SeenSession, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	r, found := m.ids[id]
@@ -94,13 +94,9 @@ func (m *memory) Forgettable(before time.Time) (day int32, found bool, err error
 func (m *memory) Save(c *ledger.Changes) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c.Meta != nil {
-		m.state.Meta = copyMeta(*c.Meta)
-	}
-	apply(m.state.Series, c.Series)
-	apply(m.state.Unfinished, c.Unfinished)
-	apply(m.state.Policies, c.Policies)
-	for id, r := range c.Remembered {
+	m.state.Apply(c)
+	m.state.Meta = copyMeta(m.state.Meta)
+	for id, r := range c.Seen {
 		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
 		m.ids[id] = r
 	}
@@ -108,24 +104,13 @@ func (m *memory) Save(c *ledger.Changes) error {
 		m.skipped[id] = decodeSeconds(encodeSeconds(t))
 	}
 	if t := c.Forget; !t.IsZero() {
-		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.Remembered) bool { return expired(r, t) })
+		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expired(r, t) })
 		maps.DeleteFunc(m.skipped, func(_ ledger.ID, at time.Time) bool { return at.Before(t) })
 	}
 	return nil
 }
 
 // expired reports whether an id is forgotten by Changes.Forget = t.
-func expired(r ledger.Remembered, t time.Time) bool {
+func expired(r ledger.SeenSession, t time.Time) bool {
 	return r.At.Before(t) && r.Day != ledger.DayUnknown && !beginsAfter(r.Day, t)
-}
-
-// apply makes changes, nil values of which remove.
-func apply[K comparable, V any](to, changes map[K]*V) {
-	for k, v := range changes {
-		if v == nil {
-			delete(to, k)
-		} else {
-			to[k] = v
-		}
-	}
 }

@@ -93,8 +93,8 @@ func (p *plausible) meta(m *ledger.Meta) error {
 		return fmt.Errorf("%d bounds of buckets are too many", len(m.Bounds))
 	case len(m.Skipped) > maxSkipReasons:
 		return fmt.Errorf("%d reasons for skipping sessions are too many", len(m.Skipped))
-	case m.SweepInterval < 0 || m.SweepInterval > maxInterval:
-		return fmt.Errorf("interval of %s is out of range", m.SweepInterval)
+	case m.ResyncInterval < 0 || m.ResyncInterval > maxInterval:
+		return fmt.Errorf("interval of %s is out of range", m.ResyncInterval)
 	}
 	for i, b := range m.Bounds {
 		if i > 0 && b <= m.Bounds[i-1] {
@@ -106,7 +106,7 @@ func (p *plausible) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(count(m.Resets), times(m.FirstContact, m.ContactFrom, m.Line, m.LastSweep, m.LastWideSweep, m.SweptAt))
+	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt))
 }
 
 func (p *plausible) series(s *ledger.Series) error {

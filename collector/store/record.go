@@ -90,31 +90,31 @@ func dayOf(key []byte) int32 {
 // owed has a byte 1 more.
 const rememberedSize = 8 + 4 + 4
 
-func encodeRemembered(r ledger.Remembered) []byte {
+func encodeRemembered(r ledger.SeenSession) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, rememberedSize+1), uint64(r.USN))
-	b = binary.BigEndian.AppendUint32(b, r.Print)
+	b = binary.BigEndian.AppendUint32(b, r.Fingerprint)
 	b = binary.BigEndian.AppendUint32(b, encodeSeconds(r.At))
-	if r.Owed {
+	if r.Uncounted {
 		b = append(b, 1)
 	}
 	return b
 }
 
-func decodeRemembered(key, payload []byte) (ledger.Remembered, error) {
+func decodeRemembered(key, payload []byte) (ledger.SeenSession, error) {
 	if len(key) != idKeySize {
-		return ledger.Remembered{}, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
+		return ledger.SeenSession{}, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
 	}
 	owed := len(payload) == rememberedSize+1 && payload[rememberedSize] == 1
 	if len(payload) != rememberedSize && !owed {
-		return ledger.Remembered{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), rememberedSize)
+		return ledger.SeenSession{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), rememberedSize)
 	}
-	return ledger.Remembered{
-		ID:    ledger.ID(key[4:]),
-		Day:   dayOf(key),
-		USN:   int64(binary.BigEndian.Uint64(payload)),
-		Print: binary.BigEndian.Uint32(payload[8:]),
-		At:    decodeSeconds(binary.BigEndian.Uint32(payload[12:])),
-		Owed:  owed,
+	return ledger.SeenSession{
+		ID:          ledger.ID(key[4:]),
+		Day:         dayOf(key),
+		USN:         int64(binary.BigEndian.Uint64(payload)),
+		Fingerprint: binary.BigEndian.Uint32(payload[8:]),
+		At:          decodeSeconds(binary.BigEndian.Uint32(payload[12:])),
+		Uncounted:   owed,
 	}, nil
 }
 
@@ -331,17 +331,21 @@ func decode(payload []byte, v any) error {
 
 func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	r := metaRecord{
-		FirstContact:  instant(m.FirstContact),
-		ContactFrom:   instant(m.ContactFrom),
-		Line:          instant(m.Line),
-		LastSweep:     instant(m.LastSweep),
-		LastWideSweep: instant(m.LastWideSweep),
-		SweptAt:       instant(m.SweptAt),
-		SweepInterval: int64(m.SweepInterval),
+		Line:          instant(m.Cutoff),
+		LastSweep:     instant(m.LastResync),
+		LastWideSweep: instant(m.LastDailyResync),
+		SweptAt:       instant(m.ResyncedAt),
+		SweepInterval: int64(m.ResyncInterval),
 		Resets:        m.Resets,
 		Skipped:       m.Skipped,
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
+	}
+	switch at := instant(m.Phase.Time); m.Phase.Stage {
+	case ledger.InitialSync:
+		r.ContactFrom = at
+	case ledger.Synced:
+		r.FirstContact = at
 	}
 	if w := m.Watermark; w != nil {
 		r.Watermark = &watermarkRecord{USN: w.USN, ID: hexID(w.ID)}
@@ -355,17 +359,21 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		return ledger.Meta{}, err
 	}
 	m := ledger.Meta{
-		FirstContact:  time.Time(r.FirstContact),
-		ContactFrom:   time.Time(r.ContactFrom),
-		Line:          time.Time(r.Line),
-		LastSweep:     time.Time(r.LastSweep),
-		LastWideSweep: time.Time(r.LastWideSweep),
-		SweptAt:       time.Time(r.SweptAt),
-		SweepInterval: time.Duration(r.SweepInterval),
-		Resets:        r.Resets,
-		Skipped:       r.Skipped,
-		Zone:          r.Zone,
-		Bounds:        r.Bounds,
+		Cutoff:          time.Time(r.Line),
+		LastResync:      time.Time(r.LastSweep),
+		LastDailyResync: time.Time(r.LastWideSweep),
+		ResyncedAt:      time.Time(r.SweptAt),
+		ResyncInterval:  time.Duration(r.SweepInterval),
+		Resets:          r.Resets,
+		Skipped:         r.Skipped,
+		Zone:            r.Zone,
+		Bounds:          r.Bounds,
+	}
+	switch {
+	case !r.FirstContact.IsZero():
+		m.Phase = ledger.Phase{Stage: ledger.Synced, Time: time.Time(r.FirstContact)}
+	case !r.ContactFrom.IsZero():
+		m.Phase = ledger.Phase{Stage: ledger.InitialSync, Time: time.Time(r.ContactFrom)}
 	}
 	if w := r.Watermark; w != nil {
 		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
@@ -440,8 +448,8 @@ func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
 		Duration:     int64(s.Duration),
 		USN:          s.USN,
 		Policy:       u.Policy,
-		Counted:      u.Counted,
-		Countable:    u.Countable,
+		Counted:      u.Disposition == ledger.Counted,
+		Countable:    u.Disposition == ledger.Countable,
 		Unresolved:   u.Unresolved,
 		Missing:      u.Missing,
 	})
@@ -454,6 +462,13 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 	var r unfinishedRecord
 	if err := decode(payload, &r); err != nil {
 		return ledger.ID{}, nil, err
+	}
+	disposition := ledger.Excluded
+	switch {
+	case r.Counted:
+		disposition = ledger.Counted
+	case r.Countable:
+		disposition = ledger.Countable
 	}
 	return ledger.ID(key), &ledger.Unfinished{
 		Session: vbaws.Session{
@@ -469,11 +484,10 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 			Duration:     time.Duration(r.Duration),
 			USN:          r.USN,
 		},
-		Policy:     r.Policy,
-		Counted:    r.Counted,
-		Countable:  r.Countable,
-		Unresolved: r.Unresolved,
-		Missing:    r.Missing,
+		Policy:      r.Policy,
+		Unresolved:  r.Unresolved,
+		Disposition: disposition,
+		Missing:     r.Missing,
 	}, nil
 }
 

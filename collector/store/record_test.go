@@ -64,12 +64,12 @@ func TestRecordsRoundTrip(t *testing.T) {
 		gotAt, err := decodeSeen(payload)
 		equal(gotAt, at, err)
 
-		r := ledger.Remembered{
-			ID:    id,
-			Day:   rapid.Int32().Draw(t, "day"),
-			USN:   rapid.Int64().Draw(t, "usn"),
-			Print: rapid.Uint32().Draw(t, "print"),
-			At:    decodeSeconds(rapid.Uint32().Draw(t, "at")),
+		r := ledger.SeenSession{
+			ID:          id,
+			Day:         rapid.Int32().Draw(t, "day"),
+			USN:         rapid.Int64().Draw(t, "usn"),
+			Fingerprint: rapid.Uint32().Draw(t, "fingerprint"),
+			At:          decodeSeconds(rapid.Uint32().Draw(t, "at")),
 		}
 		gotRemembered, err := decodeRemembered(idKey(r.Day, r.ID), encodeRemembered(r))
 		equal(gotRemembered, r, err)
@@ -80,6 +80,14 @@ func TestRecordsRoundTrip(t *testing.T) {
 
 // fill sets all of v to something.
 func fill(v reflect.Value) {
+	switch v.Type() {
+	case reflect.TypeFor[ledger.Disposition]():
+		v.Set(reflect.ValueOf(ledger.Counted))
+		return
+	case reflect.TypeFor[ledger.Stage]():
+		v.Set(reflect.ValueOf(ledger.Synced))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -162,12 +170,18 @@ func TestFormatIsAsItWas(t *testing.T) {
 	}
 	payload, err := encodeMeta(&s.Meta)
 	add("meta", []byte(metaKey), payload, err)
+	s.Meta.Phase.Stage = ledger.InitialSync
+	payload, err = encodeMeta(&s.Meta)
+	add("meta", []byte(metaKey), payload, err)
 	for _, v := range s.Series {
 		payload, err := encodeSeries(v)
 		add("series", seriesKey(v.Key), payload, err)
 	}
 	for id, v := range s.Unfinished {
 		payload, err := encodeUnfinished(v)
+		add("unfinished", id[:], payload, err)
+		v.Disposition = ledger.Countable
+		payload, err = encodeUnfinished(v)
 		add("unfinished", id[:], payload, err)
 	}
 	for _, v := range s.Policies {
@@ -176,7 +190,7 @@ func TestFormatIsAsItWas(t *testing.T) {
 	}
 	payload, err = encodeSeen(time.Unix(1e9, 1))
 	add("seen", []byte(seenKey), payload, err)
-	r := ledger.Remembered{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Print: 3, At: time.Unix(1e9, 0)}
+	r := ledger.SeenSession{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Fingerprint: 3, At: time.Unix(1e9, 0)}
 	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
 	r.Owed = true
 	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
@@ -377,7 +391,7 @@ func examples(tb testing.TB, seed int) map[string][2][]byte {
 	add("policy", policyKey(p.PolicyKey), payload, err)
 	payload, err = encodeSeen(genTime.Example(seed))
 	add("seen", []byte(seenKey), payload, err)
-	r := ledger.Remembered{ID: id, Day: 20000, USN: -1, Print: 5, At: time.Unix(1e9, 0)}
+	r := ledger.SeenSession{ID: id, Day: 20000, USN: -1, Fingerprint: 5, At: time.Unix(1e9, 0)}
 	add("remembered", idKey(r.Day, r.ID), encodeRemembered(r), nil)
 	add("skipped", id[:], encodeSkipped(time.Unix(1e9, 0)), nil)
 	return examples
@@ -393,8 +407,8 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Add("meta", []byte{}, []byte(`{"bounds":[1e999]}`))
-	f.Add("meta", []byte{}, []byte(`{"line":"1."}`))
-	f.Add("meta", []byte{}, []byte(`{"line":"-9223372036854775808.999999999"}`))
+	f.Add("meta", []byte{}, []byte(`{"cutoff":"1."}`))
+	f.Add("meta", []byte{}, []byte(`{"cutoff":"-9223372036854775808.999999999"}`))
 	f.Add("meta", []byte{}, []byte(`{"unknown":1}`))
 	f.Fuzz(func(t *testing.T, kind string, key, payload []byte) {
 		decode, ok := decoders[kind]

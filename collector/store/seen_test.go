@@ -53,9 +53,9 @@ func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	s.db.NoSync = true
 	at := func(day int) time.Time { return time.Unix(int64(20000+day)*86400, 0).UTC() }
 	for day := range days {
-		c := &ledger.Changes{Remembered: map[ledger.ID]ledger.Remembered{}}
+		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range perDay {
-			c.Remembered[session(day*perDay+n)] = ledger.Remembered{Day: int32(20000 + day), At: at(day)}
+			c.Seen[session(day*perDay+n)] = ledger.SeenSession{Day: int32(20000 + day), At: at(day)}
 		}
 		save(t, b, c)
 	}

@@ -23,12 +23,12 @@ import (
 
 // Book is one appliance's state. Its methods may be called by any goroutine.
 type Book interface {
-	ledger.Memory
+	ledger.SeenIndex
 	// Load returns what is stored, and an empty State, its maps not nil, for an
 	// appliance that isn't known. All times are in UTC.
 	Load() (*ledger.State, error)
 	// Save writes all of changes in one transaction and returns once they are on
-	// the disk. When it fails, nothing of them is there. ledger.Remembered.At and
+	// the disk. When it fails, nothing of them is there. ledger.SeenSession.At and
 	// the times of skipped rows are kept to the second.
 	Save(changes *ledger.Changes) error
 }

@@ -49,7 +49,7 @@ func remember(n int, day int32) *ledger.Changes {
 	id := session(n)
 	return &ledger.Changes{
 		Meta: &ledger.Meta{Resets: uint64(n)},
-		Remembered: map[ledger.ID]ledger.Remembered{
+		Seen: map[ledger.ID]ledger.SeenSession{
 			id: {ID: id, Day: day, USN: int64(n), At: time.Unix(int64(day)*86400+3600, 0).UTC()},
 		},
 	}
@@ -176,7 +176,7 @@ func closed(t *testing.T) (path string) {
 	b := openBook(t, s, "a")
 	c := remember(0, 20000)
 	for n := range 200 {
-		maps.Copy(c.Remembered, remember(n, 20000).Remembered)
+		maps.Copy(c.Seen, remember(n, 20000).Seen)
 	}
 	c.Meta.Resets = 199
 	save(t, b, c)
@@ -378,7 +378,7 @@ func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
 		"policy":     {Policies: map[ledger.PolicyKey]*ledger.Policy{{ID: bad}: {PolicyKey: ledger.PolicyKey{ID: bad}}}},
 		"meta":       {Meta: &ledger.Meta{Skipped: map[string]uint64{bad: 1}}},
 	} {
-		c.Remembered = remember(2, 20001).Remembered
+		c.Seen = remember(2, 20001).Seen
 		if err := b.Save(c); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), `appliance "a"`) {
 			t.Errorf("%s: got %v", name, err)
 		}

@@ -99,7 +99,7 @@ func (m *member) open(book poller.Book) error {
 		InventoryInterval: a.InventoryInterval,
 		PolicyRetention:   a.PolicyRetention,
 		Ledger: ledger.Options{
-			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Forgetful: o.Forgetful, Once: o.Once,
+			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Ephemeral: o.Forgetful, OneShot: o.Once,
 		},
 		Secret: a.Password,
 		Logger: o.Logger,

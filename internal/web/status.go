@@ -221,7 +221,7 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 			usn := v.Watermark.USN
 			a.WatermarkUSN = &usn
 		}
-		a.WatermarkTime, a.WatermarkResets = utc(v.LastSweep), v.Resets
+		a.WatermarkTime, a.WatermarkResets = utc(v.LastResync), v.Resets
 		a.Series = len(v.Series)
 		for _, s := range v.Series {
 			a.SessionsRunning += s.Running
@@ -231,7 +231,7 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		}
 		a.SessionsSkipped = maps.Clone(v.Skipped)
 		maps.DeleteFunc(a.SessionsSkipped, func(_ string, n uint64) bool { return n == 0 })
-		a.OverLimit = maps.Clone(v.Over)
+		a.OverLimit = maps.Clone(v.OverLimit)
 		maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
 	}
 	for _, e := range p.Recent {

@@ -1,0 +1,193 @@
+// How a session moves counters and gauges.
+
+package ledger
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"vbaws_exporter/vbaws"
+)
+
+// Event is something to be logged once the pass is published.
+type Event struct {
+	// Skipped is the reason why a session was not counted; empty for one that was.
+	Skipped string
+	// Session and Policy are what is known of it.
+	Session vbaws.Session
+	Policy  string
+	// Duration is that of a counted session.
+	Duration time.Duration
+	// Err is why a row is not a session.
+	Err error
+	// Backfilled says that the session had finished before the initial sync.
+	Backfilled bool
+}
+
+// maxBackfilled is how many backfilled sessions make an Event: the newest, since they are
+// read first.
+const maxBackfilled = 100
+
+// Origin is the reading that showed a session.
+type Origin int
+
+const (
+	// Incremental is a list of what changed: an incremental read or a resync.
+	Incremental Origin = iota
+	// Backfill is the window that the initial sync counts.
+	Backfill
+	// Preceding is what started before it, and is only put into the seen index.
+	Preceding
+	// Lookup is a request for the newest sessions of one policy.
+	Lookup
+	// RunningAtStart is a session that the initial sync saw before it had finished: it is
+	// counted, however long ago it started.
+	RunningAtStart
+)
+
+// Events returns the events of the pass so far.
+func (p *Pass) Events() []Event { return p.events }
+
+// Fold takes in the session, which belongs to policy (empty for none). A session may be
+// folded any number of times, each time from a new Entry: its last state counts. Of
+// sessions that are filtered out it takes in what Ignore does.
+func (e *Entry) Fold(policy string, from Origin) {
+	p, s := e.p, e.s
+	if !p.l.opts.Filter.matches(s.Type, policy) {
+		e.ignore(policy, true)
+		return
+	}
+	key := p.place(s, policy)
+	policy = key.Policy
+	if e.open != nil && s.USN < e.open.Session.USN {
+		p.Reset()
+	}
+	disposition := e.disposition(from)
+	if disposition == Excluded && e.open == nil && from == Incremental {
+		p.skip(SkipBeforeCutoff, Event{Session: *s, Policy: policy})
+	}
+	if !Finished(s) {
+		u := &Unfinished{Session: *s, Policy: policy, Disposition: disposition}
+		if p.keepOpen(e.id, u) && !p.hasSeries(key) {
+			p.touch(key)
+		}
+		return
+	}
+	series := p.touch(key)
+	p.close(e.id)
+	times := p.Times(s)
+	status := p.statusIn(series, s.Status)
+	if disposition == Countable {
+		p.count(series, s, status, times, policy, from)
+	}
+	p.see(series, e.id, status, times)
+	e.index(false)
+}
+
+// Ignore takes in a session that is filtered out by its type, and whose policy was not
+// looked for. An unfinished one may be of interest before it finishes: it is kept, and
+// is in no View.
+func (e *Entry) Ignore() {
+	policy, resolved := e.Policy()
+	e.ignore(policy, resolved)
+}
+
+func (e *Entry) ignore(policy string, resolved bool) {
+	from := Incremental
+	if e.p.inInitialSync() {
+		from = Preceding
+	}
+	if d := e.disposition(from); !Finished(e.s) && d != Counted {
+		e.p.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
+		return
+	}
+	e.p.close(e.id)
+	e.index(false)
+}
+
+// isNew decides whether a session that the ledger does not have is to be counted when
+// it has finished.
+func (p *Pass) isNew(s *vbaws.Session, from Origin) bool {
+	switch from {
+	case RunningAtStart:
+		return true
+	case Preceding:
+		return !Finished(s)
+	case Backfill:
+		return !Finished(s) || !p.l.opts.Ephemeral
+	}
+	start := p.Times(s).Start
+	return start.IsZero() || !start.Before(p.meta.Cutoff)
+}
+
+// count counts s as status, in the one place where anything is.
+func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
+	c := p.counter(series, status)
+	if c.Histogram == nil {
+		c.Histogram = newHistogram(p.born(), c.Count, p.meta.Bounds)
+	}
+	var e *Exemplar
+	if len(s.ID) <= maxExemplarID {
+		e = &Exemplar{SessionID: s.ID, Duration: times.Duration, End: times.End}
+	}
+	c.Count++
+	p.counted[series.Key] = true
+	c.Exemplar = e
+	c.Histogram.observe(times.Duration, e, p.meta.Bounds)
+	backfilled := from == Backfill
+	if backfilled {
+		p.backfilled++
+	}
+	if !backfilled || p.backfilled <= maxBackfilled {
+		seen := *s
+		seen.Start, seen.Stop = times.Start, times.End
+		p.events = append(p.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Backfilled: backfilled})
+	}
+}
+
+// maxExemplarID is how long an id may be that goes into an exemplar, in bytes.
+// OpenMetrics has room for 128 characters, of which the label's name takes some.
+const maxExemplarID = 100
+
+// see moves the gauges of finished sessions.
+func (p *Pass) see(series *Series, id ID, status string, times Times) {
+	last := Last{ID: id, Status: status, End: times.End, Duration: times.Duration}
+	c := p.counter(series, status)
+	if last.End.After(c.End) {
+		c.End = last.End
+	}
+	if id == series.Last.ID || newer(last, series.Last) {
+		series.Last = last
+	}
+}
+
+func newer(a, b Last) bool {
+	return cmp.Or(a.End.Compare(b.End), slices.Compare(a.ID[:], b.ID[:])) > 0
+}
+
+// SkipRow takes in a row that could not be understood.
+func (p *Pass) SkipRow(row *vbaws.Row) error {
+	id := RowID(row)
+	if _, ok := p.skipped[id]; ok {
+		return nil
+	}
+	if done, err := p.l.index.Skipped(id); err != nil || done {
+		return err
+	}
+	p.skipped[id] = p.now.Truncate(time.Second)
+	p.skip(SkipUndecodable, Event{Session: row.Session, Err: row.Err})
+	return nil
+}
+
+func (p *Pass) skip(reason string, e Event) {
+	m := p.editMeta()
+	m.Skipped = maps.Clone(m.Skipped)
+	if m.Skipped == nil {
+		m.Skipped = make(map[string]uint64)
+	}
+	m.Skipped[reason]++
+	e.Skipped = reason
+	p.events = append(p.events, e)
+}
