@@ -192,7 +192,7 @@ func TestFormatIsAsItWas(t *testing.T) {
 	add("seen", []byte(seenKey), payload, err)
 	r := ledger.SeenSession{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Fingerprint: 3, At: time.Unix(1e9, 0)}
 	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
-	r.Owed = true
+	r.Uncounted = true
 	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
 	add("skipped", r.ID[:], encodeSkipped(r.At), nil)
 	fmt.Fprintf(&got, "record %x\n", placeOf("a", seriesBucket).seal([]byte("key"), []byte("payload")))
