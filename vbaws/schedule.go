@@ -1,7 +1,6 @@
 package vbaws
 
 import (
-	"encoding/json"
 	"reflect"
 	"time"
 )
@@ -11,19 +10,19 @@ import (
 // the appliance's time zone. Its healthCheckSchedule is left out: a health check
 // makes no restore point.
 //
-// It is immutable. Its JSON form is not the appliance's: it is kept in the state.
+// It is immutable.
 type Schedule struct {
 	// A part that is absent or disabled is nil.
-	Daily   *DailySchedule   `json:"daily,omitempty"`
-	Weekly  *WeeklySchedule  `json:"weekly,omitempty"`
-	Monthly *MonthlySchedule `json:"monthly,omitempty"`
-	Yearly  *YearlySchedule  `json:"yearly,omitempty"`
+	Daily   *DailySchedule
+	Weekly  *WeeklySchedule
+	Monthly *MonthlySchedule
+	Yearly  *YearlySchedule
 	// Every is the interval of a schedule of backups without times; 0 for none.
-	Every time.Duration `json:"every,omitempty"`
+	Every time.Duration
 	// Unreadable names the parts that could not be understood, each with the reason
 	// and the offending value, in one line of at most 300 characters. It is empty if
 	// all could. Those parts are nil; the others stand.
-	Unreadable string `json:"err,omitempty"`
+	Unreadable string
 }
 
 // Weekdays are days of the week, by time.Weekday.
@@ -42,7 +41,7 @@ type DailySchedule struct {
 	// RunsPerHour is at least 1. The runs make snapshots, or, if RunsMakeBackups,
 	// backups; everything else is made once an hour.
 	RunsPerHour               int
-	RunsMakeBackups           bool `json:",omitempty"`
+	RunsMakeBackups           bool
 	Snapshot, Replica, Backup *Hours
 }
 
@@ -62,7 +61,7 @@ type MonthlySchedule struct {
 	Day                       DayInMonth
 	Snapshot, Replica, Backup *Months
 	// Archive says that its backups also go to the archive.
-	Archive bool `json:",omitempty"`
+	Archive bool
 }
 
 // YearlySchedule starts on one day of the year. It has no options: it makes a
@@ -73,7 +72,7 @@ type YearlySchedule struct {
 	Month time.Month
 	Day   DayInMonth
 	// Archive is as in MonthlySchedule.
-	Archive bool `json:",omitempty"`
+	Archive bool
 }
 
 // DayInMonth is a day of a month: if Week is 0 the one with the number Day, 1
@@ -87,19 +86,6 @@ type DayInMonth struct {
 
 // LastWeek is the Week of a DayInMonth that is the last such weekday of the month.
 const LastWeek = 5
-
-// storedSchedule is Schedule without its methods.
-type storedSchedule Schedule
-
-// MarshalJSON returns s in the form that UnmarshalJSON reads. Times of the day and
-// intervals are in nanoseconds.
-func (s *Schedule) MarshalJSON() ([]byte, error) { return json.Marshal((*storedSchedule)(s)) }
-
-// UnmarshalJSON reads what MarshalJSON wrote, in this version or an earlier one.
-func (s *Schedule) UnmarshalJSON(b []byte) error {
-	*s = Schedule{}
-	return json.Unmarshal(b, (*storedSchedule)(s))
-}
 
 // Equal reports whether both say the same; nil is only equal to nil.
 func (s *Schedule) Equal(o *Schedule) bool { return reflect.DeepEqual(s, o) }

@@ -44,7 +44,7 @@ func (b *book) in(tx *bbolt.Tx) bookTx {
 }
 
 func (b *book) Load() (state *ledger.State, err error) {
-	err = b.store.view(func(tx *bbolt.Tx) error {
+	err = b.store.file.View(func(tx *bbolt.Tx) error {
 		state, err = b.in(tx).load()
 		return err
 	})
@@ -66,9 +66,9 @@ func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found b
 	b.mu.RUnlock()
 	if !may {
 		// Whether the file is usable is still part of the answer.
-		return r, false, b.store.usable()
+		return r, false, b.store.file.Err()
 	}
-	err = b.store.view(func(tx *bbolt.Tx) error {
+	err = b.store.file.View(func(tx *bbolt.Tx) error {
 		r, found, err = b.in(tx).lookup(id, near, days)
 		return err
 	})
@@ -76,7 +76,7 @@ func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found b
 }
 
 func (b *book) Skipped(id ledger.ID) (found bool, err error) {
-	err = b.store.view(func(tx *bbolt.Tx) error {
+	err = b.store.file.View(func(tx *bbolt.Tx) error {
 		p := b.in(tx)
 		_, found, err = p.get(skippedBucket, id[:])
 		return err
@@ -85,7 +85,7 @@ func (b *book) Skipped(id ledger.ID) (found bool, err error) {
 }
 
 func (b *book) Forgettable(before time.Time) (day int32, found bool, err error) {
-	err = b.store.view(func(tx *bbolt.Tx) error {
+	err = b.store.file.View(func(tx *bbolt.Tx) error {
 		return b.in(tx).expired(before, func(key []byte) {
 			day, found = dayOf(key), true
 		})
@@ -102,7 +102,7 @@ func (b *book) Save(c *ledger.Changes) error {
 	if err != nil {
 		return fmt.Errorf("save appliance %q: %w", b.appliance, err)
 	}
-	err = b.store.update(func(tx *bbolt.Tx) error {
+	err = b.store.file.Update(func(tx *bbolt.Tx) error {
 		if _, err := tx.Bucket([]byte(appliancesBucket)).CreateBucketIfNotExists([]byte(b.appliance)); err != nil {
 			return err
 		}
@@ -129,7 +129,7 @@ func (b *book) Save(c *ledger.Changes) error {
 	b.index(c)
 	if b.store.touched.Add(int64(len(writes))) > releaseAfter {
 		b.store.touched.Store(0)
-		b.store.release()
+		b.store.file.Release()
 	}
 	b.store.crash(CrashDone)
 	return nil
@@ -147,14 +147,14 @@ func (b *book) index(c *ledger.Changes) {
 	if !b.seen.full() && c.Forget.IsZero() {
 		return
 	}
-	_ = b.store.view(func(tx *bbolt.Tx) error {
+	_ = b.store.file.View(func(tx *bbolt.Tx) error {
 		s, err := b.in(tx).index()
 		if err == nil {
 			b.seen = s
 		}
 		return err
 	})
-	b.store.release()
+	b.store.file.Release()
 }
 
 // write is what becomes of one key of a bucket of an appliance, or, where bucket
@@ -238,9 +238,17 @@ type bookTx struct {
 	root            *bbolt.Bucket // nil for an appliance that isn't known
 }
 
-// damaged returns the error of a record.
+// damaged returns the error of a record, or of a bucket if key is empty; bucket is
+// empty for the appliance's own.
 func (p bookTx) damaged(bucket string, key []byte, err error) error {
-	return &DamagedError{Path: p.path, Appliance: p.appliance, Bucket: bucket, Key: bytes.Clone(key), Err: err}
+	place := fmt.Sprintf("appliance %q", p.appliance)
+	if bucket != "" {
+		place += ", " + bucket
+	}
+	if len(key) > 0 {
+		place += fmt.Sprintf(", key %x", key)
+	}
+	return &DamagedError{Path: p.path, Err: fmt.Errorf("%s: %w", place, err)}
 }
 
 // bucket returns one of the buckets of a known appliance.

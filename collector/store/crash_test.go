@@ -66,7 +66,7 @@ func TestCrashWithinCommit(t *testing.T) {
 		}
 		before, mBefore := read(t), m.clone()
 		change(genChanges.Draw(t, "last"))
-		after, pageSize := read(t), s.pageSize
+		after, pageSize := read(t), os.Getpagesize()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,9 @@
 // Package store keeps the ledgers of all appliances in one file, and what a
 // pass has changed is in it as a whole or not at all, whatever crashes.
 //
-// It knows how State, Changes and Memory look on disk, and what may be wrong
-// with a disk. It doesn't know what is counted, or why: that is package ledger.
+// It knows how State, Changes and the seen index look on disk. It doesn't know what is
+// counted, or why: that is package ledger. Nor does it know pages, locks and failing
+// disks: that is package boltfile.
 //
 // # The file
 //

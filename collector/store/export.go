@@ -88,7 +88,7 @@ type Summary struct {
 
 // Summaries tells of all appliances, in the order of their names.
 func (s *Store) Summaries() (all []Summary, err error) {
-	err = s.view(func(tx *bbolt.Tx) error {
+	err = s.file.View(func(tx *bbolt.Tx) error {
 		all = nil
 		appliances := tx.Bucket([]byte(appliancesBucket))
 		return appliances.ForEach(func(name, _ []byte) error {
@@ -193,7 +193,7 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err erro
 	case !errors.Is(err, fs.ErrNotExist):
 		return Header{}, err
 	}
-	err = s.view(func(tx *bbolt.Tx) error {
+	err = s.file.View(func(tx *bbolt.Tx) error {
 		return (&book{store: s, appliance: appliance}).in(tx).known(tx)
 	})
 	if err != nil {
@@ -222,7 +222,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 		return Header{}, fmt.Errorf("appliance %q is being polled", appliance)
 	}
 	var move moveRecord
-	err = s.view(func(tx *bbolt.Tx) error {
+	err = s.file.View(func(tx *bbolt.Tx) error {
 		p := (&book{store: s, appliance: appliance}).in(tx)
 		if err := p.known(tx); err != nil {
 			return err
@@ -242,7 +242,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 	if err != nil {
 		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
-	err = s.update(func(tx *bbolt.Tx) error {
+	err = s.file.Update(func(tx *bbolt.Tx) error {
 		return (&book{store: s, appliance: appliance}).in(tx).putMove(move)
 	})
 	if err != nil {
@@ -329,7 +329,7 @@ func (s *Store) mayImport(h Header, replace bool) error {
 	if s.books[h.Appliance] != nil {
 		return fmt.Errorf("appliance %q is being polled", h.Appliance)
 	}
-	return s.view(func(tx *bbolt.Tx) error {
+	return s.file.View(func(tx *bbolt.Tx) error {
 		p := (&book{store: s, appliance: h.Appliance}).in(tx)
 		if p.root == nil || replace {
 			return nil
@@ -345,14 +345,14 @@ func (s *Store) mayImport(h Header, replace bool) error {
 // dropImport removes what an import that didn't end well has left.
 func (s *Store) dropImport() error {
 	left := false
-	err := s.view(func(tx *bbolt.Tx) error {
+	err := s.file.View(func(tx *bbolt.Tx) error {
 		left = tx.Bucket([]byte(importingBucket)) != nil
 		return nil
 	})
 	if err != nil || !left {
 		return err
 	}
-	err = s.update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
+	err = s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
 	if err != nil {
 		return fmt.Errorf("drop an import that didn't end: %w", err)
 	}
@@ -381,7 +381,7 @@ func (in *importing) add(bucket string, key, payload []byte) error {
 
 // flush writes the batch to the disk, and what then fills the bucket besides.
 func (in *importing) flush(also func(bookTx) error) error {
-	err := in.store.update(func(tx *bbolt.Tx) error {
+	err := in.store.file.Update(func(tx *bbolt.Tx) error {
 		all, err := tx.CreateBucketIfNotExists([]byte(importingBucket))
 		if err != nil {
 			return err
@@ -417,7 +417,7 @@ func (in *importing) finish(h Header) error {
 		return err
 	}
 	// By a transaction of its own: bbolt moves a bucket as it is on the disk.
-	err = in.store.update(func(tx *bbolt.Tx) error {
+	err = in.store.file.Update(func(tx *bbolt.Tx) error {
 		appliances, name := tx.Bucket([]byte(appliancesBucket)), []byte(in.appliance)
 		if appliances.Bucket(name) != nil {
 			if err := appliances.DeleteBucket(name); err != nil {

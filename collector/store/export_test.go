@@ -33,7 +33,7 @@ func init() { children["import"] = importChild }
 func records(t TB, s *Store, appliance string) map[string]string {
 	t.Helper()
 	var all map[string]string
-	err := s.view(func(tx *bbolt.Tx) error {
+	err := s.file.View(func(tx *bbolt.Tx) error {
 		root := tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(appliance))
 		if root == nil {
 			return nil
@@ -234,7 +234,7 @@ func TestImportRefuses(t *testing.T) {
 			}
 		}
 		left := false
-		if err := s.view(func(tx *bbolt.Tx) error { left = tx.Bucket([]byte(importingBucket)) != nil; return nil }); err != nil {
+		if err := s.file.View(func(tx *bbolt.Tx) error { left = tx.Bucket([]byte(importingBucket)) != nil; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if left || records(t, s, "a") != nil || !cmp.Equal(before, records(t, s, "b")) {
@@ -709,7 +709,7 @@ func TestCrashOfImport(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, s, "a")); diff != "" {
 				t.Errorf("%v: records (-want +got):\n%s", point, diff)
 			}
-			err = s.view(func(tx *bbolt.Tx) error {
+			err = s.file.View(func(tx *bbolt.Tx) error {
 				if tx.Bucket([]byte(importingBucket)) != nil {
 					t.Errorf("%v: what is left of it isn't dropped", point)
 				}

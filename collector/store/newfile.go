@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // unfinishedFiles is the pattern of the names of files that are being written.
@@ -64,4 +65,16 @@ func copyFile(from, to string) error {
 		return errors.Join(fmt.Errorf("copy to %s: %w", to, err), os.Remove(to))
 	}
 	return nil
+}
+
+// syncDir makes durable which files there are in a folder.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders can't be synced there
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

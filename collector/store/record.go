@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
@@ -221,9 +222,8 @@ func (h *hexID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// The types below are the payloads. They are apart from the ledger's so that
-// what is on disk only changes where it is meant to; schedules alone are in
-// vbaws's own form. Durations are in nanoseconds.
+// The types below are the payloads. They are apart from the ledger's so that what
+// is on disk changes only if that is intended. Durations are in nanoseconds.
 type (
 	metaRecord struct {
 		FirstContact  instant           `json:"first_contact,omitzero"`
@@ -306,7 +306,7 @@ type (
 		ID       string          `json:"id"`
 		Name     string          `json:"name,omitzero"`
 		Enabled  bool            `json:"enabled,omitzero"`
-		Schedule *vbaws.Schedule `json:"schedule,omitzero"`
+		Schedule *scheduleRecord `json:"schedule,omitzero"`
 		Since    instant         `json:"since,omitzero"`
 		Missing  int             `json:"missing,omitzero"`
 		Listed   instant         `json:"listed,omitzero"`
@@ -317,17 +317,19 @@ type (
 	}
 )
 
-// encode returns v as JSON. It fails on strings that are no valid UTF-8, which
-// what was read from JSON never is, and on numbers that JSON has no words for.
-func encode(v any) ([]byte, error) {
-	return json.Marshal(v, json.Deterministic(true))
-}
+// Options of records: a time.Duration is its number of nanoseconds.
+var (
+	encodeOptions = json.JoinOptions(json.Deterministic(true), jsonv1.FormatDurationAsNano(true))
+	decodeOptions = json.JoinOptions(json.RejectUnknownMembers(true), jsonv1.FormatDurationAsNano(true))
+)
 
-// decode is strict: what it doesn't know a newer exporter has written, and that
-// is told by the version of the format.
-func decode(payload []byte, v any) error {
-	return json.Unmarshal(payload, v, json.RejectUnknownMembers(true))
-}
+// encode returns v as JSON. It fails on strings that are not valid UTF-8, which text
+// that was read from JSON always is, and on numbers that JSON can't represent.
+func encode(v any) ([]byte, error) { return json.Marshal(v, encodeOptions) }
+
+// decode is strict: a member that it doesn't know was written by a newer exporter,
+// whose format has another version.
+func decode(payload []byte, v any) error { return json.Unmarshal(payload, v, decodeOptions) }
 
 func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	r := metaRecord{
@@ -509,7 +511,7 @@ func encodePolicy(p *ledger.Policy) ([]byte, error) {
 		ID:       p.ID,
 		Name:     p.Name,
 		Enabled:  p.Enabled,
-		Schedule: p.Schedule,
+		Schedule: recordSchedule(p.Schedule),
 		Since:    instant(p.Since),
 		Missing:  p.Missing,
 		Listed:   instant(p.Listed),
@@ -526,7 +528,7 @@ func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
 		PolicyKey: ledger.PolicyKey{Workload: r.Workload, ID: r.ID},
 		Name:      r.Name,
 		Enabled:   r.Enabled,
-		Schedule:  r.Schedule,
+		Schedule:  r.Schedule.schedule(),
 		Since:     time.Time(r.Since),
 		Missing:   r.Missing,
 		Listed:    time.Time(r.Listed),

@@ -50,7 +50,7 @@ func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	path := t.TempDir()
 	s := open(t, path)
 	b := openBook(t, s, "a")
-	s.db.NoSync = true
+	noSync(t, s)
 	at := func(day int) time.Time { return time.Unix(int64(20000+day)*86400, 0).UTC() }
 	for day := range days {
 		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}

@@ -10,9 +10,11 @@ import (
 	"vbaws_exporter/collector/ledger"
 )
 
-// encodeSeries returns a seriesRecord as JSON. It is written out, since a long pass
-// saves every series over and over: by reflection that took a third of its time. It
-// fails on strings that are no valid UTF-8.
+// encodeSeries returns a seriesRecord as JSON. It appends the text itself, since a long
+// poll saves every series many times: by reflection that took a third of its time. A
+// jsontext.Encoder would write the same bytes in 13 lines less, but takes half as long
+// again and 42 allocations instead of 1 (BenchmarkEncodeSeries). It fails on strings
+// that are not valid UTF-8.
 func encodeSeries(s *ledger.Series) ([]byte, error) {
 	w := object{b: make([]byte, 0, 512+1024*len(s.Counters))}
 	w.open()

@@ -315,34 +315,6 @@ func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
 	}
 }
 
-// A file of which one meta page was not written as a whole is as it was before
-// that commit.
-func TestOpenAfterTornMetaPage(t *testing.T) {
-	path := closed(t)
-	file := filepath.Join(path, FileName)
-	s := open(t, path)
-	pageSize := s.pageSize
-	save(t, openBook(t, s, "a"), remember(1000, 20000))
-	newest, err := newestMeta(s.file, pageSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content[int(newest.tx%2)*pageSize+pageHeaderSize+20] ^= 1
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := resets(t, openBook(t, open(t, path), "a")); got != 199 {
-		t.Errorf("state is of save %d, want 199", got)
-	}
-}
-
 func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
 	path := t.TempDir()
 	s := open(t, path)

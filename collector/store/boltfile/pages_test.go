@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,12 +14,7 @@ import (
 // Each way of a page to be wrong is named. Most of them bbolt would not notice:
 // it would do without some of the records.
 func TestCheckPages(t *testing.T) {
-	dir := t.TempDir()
-	_, content, err := damagedBase(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pageSize := os.Getpagesize()
+	content, pageSize := base(t), os.Getpagesize()
 	meta, err := newestMeta(bytes.NewReader(content), pageSize)
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +45,7 @@ func TestCheckPages(t *testing.T) {
 	leaf, branch, free := find(leafFlag), find(branchFlag), at(meta.freelist)
 	inline := 0 // a bucket within a page
 	for i := range content {
-		if end := i + len(skippedBucket); c.used[i/pageSize] && bytes.HasPrefix(content[i:], []byte(skippedBucket)) &&
+		if end := i + len(inlineBucket); c.used[i/pageSize] && bytes.HasPrefix(content[i:], []byte(inlineBucket)) &&
 			native.Uint64(content[end:]) == 0 && native.Uint16(content[end+bucketSize+10:]) > 1 {
 			inline = end
 		}
@@ -136,15 +130,7 @@ func TestCheckPages(t *testing.T) {
 			if err := check(b); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			// It is what Open asks.
-			path := t.TempDir()
-			if err := os.WriteFile(filepath.Join(path, FileName), b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if s, err := Open(path, Options{}); err == nil {
-				t.Error("was opened")
-				_ = s.Close()
-			}
+			refuses(t, b)
 		})
 	}
 	if err := check(content[:(meta.pages-1)*uint64(pageSize)]); err == nil || !strings.Contains(err.Error(), "should have at least") {
@@ -168,21 +154,51 @@ func (r failingReader) ReadAt(p []byte, off int64) (int, error) {
 
 // What can't be read isn't damaged, wherever it is.
 func TestCheckPagesOfAFailingDisk(t *testing.T) {
-	_, content, err := damagedBase(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pageSize, eio := os.Getpagesize(), &fs.PathError{Op: "read", Path: FileName, Err: syscall.EIO}
+	content, pageSize, eio := base(t), os.Getpagesize(), &fs.PathError{Op: "read", Path: "file.db", Err: syscall.EIO}
 	meta, err := newestMeta(bytes.NewReader(content), pageSize)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Store{path: FileName}
+	f := &File{path: "file.db"}
 	for at := 0; at < int(meta.pages)*pageSize; at += pageSize / 2 {
-		err := s.checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize)
+		err := f.checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize)
 		var damaged *DamagedError
 		if !errors.Is(err, eio) || errors.As(err, &damaged) {
 			t.Fatalf("from byte %d on: got %v", at, err)
 		}
 	}
+}
+
+// checkPages ends for any file, and doesn't panic.
+func FuzzCheckPages(f *testing.F) {
+	content, pageSize := base(f), os.Getpagesize()
+	newest, err := newestMeta(bytes.NewReader(content), pageSize)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := checkPages(bytes.NewReader(content), int64(len(content)), pageSize); err != nil {
+		f.Fatal(err)
+	}
+	// A change of a few bytes of a sound file, since nothing else gets far.
+	f.Add(uint32(0), []byte{})
+	f.Add(uint32(pageSize+pageHeaderSize+16), []byte{3})
+	for id := range uint32(newest.pages) {
+		at := id * uint32(pageSize)
+		f.Add(at+8, []byte{1})                                // a leaf that calls itself a branch
+		f.Add(at+10, []byte{0xFF, 0xFF})                      // elements
+		f.Add(at+10, []byte{0, 0})                            // no elements
+		f.Add(at+12, []byte{0xFF, 0xFF, 0xFF, 0xFF})          // overflow
+		f.Add(at+16, []byte{0xFF, 0xFF, 0xFF, 0xFF})          // the first element's flags or place
+		f.Add(at+20, []byte{0xFF, 0xFF, 0xFF, 0xFF})          // place or size
+		f.Add(at+24, []byte{byte(id), 0, 0, 0, 0, 0, 0, 0})   // a branch to itself
+		f.Add(at+10, []byte{0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 1}) // free pages
+	}
+	f.Fuzz(func(t *testing.T, at uint32, change []byte) {
+		at %= uint32(len(content))
+		change = change[:min(len(change), len(content)-int(at))]
+		sound := bytes.Clone(content[at : int(at)+len(change)])
+		copy(content[at:], change)
+		_ = checkPages(bytes.NewReader(content), int64(len(content)), pageSize)
+		copy(content[at:], sound)
+	})
 }

@@ -1,11 +1,11 @@
 //go:build !unix || aix || android || solaris
 
-package store
+package boltfile
 
 import "os"
 
-// sameOpen returns nil: what bbolt locks here is unlocked when it closes the file.
+// sameOpen returns nil: bbolt's lock ends here when bbolt closes the file.
 func sameOpen(*os.File) (*os.File, error) { return nil, nil }
 
 // lock is for what sameOpen returned.
-func (s *Store) lock(*os.File) error { return nil }
+func (f *File) lock(*os.File) error { return nil }

@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"bytes"
@@ -9,10 +9,8 @@ import (
 	"io"
 )
 
-// bbolt maps its file into memory and follows what it reads there: a damaged
-// page makes it crash, or lose records without a word. So the file is looked at
-// before bbolt is let near it. What is said here about the layout is bbolt's
-// file version 2, in the byte order of the machine.
+// The layout that this file describes is that of bbolt's file version 2, in the byte
+// order of the machine.
 
 const (
 	pageHeaderSize = 16 // id uint64, flags, count uint16, overflow uint32
@@ -68,10 +66,16 @@ func newestMeta(r io.ReaderAt, pageSize int) (bboltMeta, error) {
 	return m0, nil
 }
 
-// checkPages reads a file of bbolt's of the given size and says what is wrong
-// with it: a page that isn't what it is referred to as, elements that aren't
-// packed as they were written, keys out of order, a page that is used twice or
-// not at all.
+// checkPages reads a file of bbolt's of the given size and returns what is wrong with
+// it: a page that is not what it is referred to as, elements that are not packed as
+// they were written, keys out of order, a page that is used twice or not at all. It
+// reads by r, and ends on any content.
+//
+// bbolt maps the file and follows what it reads there, so a damaged page makes it
+// crash, or lose records without an error. bbolt's own Tx.Check is no replacement: with
+// one flipped bit in the header of a page it can run for ever, allocate without a
+// limit, or fault in a goroutine of its own, where the fault ends the process (4 of 240
+// damaged files, bbolt 1.5.0).
 func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 	meta, err := newestMeta(r, pageSize)
 	if err != nil {
@@ -304,40 +308,4 @@ func allZero(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// readWriterAt is the part of a file that takeBack needs.
-type readWriterAt interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-}
-
-// takeBack undoes the commit numbered tx, which has failed and was the last. It
-// may have got as far as its meta page, since to sync that page is the last
-// thing that a commit does. The meta page of the commit before is in the other
-// slot, and no commit has overwritten the pages that it refers to: it takes the
-// place of the one in doubt, whatever is there. takeBack may be repeated until
-// it succeeds.
-func takeBack(f readWriterAt, pageSize int, tx uint64) error {
-	slot, before := tx%2, 1-tx%2
-	m, err := readMeta(f, pageSize, before)
-	if err != nil {
-		return err
-	}
-	if m.tx != tx-1 {
-		return fmt.Errorf("meta page %d is of commit %d, not %d", before, m.tx, tx-1)
-	}
-	page := make([]byte, pageSize)
-	if _, err := f.ReadAt(page, int64(before)*int64(pageSize)); err != nil {
-		return fmt.Errorf("read meta page %d: %w", before, err)
-	}
-	native.PutUint64(page, slot) // the page's own number
-	if _, err := f.WriteAt(page, int64(slot)*int64(pageSize)); err != nil {
-		return fmt.Errorf("write meta page %d: %w", slot, err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync meta page %d: %w", slot, err)
-	}
-	return nil
 }

@@ -1,6 +1,6 @@
 //go:build unix && !aix && !android && !solaris
 
-package store
+package boltfile
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// bbolt locks by flock here, which holds for an open file, however many descriptors
-// refer to it: until all are closed, or by one of them it is unlocked.
+// bbolt locks by flock here. Such a lock belongs to an open file, however many descriptors
+// refer to it, and ends when all are closed or one of them is used to unlock it.
 
 // sameOpen returns another descriptor of the same open file.
 func sameOpen(file *os.File) (*os.File, error) {
@@ -24,12 +24,12 @@ func sameOpen(file *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), file.Name()), nil
 }
 
-// lock locks an open file as bbolt does. It may be locked by it already.
-func (s *Store) lock(file *os.File) error {
+// lock locks an open file as bbolt does. The file can be locked by it already.
+func (f *File) lock(file *os.File) error {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		return &InUseError{s.path}
+		return &InUseError{f.path}
 	case err != nil:
 		return &fs.PathError{Op: "flock", Path: file.Name(), Err: err}
 	}

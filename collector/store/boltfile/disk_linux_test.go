@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"errors"
@@ -6,14 +6,11 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
-
-	"vbaws_exporter/collector/ledger"
 )
 
 func init() {
@@ -40,8 +37,8 @@ func full(err error) bool {
 	return err != nil && strings.Contains(err.Error(), syscall.EFBIG.Error())
 }
 
-// diskChild saves to the folder args[0] while the disk fails.
-func diskChild(args []string) {
+// diskChild writes to the file at path while the disk fails.
+func diskChild(path string) {
 	signal.Ignore(syscall.SIGXFSZ)
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -49,95 +46,84 @@ func diskChild(args []string) {
 			os.Exit(1)
 		}
 	}
-	s, err := Open(args[0], Options{})
+	f, err := Open(path, Options{})
 	must(err == nil, "open: %v", err)
-	b, err := s.Book("a")
-	must(err == nil, "book: %v", err)
-	load := func() uint64 {
-		state, err := b.Load()
-		must(err == nil, "load: %v", err)
-		return state.Meta.Resets
+	has := func(want int) {
+		got, err := load(f)
+		must(err == nil && got == want, "value is %d, %v, want %d", got, err, want)
 	}
 	saveOK := func(n int) {
-		err := b.Save(remember(n, 20000+int32(n)))
+		err := f.Update(value(n))
 		must(err == nil, "save %d: %v", n, err)
-		must(load() == uint64(n), "state is of save %d, want %d", load(), n)
-		day, _ := b.NewestDay()
-		must(day == 20000+int32(n), "the newest day after save %d is %d", n, day)
-	}
-	// refused is true if a failed save has left nothing.
-	refused := func(n int, err error, last uint64) {
-		must(full(err), "save %d: %v", n, err)
-		day, _ := b.NewestDay()
-		must(day != 20000+int32(n), "day of failed save %d is known", n)
-		must(load() == last, "state is of save %d, want %d", load(), last)
-		_, found, err := b.Lookup(session(n), nil)
-		must(err == nil && !found, "session of failed save %d is known, %v", n, err)
+		has(n)
 	}
 	saveOK(1)
 
 	// The file can't grow.
-	info, err := os.Stat(s.path)
+	info, err := os.Stat(path)
 	must(err == nil, "%v", err)
 	limit(uint64(info.Size()))
-	many := remember(2, 20002)
-	for n := range 5000 {
-		many.Seen[session(100+n)] = ledger.SeenSession{Day: 20002}
+	many := func(tx *bbolt.Tx) error {
+		for n := range 5000 {
+			if err := tx.Bucket(bucket).Put(fmt.Appendf(nil, "%d", n), make([]byte, 50)); err != nil {
+				return err
+			}
+		}
+		return value(2)(tx)
 	}
-	refused(2, b.Save(many), 1)
-	refused(2, b.Save(many), 1)
-	// What fits into the pages that are free is none the worse.
+	for range 2 {
+		err := f.Update(many)
+		must(full(err), "save 2: %v", err)
+		has(1)
+	}
+	// A transaction that fits into the free pages succeeds.
 	saveOK(3)
 	limit(math.MaxUint64)
-	must(b.Save(many) == nil, "save that had failed: %v", err)
-	must(load() == 2, "state is of save %d, want 2", load())
+	err = f.Update(many)
+	must(err == nil, "save 2 again: %v", err)
+	has(2)
 
-	// No page can be written, nor can it be told what was: nothing is known until
-	// the disk is well again.
+	// No page can be written, and the commit can't be undone: nothing is known until
+	// the disk has recovered.
 	limit(0)
 	for range 3 {
-		err := b.Save(remember(4, 20004))
+		err := f.Update(value(4))
 		must(full(err), "save 4: %v", err)
-		_, err = b.Load()
+		_, err = load(f)
 		must(full(err), "load: %v", err)
+		must(full(f.Err()), "err: %v", f.Err())
 	}
 	limit(math.MaxUint64)
-	must(load() == 2, "state is of save %d, want 2", load())
-	day, _ := b.NewestDay()
-	must(day != 20004, "day of failed save 4 is known")
+	has(2)
 	saveOK(4)
 
-	// The meta page is written, and to sync it fails. So does to take it back.
-	s.commit = func(tx *bbolt.Tx) error {
+	// The meta page is written, its sync fails, and so does the undoing.
+	f.options.Commit = func(tx *bbolt.Tx) error {
 		err := tx.Commit()
 		must(err == nil, "commit: %v", err)
 		limit(0)
 		return syscall.EFBIG
 	}
-	err = b.Save(remember(5, 20005))
+	err = f.Update(value(5))
 	must(full(err), "save 5: %v", err)
-	_, err = b.Load()
+	_, err = load(f)
 	must(full(err), "load: %v", err)
-	_, _, err = b.Lookup(session(5), []int32{20005})
-	must(full(err), "lookup: %v", err)
 	limit(math.MaxUint64)
-	s.commit = (*bbolt.Tx).Commit
-	refused(5, syscall.EFBIG, 4)
+	working(f)
+	has(4)
 	saveOK(6)
-	must(s.Close() == nil, "close")
-	s, err = Open(args[0], Options{})
+	must(f.Close() == nil, "close")
+	f, err = Open(path, Options{})
 	must(err == nil, "open again: %v", err)
-	b, err = s.Book("a")
-	must(err == nil, "book again: %v", err)
-	must(load() == 6, "state is of save %d, want 6", load())
+	has(6)
 	fmt.Println("done")
 }
 
-// After a save that the disk has refused all is as before it, and goes on when
-// the disk does.
+// After a transaction that the disk refused, the content is as before it, and later
+// transactions succeed when the disk has recovered.
 func TestFailingDisk(t *testing.T) {
 	t.Parallel()
-	cmd := child(t, "disk", t.TempDir())
+	cmd := child(t, "disk", newFile(t))
 	cmd.Stderr = os.Stderr
 	if out, err := cmd.Output(); err != nil || string(out) != "done\n" {
 		t.Errorf("%s%v", out, err)
@@ -170,72 +156,66 @@ func limitMemory(more uint64) (lift func()) {
 	}
 }
 
-// memoryChild opens the folder args[0] while its file is larger than what may be
-// mapped.
-func memoryChild(args []string) {
+// memoryChild opens the file at path while it is larger than what can be mapped.
+func memoryChild(path string) {
 	limitMemory(8 << 30)
-	_, err := Open(args[0], Options{})
+	_, err := Open(path, Options{})
 	var damaged *DamagedError
 	fmt.Printf("damaged: %v, no memory: %v\n%v\n", errors.As(err, &damaged), errors.Is(err, syscall.ENOMEM), err)
 }
 
-// What the system has no memory for isn't damaged: there is nothing to restore, or
-// to move away.
+// A file that the system has no memory for is not damaged: there is nothing to restore,
+// or to move away.
 func TestOpenWithoutMemory(t *testing.T) {
 	t.Parallel()
-	path := closed(t)
-	file := filepath.Join(path, FileName)
-	// It takes no room on the disk, and what is beyond the last page isn't looked at.
-	if err := os.Truncate(file, 64<<30); err != nil {
+	path := newFile(t)
+	// It takes no room on the disk, and content after the last page is not read.
+	if err := os.Truncate(path, 64<<30); err != nil {
 		t.Fatal(err)
 	}
 	out, err := child(t, "memory", path).CombinedOutput()
-	want := "damaged: false, no memory: true\nopen " + file + ": " + syscall.ENOMEM.Error() + "\n"
+	want := "damaged: false, no memory: true\nopen " + path + ": " + syscall.ENOMEM.Error() + "\n"
 	if err != nil || string(out) != want {
 		t.Errorf("%v, got %s, want %s", err, out, want)
 	}
-	open(t, path)
+	mustHave(t, open(t, path), 0)
 }
 
-// memoryAgainChild saves to the folder args[0], while its file can't be mapped again.
-func memoryAgainChild(args []string) {
+// memoryAgainChild writes to the file at path while it can't be mapped again.
+func memoryAgainChild(path string) {
 	try := func(err error) {
 		if err != nil {
 			panic(err)
 		}
 	}
-	s, err := Open(args[0], Options{})
+	f, err := Open(path, Options{})
 	try(err)
-	b, err := s.Book("a")
-	try(err)
-	try(b.Save(remember(1, 20000)))
-	try(os.Truncate(s.path, 64<<30))
-	other, err := os.Open(s.path)
+	try(f.Update(value(1)))
+	try(os.Truncate(path, 64<<30))
+	other, err := os.Open(path)
 	try(err)
 	lift := limitMemory(8 << 30)
-	failing(s)
+	failing(f)
 	for range 2 {
-		err = b.Save(remember(2, 20001))
+		err = f.Update(value(2))
 		var damaged *DamagedError
 		fmt.Printf("damaged: %v, no memory: %v, lock of another: %v\n",
 			errors.As(err, &damaged), errors.Is(err, syscall.ENOMEM), syscall.Flock(int(other.Fd()), syscall.LOCK_SH|syscall.LOCK_NB))
 	}
 	lift()
-	s.commit = (*bbolt.Tx).Commit
-	try(b.Save(remember(3, 20001)))
-	try(s.Close())
+	working(f)
+	try(f.Update(value(3)))
+	try(f.Close())
 }
 
-// bbolt unlocks a file that it can't open. It stays locked all the same.
+// bbolt unlocks a file that it can't open. The file stays locked nevertheless.
 func TestFileStaysLockedWithoutMemory(t *testing.T) {
 	t.Parallel()
-	path := closed(t)
+	path := newFile(t)
 	out, err := child(t, "memory again", path).CombinedOutput()
 	want := strings.Repeat("damaged: false, no memory: true, lock of another: "+syscall.EWOULDBLOCK.Error()+"\n", 2)
 	if err != nil || string(out) != want {
 		t.Errorf("%v, got %s, want %s", err, out, want)
 	}
-	if got := resets(t, openBook(t, open(t, path), "a")); got != 3 {
-		t.Errorf("state is of save %d, want 3", got)
-	}
+	mustHave(t, open(t, path), 3)
 }
