@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"net"
@@ -165,7 +166,7 @@ func decode(b *testing.B, pages *os.File, want int) (spent time.Duration) {
 	rows := 0
 	for {
 		var raw json.RawMessage
-		if err := all.Decode(&raw); err == io.EOF {
+		if err := all.Decode(&raw); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			b.Fatal(err)

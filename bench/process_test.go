@@ -107,15 +107,15 @@ func procField(b *testing.B, path, name string) int64 {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, line := range apptest.Lines(string(text), name+":") {
-		n, err := strconv.ParseInt(strings.Fields(line)[1], 10, 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return n
+	lines := apptest.Lines(string(text), name+":")
+	if len(lines) != 1 {
+		b.Fatalf("%s has %d lines of %s", path, len(lines), name)
 	}
-	b.Fatalf("%s has no %s", path, name)
-	return 0
+	n, err := strconv.ParseInt(strings.Fields(lines[0])[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
 
 // BenchmarkMemory measures the resident memory of the exporter, from the initial sync
