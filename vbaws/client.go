@@ -114,7 +114,7 @@ func (c *Client) APIVersion() string { return c.versions.inUse() }
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
 	var page *SessionsPage
-	err := c.get(ctx, sessionsPath, sessionsPath, q.values(), func(h http.Header, b *body) (err error) {
+	err := c.get(ctx, RouteSessions, RouteSessions, q.values(), func(h http.Header, b *body) (err error) {
 		b.asked(q.Limit)
 		if page, err = decodeSessions(b); err == nil {
 			page.Date = date(h)
@@ -172,7 +172,7 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 		row Row
 		at  time.Time
 	)
-	err := c.getByID(ctx, id, "", maxValue, func(h http.Header, b *body) error {
+	err := c.getByID(ctx, id, RouteSession, maxValue, func(h http.Header, b *body) error {
 		v, err := decodeOne(b)
 		if err != nil {
 			return err
@@ -193,7 +193,7 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 // could not be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 	var log []LogItem
-	err := c.getByID(ctx, id, "/log", maxLog, func(_ http.Header, b *body) (err error) {
+	err := c.getByID(ctx, id, RouteSessionLog, maxLog, func(_ http.Header, b *body) (err error) {
 		log, err = decodeLog(b)
 		return err
 	})
@@ -203,14 +203,13 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 	return log, nil
 }
 
-// getByID gets what is below a session.
-func (c *Client) getByID(ctx context.Context, id, below string, limit int64, read func(http.Header, *body) error) error {
-	endpoint := "/api/v1/sessions/{id}" + below
+// getByID gets a route that has the id of a session.
+func (c *Client) getByID(ctx context.Context, id, route string, limit int64, read func(http.Header, *body) error) error {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
-		return &Error{KindHTTP, "GET " + endpoint, fmt.Errorf("%q can't be a session's id", id)}
+		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q can't be a session's id", id)}
 	}
-	return c.getLimited(ctx, endpoint, "/api/v1/sessions/"+url.PathEscape(id)+below, nil, limit, read)
+	return c.getLimited(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, limit, read)
 }
 
 func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(http.Header, *body) error) error {
@@ -242,7 +241,7 @@ func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Va
 			c.grant(endpoint)
 			return nil
 		case refusesVersion(path, err):
-			if path != sessionsPath && c.versions.isProven(in.version) {
+			if path != RouteSessions && c.versions.isProven(in.version) {
 				return err // this version lacks the route
 			}
 			if err := c.refused(ctx, op, in.version, err); err != nil {

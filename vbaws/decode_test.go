@@ -742,7 +742,7 @@ func FuzzProblem(f *testing.F) {
 			t.Errorf("a document decides on status or time: %+v", e)
 		}
 		e.StatusCode = 400
-		refusesVersion(tokenPath, &e)
+		refusesVersion(RouteToken, &e)
 		for _, s := range []string{e.Code, e.Type, e.Title, e.Details} {
 			if c := clip(s, 300); strings.ContainsAny(c, "\n\r\x00") || len([]rune(c)) > 301 {
 				t.Errorf("not fit for a line: %q", c)

@@ -62,7 +62,7 @@ type RepositoriesPage struct {
 // Summary returns the appliance's own counts. Every account may ask for them.
 func (c *Client) Summary(ctx context.Context) (*Summary, error) {
 	s := &Summary{}
-	err := c.getOne(ctx, "/api/v1/statistics/summary", func(v jsontext.Value) error {
+	err := c.getOne(ctx, RouteSummary, func(v jsontext.Value) error {
 		*s = decodeSummary(v)
 		if *s == noSummary {
 			return errShape("the document has none of the counts")
@@ -79,7 +79,7 @@ func (c *Client) Summary(ctx context.Context) (*Summary, error) {
 // the account may not see it: as documented, all but a Portal Administrator.
 func (c *Client) License(ctx context.Context) (*License, error) {
 	l := &License{}
-	err := c.getOne(ctx, "/api/v1/licensing/license", func(v jsontext.Value) error {
+	err := c.getOne(ctx, RouteLicense, func(v jsontext.Value) error {
 		*l = decodeLicense(v)
 		if *l == noLicense {
 			return errShape("the document is not a license")
@@ -96,7 +96,7 @@ func (c *Client) License(ctx context.Context) (*License, error) {
 // for License.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var version string
-	err := c.getOne(ctx, "/api/v1/system/version", func(v jsontext.Value) error {
+	err := c.getOne(ctx, RouteVersion, func(v jsontext.Value) error {
 		version = decodeVersion(v)
 		if version == "" {
 			return errShape(`the document has no "version"`)
@@ -113,7 +113,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 // see it is as for License.
 func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
 	var z TimeZone
-	err := c.getOne(ctx, "/api/v1/settings/dateTime", func(v jsontext.Value) error {
+	err := c.getOne(ctx, RouteDateTime, func(v jsontext.Value) error {
 		z = decodeTimeZone(v)
 		if z.Name == "" {
 			return errShape("the document names no time zone")
@@ -129,7 +129,7 @@ func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
 // SystemTime returns the appliance's clock, in UTC. Every account may ask for it.
 func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 	var t time.Time
-	err := c.getOne(ctx, "/api/v1/system/time", func(v jsontext.Value) error {
+	err := c.getOne(ctx, RouteTime, func(v jsontext.Value) error {
 		t = decodeSystemTime(v)
 		if t.IsZero() {
 			return errShape(`the document has no "utcDateTime" that is a date`)
@@ -147,9 +147,8 @@ func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 // may not list them: as documented, all but a Portal Administrator and a Portal
 // Operator.
 func (c *Client) Repositories(ctx context.Context, offset, limit int) (*RepositoriesPage, error) {
-	const path = "/api/v1/repositories"
 	var page *RepositoriesPage
-	err := c.get(ctx, path, path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+	err := c.get(ctx, RouteRepositories, RouteRepositories, paging(offset, limit), func(_ http.Header, b *body) (err error) {
 		b.asked(limit)
 		page, err = decodeRepositories(b)
 		return err

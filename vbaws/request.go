@@ -156,7 +156,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 // isWebPage reports whether a web page answers a login, as the appliance's web UI does.
 func (in call) isWebPage(h http.Header) bool {
 	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return in.path == tokenPath && (kind == "text/html" || kind == "application/xhtml+xml")
+	return in.path == RouteToken && (kind == "text/html" || kind == "application/xhtml+xml")
 }
 
 // maxQuote is how many bytes of an error may be of a server's making.

@@ -99,9 +99,8 @@ func listed(header string) []string {
 	return list
 }
 
-// sessionsPath is a route of every API version: a version that it refuses is one
+// RouteSessions is a route of every API version: a version that it refuses is one
 // that the appliance refuses.
-const sessionsPath = "/api/v1/sessions"
 
 // namesVersion reports whether err is an answer that says that the API version is
 // not supported.
@@ -119,7 +118,7 @@ func refusesVersion(path string, err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*APIError](err)
-	return ok && e.isEmpty404() && (path == sessionsPath || path == tokenPath)
+	return ok && e.isEmpty404() && (path == RouteSessions || path == RouteToken)
 }
 
 func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFound && e.Empty }

@@ -9,8 +9,6 @@ import (
 	"time"
 )
 
-const tokenPath = "/api/v1/token"
-
 // ErrMFA is wrapped in the error of a login as a user with multi-factor
 // authentication.
 var ErrMFA = errors.New("the account uses multi-factor authentication, so nothing unattended can log in with it: use one without")
@@ -206,7 +204,7 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 				"password":   {password},
 			})
 		}
-		if !refusesVersion(tokenPath, err) {
+		if !refusesVersion(RouteToken, err) {
 			if err = refusedLogin(err); err != nil && KindOf(err) == KindAuth {
 				c.versions.answered(version)
 			}
@@ -230,7 +228,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 		return nil
 	}
 	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, []string{password}, func(login, time.Time) error { return nil })
-	if e, ok := errors.AsType[*APIError](err); ok && !refusesVersion(tokenPath, err) {
+	if e, ok := errors.AsType[*APIError](err); ok && !refusesVersion(RouteToken, err) {
 		switch code := e.StatusCode; {
 		case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusTooManyRequests, e.missesVersion():
 			return err
@@ -314,7 +312,7 @@ func (c *Client) postToken(ctx context.Context, op, version string, form url.Val
 // login can have counted against the account.
 func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secrets []string, read func(login, time.Time) error) error {
 	in := call{
-		op: op, method: http.MethodPost, endpoint: tokenPath, path: tokenPath,
+		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
 		form: form, version: version, limit: maxSmall, private: true, secrets: secrets,
 	}
 	answered := false
@@ -368,9 +366,9 @@ func (c *Client) Logout(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	op := "DELETE " + tokenPath
+	op := "DELETE " + RouteToken
 	err := c.exchange(ctx, call{
-		op: op, method: http.MethodDelete, endpoint: tokenPath, path: tokenPath,
+		op: op, method: http.MethodDelete, endpoint: RouteToken, path: RouteToken,
 		version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
 		limit: maxSmall, private: true,
 	}, func(http.Header, *body) error { return nil })

@@ -109,7 +109,7 @@ func TestRefusedRefresh(t *testing.T) {
 func whenAllAreRefused(a *appliance, c *Client, n int) {
 	refused := make(chan struct{}, n)
 	c.cfg.Observe = func(r Request) {
-		if r.Code == 401 && r.Endpoint != tokenPath {
+		if r.Code == 401 && r.Endpoint != RouteToken {
 			refused <- struct{}{}
 		}
 	}

@@ -88,11 +88,11 @@ func (p *poll) fetchFacts(ctx context.Context) {
 	version := inv.version
 	var zone vbaws.TimeZone
 	facts := []fact{
-		factOf(ctx, "/api/v1/statistics/summary", p.api.Summary, &next.Summary),
-		factOf(ctx, "/api/v1/licensing/license", p.license, &next.License),
-		factOf(ctx, "/api/v1/repositories", p.listRepositories, &next.Repositories),
-		factOf(ctx, "/api/v1/system/version", p.api.Version, &version),
-		factOf(ctx, "/api/v1/settings/dateTime", p.api.TimeZone, &zone),
+		factOf(ctx, vbaws.RouteSummary, p.api.Summary, &next.Summary),
+		factOf(ctx, vbaws.RouteLicense, p.license, &next.License),
+		factOf(ctx, vbaws.RouteRepositories, p.listRepositories, &next.Repositories),
+		factOf(ctx, vbaws.RouteVersion, p.api.Version, &version),
+		factOf(ctx, vbaws.RouteDateTime, p.api.TimeZone, &zone),
 	}
 	errs := make([]error, len(facts))
 	atOnce(len(facts), func(i int) {
@@ -139,7 +139,7 @@ func (p *poll) license(ctx context.Context) (*vbaws.License, error) {
 
 // listRepositories reads all backup repositories.
 func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
-	all, err := listing.All("/api/v1/repositories", func(offset int) ([]vbaws.Repository, int, int, error) {
+	all, err := listing.All(vbaws.RouteRepositories, func(offset int) ([]vbaws.Repository, int, int, error) {
 		var page *vbaws.RepositoriesPage
 		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.Repositories(ctx, offset, limit)

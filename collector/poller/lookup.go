@@ -53,7 +53,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 			ask, err := p.lookUpPolicy(ctx, &pol)
 			if err != nil && !refuses(err) {
 				failures[pol.PolicyKey]++
-				p.endpointFailed(sessionsEndpoint, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
+				p.endpointFailed(vbaws.RouteSessions, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
 				return
 			}
 			if ask {
@@ -67,7 +67,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 		}
 	}
 	if len(failures) == 0 {
-		delete(p.known.endpoints.errs, sessionsEndpoint)
+		delete(p.known.endpoints.errs, vbaws.RouteSessions)
 	}
 }
 

@@ -15,8 +15,6 @@ import (
 // This file requests sessions, in lists and one by one.
 
 const (
-	sessionsEndpoint = "/api/v1/sessions"
-	sessionEndpoint  = "/api/v1/sessions/{id}"
 	// evidence is how many of the newest sessions are looked at if none that a poll saw
 	// could be understood.
 	evidence = 100

@@ -103,7 +103,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 			forbidden = err
 		case !ofOneSession(err):
 			known.looks[id] = l
-			p.endpointFailed(sessionEndpoint, err)
+			p.endpointFailed(vbaws.RouteSession, err)
 			return // so would be the others
 		default:
 			failed = err
@@ -118,12 +118,12 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	}
 	switch {
 	case failed != nil:
-		p.endpointFailed(sessionEndpoint, failed)
+		p.endpointFailed(vbaws.RouteSession, failed)
 	case anyUnanswered(known.looks): // what was said of that stays
 	case asked > 0:
-		p.endpointAnswered(sessionEndpoint, forbidden)
+		p.endpointAnswered(vbaws.RouteSession, forbidden)
 	case len(known.looks) == 0:
-		delete(p.known.endpoints.errs, sessionEndpoint)
+		delete(p.known.endpoints.errs, vbaws.RouteSession)
 	}
 }
 
@@ -155,5 +155,5 @@ func ofOneSession(err error) bool {
 }
 
 func badAnswer(err error) error {
-	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "GET " + sessionEndpoint, Err: err}
+	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "GET " + vbaws.RouteSession, Err: err}
 }

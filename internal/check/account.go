@@ -180,14 +180,14 @@ var errNotAsked = errors.New("not asked")
 func (p *prober) rights(ctx context.Context) []Finding {
 	session := "" // the id of one
 	all := []right{
-		{"/api/v1/sessions", "everything", true, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSessions, "everything", true, func(ctx context.Context) (string, error) {
 			page, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
 			if err == nil && len(page.Rows) > 0 {
 				session = page.Rows[0].ID
 			}
 			return "", err
 		}},
-		{"/api/v1/sessions/{id}", "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSession, "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
@@ -197,26 +197,26 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			}
 			return "", err
 		}},
-		{"/api/v1/sessions/{id}/log", "the reasons of failures, in the log and on the status page", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSessionLog, "the reasons of failures, in the log and on the status page", false, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
 			_, err := p.client.SessionLog(ctx, session)
 			return "", err
 		}},
-		{"/api/v1/statistics/summary", "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSummary, "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.Summary(ctx)
 			return "", err
 		}},
-		{"/api/v1/licensing/license", "the license and its expiry (vbaws_license_…)", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteLicense, "the license and its expiry (vbaws_license_…)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.License(ctx)
 			return "", err
 		}},
-		{"/api/v1/repositories", "the repositories (vbaws_repository_info)", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteRepositories, "the repositories (vbaws_repository_info)", false, func(ctx context.Context) (string, error) {
 			_, err := p.client.Repositories(ctx, 0, 1)
 			return "", err
 		}},
-		{"/api/v1/system/version", "the product's version (a label of vbaws_appliance_info)", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteVersion, "the product's version (a label of vbaws_appliance_info)", false, func(ctx context.Context) (string, error) {
 			return p.client.Version(ctx)
 		}},
 	}
@@ -298,7 +298,7 @@ func (p *prober) lacking(r right, err error) Finding {
 
 // timeZone asks for the zone that schedules are in.
 func (p *prober) timeZone(ctx context.Context) Finding {
-	const path = "/api/v1/settings/dateTime"
+	const path = vbaws.RouteDateTime
 	const without = "when policies are due (vbaws_policy_last_due_timestamp_seconds)"
 	var zone vbaws.TimeZone
 	_, err := p.ask(ctx, right{ask: func(ctx context.Context) (_ string, err error) {

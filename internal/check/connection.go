@@ -49,7 +49,7 @@ func (p *prober) connection(ctx context.Context) []Finding {
 			}
 		},
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.a.URL.JoinPath("/api/v1/system/time").String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.a.URL.JoinPath(vbaws.RouteTime).String(), nil)
 	if err != nil {
 		return []Finding{fail(Connection, "correct url", "%v", bare(err))}
 	}

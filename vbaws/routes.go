@@ -1,0 +1,17 @@
+package vbaws
+
+// The routes of the REST API that the client uses, as the vendor's references of 1.0 to
+// 1.8 name them; those that list policies are in Workloads. They are also the values of
+// Request.Endpoint. {id} is the id of a session.
+const (
+	RouteToken        = "/api/v1/token"
+	RouteSessions     = "/api/v1/sessions"
+	RouteSession      = "/api/v1/sessions/{id}"
+	RouteSessionLog   = "/api/v1/sessions/{id}/log"
+	RouteSummary      = "/api/v1/statistics/summary"
+	RouteLicense      = "/api/v1/licensing/license"
+	RouteRepositories = "/api/v1/repositories"
+	RouteVersion      = "/api/v1/system/version"
+	RouteTime         = "/api/v1/system/time"
+	RouteDateTime     = "/api/v1/settings/dateTime"
+)
