@@ -1,6 +1,9 @@
 package schedule
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Start is a scheduled start of a Plan. The appliance's behavior in the hour of a
 // daylight-saving change is not documented, so a Start has both readings.
@@ -17,6 +20,18 @@ type Start struct {
 	DayStart, DayEnd time.Time
 }
 
+// Every returns the plan of backups at an interval, which has a longest gap and no
+// times.
+func Every(interval time.Duration) *Plan {
+	gap := func() (time.Duration, bool) { return interval, true }
+	return &Plan{zone: time.UTC, lines: []line{{Whole, nil, gap}, {Backup, nil, gap}}}
+}
+
+// Timed reports whether the plan has times. Those of an interval are not known.
+func (p *Plan) Timed() bool {
+	return slices.ContainsFunc(p.lines, func(l line) bool { return l.table != nil })
+}
+
 // Starts returns the scheduled starts of a kind whose At is neither before from nor
 // after to, in order. No two have the same At: starts that the wall clock skips fall
 // together with each other and with one at the instant of the change, which then
@@ -30,10 +45,11 @@ func (p *Plan) Starts(kind Kind, from, to time.Time) []Start {
 	first, last := dayOf(from.In(p.zone))-1, dayOf(to.In(p.zone))+1
 	c := newClock(p.zone, first.at(0))
 	for d := first; d <= last; d++ {
-		for _, second := range l.table.on(d) {
+		starts := l.table.on(d)
+		for _, second := range starts[p.countUntil(starts, d, from.Add(-1)):] {
 			s := p.start(c, d, second)
-			if s.At.Before(from) || s.At.After(to) {
-				continue
+			if s.At.After(to) {
+				break
 			}
 			if n := len(found); n > 0 && found[n-1].At.Equal(s.At) {
 				if !s.Skipped {

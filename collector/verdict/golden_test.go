@@ -110,7 +110,7 @@ func (w *timeline) say(t *testing.T, f []string) {
 		}
 		m.Plan = schedule.New(parsePlan(t, f[1:]), zone)
 	case "interval":
-		m.Interval = duration(t, f[1])
+		m.Plan = schedule.Every(duration(t, f[1]))
 		if m.Since.IsZero() {
 			m.Since = w.time(t, "06-01 00:00")
 		}
@@ -275,7 +275,7 @@ func zone(name string) *time.Location {
 	return z
 }
 
-func duration(t *testing.T, s string) time.Duration {
+func duration(t testing.TB, s string) time.Duration {
 	t.Helper()
 	d, err := time.ParseDuration(s)
 	if err != nil {
@@ -289,7 +289,7 @@ var weekdays = map[string]time.Weekday{"Sun": 0, "Mon": 1, "Tue": 2, "Wed": 3, "
 // parsePlan reads terms such as "backup daily 01 13", "snapshot hourly", "snapshot
 // hourly 4", "backup weekly 01:00 Mon Fri", "backup monthly 01:00 31" and "backup
 // yearly 01:00 06-01", with a comma between them.
-func parsePlan(t *testing.T, f []string) *vbaws.Schedule {
+func parsePlan(t testing.TB, f []string) *vbaws.Schedule {
 	t.Helper()
 	var s vbaws.Schedule
 	for _, term := range strings.Split(strings.Join(f, " "), ", ") {
@@ -337,7 +337,7 @@ func parsePlan(t *testing.T, f []string) *vbaws.Schedule {
 
 func monthOf(n int) time.Month { return time.Month(n) }
 
-func number(t *testing.T, s string) int {
+func number(t testing.TB, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
 	if err != nil {

@@ -71,9 +71,7 @@ func (h History) evict(s Session) History {
 		}
 	case s.failed() && s.End.After(h.Success):
 		h.Failures++
-		if h.FirstFailure.IsZero() || s.End.Before(h.FirstFailure) {
-			h.FirstFailure = s.End
-		}
+		h.FirstFailure = earliest(h.FirstFailure, s.End)
 	}
 	return h
 }
@@ -141,16 +139,18 @@ func (h History) before(t time.Time) History {
 	return h
 }
 
-// merge returns the history with the sessions of a later one.
-func (h History) merge(later History) History {
-	if len(later.Recent) == Keep {
-		return later
+// merge returns the history of both.
+func (h History) merge(o History) History {
+	h.Success = latest(h.Success, o.Success)
+	if !h.FirstFailure.After(h.Success) {
+		h.Failures, h.FirstFailure = 0, time.Time{}
 	}
-	for _, s := range later.Recent {
+	if o.FirstFailure.After(h.Success) {
+		h.Failures += o.Failures
+		h.FirstFailure = earliest(h.FirstFailure, o.FirstFailure)
+	}
+	for _, s := range o.Recent {
 		h = h.Insert(s)
-	}
-	if later.Success.After(h.Success) {
-		h.Success = later.Success
 	}
 	return h
 }

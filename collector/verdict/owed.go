@@ -20,9 +20,38 @@ type start struct {
 
 // overdue judges the starts of a kind.
 func (j *judgement) overdue(row *Kind) {
+	owed, first := j.allOwed(row)
+	decided := j.policy.Decided[row.Kind]
+	if decided.Add(j.Grace).After(j.Now) {
+		decided = time.Time{} // the clock was put back, or the grace is longer now
+	}
+	var newest time.Time
+	for i := range owed {
+		s := &owed[i]
+		if !j.isOverdue(s, decided) {
+			continue
+		}
+		if row.OverdueRuns++; row.OverdueRuns == 1 {
+			row.Overdue.Since = s.At
+			if i == 0 {
+				row.Overdue.Since = earliest(s.At, first)
+			}
+			j.at(s.At.Add(horizon))
+		}
+		newest = s.At
+	}
+	if row.OverdueRuns > 0 {
+		if j.verdict.Decided == nil {
+			j.verdict.Decided = make(map[schedule.Kind]time.Time)
+		}
+		j.verdict.Decided[row.Kind] = newest
+	}
+}
+
+// allOwed returns the owed starts of all members within the horizon, in order, and the
+// first one there is. It fills in what else row has of the schedule.
+func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
 	success := j.lastSuccess(func(w what) bool { return w.meets(row.Kind) })
-	var owed []start
-	var first time.Time // of the owed starts, those before the horizon included
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
 		if !m.Enabled || m.Since.IsZero() || !slices.Contains(m.kinds(j.Typed), row.Kind) {
@@ -37,55 +66,34 @@ func (j *judgement) overdue(row *Kind) {
 			row.NextDue = earliest(row.NextDue, next)
 		}
 		from, starts := of(m, row.Kind, success)
-		if len(starts) > 0 {
-			first = earliest(first, from)
-		}
 		for _, s := range starts {
 			owed = append(owed, start{s, row.Kind, m})
+			first = earliest(first, from)
 		}
 	}
 	j.at(row.NextDue)
 	slices.SortStableFunc(owed, func(a, b start) int { return a.At.Compare(b.At) })
-	owed = slices.CompactFunc(owed, func(a, b start) bool { return a.At.Equal(b.At) })
+	return slices.CompactFunc(owed, func(a, b start) bool { return a.At.Equal(b.At) }), first
+}
 
-	decided := j.policy.Decided[row.Kind]
-	if decided.Add(j.Grace).After(j.Now) {
-		decided = time.Time{} // the clock was put back, or the grace is longer now
+// isOverdue reports whether a start that no success has met is overdue. What was
+// decided stays so.
+func (j *judgement) isOverdue(s *start, decided time.Time) bool {
+	switch {
+	case s.Skipped && j.beganOn(s):
+		return false
+	case !s.Skipped && !s.At.After(decided):
+		return true
 	}
-	var newest time.Time
-	for i := range owed {
-		s := &owed[i]
-		before := !s.At.After(decided)
-		switch {
-		case s.Skipped && j.beganOn(s):
-			continue
-		case before && !s.Skipped:
-		default:
-			if deadline := j.deadline(s); deadline.After(j.Now) {
-				j.at(deadline)
-				continue
-			}
-			if !before && (j.Stale || s.of.Unreadable) {
-				j.verdict.Undecided = j.verdict.Undecided || !s.of.Unreadable
-				continue
-			}
-		}
-		if newest.IsZero() {
-			j.at(s.At.Add(horizon))
-			row.Overdue.Since = s.At
-			if i == 0 {
-				row.Overdue.Since = earliest(s.At, first)
-			}
-		}
-		newest = s.At
-		row.OverdueRuns++
+	if deadline := j.deadline(s); deadline.After(j.Now) {
+		j.at(deadline)
+		return false
 	}
-	if !newest.IsZero() {
-		if j.verdict.Decided == nil {
-			j.verdict.Decided = make(map[schedule.Kind]time.Time)
-		}
-		j.verdict.Decided[row.Kind] = newest
+	if s.At.After(decided) && (j.Stale || s.of.Unreadable) {
+		j.verdict.Undecided = j.verdict.Undecided || !s.of.Unreadable
+		return false
 	}
+	return true
 }
 
 // owed returns the first start of a kind that no success has met, and those within the
@@ -125,29 +133,23 @@ func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (fir
 }
 
 // kinds returns the kinds that the member's schedule starts.
-func (m *Member) kinds(typed bool) (kinds []schedule.Kind) {
-	switch {
-	case m.Interval > 0:
-		kinds = []schedule.Kind{schedule.Backup}
-	case m.Plan != nil:
-		kinds = m.Plan.Kinds()
+func (m *Member) kinds(typed bool) []schedule.Kind {
+	if m.Plan == nil || len(m.Plan.Kinds()) == 0 {
+		return nil
 	}
-	if len(kinds) > 0 && !typed {
+	if !typed {
 		return []schedule.Kind{schedule.Whole}
 	}
-	return kinds
+	return m.Plan.Kinds()
 }
 
 // estimated reports whether the times of the schedule are unknown.
-func (m *Member) estimated() bool { return m.ZoneUnknown || m.Interval > 0 }
+func (m *Member) estimated() bool { return m.ZoneUnknown || !m.Plan.Timed() }
 
 // gap returns the longest gap of a kind, or of any if the kind isn't scheduled, and
 // false if no gap is known.
 func (m *Member) gap(k schedule.Kind) (time.Duration, bool) {
-	switch {
-	case m.Interval > 0:
-		return m.Interval, true
-	case m.Plan == nil:
+	if m.Plan == nil {
 		return 0, false
 	}
 	if gap, ok := m.Plan.LongestGap(k); ok {

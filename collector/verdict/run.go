@@ -42,6 +42,9 @@ func (j *judgement) all() []run {
 			j.runs = append(j.runs, run{t.what, start, start.Add(j.stuckAfter(t, start))})
 		}
 	}
+	for _, r := range j.runs {
+		j.busy = latest(j.busy, r.until)
+	}
 	slices.SortStableFunc(j.runs, func(a, b run) int { return a.start.Compare(b.start) })
 	return j.runs
 }
@@ -50,11 +53,14 @@ func (j *judgement) all() []run {
 // it, or 5 minutes after the last session of its run. A session that begins after the
 // deadline is too late to move it.
 func (j *judgement) deadline(s *start) time.Time {
-	begin, end, endOfAny := s.window()
-	from := s.Later
+	from, atLeast := s.Later, s.DayEnd // zero if it isn't skipped
 	if j.mutation.daylightSaving {
-		from = s.At
+		from, atLeast = s.At, time.Time{}
 	}
+	if bound := j.bound(s, latest(from.Add(j.Grace), atLeast)); !bound.After(j.Now) {
+		return bound
+	}
+	begin, end, endOfAny := s.window()
 	for _, r := range j.all() {
 		// The appliance skips, queues or runs a start inside another run: which, is not
 		// known.
@@ -62,10 +68,7 @@ func (j *judgement) deadline(s *start) time.Time {
 			from = latest(from, r.until)
 		}
 	}
-	deadline := from.Add(j.Grace)
-	if s.Skipped && !j.mutation.daylightSaving {
-		deadline = latest(deadline, s.DayEnd)
-	}
+	deadline := latest(from.Add(j.Grace), atLeast)
 	for _, r := range j.all() {
 		next := endOfAny
 		if r.meets(s.kind) {
@@ -73,6 +76,24 @@ func (j *judgement) deadline(s *start) time.Time {
 		}
 		if !r.start.Before(begin) && (next.IsZero() || r.start.Before(next)) && r.start.Before(deadline) {
 			deadline = latest(deadline, r.until.Add(settle))
+		}
+	}
+	return deadline
+}
+
+// bound returns a time that the deadline of a start isn't after, without its window,
+// which takes the schedule longer than most starts are worth: those that are old.
+func (j *judgement) bound(s *start, deadline time.Time) time.Time {
+	runs, from := j.all(), s.At.Add(-lead)
+	if !j.busy.After(from) {
+		return deadline
+	}
+	for _, r := range runs {
+		if !r.start.Before(deadline) {
+			break
+		}
+		if r.until.After(from) {
+			deadline = latest(deadline, r.until.Add(max(j.Grace, settle)))
 		}
 	}
 	return deadline

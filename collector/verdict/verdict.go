@@ -34,15 +34,14 @@ type Member struct {
 	// DisabledSince is when it was first seen disabled after it had been enabled;
 	// otherwise zero.
 	DisabledSince time.Time
-	// Plan is the last schedule that could be read, in the appliance's zone; nil if
-	// there is none. It is kept from one judgement to the next, since it caches.
+	// Plan is the last schedule that could be read, in the appliance's zone, or an
+	// interval without times (VPC); nil if there is none. It is worth keeping from one
+	// judgement to the next.
 	Plan *schedule.Plan
 	// Unreadable says that the schedule can't be read at present.
 	Unreadable bool
 	// ZoneUnknown says that the times of Plan can't be relied on, only its gaps.
 	ZoneUnknown bool
-	// Interval is a schedule of backups without times (VPC); otherwise 0.
-	Interval time.Duration
 }
 
 // Sessions are those of one extended type.
@@ -149,7 +148,8 @@ type judgement struct {
 	Conditions
 	policy  *Policy
 	tracks  []track
-	runs    []run // lazily, by start: see all
+	runs    []run     // by start, once all was called
+	busy    time.Time // when the last of them is over
 	verdict Verdict
 }
 
@@ -222,11 +222,7 @@ func tracks(all []Sessions, typed bool) []track {
 			continue
 		}
 		o := &tracks[i]
-		if s.Before.IsZero() { // of the new name, and so later
-			o.finished = o.finished.merge(t.finished)
-		} else {
-			o.finished = t.finished.merge(o.finished)
-		}
+		o.finished = o.finished.merge(t.finished)
 		o.running = slices.Concat(o.running, t.running)
 	}
 	return tracks
@@ -276,7 +272,7 @@ func (j *judgement) state(row *Kind) State {
 	}
 	var newest Session
 	for _, t := range j.tracks {
-		if n := len(t.finished.Recent); n > 0 && t.clears(what{kind: row.Kind}) {
+		if n := len(t.finished.Recent); n > 0 && (t.kind == row.Kind || t.meets(row.Kind)) {
 			if s := t.finished.Recent[n-1]; s.compare(newest) > 0 {
 				newest = s
 			}
