@@ -31,7 +31,7 @@ type Instruments struct {
 func NewInstruments(reg prometheus.Registerer) *Instruments {
 	i := &Instruments{
 		polls: prometheus.NewCounterVec(polls.counterOpts(), polls.Labels),
-		// A pass with nothing new takes a request or two; a catch-up minutes.
+		// A poll with nothing new takes a request or two; a catch-up minutes.
 		pollDuration: prometheus.NewHistogramVec(pollDuration.histogramOpts(
 			0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600), pollDuration.Labels),
 		apiRequests: prometheus.NewCounterVec(apiRequests.counterOpts(), apiRequests.Labels),
@@ -64,7 +64,7 @@ func (i *Instruments) Remove(appliance string) {
 	i.apiRequests.DeletePartialMatch(of)
 }
 
-// Polled counts a pass that took d.
+// Polled counts a poll that took d.
 func (i *Instruments) Polled(appliance string, result poller.Result, d time.Duration) {
 	appliance = validUTF8(appliance)
 	i.polls.WithLabelValues(appliance, string(result)).Inc()

@@ -42,10 +42,10 @@ var (
 // What Collector shows of what was published.
 var (
 	up = newGauge("vbaws_up",
-		"Whether the last finished pass read the appliance. Absent before the first pass of this process.",
+		"Whether the last finished poll could read the appliance. Absent before the first poll of this process.",
 		byAppliance)
 	applianceInfo = newGauge("vbaws_appliance_info",
-		"Always 1. Labelled by the product's version (empty where it isn't known) and the revision of the API in use.",
+		"Always 1. Labelled by the product's version (empty if it isn't known) and the API version in use.",
 		[]string{"appliance", "version", "api_version"})
 
 	sessionsTotal = newCounter("vbaws_sessions_total",
@@ -55,7 +55,7 @@ var (
 		"How long the finished sessions took, from start to stop.",
 		byStatus)
 	sessionsRunning = newGauge("vbaws_sessions_running",
-		"Sessions that have begun and not ended.",
+		"Sessions that have begun and not finished.",
 		bySeries)
 	runningOldestStart = newGauge("vbaws_sessions_running_oldest_start_timestamp_seconds",
 		"Start of the longest running session, in Unix time. Absent when none runs.",
@@ -83,7 +83,7 @@ var (
 		"Newest scheduled start since the policy was first seen enabled with its schedule, in Unix time. Absent when it is disabled or unscheduled, or the appliance's time zone is unknown.",
 		byPolicyKind)
 	policySuccess = newGauge("vbaws_policy_last_success_timestamp_seconds",
-		"Newest end of a session of the policy with Succeeded or Warning, in Unix time. A backup counts as a snapshot too. Absent where none is known.",
+		"Newest end of a session of the policy with Succeeded or Warning, in Unix time. A backup counts as a snapshot too. Absent if none is known.",
 		byPolicyKind)
 	instances = newGauge("vbaws_instances",
 		"Instances that the appliance knows.",
@@ -117,10 +117,10 @@ var (
 		[]string{"appliance", "repository", "repository_id", "bucket", "region", "encryption"})
 
 	lastPoll = newGauge("vbaws_exporter_last_poll_timestamp_seconds",
-		"End of the last pass over the appliance, good or bad, in Unix time.",
+		"End of the last poll of the appliance, successful or not, in Unix time.",
 		byAppliance)
 	lastSuccessfulPoll = newGauge("vbaws_exporter_last_successful_poll_timestamp_seconds",
-		"End of the last good pass over the appliance, in Unix time.",
+		"End of the last successful poll of the appliance, in Unix time.",
 		byAppliance)
 	watermarkUSN = newGauge("vbaws_exporter_watermark_usn",
 		"Update sequence number up to which the appliance's list of sessions was read.",
@@ -159,13 +159,13 @@ var (
 // What Instruments counts as it happens.
 var (
 	polls = newCounter("vbaws_exporter_polls_total",
-		"Passes over the appliance, by how they ended: success or the kind of failure.",
+		"Polls of the appliance, by result: success or the kind of failure.",
 		[]string{"appliance", "result"})
 	pollDuration = newHistogram("vbaws_exporter_poll_duration_seconds",
-		"How long the passes over the appliance took.",
+		"How long the polls of the appliance took.",
 		byAppliance)
 	apiRequests = newCounter("vbaws_exporter_api_requests_total",
-		`Requests to the appliance, by the route's template and the HTTP status, "error" where no answer came.`,
+		`Requests to the appliance, by the route's template and the HTTP status, "error" if no answer came.`,
 		[]string{"appliance", "endpoint", "code"})
 	apiRequestDuration = newHistogram("vbaws_exporter_api_request_duration_seconds",
 		"How long the requests to all appliances took, by the route's template.",

@@ -399,9 +399,9 @@ func TestBoards(t *testing.T) {
 		"job": "vbaws", "instance": ".*", "__interval": step.String(), "__rate_interval": step.String(),
 	}
 	overview := &asker{board: loadBoard(t, "vbaws-overview"), p: prom, variables: everything, from: begin, edits: hasten}
-	await(t, "the late policy", func() (bool, any) {
+	await(t, "the overdue policy", func() (bool, any) {
 		overview.at = time.Now()
-		n := overview.number("Policies late")
+		n := overview.number("Policies overdue")
 		return n == 1, n
 	})
 	prom.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue"})`, 1)
@@ -438,7 +438,7 @@ func TestBoards(t *testing.T) {
 	}
 	failed := ofPolicies("Failed", func(ext, policy string) string { return policy + " " + ext })
 	newest := newestStatus(eu)
-	failing := map[string]float64{"unread   gone": 1, "late Late backup eu": 1, "long Slow PolicyBackup eu": 1, "failed Far away PolicyBackup gone": 1}
+	failing := map[string]float64{"not polled   gone": 1, "overdue Late backup eu": 1, "long Slow PolicyBackup eu": 1, "failed Far away PolicyBackup gone": 1}
 	names := map[string]bool{"Far away": true}
 	for key, status := range newest {
 		if status == vbawstest.StatusFailed {
@@ -450,7 +450,7 @@ func TestBoards(t *testing.T) {
 	overview.askAll()
 	expect(t, "policies that failed last", overview.number("Policies failing"), float64(len(names)))
 	expect(t, "what runs long", overview.number("Unusually long"), 1.0)
-	expect(t, "appliances that can't be read", overview.number("Appliances unread"), 1.0)
+	expect(t, "appliances that can't be polled", overview.number("Appliances not polled"), 1.0)
 	expect(t, "failed in a day", overview.number("Failed in 24 h"), total(failed))
 	expect(t, "running", overview.number("Running now"), eu.running())
 	attention := overview.rows("What needs someone", "A", "what", "policy", "extended_type", "appliance")
@@ -468,7 +468,7 @@ func TestBoards(t *testing.T) {
 			open[key] = 1
 		}
 	}
-	expect(t, "what was not made good", overview.rows("What failed in the last 24 hours", "C", "policy", "extended_type"), open)
+	expect(t, "what has not succeeded since", overview.rows("What failed in the last 24 hours", "C", "policy", "extended_type"), open)
 	byStatus := grouped(ended, func(typ, _, _, status string) string {
 		if typ != "Policy" {
 			return ""
@@ -489,7 +489,7 @@ func TestBoards(t *testing.T) {
 			t.Errorf("in %s it is %g against the target, want %g", w, got, ratio-0.95)
 		}
 	}
-	expect(t, "the late policy's state", overview.rows("Schedules", "A", "policy", "kind")["Late backup"], 2.0)
+	expect(t, "the overdue policy's state", overview.rows("Schedules", "A", "policy", "kind")["Late backup"], 2.0)
 	expect(t, "unprotected instances", overview.rows("Appliances", "F", "appliance"), map[string]float64{"eu": 16})
 	if n := overview.rows("Appliances", "J", "appliance")["gone"]; n < 2 {
 		t.Errorf("%g endpoints are forbidden", n)
@@ -506,7 +506,7 @@ func TestBoards(t *testing.T) {
 			}
 			return ""
 		})))
-	expect(t, "late databases", narrowed.number("Policies late"), 0.0)
+	expect(t, "overdue databases", narrowed.number("Policies overdue"), 0.0)
 
 	const name = "Web servers"
 	for _, p := range []*prometheus{prom, old} {
@@ -553,14 +553,14 @@ func TestBoards(t *testing.T) {
 	vars := maps.Clone(everything)
 	exp := &asker{board: loadBoard(t, "vbaws-exporter"), p: prom, variables: vars, from: begin, at: scraped()}
 	exp.askAll()
-	expect(t, "appliances that can't be read", exp.number("Appliances unread"), 1.0)
+	expect(t, "appliances that can't be polled", exp.number("Appliances not polled"), 1.0)
 	expect(t, "exporters that are gone", exp.number("Exporters gone"), 0.0)
 	expect(t, "the configuration", exp.number("Configuration"), 1.0)
 	expect(t, "what isn't counted", exp.number("Not counted, 24 h"), 0.0)
 	wrong := float64(exp.ask(`sum(vbaws_exporter_polls_total{result!="success"})`)[0].Value)
-	expect(t, "failed passes", exp.number("Failed passes, 24 h"), wrong)
-	if bars := exp.sums("Passes by result", "result"); bars["unreachable"] != wrong || bars["success"] == 0 {
-		t.Errorf("bars of passes are %v, %g failed", bars, wrong)
+	expect(t, "failed polls", exp.number("Failed polls, 24 h"), wrong)
+	if bars := exp.sums("Polls by result", "result"); bars["unreachable"] != wrong || bars["success"] == 0 {
+		t.Errorf("bars of polls are %v, %g failed", bars, wrong)
 	}
 	if n := exp.rows("What the account may not ask", "A", "appliance", "endpoint"); len(n) < 2 {
 		t.Errorf("forbidden are %v", n)

@@ -61,7 +61,7 @@ func TestFailures(t *testing.T) {
 		if got.receiver != "ticket" || !maps.Equal(got.labels, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if d := got.annotations["description"]; !strings.Contains(d, "None is known to have gone well.") || strings.Contains(d, "error") && strings.Contains(d, "template") {
+		if d := got.annotations["description"]; !strings.Contains(d, "No successful session is known.") || strings.Contains(d, "error") && strings.Contains(d, "template") {
 			t.Errorf("the description is %s", d)
 		}
 		if got.annotations["runbook_url"] != "docs/runbook.md#vbawspolicyfailed" {
@@ -76,7 +76,7 @@ func TestFailures(t *testing.T) {
 	eu.Finish(retry, vbawstest.StatusSucceeded, time.Time{})
 	c.prometheus.awaitQuery(`vbaws_session_last_status{policy="retried", status="Failed"}`, 0)
 
-	// What is made good is said to be.
+	// A success after the failure resolves the alert.
 	eu.Finish(eu.session(first, "PolicyBackup"), vbawstest.StatusSucceeded, time.Time{})
 	if got := c.await(t, "resolved", failed("first")); got.receiver != "ticket" {
 		t.Errorf("got %v", got)

@@ -103,7 +103,7 @@ func TestTheLineMovesBehindWhatIsForgotten(t *testing.T) {
 	// Behind it what was never met is new, before it a stranger.
 	v := b.fold("", ledger.Regular,
 		ended(1, "Failed", epoch.Add(-50*day)), ended(4, "Failed", epoch.Add(-49*day)), ended(5, "Failed", epoch.Add(-51*day)))
-	if n := counts(v)["/Policy/Failed"]; n != 4 || v.Skipped["before_line"] != 2 {
+	if n := counts(v)["/Policy/Failed"]; n != 4 || v.Skipped["before_cutoff"] != 2 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
 }

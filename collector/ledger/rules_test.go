@@ -320,22 +320,22 @@ func TestStrangersFromBeforeTheLineAreNotCounted(t *testing.T) {
 		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
 		session(3, "Failed", time.Time{}, epoch), session(4, "Failed", time.Time{}, epoch.Add(-time.Microsecond)),
 		session(5, "Failed", time.Time{}, time.Time{}))
-	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 2 {
+	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_cutoff"] != 2 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
 	v = b.fold("Nightly", ledger.Regular, ended(2, "Failed", epoch.Add(-time.Microsecond)))
-	if v.Skipped["before_line"] != 2 {
+	if v.Skipped["before_cutoff"] != 2 {
 		t.Errorf("skipped again: %v", v.Skipped)
 	}
 	// They move gauges, whatever list shows them.
 	v = b.fold("Weekly", ledger.LookUp, ended(6, "Succeeded", epoch.AddDate(0, -1, 0)))
-	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_line"] != 2 || len(counts(v)) != 1 {
+	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_cutoff"] != 2 || len(counts(v)) != 1 {
 		t.Errorf("%+v, skipped %v, counted %v", s, v.Skipped, counts(v))
 	}
 	// One that was first heard of before its end is not counted at its end either.
 	b.fold("Nightly", ledger.Regular, running(7, epoch.Add(-time.Hour)))
 	v = b.fold("Nightly", ledger.Regular, ended(7, "Failed", epoch.Add(-time.Hour)))
-	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_line"] != 3 {
+	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_cutoff"] != 3 {
 		t.Errorf("%d counted, %v skipped", n, v.Skipped)
 	}
 }

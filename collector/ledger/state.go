@@ -120,7 +120,7 @@ const (
 	SkipUndecodable = "undecodable"
 	// SkipBeforeLine is a session of before first contact (or of longer ago than
 	// ids are remembered) that was not heard of then.
-	SkipBeforeLine = "before_line"
+	SkipBeforeLine = "before_cutoff"
 	// SkipGone is an unfinished session that the appliance removed before it was
 	// seen to end.
 	SkipGone = "gone"

@@ -187,7 +187,7 @@ func TestARestoredConfiguration(t *testing.T) {
 			if n, _ := w.sample("vbaws_sessions_total", failedSeries); n > 6 {
 				t.Errorf("%v sessions of before were counted", n)
 			}
-			if n := len(w.log.with("before_line")); n > 20 {
+			if n := len(w.log.with("before_cutoff")); n > 20 {
 				t.Errorf("%d log lines", n)
 			}
 			w.ends(3, "Warning")
@@ -364,8 +364,8 @@ func TestLogLinesOfAPoll(t *testing.T) {
 		w.PutRaw(vbawstest.ID(1000+i), 10_000+int64(i), w.Now(), []byte(fmt.Sprintf(`{"id":%q,"usn":%d}`, vbawstest.ID(1000+i), 10_000+i)))
 	}
 	w.later(time.Minute)
-	w.skipped(map[string]uint64{"before_line": 150, "undecodable": 150})
-	for kind, want := range map[string]int{"reason=before_line": 100, "it can't be understood\" session": 100, "were left out": 4} {
+	w.skipped(map[string]uint64{"before_cutoff": 150, "undecodable": 150})
+	for kind, want := range map[string]int{"reason=before_cutoff": 100, "it can't be understood\" session": 100, "were left out": 4} {
 		if n := len(w.log.with(kind)); n != want {
 			t.Errorf("%d log lines: %s, want %d", n, kind, want)
 		}

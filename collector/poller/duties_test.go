@@ -538,7 +538,7 @@ func TestWhatWasSavedIsTold(t *testing.T) {
 	cfg := poller.Config{
 		Logger: kitlog.NewLogfmtLogger(&log),
 		Step: func(name string) {
-			if name == poller.StepSaved && strings.Contains(log.String(), "appliance is read") {
+			if name == poller.StepSaved && strings.Contains(log.String(), "polling appliance") {
 				cancel()
 			}
 		},

@@ -87,7 +87,7 @@ func (p *poll) endpointAnswered(endpoint string, err error) {
 func (p *poll) endpointFailed(endpoint string, err error) {
 	e := &p.known.endpoints
 	if e.errs[endpoint] == nil {
-		p.note("an endpoint fails; what it said last stays", "endpoint", endpoint, "err", err)
+		p.note("endpoint failed, keeping last value", "endpoint", endpoint, "err", err)
 	}
 	e.errs[endpoint] = err
 }

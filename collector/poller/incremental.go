@@ -185,7 +185,7 @@ func (p *poll) fallBack(why string) bool {
 	m := &p.known.mode
 	if p.cfg.Watermark == WatermarkAuto && !m.fromUTC {
 		m.fromUTC = true
-		p.note("reading by FromUtc from here on", "reason", why)
+		p.note("falling back to watermark mode from_utc", "reason", why)
 	}
 	return m.fromUTC
 }

@@ -128,7 +128,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				if got := w.p.Published().Troubles; len(got) > 0 {
 					t.Errorf("it still shows: %v", got)
 				}
-				if got := w.log.with("an endpoint fails"); len(got) != 1 {
+				if got := w.log.with("endpoint failed"); len(got) != 1 {
 					t.Errorf("log lines: %q", got)
 				}
 			})

@@ -799,7 +799,7 @@ func TestALookUpThatAlwaysFails(t *testing.T) {
 	if len(w.p.Published().Troubles) != 1 {
 		t.Errorf("troubles %v", w.p.Published().Troubles)
 	}
-	if lines := w.log.with("an endpoint fails"); len(lines) != 1 {
+	if lines := w.log.with("endpoint failed"); len(lines) != 1 {
 		t.Errorf("it was said %q", lines)
 	}
 	w.DeletePolicy(vbawstest.ID(1))

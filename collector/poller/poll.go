@@ -109,7 +109,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 		return err
 	}
 	p.step(StepPublished)
-	level.Debug(p.log).Log("msg", "pass done", "took", took)
+	level.Debug(p.log).Log("msg", "poll done", "took", took)
 	p.logEvents(ctx, poll)
 	if ctx.Err() == nil {
 		p.refreshInventory(ctx, poll, synced)

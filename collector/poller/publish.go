@@ -47,11 +47,11 @@ func (p *Poller) publishPoll(err error) {
 
 	switch {
 	case err != nil && (old.Up || first || old.Result != result):
-		level.Error(p.log).Log("msg", "pass failed", "result", result, "err", err, "retry_in", delay.Round(time.Second))
+		level.Error(p.log).Log("msg", "poll failed", "result", result, "err", err, "retry_in", delay.Round(time.Second))
 	case err != nil:
-		level.Debug(p.log).Log("msg", "pass failed again", "result", result, "err", err)
+		level.Debug(p.log).Log("msg", "poll failed again", "result", result, "err", err)
 	case first || old.Err != nil:
-		level.Info(p.log).Log("msg", "appliance is read", "api_version", p.api.APIVersion(), "by", p.known.mode.name())
+		level.Info(p.log).Log("msg", "polling appliance", "api_version", p.api.APIVersion(), "watermark_mode", p.known.mode.name())
 	}
 }
 

@@ -84,7 +84,7 @@ func (p *poll) resync(ctx context.Context) error {
 		p.countLate()
 	}
 	if !rows.Whole() {
-		p.note("the list kept changing while it was swept: sweeping again with the next pass")
+		p.note("the list kept changing during a resync: resyncing again with the next poll")
 		p.books.OweSweep()
 		return nil
 	}

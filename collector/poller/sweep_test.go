@@ -351,8 +351,8 @@ func TestAStrangerFromBeforeTheLineIsToldOnce(t *testing.T) {
 		w.later(time.Hour)
 	}
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 2})
-	w.skipped(map[string]uint64{"before_line": 1})
-	if lines := w.log.with("reason=before_line"); len(lines) != 1 {
+	w.skipped(map[string]uint64{"before_cutoff": 1})
+	if lines := w.log.with("reason=before_cutoff"); len(lines) != 1 {
 		t.Errorf("log lines: %q", lines)
 	}
 	w.is("vbaws_session_last_end_timestamp_seconds", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`, seconds(old))

@@ -207,7 +207,7 @@ func TestSessionsThatShareAUSN(t *testing.T) {
 			w.later(11 * time.Minute)
 			want["Nightly/Policy/Canceled"] = 1
 			w.counted(want)
-			if got := w.log.with("reading by FromUtc"); mode == poller.WatermarkAuto && len(got) != 1 || mode != poller.WatermarkAuto && len(got) != 0 {
+			if got := w.log.with("falling back to watermark mode"); mode == poller.WatermarkAuto && len(got) != 1 || mode != poller.WatermarkAuto && len(got) != 0 {
 				t.Errorf("log lines: %q", got)
 			}
 		})

@@ -246,7 +246,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 		return (&book{store: s, appliance: appliance}).in(tx).putMove(move)
 	})
 	if err != nil {
-		return Header{}, fmt.Errorf("let go of appliance %q: %w", appliance, err)
+		return Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
 	}
 	return h, nil
 }

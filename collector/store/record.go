@@ -365,7 +365,7 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		SweptAt:       time.Time(r.SweptAt),
 		SweepInterval: time.Duration(r.SweepInterval),
 		Resets:        r.Resets,
-		Skipped:       r.Skipped,
+		Skipped:       currentReasons(r.Skipped),
 		Zone:          r.Zone,
 		Bounds:        r.Bounds,
 	}
@@ -379,6 +379,18 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
 	}
 	return m, nil
+}
+
+// beforeLine is what 0.1.0 stored for ledger.SkipBeforeLine.
+const beforeLine = "before_line"
+
+// currentReasons renames the reason that 0.1.0 stored under another name, in place.
+func currentReasons(skipped map[string]uint64) map[string]uint64 {
+	if n, ok := skipped[beforeLine]; ok {
+		delete(skipped, beforeLine)
+		skipped[ledger.SkipBeforeLine] += n
+	}
+	return skipped
 }
 
 func decodeExemplar(r *exemplarRecord) *ledger.Exemplar {

@@ -262,6 +262,23 @@ func TestRecordsOf010AreRead(t *testing.T) {
 	}
 }
 
+// 0.1.0 stored the reason before_line, which is before_cutoff now. The count goes on
+// under the new name, and the next save stores that.
+func TestReasonOf010IsRenamed(t *testing.T) {
+	m, err := decodeMeta([]byte(`{"skipped":{"before_line":3,"gone":2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint64{"before_cutoff": 3, "gone": 2}
+	if diff := cmp.Diff(want, m.Skipped); diff != "" {
+		t.Errorf("the reasons of 0.1.0 (-want +got):\n%s", diff)
+	}
+	again, err := encodeMeta(&m)
+	if err != nil || string(again) != `{"skipped":{"before_cutoff":3,"gone":2}}` {
+		t.Errorf("saved again: %s, %v", again, err)
+	}
+}
+
 func TestSecondsAreWithinWhatCanBeSaid(t *testing.T) {
 	for _, tt := range []struct{ at, want time.Time }{
 		{time.Time{}, time.Time{}},

@@ -231,9 +231,9 @@ const rulesHeader = `# Made from prometheus/alerts.yml by grafana/generate, not 
 # The alerts for Grafana's own alerting, for where Prometheus evaluates no rules; where it
 # does, leave this file out, or everything is said twice. What differs:
 #   - What alerts.yml records is written out in each expression.
-#   - A run that may make good what failed or is late holds an alert off, here also one
+#   - A run that may succeed after what failed or is overdue holds an alert off, here also one
 #     that fires already: it ends some minutes into the run (keepFiringFor), and
-#     comes again where the run fails.
+#     comes again if the run fails.
 #   - Annotations can't ask Prometheus, so that some say less.
 #   - Silence of Grafana's is no alert: let something outside wait for VbawsWatchdog.
 # To adapt: datasourceUid is that of provisioning/datasources, and runbook_url is relative to the

@@ -15,7 +15,7 @@ func quantile(q float64, by, histogram string) string {
 
 func exporter() (dashboard.Dashboard, error) {
 	b := newBoard(exporterUID, "Exporter",
-		"How vbaws_exporter reads the appliances: passes, the watermark, calls of the API, and what the process needs.",
+		"How vbaws_exporter polls the appliances: polls, the watermark, calls of the API, and what the process needs.",
 		scope{
 			matchers: map[string]string{"appliance": "$appliance"},
 			scraped: []*labels.Matcher{
@@ -34,20 +34,20 @@ func exporter() (dashboard.Dashboard, error) {
 	add(b, about{"Exporters gone",
 		"Targets of the job that didn't answer the last scrape.",
 		"unknown: there is no such job", 4, 4}, number("none", bad), b.now("count(up == 0) or 0 * count(up)"))
-	add(b, about{"Appliances unread",
-		"Those whose last pass failed.",
+	add(b, about{"Appliances not polled",
+		"Those whose last poll failed.",
 		gone, 4, 4}, number("none", bad), b.now("count(vbaws_up == 0) or 0 * sum(vbaws_exporter_polls_total)"))
 	add(b, about{"Oldest data",
-		"Since the last good pass over the appliance that has waited longest for one.",
-		"no pass went well since the start", 4, 4},
+		"Since the last successful poll of the appliance that has waited longest for one.",
+		"no poll succeeded since the start", 4, 4},
 		number("s", steps(green, step{300, orange}, step{1800, vermilion})).Decimals(0),
 		b.now("time() - min(vbaws_exporter_last_successful_poll_timestamp_seconds)"))
-	add(b, about{"Failed passes, 24 h",
-		"Whatever the reason was. Passes by result, below, says when, and why.",
+	add(b, about{"Failed polls, 24 h",
+		"Whatever the reason was. Polls by result, below, says when, and why.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero("sum("+processRise(`vbaws_exporter_polls_total{result!="success"}`, "1d")+")")))
 	add(b, about{"Not counted, 24 h",
-		"Those that could not be understood, that are older than the first contact, or that were removed before they were seen to end. The log names each.",
+		"Those that could not be understood, that started before the cutoff, or that were removed before they were seen to end. The log names each.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero("sum("+rise("vbaws_exporter_sessions_skipped_total", "1d")+")")))
 	add(b, about{"Configuration",
@@ -56,7 +56,7 @@ func exporter() (dashboard.Dashboard, error) {
 		number("none", steps("text")).Mappings([]dashboard.ValueMapping{valueMap([]word{{"1", "✓ in use", green}, {"0", "✗ rejected", vermilion}})}),
 		b.now("min(vbaws_exporter_config_last_reload_successful)"))
 
-	b.row("Passes over the appliances")
+	b.row("Polls of the appliances")
 	p := bars().MaxDataPoints(120).Interval("1m")
 	for _, r := range []struct{ result, color string }{
 		{"success", green}, {"auth", vermilion}, {"tls", purple}, {"timeout", yellow},
@@ -64,32 +64,32 @@ func exporter() (dashboard.Dashboard, error) {
 	} {
 		p = p.OverrideByName(r.result, []dashboard.DynamicConfigValue{fixed(r.color)})
 	}
-	add(b, about{"Passes by result",
-		"How many passes ended within each bar: success, or the kind of failure.",
-		"no pass ended", 12, 8}, p,
+	add(b, about{"Polls by result",
+		"How many polls ended within each bar: success, or the kind of failure.",
+		"no poll ended", 12, 8}, p,
 		b.over("sum by (result) ("+processRise("vbaws_exporter_polls_total", "$__interval")+")", "{{result}}"))
-	const pass = "vbaws_exporter_poll_duration_seconds"
-	add(b, about{"How long passes take",
+	const poll = "vbaws_exporter_poll_duration_seconds"
+	add(b, about{"How long polls take",
 		"On average, and what 99 of 100 stay below. A catch-up after a long absence may take as long as it needs.",
-		"no pass ended", 12, 8}, graph("s").Interval("1m").
+		"no poll ended", 12, 8}, graph("s").Interval("1m").
 		OverrideByRegexp("/^99/", []dashboard.DynamicConfigValue{
 			property("custom.lineStyle", map[string]any{"fill": "dash", "dash": []int{8, 6}}),
 		}),
-		b.over(fmt.Sprintf("sum by (appliance) (rate(%[1]s_sum[$__rate_interval])) / sum by (appliance) (rate(%[1]s_count[$__rate_interval]))", pass), "{{appliance}}"),
-		b.over(quantile(0.99, "appliance", pass), "99 of 100: {{appliance}}"))
+		b.over(fmt.Sprintf("sum by (appliance) (rate(%[1]s_sum[$__rate_interval])) / sum by (appliance) (rate(%[1]s_count[$__rate_interval]))", poll), "{{appliance}}"),
+		b.over(quantile(0.99, "appliance", poll), "99 of 100: {{appliance}}"))
 	add(b, about{"Age of what is shown",
-		"Since the last good pass. It climbs where an appliance can't be read.",
-		"no pass went well", 8, 7}, graph("s").
+		"Since the last successful poll. It climbs if an appliance can't be polled.",
+		"no poll succeeded", 8, 7}, graph("s").
 		Thresholds(steps("transparent", step{300, orange})).ThresholdsStyle(dashedLine()),
 		b.over("time() - max by (appliance) (vbaws_exporter_last_successful_poll_timestamp_seconds)", "{{appliance}}"))
 	add(b, about{"Change number read up to",
 		"The list of sessions was read up to this change number (USN). It rises with every change on the appliance, stands still where nothing changes, and falls where the appliance was restored.",
-		"the appliance is read by time", 8, 7}, graph("none").
+		"the watermark mode is from_utc", 8, 7}, graph("none").
 		AxisGridShow(true),
 		b.over("max by (appliance) (vbaws_exporter_watermark_usn)", "{{appliance}}"))
 	add(b, about{"Behind by start of sessions",
-		"How far back the last complete look at all sessions by their start lies. It comes at intervals of up to an hour, or with every pass where the appliance is read by time.",
-		"no complete look yet: the first comes five minutes after first contact", 8, 7}, graph("s"),
+		"How far back the last complete resync, by the start of sessions, lies. It comes at intervals of up to an hour, or with every poll if the watermark mode is from_utc.",
+		"no complete resync yet: the first comes five minutes after the initial sync", 8, 7}, graph("s"),
 		b.over("time() - max by (appliance) (vbaws_exporter_watermark_timestamp_seconds)", "{{appliance}}"))
 
 	b.row("The appliances' API")
@@ -100,7 +100,7 @@ func exporter() (dashboard.Dashboard, error) {
 		SortBy("Max").SortDesc(true).
 		ShowLegend(true)
 	add(b, about{"Calls a minute, by endpoint and answer",
-		"By the route's template and the HTTP status. An idle pass asks for sessions once; policies and the rest every inventory_interval.",
+		"By the route's template and the HTTP status. An idle poll asks for sessions once; policies and the rest every inventory_interval.",
 		"nothing was asked", 24, 8}, graph("none").Decimals(1).Legend(legend).Interval("1m"),
 		b.over("60 * sum by (endpoint, code) (rate(vbaws_exporter_api_requests_total[$__rate_interval]))", "{{endpoint}} {{code}}"))
 	add(b, about{"How long calls take, by endpoint",
@@ -110,7 +110,7 @@ func exporter() (dashboard.Dashboard, error) {
 		ShowPoints(common.VisibilityModeAuto),
 		b.over(quantile(0.99, "endpoint", "vbaws_exporter_api_request_duration_seconds")+" >= 0", "{{endpoint}}"))
 	add(b, about{"Calls without a good answer, in 24 hours",
-		"By endpoint and HTTP status; error is where no answer came.",
+		"By endpoint and HTTP status; error is for no answer.",
 		"every call had a good answer", 12, 5},
 		sorted(grid(
 			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(110)}},

@@ -13,8 +13,8 @@ const (
 )
 
 // lately bounds the age of a newest session that is still spoken of, as VbawsPolicyFailed does:
-// what comes no more, such as a kind that had another name before an upgrade, isn't
-// made good.
+// what comes no more, such as a kind that had another name before an upgrade, has
+// no success any more.
 const lately = "time() - 35 * 86400"
 
 // failing are the policies whose newest session of a kind failed, with the time that it did.
@@ -32,7 +32,7 @@ func late(a *alerts) string {
 	return fmt.Sprintf("(time() - (%s)) or (%s)", a.mustExpr("VbawsPolicyOverdue"), a.mustExpr("VbawsPolicyOverdueByInterval"))
 }
 
-// running is for how long the oldest session of each kind runs, at the last good pass;
+// running is for how long the oldest session of each kind runs, at the last successful poll;
 // usual what such sessions take on average, where five are known.
 func running(a *alerts) string { return ofWorkload(a.record("vbaws:session_running_seconds:max")) }
 func usual(a *alerts) string   { return a.record(average) }
@@ -53,12 +53,12 @@ func long(a *alerts) string {
 	return ofWorkload(fmt.Sprintf("(%s) or (%s)", a.mustExpr("VbawsSessionLong"), a.mustExpr("VbawsSessionStuck")))
 }
 
-// unread are the appliances that can't be read, with the age of what is shown of them.
+// unread are the appliances that can't be polled, with the age of what is shown of them.
 const unread = `
 	(time() - max by (appliance) (vbaws_exporter_last_successful_poll_timestamp_seconds) or max by (appliance) (vbaws_up))
 	and on (appliance) max by (appliance) (vbaws_up) == 0`
 
-// success is the share of the sessions of a window that ended well.
+// success is the share of the sessions of a window that succeeded.
 func success(window string) string {
 	sum := func(matchers string) string {
 		return "sum(" + ofWorkload(counted(`type="Policy"`+matchers, window)) + ")"
@@ -83,7 +83,7 @@ func overWindows(expr func(window string) string) string {
 
 func overview(a *alerts) (dashboard.Dashboard, error) {
 	b := newBoard(overviewUID, "Overview",
-		"Is anything wrong now, what failed in the last day, what is late, what runs unusually long: on all appliances that vbaws_exporter watches.",
+		"Is anything wrong now, what failed in the last day, what is overdue, what runs unusually long: on all appliances that vbaws_exporter watches.",
 		scope{matchers: map[string]string{"appliance": "$appliance", "workload": "$workload", "policy": "$policy"}})
 	b.Time("now-24h", "now")
 	b.choice("appliance", "Appliance", "Which appliances", `vbaws_exporter_polls_total{appliance=~".*"}`)
@@ -91,7 +91,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 	b.choice("policy", "Policy", "Which policies", `vbaws_policy_info{policy=~".*"}`)
 	b.WithVariable(b.choices("type", "Type", "Which types of sessions are in 'Sessions that ended'. Those of type Policy have others of type Job and Task below them, so that a sum of all counts work twice",
 		`vbaws_sessions_total{policy=~".*"}`).Current(option("Policy", "Policy", true)))
-	b.custom("target", "Target", "The share of sessions that ought to end well", "95 % : 0.95",
+	b.custom("target", "Target", "The share of sessions that should succeed", "95 % : 0.95",
 		"90 % : 0.9", "95 % : 0.95", "98 % : 0.98", "99 % : 0.99", "99.9 % : 0.999")
 	b.bar()
 
@@ -99,16 +99,16 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 	b.row("Now")
 	bad := steps(green, step{1, vermilion})
 	add(b, about{"Policies failing",
-		"Policies of which a newest finished session, of a snapshot or a backup or another kind, ended with Failed within 35 days. A retry that goes well takes them out; disabled ones aren't counted.",
+		"Policies of which a newest finished session, of a snapshot or a backup or another kind, ended with Failed within 35 days. A retry that succeeds takes them out; disabled ones aren't counted.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(count by (appliance, policy) ("+failing+"))")))
-	add(b, about{"Policies late",
-		"Policies with a scheduled start more than an hour ago that no success has followed and that no run under way may bring: what VbawsPolicyOverdue and VbawsPolicyOverdueByInterval alert on. Of an appliance that can't be read nothing becomes late.",
+	add(b, about{"Policies overdue",
+		"Policies with a scheduled start more than an hour ago that no success has followed and that no run under way may bring: what VbawsPolicyOverdue and VbawsPolicyOverdueByInterval alert on. Of an appliance that can't be polled nothing becomes overdue.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(count by (appliance, policy, workload) ("+late(a)+"))")))
 	add(b, about{"Unusually long",
 		"For more than half an hour and one and a half times of what they take on average, or for more than a day: what VbawsSessionLong and VbawsSessionStuck alert on.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})), b.now(orZero("count("+long(a)+")")))
-	add(b, about{"Appliances unread",
-		"Those whose last pass failed. What is shown of them is as old as their last good pass.",
+	add(b, about{"Appliances not polled",
+		"Those whose last poll failed. What is shown of them is as old as their last successful poll.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count("+unread+")")))
 	add(b, about{"Failed in 24 h",
 		"Sessions of policies that ended with Failed, each counted once; retries too.",
@@ -120,24 +120,24 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 		b.now(orZero("sum("+ofWorkload(`max by (appliance, extended_type, policy) (vbaws_sessions_running{type="Policy"})`)+")")))
 
 	const (
-		isUnread = "unread"
+		isUnread = "not polled"
 		isFailed = "failed"
-		isLate   = "late"
+		isLate   = "overdue"
 		isLong   = "long"
 	)
 	failedFor := "time() - (" + failing + ")"
-	// What is late has a kind in place of the sessions' type.
+	// What is overdue has a kind in place of the sessions' type.
 	lateFor := fmt.Sprintf(`label_replace(%s, "extended_type", "$1", "kind", "(.*)")`, late(a))
 	attention := fmt.Sprintf("%s or %s or max by (what, appliance, policy, workload, extended_type) (%s) or %s",
 		called("what", isUnread, unread), called("what", isFailed, failedFor),
 		called("what", isLate, lateFor), called("what", isLong, long(a)))
 	add(b, about{"What needs someone",
-		"What is wrong now, the longest first: failed, since its newest session ended; late, since it was due; long, since it began; unread, since the last good pass. The policy's name leads to its board.",
+		"What is wrong now, the longest first: failed, since its newest session ended; overdue, since it was due; long, since it began; not polled, since the last successful poll. The policy's name leads to its board.",
 		"nothing: all is well, or no exporter is scraped", 24, 8},
 		sorted(grid(
 			column{"what", "What", []dashboard.DynamicConfigValue{width(110), textColored, left, mapped(
-				word{isUnread, "⊘ unreadable", purple}, word{isFailed, "✗ failed", vermilion},
-				word{isLate, "◷ late", orange}, word{isLong, "… runs long", sky})}},
+				word{isUnread, "⊘ not polled", purple}, word{isFailed, "✗ failed", vermilion},
+				word{isLate, "◷ overdue", orange}, word{isLong, "… runs long", sky})}},
 			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
 			column{"extended_type", "Kind", nil},
 			column{"workload", "Workload", []dashboard.DynamicConfigValue{width(110)}},
@@ -154,7 +154,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 		return "(" + expr + ") and on (appliance, policy, extended_type) (" + failedDay + ")"
 	}
 	add(b, about{"What failed in the last 24 hours",
-		"Policies with sessions that failed in the last 24 hours, how often, and what the newest session ended with since: a retry may have made it good.",
+		"Policies with sessions that failed in the last 24 hours, how often, and what the newest session ended with since: a retry may have succeeded.",
 		"nothing failed", 24, 8},
 		sorted(grid(
 			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
@@ -163,7 +163,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 			column{"A", "Failed", []dashboard.DynamicConfigValue{width(110), property("decimals", 0)}},
 			column{"B", "Last failed", ago},
 			column{"C", "Since then", []dashboard.DynamicConfigValue{textColored, left,
-				mapped(word{"1", "✗ no success", vermilion}, word{"0", "✓ made good", green})}},
+				mapped(word{"1", "✗ no success", vermilion}, word{"0", "✓ succeeded", green})}},
 		), "Failed", true),
 		b.rows(failedDay),
 		b.rows(alsoFailed(last("vbaws_session_last_end_timestamp_seconds", `status="Failed"`))),
@@ -175,12 +175,12 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 		byStatus(bars()).Interval("$bar"),
 		b.over("sum by (status) ("+ofWorkload(counted(`type=~"$type"`, "$__interval"))+")", "{{status}}").Interval("$bar"))
 	add(b, about{"Success against the target",
-		"The share of the sessions of policies that ended well, with or without warnings, in the last 1, 7 and 30 days, and by how much that is above or below the target. Each try counts: a failure that a retry made good is one of each.",
+		"The share of the sessions of policies that succeeded, with or without warnings, in the last 1, 7 and 30 days, and by how much that is above or below the target. Each try counts: a failure and a retry that succeeded is one of each.",
 		"no session ended", 9, 8},
 		sorted(grid(
 			column{"window", "In the last", nil},
 			column{"B", "Sessions", []dashboard.DynamicConfigValue{property("decimals", 0)}},
-			column{"A", "Ended well", []dashboard.DynamicConfigValue{unit("percentunit"), property("decimals", 2)}},
+			column{"A", "Succeeded", []dashboard.DynamicConfigValue{unit("percentunit"), property("decimals", 2)}},
 			column{"C", "Above target", []dashboard.DynamicConfigValue{unit("percentunit"), property("decimals", 2), textColored,
 				limits(steps(vermilion, step{0, green}))}},
 		), "Sessions", false).CellHeight("lg"),
@@ -190,7 +190,7 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 
 	b.row("What runs, and what is due")
 	add(b, about{"Running",
-		"Sessions of policies that run, for how long the oldest of each kind has been running, what such sessions took on average in the last 30 days, and the one in terms of the other. There is no average before five ended well.",
+		"Sessions of policies that run, for how long the oldest of each kind has been running, what such sessions took on average in the last 30 days, and the one in terms of the other. There is no average before five succeeded.",
 		"nothing runs", 24, 9},
 		sorted(grid(
 			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
@@ -216,11 +216,11 @@ func overview(a *alerts) (dashboard.Dashboard, error) {
 	b.row("Appliances")
 	ofAppliance := func(metric string) string { return "max by (appliance) (" + metric + ")" }
 	add(b, about{"Appliances",
-		"Each appliance: whether the last pass read it, how old what is shown is, and what it says of itself. What the account may not ask stays empty.",
+		"Each appliance: whether the last poll could read it, how old what is shown is, and what it says of itself. What the account may not ask stays empty.",
 		"no exporter is scraped", 24, 5},
 		sorted(grid(
 			column{"appliance", "Appliance", nil},
-			column{"A", "Read", []dashboard.DynamicConfigValue{width(95), textColored, left, mapped(word{"1", "✓ yes", green}, word{"0", "⊘ no", vermilion})}},
+			column{"A", "Polled", []dashboard.DynamicConfigValue{width(95), textColored, left, mapped(word{"1", "✓ yes", green}, word{"0", "⊘ no", vermilion})}},
 			column{"B", "Age", []dashboard.DynamicConfigValue{unit("s"), width(80), property("decimals", 1), textColored, limits(steps("text", step{300, orange}, step{1800, vermilion}))}},
 			column{"version", "Version", nil},
 			column{"api_version", "API", []dashboard.DynamicConfigValue{width(90)}},

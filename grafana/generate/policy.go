@@ -24,7 +24,7 @@ func (b *board) bar() {
 // ofSchedule are the labels of what is said of a policy's schedule.
 const ofSchedule = "appliance, policy, workload, kind"
 
-// schedule asks of each enabled policy and kind whether it is late, for the ages of its last
+// schedule asks of each enabled policy and kind whether it is overdue, for the ages of its last
 // success and of the newest scheduled start, and for the longest gap.
 func (b *board) schedule(a *alerts) []*prometheus.DataqueryBuilder {
 	of := func(metric string) string { return fmt.Sprintf("max by (%s) (%s)", ofSchedule, metric) }
@@ -49,8 +49,8 @@ func scheduleState(a *alerts) string {
 		late(a), scheduled, ofSchedule, succeeded)
 }
 
-// scheduleWords show whether a policy is late.
-var scheduleWords = []word{{"0", "✓ on time", green}, {"1", "? none yet", grey}, {"2", "✗ late", vermilion}}
+// scheduleWords show whether a policy is overdue.
+var scheduleWords = []word{{"0", "✓ on time", green}, {"1", "? none yet", grey}, {"2", "✗ overdue", vermilion}}
 
 // schedules shows what schedule asks, after the given columns.
 func schedules(of ...column) *table.PanelBuilder {
@@ -142,11 +142,11 @@ func policy(a *alerts) (dashboard.Dashboard, error) {
 		"What the newest session of each kind ended with; of several kinds the worst, save those of which none has come for 35 days.",
 		"no session is known", 4, 4}, words, b.now(worstOfNewest()))
 	add(b, about{"Last success",
-		"Of the kind that has gone longest without a session that ended well.",
+		"Of the kind that has gone longest without a session that succeeded.",
 		"no success is known", 4, 4}, number("s", steps("text")).Decimals(1),
 		b.now("time() - min(max by (kind) (vbaws_policy_last_success_timestamp_seconds))"))
 	add(b, about{"By its schedule",
-		"Late is what had a scheduled start more than an hour ago that no success has followed and that no run under way may bring. Of several kinds the worst. None yet: no success is known, and nothing was due since the exporter first saw the policy.",
+		"Overdue is what had a scheduled start more than an hour ago that no success has followed and that no run under way may bring. Of several kinds the worst. None yet: no success is known, and nothing was due since the exporter first saw the policy.",
 		"no schedule is known, or it is disabled", 4, 4},
 		number("none", steps("text")).Mappings([]dashboard.ValueMapping{valueMap(scheduleWords)}),
 		b.now("max("+scheduleState(a)+")"))
@@ -158,14 +158,14 @@ func policy(a *alerts) (dashboard.Dashboard, error) {
 		"Sessions that ended with Failed, each counted once; retries too.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(`sum(`+counted(`type="$type", status="Failed"`, "30d")+`)`))
-	add(b, about{"Ended well in 30 d",
-		"The share of its sessions that ended well, with or without warnings. Each try counts.",
+	add(b, about{"Succeeded in 30 d",
+		"The share of its sessions that succeeded, with or without warnings. Each try counts.",
 		"no session ended", 4, 4}, number("percentunit", steps("text")).Decimals(1),
 		b.now(success("30d")))
 
 	b.row("Sessions")
 	add(b, about{"Sessions by status",
-		"What each kind of session did, from left to right: running, or what the newest one ended with. That one failed is shown for a moment even where a retry made it good at once.",
+		"What each kind of session did, from left to right: running, or what the newest one ended with. That one failed is shown for a moment even if a retry succeeded at once.",
 		"no session is known", 24, 7},
 		statetimeline.NewPanelBuilder().
 			Mappings([]dashboard.ValueMapping{valueMap(stateWords)}).
@@ -262,7 +262,7 @@ func policy(a *alerts) (dashboard.Dashboard, error) {
 		b.rows("time() - max by ("+by+`) (vbaws_session_last_end_timestamp_seconds{type="$type"})`),
 		b.rows("max by ("+by+`) (vbaws_session_last_status{type="$type"})`))
 	add(b, about{"The policy and its schedule",
-		"Each policy of this name, whether it is late, how long ago it last succeeded and was last due, and the longest gap that its schedule leaves.",
+		"Each policy of this name, whether it is overdue, how long ago it last succeeded and was last due, and the longest gap that its schedule leaves.",
 		"no schedule is known", 10, 8},
 		schedules(), b.schedule(a)...)
 	return b.Build()

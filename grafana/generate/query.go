@@ -105,7 +105,7 @@ func counted(matchers, window string) string {
 // before is the value that a counter had at a window's begin: the last one before, be it
 // that the exporter was down just then. Where there was none, it is the first one in the
 // window: a counter that is born with a session shows 0 before, and one that was met at
-// first contact shows what had been before.
+// the initial sync shows what had been before.
 func before(counter, window string) string {
 	return fmt.Sprintf("(last_over_time(%[1]s[1h] offset %[2]s) or min_over_time(%[1]s[%[2]s]))", counter, window)
 }
@@ -170,7 +170,7 @@ func riseFrom(counter, window, begin string) string {
 
 // eventsOf is rise for a histogram, which has neither a highest nor a lowest value. One
 // that is new since the window's begin is new in all, if the exporter watched the
-// appliance already: else it is one that was met at first contact.
+// appliance already: else it is one that was seen at the initial sync.
 func eventsOf(histogram, window string) string {
 	return fmt.Sprintf(`(
 			last_over_time(%[1]s[%[2]s]) - last_over_time(%[1]s[1h] offset %[2]s)

@@ -81,8 +81,8 @@ func TestCounted(t *testing.T) {
 		{"at the bars' edges", "0x19 1x9 2x9 3x9 4x160", "1d", 4, -1},
 		{"its first session", "_x150 0 0 1x47", "1h", 1, -1},
 		{"its first session, which two ended with", "_x150 0 0 2x47", "1d", 2, -1},
-		{"met at first contact", "_x50 7x150", "1d", 0, -1},
-		{"met at first contact, and then one", "_x50 7x100 8x49", "1d", 1, -1},
+		{"seen at the initial sync", "_x50 7x150", "1d", 0, -1},
+		{"seen at the initial sync, and then one", "_x50 7x100 8x49", "1d", 1, -1},
 		{"the exporter restarts", "7x80 _x3 8x116", "2h", 1, -1},
 		{"and is scraped as gone", "7x79 stale _x22 9x97", "2h", 2, -1},
 		{"away for half an hour", "7x79 stale _x30 9x89", "1d", 2, -1},
@@ -110,7 +110,7 @@ func TestCounted(t *testing.T) {
 }
 
 // TestCountedLong: over a long window the same is what happened, but for the first hours
-// after first contact.
+// after the initial sync.
 func TestCountedLong(t *testing.T) {
 	const minutes = 9 * 24 * 60
 	passes := func(samples string) string {
@@ -124,9 +124,9 @@ func TestCountedLong(t *testing.T) {
 		{"nothing happens", "5x12960", always, 0},
 		{"now and then", "1x2880 2x3000 3x3000 4x4077", always, 3},
 		{"its first session", "_x6000 0 0 1x6958", always, 1},
-		{"met at first contact", "_x6000 7x6960", passes("_x6000 1+1x6960"), 0},
-		{"met at first contact, and then two", "_x6000 7x1000 8x1000 9x4959", passes("_x6000 1+1x6960"), 2},
-		{"met at first contact an hour ago, and then one", "_x12900 7x30 8x29", passes("_x12900 1+1x59"), 1},
+		{"seen at the initial sync", "_x6000 7x6960", passes("_x6000 1+1x6960"), 0},
+		{"seen at the initial sync, and then two", "_x6000 7x1000 8x1000 9x4959", passes("_x6000 1+1x6960"), 2},
+		{"seen at the initial sync an hour ago, and then one", "_x12900 7x30 8x29", passes("_x12900 1+1x59"), 1},
 		{"away for half an hour", "7x5000 stale _x30 9x7929", always, 2},
 		{"an older ledger is restored", "100x5000 102x2000 99 102x2000 103x3958", always, 3},
 		{"the ledger is lost", "500x5000 502x2000 0x1000 2x4959", always, 2},
@@ -140,7 +140,7 @@ func TestCountedLong(t *testing.T) {
 }
 
 // TestCountedByTwo: two exporters that watch one appliance count what one does, each since
-// its own first contact.
+// its own initial sync.
 func TestCountedByTwo(t *testing.T) {
 	w := watch(t,
 		"vbaws_sessions_total"+labelSet+" 70x100 71x100",
@@ -193,7 +193,7 @@ func TestEventsOf(t *testing.T) {
 	}{
 		{"now and then", []string{passes + "1+1x200", native(h(3, 99), h(5, 100))}, 2},
 		{"its first session", []string{passes + "1+1x200", native("_x149", h(1, 50))}, 1},
-		{"met at first contact", []string{passes + "_x49 1+1x150", native("_x49", h(9, 100), h(10, 50))}, 1},
+		{"seen at the initial sync", []string{passes + "_x49 1+1x150", native("_x49", h(9, 100), h(10, 50))}, 1},
 		{"away for half an hour", []string{passes + "1+1x200", native(h(3, 79), "_x30", h(5, 90))}, 2},
 	} {
 		w := watch(t, c.series...)

@@ -36,7 +36,7 @@ func TestServe(t *testing.T) {
 	if info, err := os.Stat(storage); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder of the state: %v, %v", info.Mode(), err)
 	}
-	if code, body := p.Get("/"); code != http.StatusOK || !strings.Contains(body, "The appliance is read.") {
+	if code, body := p.Get("/"); code != http.StatusOK || !strings.Contains(body, "Polling OK.") {
 		t.Errorf("status page: %d %s", code, body)
 	}
 	if strings.Contains(p.Log(), vbawstest.DefaultPassword) {

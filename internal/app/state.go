@@ -60,7 +60,7 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(say, "exported appliance %q, with %d remembered sessions, to %s\n"+
+	_, err = fmt.Fprintf(say, "exported appliance %q, with %d seen sessions, to %s\n"+
 		"the exporter with %s refuses to poll it from now on: take it out of its configuration file, and import %s where it goes on\n",
 		h.Appliance, h.Sessions, output, path, name)
 	return err
@@ -104,7 +104,7 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	if statErr != nil {
 		where += ", which is new"
 	}
-	_, err = fmt.Fprintf(stdout, "imported appliance %q, with %d remembered sessions, exported on %s, into %s\n",
+	_, err = fmt.Fprintf(stdout, "imported appliance %q, with %d seen sessions, exported on %s, into %s\n",
 		h.Appliance, h.Sessions, h.Exported.Format(time.RFC3339), where)
 	return err
 }

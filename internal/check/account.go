@@ -97,7 +97,7 @@ func (p *prober) noVersion(e *vbaws.VersionError) Finding {
 	if len(e.Listed) > 0 {
 		lists = "; the appliance lists " + strings.Join(e.Listed, ", ")
 	}
-	return fail(Revision, do, "no API version in common; tried: %s%s: %v", tried, lists, e.Err)
+	return fail(APIVersion, do, "no API version in common; tried: %s%s: %v", tried, lists, e.Err)
 }
 
 // revision reports the API version in use.
@@ -114,10 +114,10 @@ func (p *prober) revision() Finding {
 		text += "; its sessions carry no name, so their policies are found by asking for each policy's sessions"
 	}
 	if known := vbaws.KnownAPIVersions(); !slices.Contains(known, v) {
-		return warn(Revision, "install a newer version of this exporter, if there is one",
+		return warn(APIVersion, "install a newer version of this exporter, if there is one",
 			"%s; this exporter was made for versions up to %s, and reads this one as it reads that", text, known[0])
 	}
-	return ok(Revision, "%s", text)
+	return ok(APIVersion, "%s", text)
 }
 
 // skewed is what makes a difference to alerts.
@@ -166,7 +166,7 @@ func ahead(d time.Duration) string {
 // right is an endpoint, and what the exporter lacks without it.
 type right struct {
 	path, without string
-	// must: a pass that asks for it fails where it can't be had. Only a 403 is
+	// must: a poll that asks for it fails where it can't be had. Only a 403 is
 	// done without.
 	must bool
 	ask  func(context.Context) (what string, err error)
@@ -255,7 +255,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 	findings = append(findings, p.timeZone(ctx))
 	findings = append(findings, policies.findings()...)
 	if len(absent) > 0 {
-		findings = append([]Finding{ok(Rights, "not offered, as where revision %s lacks it: %s", p.client.APIVersion(), below(absent))}, findings...)
+		findings = append([]Finding{ok(Rights, "not offered in API version %s: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}
 	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
 }
@@ -290,8 +290,8 @@ func (p *prober) lacking(r right, err error) Finding {
 		return warn(Rights, "give the account a role with that right, or do without",
 			"%s is forbidden to %q: without %s", r.path, p.a.Username, r.without)
 	case r.must:
-		return fail(Rights, "look what answers there, such as a proxy: revision "+p.client.APIVersion()+" of the API has that route",
-			"%s can't be read, and a pass that needs it fails: %v", r.path, err)
+		return fail(Rights, "look what answers there, such as a proxy: API version "+p.client.APIVersion()+" has that route",
+			"%s can't be read, and a poll that needs it fails: %v", r.path, err)
 	}
 	return warn(Rights, "", "%s can't be read, so for now without %s: %v", r.path, r.without, err)
 }

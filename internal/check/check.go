@@ -1,7 +1,7 @@
 // Package check tries what the configuration says and explains what it finds.
 //
 // It knows what may stand between the exporter and an appliance (names, ports,
-// certificates, proxies, accounts, rights, API revisions, clocks), what of the API
+// certificates, proxies, accounts, rights, API versions, clocks), what of the API
 // is not documented and has to be found out, and which key of the configuration
 // sets right what is wrong. It doesn't know how sessions are counted.
 //
@@ -39,7 +39,7 @@ const (
 	Connection    = "connection"
 	Certificate   = "certificate"
 	Login         = "login"
-	Revision      = "api revision"
+	APIVersion    = "api version"
 	Clock         = "clock"
 	Rights        = "rights"
 	Schedules     = "schedules"
@@ -51,27 +51,27 @@ const (
 
 // Finding is one thing that was found out.
 type Finding struct {
-	// Appliance is its name, empty where the finding is of the configuration file.
+	// Appliance is its name, empty if the finding is of the configuration file.
 	Appliance string `json:"appliance"`
-	// What it is about: one of the constants.
-	What  string `json:"what"`
+	// Check is one of the constants.
+	Check string `json:"check"`
 	Level Level  `json:"level"`
-	// Text says what was found.
-	Text string `json:"text"`
-	// Do says what to do about it; empty where nothing is to be done.
-	Do string `json:"do,omitempty"`
+	// Message says what was found.
+	Message string `json:"message"`
+	// Remedy says what to do about it; empty if nothing is to be done.
+	Remedy string `json:"remedy,omitempty"`
 }
 
-func ok(what, format string, args ...any) Finding {
-	return Finding{What: what, Level: OK, Text: fmt.Sprintf(format, args...)}
+func ok(check, format string, args ...any) Finding {
+	return Finding{Check: check, Level: OK, Message: fmt.Sprintf(format, args...)}
 }
 
-func warn(what, do, format string, args ...any) Finding {
-	return Finding{What: what, Level: Warn, Text: fmt.Sprintf(format, args...), Do: do}
+func warn(check, remedy, format string, args ...any) Finding {
+	return Finding{Check: check, Level: Warn, Message: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
-func fail(what, do, format string, args ...any) Finding {
-	return Finding{What: what, Level: Fail, Text: fmt.Sprintf(format, args...), Do: do}
+func fail(check, remedy, format string, args ...any) Finding {
+	return Finding{Check: check, Level: Fail, Message: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 // Failed returns the names of the appliances that can't be monitored, in the order
@@ -225,7 +225,7 @@ func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	return findings
 }
 
-// limit bounds one call as a pass of the exporter would.
+// limit bounds one call as a poll of the exporter would.
 func (p *prober) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, p.a.PollTimeout)
 }

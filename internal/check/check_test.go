@@ -173,9 +173,9 @@ func expect(t *testing.T, findings []Finding, what string, level Level, words ..
 		if rank[f.Level] > rank[level] {
 			t.Errorf("worse than %s: %+v", level, f)
 		}
-		all := f.What == what && f.Level == level
+		all := f.Check == what && f.Level == level
 		for _, w := range words {
-			all = all && strings.Contains(f.Text+" | "+f.Do, w)
+			all = all && strings.Contains(f.Message+" | "+f.Remedy, w)
 		}
 		met = met || all
 	}
@@ -201,26 +201,26 @@ func TestStates(t *testing.T) {
 		level  Level
 		words  []string
 	}{
-		"well":      {what: Login, level: OK, words: []string{`"prometheus"`}},
-		"empty":     {empty: true, what: Sessions, level: Warn, words: []string{"there are none", "run a policy"}},
-		"mfa":       {config: user(vbawstest.RoleAdministrator, true), what: Login, level: Fail, words: []string{"multi-factor", "make an account"}},
-		"password":  {setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"refuses", "401", "correct username and password"}},
-		"refused":   {config: func(c *vbawstest.Config) { c.LoginRefusedStatus = 400 }, setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"400"}},
-		"no file":   {setup: with("password_file", "/nowhere/at/all"), what: Login, level: Fail, words: []string{"no password to log in with", "/nowhere/at/all"}},
-		"tokens":    {setup: inject(vbawstest.Fault{Route: "/api/v1/system/time", Skip: 1, Count: -1, Kind: vbawstest.FaultStatus, Status: 401}), what: Login, level: Fail, words: []string{"the tokens are refused"}},
-		"no login":  {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStatus, Status: 404, ErrorCode: "NotFound"}), what: Login, level: Fail, words: []string{"another API", "11005"}},
-		"portal":    {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStartPage}), what: Login, level: Fail, words: []string{"can't log in"}},
-		"page":      {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStartPage}), what: Connection, level: Fail, words: []string{"web page", "11005"}},
-		"ill":       {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStatus, Status: 503}), what: Connection, level: Fail, words: []string{"503"}},
-		"reset":     {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultReset}), what: Connection, level: Fail, words: []string{"breaks"}},
-		"revisions": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.99-rev0"} }, what: Revision, level: Fail, words: []string{"no API version in common; tried: 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0", "1.0-rev0, 1.10-rev0, ", "1.14-rev0: HTTP status 400", "newer version of this exporter"}},
-		"revision by type": {config: func(c *vbawstest.Config) { c.Revisions, c.VersionCodeInTypeOnly = []string{"1.99-rev0"}, true }, what: Revision, level: Fail,
+		"well":     {what: Login, level: OK, words: []string{`"prometheus"`}},
+		"empty":    {empty: true, what: Sessions, level: Warn, words: []string{"there are none", "run a policy"}},
+		"mfa":      {config: user(vbawstest.RoleAdministrator, true), what: Login, level: Fail, words: []string{"multi-factor", "make an account"}},
+		"password": {setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"refuses", "401", "correct username and password"}},
+		"refused":  {config: func(c *vbawstest.Config) { c.LoginRefusedStatus = 400 }, setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"400"}},
+		"no file":  {setup: with("password_file", "/nowhere/at/all"), what: Login, level: Fail, words: []string{"no password to log in with", "/nowhere/at/all"}},
+		"tokens":   {setup: inject(vbawstest.Fault{Route: "/api/v1/system/time", Skip: 1, Count: -1, Kind: vbawstest.FaultStatus, Status: 401}), what: Login, level: Fail, words: []string{"the tokens are refused"}},
+		"no login": {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStatus, Status: 404, ErrorCode: "NotFound"}), what: Login, level: Fail, words: []string{"another API", "11005"}},
+		"portal":   {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStartPage}), what: Login, level: Fail, words: []string{"can't log in"}},
+		"page":     {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStartPage}), what: Connection, level: Fail, words: []string{"web page", "11005"}},
+		"ill":      {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStatus, Status: 503}), what: Connection, level: Fail, words: []string{"503"}},
+		"reset":    {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultReset}), what: Connection, level: Fail, words: []string{"breaks"}},
+		"versions": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.99-rev0"} }, what: APIVersion, level: Fail, words: []string{"no API version in common; tried: 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0", "1.0-rev0, 1.10-rev0, ", "1.14-rev0: HTTP status 400", "newer version of this exporter"}},
+		"version by type": {config: func(c *vbawstest.Config) { c.Revisions, c.VersionCodeInTypeOnly = []string{"1.99-rev0"}, true }, what: APIVersion, level: Fail,
 			words: []string{"tried"}},
-		"newer version": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.11-rev0"} }, what: Revision, level: Warn,
+		"newer version": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.11-rev0"} }, what: APIVersion, level: Warn,
 			words: []string{"1.11-rev0, after the appliance refused 1.9-rev0, ", "made for versions up to 1.9-rev0", "newer version of this exporter"}},
-		"fixed":    {setup: with("api_version", "1.0-rev0"), what: Revision, level: Fail, words: []string{"tried: 1.0-rev0:", "api_version to auto"}},
-		"settled":  {config: func(c *vbawstest.Config) { c.Product = 8 }, what: Revision, level: OK, words: []string{"1.6-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0"}},
-		"old":      {config: func(c *vbawstest.Config) { c.Product = 2 }, what: Revision, level: OK, words: []string{"1.0-rev0", "carry no name"}},
+		"fixed":    {setup: with("api_version", "1.0-rev0"), what: APIVersion, level: Fail, words: []string{"tried: 1.0-rev0:", "api_version to auto"}},
+		"settled":  {config: func(c *vbawstest.Config) { c.Product = 8 }, what: APIVersion, level: OK, words: []string{"1.6-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0"}},
+		"old":      {config: func(c *vbawstest.Config) { c.Product = 2 }, what: APIVersion, level: OK, words: []string{"1.0-rev0", "carry no name"}},
 		"role":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/licensing/license is forbidden", "without the license"}},
 		"zone":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/settings/dateTime is forbidden", "set timezone"}},
 		"own zone": {config: user("Reader", false), setup: with("timezone", "Europe/Berlin"), what: Rights, level: Warn, words: []string{"/api/v1/repositories is forbidden"}},
@@ -230,27 +230,27 @@ func TestStates(t *testing.T) {
 		"one session": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Warn,
 			words: []string{"/api/v1/sessions/{id} is forbidden", "without the end of a session", "vbaws_sessions_running"}},
 		"policies hidden": {config: func(c *vbawstest.Config) { c.Product = 2 },
-			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "404", "revision 1.0-rev0 of the API has that route"}},
+			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "404", "API version 1.0-rev0 has that route"}},
 		"policies lacking": {config: func(c *vbawstest.Config) { c.Product = 2 },
 			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read"}},
 		"policies broken": {config: func(c *vbawstest.Config) { c.Product = 3 },
-			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "a pass that needs it fails"}},
+			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "a poll that needs it fails"}},
 		"one session hidden": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail,
 			words: []string{"/api/v1/sessions/{id} can't be read", "404", "proxy"}},
 		"one session gone": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: OK,
 			words: []string{"may read sessions, sessions/{id}, statistics/summary, "}},
 		"workload hidden": {setup: inject(vbawstest.Fault{Route: "/api/v1/fsx/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: OK,
-			words: []string{"lacks it: ", "fsx/policies"}},
+			words: []string{"not offered in API version", "fsx/policies"}},
 		"no sessions": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Fail, words: []string{"/api/v1/sessions is forbidden", "nothing to count"}},
 		"broken":      {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/sessions can't be read"}},
 		"absent":      {config: func(c *vbawstest.Config) { c.Product = 4 }, what: Rights, level: OK, words: []string{"system/version (4.0.0.1), virtualMachines/policies, rds/policies, efs/policies, vpc/policy"}},
 		"log":         {what: Rights, level: OK, words: []string{"may read sessions, sessions/{id}, sessions/{id}/log, ", "system/version (10.0.0.1)"}},
-		"absent by revision": {setup: func(b *bench) {
+		"absent by version": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			for _, route := range []string{"/api/v1/fsx/policies", "/api/v1/licensing/license"} {
 				b.Inject(vbawstest.Fault{Route: route, Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 			}
-		}, what: Rights, level: OK, words: []string{"revision 1.7-rev0 lacks it: licensing/license, ", "fsx/policies"}},
+		}, what: Rights, level: OK, words: []string{"API version 1.7-rev0: licensing/license, ", "fsx/policies"}},
 		"no time": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
@@ -305,16 +305,16 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestClockOfNoRevision has an appliance that refuses every revision for its clock alone.
-func TestClockOfNoRevision(t *testing.T) {
+// TestClockOfNoVersion has an appliance that refuses every API version for its clock alone.
+func TestClockOfNoVersion(t *testing.T) {
 	b := newBench(t, 9, nil)
 	url := b.serve()
 	b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 	findings := b.check(url)
 	expect(t, findings, Clock, OK, "right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400")
 	for _, f := range findings {
-		if f.What == Revision && f.Text != "1.8-rev0, after the appliance refused 1.9-rev0" {
-			t.Errorf("revision %s", f.Text)
+		if f.Check == APIVersion && f.Message != "1.8-rev0, after the appliance refused 1.9-rev0" {
+			t.Errorf("version %s", f.Message)
 		}
 	}
 }
@@ -669,7 +669,7 @@ func TestOtherServers(t *testing.T) {
 				}
 				appliance.ServeHTTP(w, r)
 			}
-		}, Revision, OK, []string{"1.7-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1"}, 1},
+		}, APIVersion, OK, []string{"1.7-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1"}, 1},
 		"list": {func(appliance http.Handler) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("api-supported-versions", "2.5-rev0, 2.6-rev0")
@@ -677,7 +677,7 @@ func TestOtherServers(t *testing.T) {
 				w.WriteHeader(http.StatusBadRequest)
 				io.WriteString(w, `{"type":"https://docs.api-versioning.org/problems#unsupported","code":"UnsupportedApiVersion"}`)
 			}
-		}, Revision, Fail, []string{"no API version in common; tried: 1.9-rev0, 2.6-rev0, 2.5-rev0, 1.8-rev0, ", "the appliance lists 2.6-rev0, 2.5-rev0: HTTP status 400", "newer version of this exporter"}, 0},
+		}, APIVersion, Fail, []string{"no API version in common; tried: 1.9-rev0, 2.6-rev0, 2.5-rev0, 1.8-rev0, ", "the appliance lists 2.6-rev0, 2.5-rev0: HTTP status 400", "newer version of this exporter"}, 0},
 		"wrong path": {func(http.Handler) http.HandlerFunc {
 			return func(w http.ResponseWriter, _ *http.Request) { empty404(w) }
 		},

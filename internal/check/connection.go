@@ -53,14 +53,14 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{fail(Connection, "correct url", "%v", bare(err))}
 	}
-	revision := p.a.APIVersion
-	if revision == "" {
-		revision = vbaws.KnownAPIVersions()[0]
+	version := p.a.APIVersion
+	if version == "" {
+		version = vbaws.KnownAPIVersions()[0]
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", p.o.UserAgent)
-	req.Header.Set("X-Api-Version", revision)
-	// Not by the wire, which would take the revision for one that was refused.
+	req.Header.Set("X-Api-Version", version)
+	// Not by the wire, which would take the version for one that was refused.
 	client := &http.Client{
 		Transport:     p.wire.next,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

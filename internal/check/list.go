@@ -66,7 +66,7 @@ func found(page *vbaws.SessionsPage) Finding {
 	case len(page.Rows) == 0:
 		return warn(Sessions, "run a policy, and look whether the account sees its session in the appliance's own list", "there are none: nothing can be counted before the first")
 	case bad > 0:
-		return warn(Sessions, "report it to the exporter's authors with the API revision", "%s in all; %d of %d can't be understood and are skipped, such as: %v",
+		return warn(Sessions, "report it to the exporter's authors with the API version", "%s in all; %d of %d can't be understood and are skipped, such as: %v",
 			total, bad, len(page.Rows), why)
 	}
 	return ok(Sessions, "%s in all, as totalCount says", total)
@@ -182,7 +182,7 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	n, total := len(page.Rows), page.TotalCount
 	switch {
 	case total < 0:
-		findings = append(findings, warn(Paging, "report it to the exporter's authors with the API revision", "the list has no totalCount, so that nothing shows when one was read in part"))
+		findings = append(findings, warn(Paging, "report it to the exporter's authors with the API version", "the list has no totalCount, so that nothing shows when one was read in part"))
 	case n > sample:
 		findings = append(findings, ok(Paging, "Limit=%d is ignored: it gives %s", sample, count(n)))
 	case n < min(sample, total):
@@ -198,7 +198,7 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	case err != nil:
 		return append(findings, fail(Paging, "", "a page of two, sorted by %s, can't be read: %v", vbaws.SortStartTimeDesc, err))
 	case len(short.Rows) != 2:
-		return append(findings, warn(Paging, "report it to the exporter's authors with the API revision", "Limit=2 gives %s", count(len(short.Rows))))
+		return append(findings, warn(Paging, "report it to the exporter's authors with the API version", "Limit=2 gives %s", count(len(short.Rows))))
 	}
 	findings = append(findings, ok(Paging, "Limit=2 gives two"))
 	return append(findings, p.offset(ctx, max(n, total), n < total, short.Rows[0].ID))
@@ -214,9 +214,9 @@ func (p *prober) offset(ctx context.Context, total int, capped bool, first strin
 	case len(last.Rows) == 0 || last.Rows[0].ID != first:
 		return ok(Paging, "Offset is honoured")
 	case capped:
-		return fail(Paging, "report it to the exporter's authors with the API revision", "Offset is ignored and pages are capped: what is beyond the first page can't be read")
+		return fail(Paging, "report it to the exporter's authors with the API version", "Offset is ignored and pages are capped: what is beyond the first page can't be read")
 	}
-	return warn(Paging, "report it to the exporter's authors with the API revision", "Offset is ignored; as long as the list comes as one page, that does no harm")
+	return warn(Paging, "report it to the exporter's authors with the API version", "Offset is ignored; as long as the list comes as one page, that does no harm")
 }
 
 // total finds out whether totalCount is of what a filter leaves.
@@ -233,7 +233,7 @@ func (p *prober) total(ctx context.Context, page *vbaws.SessionsPage) Finding {
 	}
 	switch {
 	case others > 0:
-		return warn(Sessions, "report it to the exporter's authors with the API revision", "Status=Running is ignored: it gives %s of other statuses", count(others))
+		return warn(Sessions, "report it to the exporter's authors with the API version", "Status=Running is ignored: it gives %s of other statuses", count(others))
 	case running.TotalCount == n && n < page.TotalCount:
 		return ok(Paging, "totalCount is of what the filter leaves: %d running of %d", n, page.TotalCount)
 	case n < len(page.Rows) && running.TotalCount >= len(page.Rows):

@@ -87,9 +87,9 @@ func TestVPC(t *testing.T) {
 	}
 	found := l.findings()
 	if !slices.ContainsFunc(found, func(f Finding) bool {
-		return f.What == Rights && f.Level == Warn && strings.Contains(f.Text, "rds/policies: a policy has no id or no name; /api/v1/vpc/policy: ")
+		return f.Check == Rights && f.Level == Warn && strings.Contains(f.Message, "rds/policies: a policy has no id or no name; /api/v1/vpc/policy: ")
 	}) || !slices.ContainsFunc(found, func(f Finding) bool {
-		return f.What == Schedules && f.Level == Warn && strings.Contains(f.Text, "of 1 of 2 policies") && strings.Contains(f.Text, "(vpc): scheduleOptions: ")
+		return f.Check == Schedules && f.Level == Warn && strings.Contains(f.Message, "of 1 of 2 policies") && strings.Contains(f.Message, "(vpc): scheduleOptions: ")
 	}) {
 		t.Errorf("%+v", found)
 	}

@@ -12,13 +12,13 @@ import (
 // Table writes the findings for people, a line each.
 func Table(w io.Writer, findings []Finding) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "APPLIANCE\tWHAT\t\tFINDING\n")
+	fmt.Fprint(t, "APPLIANCE\tCHECK\t\tMESSAGE\n")
 	for _, f := range findings {
-		text := f.Text
-		if f.Do != "" {
-			text += ". To do: " + f.Do
+		message := f.Message
+		if f.Remedy != "" {
+			message += ". Remedy: " + f.Remedy
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable(orDash(f.Appliance)), f.What, f.Level, printable(text))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable(orDash(f.Appliance)), f.Check, f.Level, printable(message))
 	}
 	return t.Flush()
 }

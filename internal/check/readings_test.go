@@ -49,11 +49,11 @@ func TestReadings(t *testing.T) {
 			var all []string
 			for _, f := range findings {
 				for _, text := range texts {
-					if f.What == what && strings.Contains(f.Text, text) {
+					if f.Check == what && strings.Contains(f.Message, text) {
 						return
 					}
 				}
-				all = append(all, f.What+": "+f.Text)
+				all = append(all, f.Check+": "+f.Message)
 			}
 			r.Errorf("none of %q about %s in\n%s", texts, what, strings.Join(all, "\n"))
 		}

@@ -21,7 +21,7 @@ type wire struct {
 
 	// loggedIn: the client had a token to send.
 	loggedIn bool
-	// revisions are the API revisions asked in, each once.
+	// revisions are the API versions asked in, each once.
 	revisions []string
 	// header and body are of the last answer; the body as far as it was read.
 	header http.Header

@@ -18,7 +18,7 @@ const (
 	// refresh is between two pages of a browser, in seconds.
 	refresh = 30
 	// maxRows is up to how many policies the page of all appliances has all of
-	// them; beyond, it has those that somebody has to look at, at most briefRows
+	// them; beyond, it has those that have problems, at most briefRows
 	// an appliance, and each appliance has a page of its own.
 	maxRows, briefRows = 200, 10
 )
@@ -50,7 +50,7 @@ func newPage(s *status, only string) *page {
 type shown struct {
 	Page *page
 	*applianceStatus
-	// Urgent are the policies that somebody has to look at, and More how many
+	// Urgent are the policies that have problems, and More how many
 	// are left out.
 	Urgent []policyStatus
 	More   int
@@ -72,7 +72,7 @@ func (p *page) Each() []shown {
 		s := shown{Page: p, applianceStatus: a, Facts: facts(a)}
 		for _, pol := range a.Policies {
 			switch {
-			case pol.State != stateBad:
+			case !isProblem(pol.State):
 			case p.Brief && len(s.Urgent) == briefRows:
 				s.More++
 			default:
@@ -122,15 +122,15 @@ func (p policyStatus) ResultText() string {
 	case p.LastStatus != "":
 		return p.LastStatus
 	case !p.LastSuccess.IsZero():
-		return "by another kind"
+		return "covered by another kind"
 	}
-	return "none yet"
+	return "no session yet"
 }
 
 // ResultClass says what that looks like.
 func (p policyStatus) ResultClass() string {
 	if p.LastStatus == "" && p.LastSuccess.IsZero() {
-		return stateWaiting
+		return statePending
 	}
 	return statusClass(cmp.Or(p.LastStatus, vbaws.StatusSucceeded))
 }
@@ -144,9 +144,9 @@ func (s sessionStatus) Took() string {
 func statusClass(status string) string {
 	switch status {
 	case vbaws.StatusSucceeded:
-		return stateGood
+		return stateOK
 	case vbaws.StatusFailed:
-		return stateBad
+		return stateFailing
 	}
 	return stateWarning
 }
@@ -165,28 +165,28 @@ func facts(a *applianceStatus) []fact {
 	var all []fact
 	add := func(name, text string) { all = append(all, fact{Name: name, Text: text}) }
 	at := func(name string, t time.Time, none string) { all = append(all, fact{name, none, t}) }
-	at("Last pass", a.LastPass, "none yet")
-	at("Last good pass", a.LastGoodPass, "none since the start")
-	at("Next pass", a.NextPass, "about to begin")
-	add("Passes", strconv.FormatUint(a.Passes, 10))
+	at("Last poll", a.LastPoll, "none yet")
+	at("Last successful poll", a.LastSuccessfulPoll, "none since the start")
+	at("Next poll", a.NextPoll, "about to begin")
+	add("Polls", strconv.FormatUint(a.Polls, 10))
 	if a.APIVersion == "" {
-		add("API revision", "not agreed on yet")
+		add("API version", "not negotiated yet")
 	} else {
-		add("API revision", a.APIVersion)
+		add("API version", a.APIVersion)
 	}
 	if a.ProductVersion != "" {
 		add("Product version", a.ProductVersion)
 	}
-	switch poller.Watermark(a.ReadBy) {
+	switch poller.Watermark(a.WatermarkMode) {
 	case poller.WatermarkUSN:
-		add("Read by", "change number (USN)")
+		add("Watermark mode", "change number (USN)")
 	case poller.WatermarkFromUTC:
-		add("Read by", "time")
+		add("Watermark mode", "time (FromUtc)")
 	}
 	if a.WatermarkUSN != nil {
-		add("Read up to USN", strconv.FormatInt(*a.WatermarkUSN, 10))
+		add("Watermark, USN", strconv.FormatInt(*a.WatermarkUSN, 10))
 	}
-	at("Read up to start time", a.WatermarkTime, "no sweep yet")
+	at("Watermark, start time", a.WatermarkTime, "no resync yet")
 	add("Series", strconv.Itoa(a.Series))
 	add("Sessions counted", strconv.FormatUint(a.SessionsCounted, 10))
 	add("Sessions running", strconv.Itoa(a.SessionsRunning))
@@ -211,10 +211,10 @@ func facts(a *applianceStatus) []fact {
 		add("Schedules not understood", "of "+plural(n, "policy", "policies")+": no run is due by what was not")
 	}
 	if len(a.Forbidden) > 0 {
-		add("The account may not read", strings.Join(a.Forbidden, ", "))
+		add("Forbidden to the account", strings.Join(a.Forbidden, ", "))
 	}
-	for _, endpoint := range slices.Sorted(maps.Keys(a.Troubles)) {
-		add("Trouble with "+endpoint, a.Troubles[endpoint])
+	for _, endpoint := range slices.Sorted(maps.Keys(a.EndpointErrors)) {
+		add("Endpoint error: "+endpoint, a.EndpointErrors[endpoint])
 	}
 	return all
 }

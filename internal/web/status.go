@@ -27,34 +27,35 @@ type status struct {
 
 // What a state, of an appliance or a policy, calls for.
 const (
-	stateGood    = "good"
-	stateBad     = "bad"     // somebody has to look
-	stateWarning = "warning" // worth a look
-	stateWaiting = "waiting" // not known yet
-	stateOff     = "off"     // disabled, so nothing is expected
+	stateOK       = "ok"
+	stateFailing  = "failing"  // of a policy: its last session failed
+	stateOverdue  = "overdue"  // of a policy alone: no success since it was due
+	stateWarning  = "warning"  // of a policy alone: its last session, or its schedule, has a problem
+	statePending  = "pending"  // not known yet
+	stateDisabled = "disabled" // of a policy alone: nothing is expected
 )
 
 // applianceStatus is one appliance.
 type applianceStatus struct {
 	Name string `json:"name"`
-	// State is good, bad or waiting; Text says it in words, and Hint what can be
-	// done about it.
-	State  string `json:"state"`
-	Text   string `json:"text"`
-	Hint   string `json:"hint,omitempty"`
-	Result string `json:"result,omitempty"`
-	Error  string `json:"error,omitempty"`
+	// State is ok, failing or pending; Message says it in words, and Remedy what
+	// can be done about it.
+	State   string `json:"state"`
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
+	Result  string `json:"result,omitempty"`
+	Error   string `json:"error,omitempty"`
 
-	Passes       uint64    `json:"passes"`
-	LastPass     time.Time `json:"last_pass,omitzero"`
-	LastGoodPass time.Time `json:"last_good_pass,omitzero"`
-	NextPass     time.Time `json:"next_pass,omitzero"`
+	Polls              uint64    `json:"polls"`
+	LastPoll           time.Time `json:"last_poll,omitzero"`
+	LastSuccessfulPoll time.Time `json:"last_successful_poll,omitzero"`
+	NextPoll           time.Time `json:"next_poll,omitzero"`
 
 	APIVersion     string `json:"api_version,omitempty"`
 	ProductVersion string `json:"product_version,omitempty"`
 
-	// ReadBy is usn or from_utc.
-	ReadBy          string    `json:"read_by,omitempty"`
+	// WatermarkMode is usn or from_utc.
+	WatermarkMode   string    `json:"watermark_mode,omitempty"`
 	WatermarkUSN    *int64    `json:"watermark_usn,omitempty"`
 	WatermarkTime   time.Time `json:"watermark_time,omitzero"`
 	WatermarkResets uint64    `json:"watermark_resets"`
@@ -67,8 +68,8 @@ type applianceStatus struct {
 	// SchedulesUnreadable counts policies.
 	SchedulesUnreadable int `json:"schedules_unreadable"`
 
-	Forbidden []string          `json:"forbidden,omitempty"`
-	Troubles  map[string]string `json:"troubles,omitempty"`
+	Forbidden      []string          `json:"forbidden,omitempty"`
+	EndpointErrors map[string]string `json:"endpoint_errors,omitempty"`
 
 	Policies []policyStatus  `json:"policies,omitempty"`
 	Recent   []sessionStatus `json:"recent_sessions,omitempty"`
@@ -81,7 +82,7 @@ type policyStatus struct {
 	// Kind is snapshot, replica, backup or archive; empty where sessions don't say.
 	Kind    schedule.Kind `json:"kind,omitempty"`
 	Enabled bool          `json:"enabled"`
-	// State is good, warning, bad, off or waiting.
+	// State is ok, warning, failing, overdue, disabled or pending.
 	State      string    `json:"state"`
 	LastStatus string    `json:"last_status,omitempty"`
 	LastEnd    time.Time `json:"last_end,omitzero"`
@@ -118,24 +119,27 @@ func newStatus(version string, now time.Time, sources []collector.Source) *statu
 		states[a.State]++
 		s.Appliances = append(s.Appliances, a)
 	}
-	// What needs someone comes first.
+	// Problems come first.
 	slices.SortFunc(s.Appliances, func(a, b applianceStatus) int {
 		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(b.attention(), a.attention()), cmp.Compare(a.Name, b.Name))
 	})
-	s.Summary = summary(states[stateGood], states[stateWaiting], len(sources))
+	s.Summary = summary(states[stateOK], states[statePending], len(sources))
 	if n := s.attention(); n > 0 {
-		s.Summary += " " + plural(n, "policy needs a look.", "policies need a look.")
+		s.Summary += " " + plural(n, "policy has problems.", "policies have problems.")
 	}
 	return s
 }
 
-var rank = map[string]int{stateBad: 0, stateWarning: 1, stateWaiting: 2, stateGood: 3, stateOff: 4}
+var rank = map[string]int{stateFailing: 0, stateOverdue: 0, stateWarning: 1, statePending: 2, stateOK: 3, stateDisabled: 4}
 
-// attention counts the policies that somebody has to look at.
+// isProblem reports whether a state is one that somebody has to look at.
+func isProblem(state string) bool { return state == stateFailing || state == stateOverdue }
+
+// attention counts the policies that have problems.
 func (a *applianceStatus) attention() int {
 	n := 0
 	for i, p := range a.Policies {
-		if p.State == stateBad && (i == 0 || p.Name != a.Policies[i-1].Name || a.Policies[i-1].State != stateBad) {
+		if isProblem(p.State) && (i == 0 || p.Name != a.Policies[i-1].Name || !isProblem(a.Policies[i-1].State)) {
 			n++
 		}
 	}
@@ -150,31 +154,31 @@ func (s *status) attention() int {
 	return n
 }
 
-func summary(good, waiting, all int) string {
-	bad := all - good - waiting
+func summary(ok, pending, all int) string {
+	failing := all - ok - pending
 	switch {
 	case all == 0:
 		return "No appliance is configured."
-	case bad > 0:
-		return fmt.Sprintf("%d of %s in trouble.", bad, plural(all, "appliance is", "appliances are"))
-	case waiting > 0:
-		return fmt.Sprintf("%d of %s for the first pass.", waiting, plural(all, "appliance waits", "appliances wait"))
+	case failing > 0:
+		return fmt.Sprintf("Polling fails for %d of %s.", failing, plural(all, "appliance", "appliances"))
+	case pending > 0:
+		return fmt.Sprintf("First poll pending for %d of %s.", pending, plural(all, "appliance", "appliances"))
 	case all == 1:
-		return "The appliance is read."
+		return "Polling OK."
 	default:
-		return fmt.Sprintf("All %d appliances are read.", all)
+		return fmt.Sprintf("Polling OK for all %d appliances.", all)
 	}
 }
 
-// results says how a pass ended, and what can be done. A kind that isn't here is
+// results says how a poll ended, and what can be done. A kind that isn't here is
 // shown as it is.
-var results = map[poller.Result]struct{ text, hint string }{
-	poller.ResultSuccess: {"is read", ""},
-	poller.ResultStorage: {"is read, but what was read can't be saved", "Nothing new is shown until it can. Look at the disk and the rights of the folder that --storage.path names."},
+var results = map[poller.Result]struct{ message, remedy string }{
+	poller.ResultSuccess: {"polling OK", ""},
+	poller.ResultStorage: {"is polled, but the state can't be saved", "Nothing new is shown until it can. Look at the disk and the permissions of the state directory, --storage.path."},
 	poller.Result(vbaws.KindConfig): {"can't be asked, since a local file is missing or broken",
-		"The error names the file. It is read again at each pass, without a restart."},
+		"The error names the file. It is read again at each poll, without a restart."},
 	poller.Result(vbaws.KindAuth): {"refuses the account",
-		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; the packages' is read at the start."},
+		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; with the .deb or .rpm: systemctl restart vbaws_exporter."},
 	poller.Result(vbaws.KindTLS): {"has a certificate that can't be trusted",
 		"Name the appliance's certificate, or the authority's, as tls_config.ca_file; where it is made out to another name, that as tls_config.server_name."},
 	poller.Result(vbaws.KindTimeout): {"doesn't answer in time",
@@ -182,27 +186,27 @@ var results = map[poller.Result]struct{ text, hint string }{
 	poller.Result(vbaws.KindUnreachable): {"can't be reached",
 		"Look at url and proxy_url in the configuration, at the network, and whether the appliance runs."},
 	poller.Result(vbaws.KindHTTP): {"answers with an error",
-		"The error says more. Where it is about the API revision, api_version can name one."},
+		"The error says more. If it is about the API version, api_version can name one."},
 	poller.Result(vbaws.KindDecode): {"answers with something that isn't its API",
 		"Look at url in the configuration: perhaps something else answers, such as a proxy."},
 }
 
 func newAppliance(name string, p *poller.Published) applianceStatus {
 	a := applianceStatus{
-		Name: name, Result: string(p.Result), Passes: p.Passes,
-		LastPass: utc(p.LastPoll), LastGoodPass: utc(p.LastSuccess), NextPass: utc(p.Next),
-		APIVersion: p.APIVersion, ProductVersion: p.Version, ReadBy: p.Mode, Troubles: p.Troubles,
+		Name: name, Result: string(p.Result), Polls: p.Passes,
+		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), NextPoll: utc(p.Next),
+		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.Troubles,
 		Policies: policies(p),
 	}
 	switch r, known := results[p.Result]; {
 	case p.Passes == 0:
-		a.State, a.Text = stateWaiting, "waits for its first pass"
+		a.State, a.Message = statePending, "first poll pending"
 	case p.Result == poller.ResultSuccess:
-		a.State, a.Text = stateGood, r.text
+		a.State, a.Message = stateOK, r.message
 	case known:
-		a.State, a.Text, a.Hint = stateBad, r.text, r.hint
+		a.State, a.Message, a.Remedy = stateFailing, r.message, r.remedy
 	default:
-		a.State, a.Text = stateBad, "could not be read: "+string(p.Result)
+		a.State, a.Message = stateFailing, "could not be polled: "+string(p.Result)
 	}
 	if p.Err != nil {
 		a.Error = p.Err.Error()
@@ -253,8 +257,8 @@ type run struct {
 	kind   schedule.Kind
 }
 
-// policies joins what was listed with what sessions say. Those that need
-// someone come first.
+// policies joins what was listed with what sessions say. Those that have
+// problems come first.
 func policies(p *poller.Published) []policyStatus {
 	if p.View == nil {
 		return nil
@@ -359,16 +363,18 @@ func (p *policyStatus) missed(lastRead time.Time) bool {
 func (p *policyStatus) state(lastRead time.Time) string {
 	switch {
 	case !p.Enabled:
-		return stateOff
-	case p.LastStatus == vbaws.StatusFailed || p.missed(lastRead):
-		return stateBad
+		return stateDisabled
+	case p.LastStatus == vbaws.StatusFailed:
+		return stateFailing
+	case p.missed(lastRead):
+		return stateOverdue
 	case p.ScheduleError != "":
 		return stateWarning
 	case p.LastStatus == "" && p.LastSuccess.IsZero():
-		return stateWaiting
+		return statePending
 	case p.LastStatus != vbaws.StatusSucceeded && p.LastStatus != "": // else by another kind, such as a backup
 
 		return stateWarning
 	}
-	return stateGood
+	return stateOK
 }

@@ -96,16 +96,16 @@ func TestPolicies(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s/%s %s: %s%s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), overdue))
 	}
 	want := []string{
-		"bad failed/ec2 backup: Failed",
-		"bad late/ec2 backup: Succeeded, overdue",
+		"failing failed/ec2 backup: Failed",
+		"overdue late/ec2 backup: Succeeded, overdue",
 		"warning warned/ec2 snapshot: Warning",
-		"waiting new/ec2 any: none yet",
-		"waiting not yet/ec2 backup: none yet, overdue",
-		"good busy/ec2 backup: Succeeded, overdue",
-		"good fine/ec2 backup: Succeeded",
-		"good fine/ec2 snapshot: by another kind",
-		"good unlisted/ snapshot: Succeeded",
-		"off off/ec2 backup: Failed, overdue",
+		"pending new/ec2 any: no session yet",
+		"pending not yet/ec2 backup: no session yet, overdue",
+		"ok busy/ec2 backup: Succeeded, overdue",
+		"ok fine/ec2 backup: Succeeded",
+		"ok fine/ec2 snapshot: covered by another kind",
+		"ok unlisted/ snapshot: Succeeded",
+		"disabled off/ec2 backup: Failed, overdue",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -143,7 +143,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	for _, r := range policies(&p) {
 		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.KindText(), r.ScheduleError))
 	}
-	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "good fine/rds backup: "}, got); diff != "" {
+	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "ok fine/rds backup: "}, got); diff != "" {
 		t.Error(diff)
 	}
 	h := handler(t, Options{Sources: sources(&source{"a", p})})
@@ -171,7 +171,7 @@ func TestPageShowsPolicies(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", published()})})
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
-		"2 policies need a look.",
+		"2 policies have problems.",
 		`<td data-label="Schedule" class="overdue">overdue: was due 30 min ago</td>`,
 		`<td data-label="Schedule">running; was due 30 min ago</td>`,
 		`<td data-label="Schedule">done; was due 2 h ago</td>`,
@@ -326,11 +326,11 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	appliances := got["appliances"].([]any)
-	waiting, good := appliances[0].(map[string]any), appliances[1].(map[string]any)
-	if waiting["state"] != "waiting" || waiting["last_pass"] != nil || good["state"] != "good" || good["last_pass"] != "2026-03-01T12:00:00Z" || good["watermark_usn"] != -7.0 {
+	pending, ok := appliances[0].(map[string]any), appliances[1].(map[string]any)
+	if pending["state"] != "pending" || pending["last_poll"] != nil || ok["state"] != "ok" || ok["last_poll"] != "2026-03-01T12:00:00Z" || ok["watermark_usn"] != -7.0 {
 		t.Errorf("got %v", appliances)
 	}
-	late := good["policies"].([]any)[1].(map[string]any)
+	late := ok["policies"].([]any)[1].(map[string]any)
 	if late["name"] != "late" || late["overdue"] != true || late["last_due"] != "2026-03-01T11:30:00Z" || late["last_duration_seconds"] != 90.0 {
 		t.Errorf("got %v", late)
 	}

@@ -68,7 +68,7 @@ const (
 // site answers requests.
 type site struct {
 	Options
-	// wasReady says that every appliance had its first pass at some time: one that
+	// wasReady says that every appliance had its first poll at some time: one that
 	// a reload adds later doesn't make the process unready.
 	wasReady atomic.Bool
 }
@@ -163,7 +163,7 @@ func NewServer(h http.Handler, errorLog *log.Logger) *http.Server {
 	}
 }
 
-// ready answers 200 once every appliance had its first pass, well or badly.
+// ready answers 200 once every appliance had its first poll, successful or not.
 func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	var waiting []string
 	if !s.wasReady.Load() {
@@ -175,7 +175,7 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	}
 	if len(waiting) > 0 {
 		slices.Sort(waiting)
-		plain(w, http.StatusServiceUnavailable, "Waiting for the first pass over "+strings.Join(waiting, ", ")+".\n")
+		plain(w, http.StatusServiceUnavailable, "Waiting for the first poll of "+strings.Join(waiting, ", ")+".\n")
 		return
 	}
 	s.wasReady.Store(true)

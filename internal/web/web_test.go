@@ -96,13 +96,13 @@ func TestProbes(t *testing.T) {
 		t.Errorf("healthy: %d", r.StatusCode)
 	}
 	r := get(h, "/-/ready")
-	if got, want := body(t, r), "Waiting for the first pass over \"a third\", \"second \\\"2\\\"\".\n"; r.StatusCode != http.StatusServiceUnavailable || got != want {
+	if got, want := body(t, r), "Waiting for the first poll of \"a third\", \"second \\\"2\\\"\".\n"; r.StatusCode != http.StatusServiceUnavailable || got != want {
 		t.Errorf("ready: %d %s, want %s", r.StatusCode, got, want)
 	}
 	second.p.Passes, third.p.Passes = 1, 1
-	third.p.Err = errors.New("a bad pass is a pass")
+	third.p.Err = errors.New("a failed poll is a poll")
 	if r := get(h, "/-/ready"); r.StatusCode != http.StatusOK {
-		t.Errorf("ready after all had a pass: %d %s", r.StatusCode, body(t, r))
+		t.Errorf("ready after all were polled: %d %s", r.StatusCode, body(t, r))
 	}
 }
 
@@ -211,7 +211,7 @@ func TestStatusPage(t *testing.T) {
 		Watermark: &ledger.Watermark{USN: -7},
 		LastSweep: noon.Add(-30 * time.Minute),
 		Resets:    1,
-		Skipped:   map[string]uint64{"gone": 1, "before_line": 2, "undecodable": 0},
+		Skipped:   map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
 	}
 	h := handler(t, Options{Version: "1.2.3 <dirty>", Sources: sources(
 		&source{"good", poller.Published{View: view, Status: poller.Status{
@@ -255,7 +255,7 @@ func TestStatusPage(t *testing.T) {
 func TestStates(t *testing.T) {
 	for _, result := range poller.Results {
 		s, ok := results[result]
-		if !ok || s.text == "" || (s.hint == "") != (result == poller.ResultSuccess) {
+		if !ok || s.message == "" || (s.remedy == "") != (result == poller.ResultSuccess) {
 			t.Errorf("%s: %+v", result, s)
 		}
 	}
@@ -263,18 +263,18 @@ func TestStates(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	for _, test := range []struct {
-		good, waiting, all int
-		want               string
+		ok, pending, all int
+		want             string
 	}{
 		{0, 0, 0, "No appliance is configured."},
-		{1, 0, 1, "The appliance is read."},
-		{3, 0, 3, "All 3 appliances are read."},
-		{0, 1, 1, "1 of 1 appliance waits for the first pass."},
-		{1, 1, 2, "1 of 2 appliances wait for the first pass."},
-		{0, 0, 1, "1 of 1 appliance is in trouble."},
-		{1, 1, 3, "1 of 3 appliances are in trouble."},
+		{1, 0, 1, "Polling OK."},
+		{3, 0, 3, "Polling OK for all 3 appliances."},
+		{0, 1, 1, "First poll pending for 1 of 1 appliance."},
+		{1, 1, 2, "First poll pending for 1 of 2 appliances."},
+		{0, 0, 1, "Polling fails for 1 of 1 appliance."},
+		{1, 1, 3, "Polling fails for 1 of 3 appliances."},
 	} {
-		if got := summary(test.good, test.waiting, test.all); got != test.want {
+		if got := summary(test.ok, test.pending, test.all); got != test.want {
 			t.Errorf("%+v: %s", test, got)
 		}
 	}
