@@ -134,8 +134,8 @@ func fleet() []*source {
 					), held),
 				Last: ledger.Last{Status: vbaws.StatusFailed, End: epoch.Add(time.Hour), Duration: 90 * time.Second},
 			},
-			Running:     2,
-			OldestStart: epoch.Add(90 * time.Minute),
+			Running: 2,
+			Starts:  []time.Time{epoch.Add(90 * time.Minute)},
 		},
 		ledger.SeriesView{
 			Series: &ledger.Series{

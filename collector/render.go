@@ -177,8 +177,8 @@ func renderView(appliance string, v *ledger.View, old *viewRendering) *viewRende
 		r.series[i] = sr
 		b.metrics = append(b.metrics, sr.metrics...)
 		b.add(sessionsRunning, sr.labels, float64(s.Running))
-		if !s.OldestStart.IsZero() {
-			b.add(runningOldestStart, sr.labels, unixSeconds(s.OldestStart))
+		if !s.OldestStart().IsZero() {
+			b.add(runningOldestStart, sr.labels, unixSeconds(s.OldestStart()))
 		}
 	}
 	r.metrics = inOrder(b.metrics)

@@ -33,9 +33,16 @@ type SeriesView struct {
 	*Series
 	// Running counts the sessions that have begun and not ended.
 	Running int
-	// OldestStart is the oldest start among them; zero where none runs, or none
-	// has a start.
-	OldestStart time.Time
+	// Starts are those among them that can be true, in order.
+	Starts []time.Time
+}
+
+// OldestStart returns the first of Starts; zero if there is none.
+func (s *SeriesView) OldestStart() time.Time {
+	if len(s.Starts) == 0 {
+		return time.Time{}
+	}
+	return s.Starts[0]
 }
 
 // rebuildView makes the view from the state.
@@ -72,9 +79,12 @@ func (l *Ledger) rebuildView() {
 		}
 		sv.Running++
 		// The appliance's clock isn't known before the first poll.
-		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
-			sv.OldestStart = s
+		if s := u.Session.Start; !s.Before(earliest) {
+			sv.Starts = append(sv.Starts, s)
 		}
+	}
+	for i := range v.Series {
+		slices.SortFunc(v.Series[i].Starts, time.Time.Compare)
 	}
 	l.view = v
 }

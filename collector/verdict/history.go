@@ -61,6 +61,18 @@ func (h History) Insert(s Session) History {
 	return h
 }
 
+// Update is Insert for a session that was inserted before, possibly with another end
+// and status: it replaces those of the same start.
+func (h History) Update(s Session) History {
+	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), func(o Session) bool { return o.Start.Equal(s.Start) })
+	return h.Insert(s)
+}
+
+// Empty reports whether nothing is known of any session.
+func (h History) Empty() bool {
+	return len(h.Recent) == 0 && h.Success.IsZero() && h.Failures == 0 && h.FirstFailure.IsZero()
+}
+
 // evict notes what is still needed of a session that leaves Recent.
 func (h History) evict(s Session) History {
 	switch {
@@ -139,8 +151,8 @@ func (h History) before(t time.Time) History {
 	return h
 }
 
-// merge returns the history of both.
-func (h History) merge(o History) History {
+// Merge returns the history of both.
+func (h History) Merge(o History) History {
 	h.Success = latest(h.Success, o.Success)
 	if !h.FirstFailure.After(h.Success) {
 		h.Failures, h.FirstFailure = 0, time.Time{}

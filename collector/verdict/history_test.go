@@ -146,7 +146,7 @@ func TestMerge(t *testing.T) {
 				b = b.Insert(s)
 			}
 		}
-		for name, h := range map[string]History{"old and new": a.merge(b), "new and old": b.merge(a)} {
+		for name, h := range map[string]History{"old and new": a.Merge(b), "new and old": b.Merge(a)} {
 			if diff := cmp.Diff(all.Recent, h.Recent); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}

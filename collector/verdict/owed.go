@@ -42,7 +42,7 @@ func (j *judgement) overdue(row *Kind) {
 	}
 	if row.OverdueRuns > 0 {
 		if j.verdict.Decided == nil {
-			j.verdict.Decided = make(map[schedule.Kind]time.Time)
+			j.verdict.Decided = make(Decided)
 		}
 		j.verdict.Decided[row.Kind] = newest
 	}

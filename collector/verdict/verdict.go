@@ -19,8 +19,11 @@ type Policy struct {
 	// Sessions.Before.
 	Sessions []Sessions
 	// Decided is the Verdict.Decided of the last judgement.
-	Decided map[schedule.Kind]time.Time
+	Decided Decided
 }
+
+// Decided has, by kind, the newest start that is overdue.
+type Decided map[schedule.Kind]time.Time
 
 // Member is a policy as it is listed.
 type Member struct {
@@ -138,9 +141,9 @@ type Verdict struct {
 	Next time.Time
 	// Undecided says that a start would be overdue if the listing weren't stale.
 	Undecided bool
-	// Decided is, by kind, the newest start that is overdue. It is to be stored:
-	// what was decided stays until a success meets it or the start is void.
-	Decided map[schedule.Kind]time.Time
+	// Decided is to be stored: what was decided stays until a success meets it or the
+	// start is void.
+	Decided Decided
 }
 
 // judgement is a Policy being judged.
@@ -222,7 +225,7 @@ func tracks(all []Sessions, typed bool) []track {
 			continue
 		}
 		o := &tracks[i]
-		o.finished = o.finished.merge(t.finished)
+		o.finished = o.finished.Merge(t.finished)
 		o.running = slices.Concat(o.running, t.running)
 	}
 	return tracks

@@ -349,7 +349,7 @@ func (p *policyStatus) take(s ledger.SeriesView) {
 		}
 	}
 	p.Running += s.Running
-	if o := s.OldestStart; !o.IsZero() && (p.RunningSince.IsZero() || o.Before(p.RunningSince)) {
+	if o := s.OldestStart(); !o.IsZero() && (p.RunningSince.IsZero() || o.Before(p.RunningSince)) {
 		p.RunningSince = utc(o)
 	}
 }

@@ -35,7 +35,7 @@ func series(policy, extendedType, status string, running int) ledger.SeriesView 
 		Running: running,
 	}
 	if running > 0 {
-		s.OldestStart = noon.Add(-10 * time.Minute)
+		s.Starts = []time.Time{noon.Add(-10 * time.Minute)}
 	}
 	return s
 }
@@ -117,7 +117,7 @@ func TestPolicies(t *testing.T) {
 func TestPoliciesOfOneName(t *testing.T) {
 	older, newer := series("p", "PolicySnapshot", "Failed", 1), series("p", "PolicyRdsSnapshot", "Succeeded", 2)
 	older.Series.Last.End = noon.Add(-2 * time.Hour)
-	older.OldestStart = noon.Add(-time.Hour)
+	older.Starts = []time.Time{noon.Add(-time.Hour)}
 	for _, order := range [][]ledger.SeriesView{{older, newer}, {newer, older}} {
 		got := policies(&poller.Published{View: &ledger.View{Series: order}})
 		if len(got) != 1 || got[0].LastStatus != "Succeeded" || got[0].Running != 3 || !got[0].RunningSince.Equal(noon.Add(-time.Hour)) {
