@@ -212,6 +212,22 @@ func (p *Pass) allPolicies() map[PolicyKey]*Policy {
 	return overlay(p.l.state.Policies, p.policies)
 }
 
+// goneNames returns the names that only policies have that are gone.
+func (l *Ledger) goneNames() map[string]bool {
+	gone := make(map[string]bool)
+	for _, pol := range l.state.Policies {
+		if pol.Gone() {
+			gone[pol.Name] = true
+		}
+	}
+	for _, pol := range l.state.Policies {
+		if !pol.Gone() {
+			delete(gone, pol.Name)
+		}
+	}
+	return gone
+}
+
 // livePolicies returns those that the appliance has.
 func (l *Ledger) livePolicies() []*Policy {
 	var has []*Policy

@@ -13,6 +13,8 @@ type View struct {
 	Series []SeriesView
 	// Policies are those that the appliance has, sorted by workload and id.
 	Policies []*Policy
+	// Gone has the names of policies that the appliance had and no longer has.
+	Gone map[string]bool
 	// Zone and Bounds are those of Meta.
 	Zone   string
 	Bounds []float64
@@ -53,6 +55,7 @@ func (l *Ledger) rebuildView() {
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
 		Policies:  l.livePolicies(),
+		Gone:      l.goneNames(),
 		Zone:      l.state.Meta.Zone,
 		Bounds:    l.state.Meta.Bounds,
 		Watermark: l.state.Meta.Watermark,
