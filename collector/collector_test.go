@@ -183,7 +183,7 @@ func names(t *testing.T, p *poller.Published) []string {
 
 func TestAbsence(t *testing.T) {
 	series := func(s ledger.Series, running int, oldest time.Time) *poller.Published {
-		return &poller.Published{View: newView(ledger.SeriesView{Series: &s, Running: running, OldestStart: oldest})}
+		return &poller.Published{View: newView(ledger.SeriesView{Series: &s, Running: running, Starts: []time.Time{oldest}})}
 	}
 	counter := &ledger.Counter{Status: "Failed", Born: epoch}
 	ended := &ledger.Counter{Status: "Failed", Born: epoch, End: epoch}

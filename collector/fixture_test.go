@@ -9,6 +9,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -109,6 +110,19 @@ func newView(series ...ledger.SeriesView) *ledger.View {
 	return &ledger.View{Series: series, Bounds: testBounds, Skipped: map[string]uint64{}}
 }
 
+// history is that of sessions which succeeded, and then of some that failed.
+func history(succeeded, failed int) (h verdict.History) {
+	for i := range succeeded + failed {
+		s := verdict.Session{Start: epoch.Add(time.Duration(i) * time.Hour), Status: vbaws.StatusSucceeded}
+		s.End = s.Start.Add(time.Duration(i+1) * time.Minute)
+		if i >= succeeded {
+			s.Status = vbaws.StatusFailed
+		}
+		h = h.Insert(s)
+	}
+	return h
+}
+
 // fleet returns appliances in every state that matters: one that was read well,
 // one that cannot be read, one whose state comes from the store while no pass has
 // ended, and one of which nothing is known.
@@ -132,10 +146,11 @@ func fleet() []*source {
 						session{"0e6b7c1a-1b1f-4a55-9d55-5a9b6b3b1a03", 2 * time.Hour, epoch.Add(-time.Hour)},
 						session{"0e6b7c1a-1b1f-4a55-9d55-5a9b6b3b1a04", 60 * time.Second, epoch},
 					), held),
-				Last: ledger.Last{Status: vbaws.StatusFailed, End: epoch.Add(time.Hour), Duration: 90 * time.Second},
+				Last:    ledger.Last{Status: vbaws.StatusFailed, End: epoch.Add(time.Hour), Duration: 90 * time.Second},
+				History: history(5, 2),
 			},
-			Running:     2,
-			OldestStart: epoch.Add(90 * time.Minute),
+			Running: 2,
+			Starts:  []time.Time{epoch.Add(90 * time.Minute)},
 		},
 		ledger.SeriesView{
 			Series: &ledger.Series{
@@ -166,9 +181,20 @@ func fleet() []*source {
 			{Name: "off", ID: "7c1a0e6b-0003-4a55-9d55-5a9b6b3b1a01", Workload: "rds"},
 		},
 		Rows: []poller.PolicyRow{
-			{Name: "off", Workload: "rds"},
+			{Name: "off", Workload: "rds", Verdict: verdict.Verdict{
+				Disabled: verdict.Problem{Judged: true, Since: epoch.Add(-time.Hour)},
+				Silent:   verdict.Problem{Judged: true},
+			}},
+			{Name: "unlisted", Unlisted: true, Enabled: true, Kinds: []poller.PolicyKind{
+				{Verdict: verdict.Kind{Failing: verdict.Problem{Judged: true}, Stuck: verdict.Problem{Judged: true, Since: epoch}}},
+			}},
 			{Name: policy(1), Workload: "ec2", Enabled: true, Kinds: []poller.PolicyKind{
-				{Kind: "backup", Interval: 25 * time.Hour, Due: epoch, Success: epoch.Add(-24 * time.Hour)},
+				{Kind: "backup", Interval: 25 * time.Hour, Due: epoch, Success: epoch.Add(-24 * time.Hour), Verdict: verdict.Kind{
+					Failing:     verdict.Problem{Judged: true, Since: epoch.Add(10 * time.Minute)},
+					Overdue:     verdict.Problem{Judged: true, Since: epoch},
+					Stuck:       verdict.Problem{Judged: true},
+					OverdueRuns: 2, NextDue: epoch.Add(24 * time.Hour),
+				}},
 				{Kind: "snapshot", Interval: time.Hour, Due: epoch.Add(time.Hour)},
 				{Kind: "replica", Success: epoch.Add(-48 * time.Hour)},
 			}},
@@ -188,6 +214,7 @@ func fleet() []*source {
 		newSource("prod-eu", &poller.Published{View: read, Policies: policies, Facts: facts, Status: poller.Status{
 			Passes: 9, Up: true, LastPoll: epoch.Add(2 * time.Hour), LastSuccess: epoch.Add(2 * time.Hour),
 			Result: poller.ResultSuccess, APIVersion: "1.7-rev0", Version: "9.0.0.304",
+			CertificateExpiry: epoch.AddDate(0, 2, 0), ClockOffset: -3 * time.Second, ClockKnown: true,
 			Forbidden: map[string]bool{"/api/v1/system/version": false, "/api/v1/licensing/license": true},
 		}}),
 		newSource("dead", &poller.Published{Status: poller.Status{

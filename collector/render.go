@@ -11,6 +11,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/verdict"
 )
 
 // rendering is what one appliance has published, as metrics. It is immutable.
@@ -77,6 +78,12 @@ func renderStatus(appliance string, s *poller.Status) []*metric {
 	if s.APIVersion != "" {
 		b.gauge(applianceInfo, 1, appliance, s.Version, s.APIVersion)
 	}
+	if !s.CertificateExpiry.IsZero() {
+		b.gauge(certificateExpiry, unixSeconds(s.CertificateExpiry), appliance)
+	}
+	if s.ClockKnown {
+		b.gauge(clockOffset, s.ClockOffset.Seconds(), appliance)
+	}
 	if !s.LastPoll.IsZero() {
 		b.gauge(lastPoll, unixSeconds(s.LastPoll), appliance)
 	}
@@ -99,9 +106,31 @@ func renderPolicies(appliance string, set *poller.PolicySet) []*metric {
 		b.gauge(policyInfo, 1, appliance, p.Name, p.ID, p.Workload)
 	}
 	for _, row := range set.Rows {
-		b.gauge(policyEnabled, boolean(row.Enabled), appliance, row.Name, row.Workload)
+		if !row.Unlisted {
+			b.gauge(policyEnabled, boolean(row.Enabled), appliance, row.Name, row.Workload)
+		}
+		problem := func(kind, problem string, p verdict.Problem) {
+			if !p.Judged {
+				return
+			}
+			b.gauge(policyProblem, boolean(p.Exists()), appliance, row.Name, row.Workload, kind, problem)
+			if p.Exists() {
+				b.gauge(policyProblemSince, unixSeconds(p.Since), appliance, row.Name, row.Workload, kind, problem)
+			}
+		}
+		problem("", string(verdict.Silent), row.Verdict.Silent)
+		problem("", string(verdict.Disabled), row.Verdict.Disabled)
 		for _, k := range row.Kinds {
 			kind := string(k.Kind)
+			problem(kind, string(verdict.Failing), k.Verdict.Failing)
+			problem(kind, string(verdict.Overdue), k.Verdict.Overdue)
+			problem(kind, string(verdict.Stuck), k.Verdict.Stuck)
+			if k.Verdict.Overdue.Judged {
+				b.gauge(policyOverdueRuns, float64(k.Verdict.OverdueRuns), appliance, row.Name, row.Workload, kind)
+			}
+			if !k.Verdict.NextDue.IsZero() {
+				b.gauge(policyNextDue, unixSeconds(k.Verdict.NextDue), appliance, row.Name, row.Workload, kind)
+			}
 			if k.Interval > 0 {
 				b.gauge(policyInterval, k.Interval.Seconds(), appliance, row.Name, row.Workload, kind)
 			}
@@ -177,8 +206,8 @@ func renderView(appliance string, v *ledger.View, old *viewRendering) *viewRende
 		r.series[i] = sr
 		b.metrics = append(b.metrics, sr.metrics...)
 		b.add(sessionsRunning, sr.labels, float64(s.Running))
-		if !s.OldestStart.IsZero() {
-			b.add(runningOldestStart, sr.labels, unixSeconds(s.OldestStart))
+		if !s.OldestStart().IsZero() {
+			b.add(runningOldestStart, sr.labels, unixSeconds(s.OldestStart()))
 		}
 	}
 	r.metrics = inOrder(b.metrics)
@@ -203,6 +232,13 @@ func renderSeries(appliance string, s *ledger.Series, bounds []float64) *seriesR
 	}
 	if !s.Last.End.IsZero() {
 		b.add(lastDuration, labels, s.Last.Duration.Seconds())
+	}
+	if s.Key.Policy != "" && !s.History.Empty() { // which are of type Policy
+		values := []string{appliance, s.Key.ExtendedType, s.Key.Policy}
+		b.gauge(consecutiveFailures, float64(s.History.ConsecutiveFailures()), values...)
+		if typical, ok := s.History.Typical(); ok {
+			b.gauge(typicalDuration, typical.Seconds(), values...)
+		}
 	}
 	return &seriesRendering{of: s, labels: labels, metrics: b.metrics}
 }

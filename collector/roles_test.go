@@ -61,7 +61,7 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
+	for range 5 { // as many successes as a typical duration takes
 		now := a.Now()
 		for _, s := range []vbawstest.Session{
 			{Status: "Succeeded", Start: now.Add(-time.Minute), Stop: now},

@@ -37,6 +37,8 @@ var (
 
 	byPolicy     = []string{"appliance", "policy", "workload"}
 	byPolicyKind = []string{"appliance", "policy", "workload", "kind"}
+	byProblem    = []string{"appliance", "policy", "workload", "kind", "problem"}
+	byPolicyType = []string{"appliance", "extended_type", "policy"}
 )
 
 // What Collector shows of what was published.
@@ -47,6 +49,13 @@ var (
 	applianceInfo = newGauge("vbaws_appliance_info",
 		"Always 1. Labelled by the product's version (empty if it isn't known) and the API version in use.",
 		[]string{"appliance", "version", "api_version"})
+
+	certificateExpiry = newGauge("vbaws_appliance_certificate_expiry_timestamp_seconds",
+		"When the certificate expires that the appliance presented, in Unix time. Absent without TLS.",
+		byAppliance)
+	clockOffset = newGauge("vbaws_appliance_clock_offset_seconds",
+		"The appliance's clock minus the exporter's at the last poll, to the second.",
+		byAppliance)
 
 	sessionsTotal = newCounter("vbaws_sessions_total",
 		"Sessions finished, each counted once.",
@@ -70,6 +79,25 @@ var (
 		"How long the session took that finished last.",
 		bySeries)
 
+	consecutiveFailures = newGauge("vbaws_session_consecutive_failures",
+		"Of type Policy: sessions that failed since the newest Succeeded or Warning. Canceled and unknown statuses neither count nor reset.",
+		byPolicyType)
+	typicalDuration = newGauge("vbaws_session_typical_duration_seconds",
+		"Of type Policy: median duration of the last 15 sessions with Succeeded or Warning. Absent below 5.",
+		byPolicyType)
+
+	policyProblem = newGauge("vbaws_policy_problem",
+		"Whether the policy has the problem: failing, overdue, stuck, silent, disabled (the last two with an empty kind). Absent if it can't be judged.",
+		byProblem)
+	policyProblemSince = newGauge("vbaws_policy_problem_since_timestamp_seconds",
+		"Since when the policy has the problem, in Unix time: the oldest overdue start, the end of the first failure, the start of the stuck session, the last success, when it was first seen disabled. Absent without the problem.",
+		byProblem)
+	policyOverdueRuns = newGauge("vbaws_policy_overdue_runs",
+		"Scheduled starts that no success followed and whose deadline is over.",
+		byPolicyKind)
+	policyNextDue = newGauge("vbaws_policy_next_due_timestamp_seconds",
+		"Next scheduled start, in Unix time. Absent if it is disabled or not known.",
+		byPolicyKind)
 	policyInfo = newGauge("vbaws_policy_info",
 		"Always 1, for each policy that the appliance has. Names need not be unique; policy_id is.",
 		[]string{"appliance", "policy", "policy_id", "workload"})
@@ -146,8 +174,10 @@ var (
 		[]string{"appliance", "what"})
 
 	collected = []*family{
-		up, applianceInfo,
+		up, applianceInfo, certificateExpiry, clockOffset,
 		sessionsTotal, sessionDuration, sessionsRunning, runningOldestStart, lastEnd, lastStatus, lastDuration,
+		consecutiveFailures, typicalDuration,
+		policyProblem, policyProblemSince, policyOverdueRuns, policyNextDue,
 		policyInfo, policyEnabled, policyInterval, policyDue, policySuccess,
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -55,11 +56,21 @@ type Config struct {
 type Client struct {
 	cfg      Config
 	http     *http.Client
+	expiry   atomic.Pointer[time.Time] // of the certificate that was presented last
 	versions versions
 	logins   singleflight.Group // of one key
 
 	mu     sync.Mutex // guards tokens
 	tokens tokens
+}
+
+// CertificateExpiry returns when the certificate expires that the appliance presented
+// last; zero if none was accepted yet, or without TLS.
+func (c *Client) CertificateExpiry() time.Time {
+	if t := c.expiry.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 // New returns a client. It does not contact the appliance.

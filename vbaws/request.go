@@ -83,6 +83,9 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 		return failed(ctx, in.op, in.safe(bare(err)))
 	}
 	defer resp.Body.Close()
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		c.expiry.Store(&resp.TLS.PeerCertificates[0].NotAfter)
+	}
 	code = resp.StatusCode
 	if code/100 != 2 {
 		return c.refusal(in, resp)

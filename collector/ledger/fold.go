@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -83,6 +84,9 @@ func (e *Entry) Fold(policy string, from Origin) {
 		p.count(series, s, status, times, policy, from)
 	}
 	p.see(series, e.id, status, times)
+	if s.Type == vbaws.TypePolicy {
+		e.record(series, status, times)
+	}
 	e.index(false)
 }
 
@@ -160,6 +164,22 @@ func (p *Pass) see(series *Series, id ID, status string, times Times) {
 	}
 	if id == series.Last.ID || newer(last, series.Last) {
 		series.Last = last
+	}
+}
+
+// record puts a finished session of type Policy into the history of its series.
+func (e *Entry) record(series *Series, status string, times Times) {
+	if !slices.Contains(vbaws.FinalStatuses, status) {
+		status = Other // neither a success nor a failure, and of any length
+	}
+	s := verdict.Session{Start: times.Start, End: times.End, Status: status}
+	if s.Start.IsZero() {
+		s.Start = s.End.Add(-times.Duration)
+	}
+	if e.indexed {
+		series.History = series.History.Update(s)
+	} else {
+		series.History = series.History.Insert(s)
 	}
 }
 

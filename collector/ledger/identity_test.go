@@ -313,7 +313,7 @@ func TestOddTimesHideNothing(t *testing.T) {
 func TestOddStartsOfWhatRuns(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental, running(1, time.Unix(0, 0)), running(2, epoch.Add(-time.Hour)))
-	if s := series(v, "Nightly"); s.Running != 2 || !s.OldestStart.Equal(epoch.Add(-time.Hour)) {
-		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart)
+	if s := series(v, "Nightly"); s.Running != 2 || !s.OldestStart().Equal(epoch.Add(-time.Hour)) {
+		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart())
 	}
 }

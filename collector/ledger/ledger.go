@@ -68,6 +68,7 @@ func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 		counted: make(map[Key]time.Time), opened: now,
 	}
 	for k, s := range state.Series {
+		s.seedHistory()
 		l.noteHolds(k, s, now)
 	}
 	l.rebuildView()

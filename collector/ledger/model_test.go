@@ -202,7 +202,7 @@ func shown(t tb, view *ledger.View) map[string]*seen {
 	v := make(map[string]*seen)
 	for _, sv := range view.Series {
 		s := &seen{Counts: map[string]int64{}, Sums: map[string]int64{}, Ends: map[string]time.Time{},
-			Last: sv.Last.Status, LastEnd: sv.Last.End, Running: sv.Running, Oldest: sv.OldestStart}
+			Last: sv.Last.Status, LastEnd: sv.Last.End, Running: sv.Running, Oldest: sv.OldestStart()}
 		v[fmt.Sprint(sv.Key)] = s
 		for _, c := range sv.Counters {
 			if !c.End.IsZero() {

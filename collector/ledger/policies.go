@@ -4,10 +4,13 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -40,21 +43,104 @@ func (p *Pass) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 		}
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
-		if old.Schedule.Equal(pol.Schedule) {
-			pol.Schedule, pol.Since = old.Schedule, old.Since
-		}
+		pol.Decided, pol.DisabledSince = old.Decided, old.DisabledSince
+		pol.Former = formerOf(old, l.Name, at)
+		pol.keepSchedule(old)
 	}
 	switch {
 	// When the filter matches it again, it is new.
 	case !pol.Enabled, !p.l.opts.Filter.matches(vbaws.TypePolicy, l.Name):
-		pol.Since = time.Time{}
+		pol.Since, pol.InitialSync = time.Time{}, false
 	case pol.Since.IsZero() || pol.Since.After(at):
 		pol.Since = at.UTC().Truncate(time.Second)
+		// The first inventory follows the poll that completed the initial sync.
+		pol.InitialSync = old == nil && (!p.Synced() || p.meta.Phase.Time.Equal(p.now))
 	}
-	if old == nil || pol != *old {
+	switch {
+	case pol.Enabled:
+		pol.DisabledSince = time.Time{}
+	case old != nil && old.Enabled || pol.DisabledSince.After(at):
+		pol.DisabledSince = at.UTC().Truncate(time.Second)
+	}
+	if old == nil || !reflect.DeepEqual(&pol, old) {
 		p.policies[k] = &pol
 	}
 }
+
+// keepSchedule keeps what is known of the schedule of old if it has not changed: a
+// schedule that can't be read for a while is taken to be the same.
+func (p *Policy) keepSchedule(old *Policy) {
+	switch readable := old.Readable(); {
+	case old.Schedule.Equal(p.Schedule):
+		p.Schedule, p.LastReadable = old.Schedule, old.LastReadable
+	case p.Schedule != nil && p.Schedule.Unreadable != "":
+		if readable != nil && readable.Unreadable == "" {
+			p.LastReadable = readable
+		}
+	case readable.Equal(p.Schedule):
+		p.Schedule = readable
+	default:
+		return
+	}
+	p.Since, p.InitialSync = old.Since, old.InitialSync
+}
+
+// formerFor is how long the former name of a policy is of interest.
+const formerFor = 35 * oneDay
+
+// formerOf returns the Former of a policy that is listed as name at the given time.
+func formerOf(old *Policy, name string, at time.Time) *Former {
+	switch {
+	case old.Name != name:
+		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second)}
+	case old.Former != nil && at.Sub(old.Former.Until) > formerFor:
+		return nil
+	}
+	return old.Former
+}
+
+// keepFormer keeps the history of a series that is dropped for the policies that had its
+// name.
+func (p *Pass) keepFormer(s *Series) {
+	if s == nil || s.Key.Type != vbaws.TypePolicy || s.History.Empty() {
+		return
+	}
+	for k, pol := range p.allPolicies() {
+		if pol.Former == nil || pol.Former.Name != s.Key.Policy || pol.Gone() {
+			continue
+		}
+		f := *pol.Former
+		f.Histories = maps.Clone(f.Histories)
+		if f.Histories == nil {
+			f.Histories = make(map[string]verdict.History)
+		}
+		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History)
+		p.editPolicy(k).Former = &f
+	}
+}
+
+// Decide takes in the Verdict.Decided of a policy.
+func (p *Pass) Decide(k PolicyKey, d verdict.Decided) {
+	if old := p.policy(k); old != nil && !maps.EqualFunc(old.Decided, d, time.Time.Equal) {
+		p.editPolicy(k).Decided = d
+	}
+}
+
+// ObserveClocks takes in what our clock and the appliance's show at a poll, and reports
+// whether the appliance's can be judged by. What moves by less than driftKept is not
+// worth a write.
+func (p *Pass) ObserveClocks(ours, appliance time.Time) bool {
+	old := p.meta.Clock
+	g := old
+	open := g.Poll(ours.UTC().Round(0), appliance)
+	drift := (g.Offset - old.Offset).Abs()
+	if old.Offset = g.Offset; old != g || drift > driftKept {
+		p.editMeta().Clock = g
+	}
+	return open
+}
+
+const driftKept = time.Minute
 
 // editPolicy returns a copy of a known policy for this pass to change.
 func (p *Pass) editPolicy(k PolicyKey) *Policy {
@@ -108,7 +194,8 @@ func (p *Pass) SetZone(name string, at time.Time) {
 	if p.meta.Zone != "" {
 		for k, old := range p.allPolicies() {
 			if !old.Since.IsZero() {
-				p.editPolicy(k).Since = at.UTC().Truncate(time.Second)
+				pol := p.editPolicy(k)
+				pol.Since, pol.InitialSync = at.UTC().Truncate(time.Second), false
 			}
 		}
 	}
@@ -124,6 +211,22 @@ func (p *Pass) policy(k PolicyKey) *Policy {
 
 func (p *Pass) allPolicies() map[PolicyKey]*Policy {
 	return overlay(p.l.state.Policies, p.policies)
+}
+
+// goneNames returns the names that only policies have that are gone.
+func (l *Ledger) goneNames() map[string]bool {
+	gone := make(map[string]bool)
+	for _, pol := range l.state.Policies {
+		if pol.Gone() {
+			gone[pol.Name] = true
+		}
+	}
+	for _, pol := range l.state.Policies {
+		if !pol.Gone() {
+			delete(gone, pol.Name)
+		}
+	}
+	return gone
 }
 
 // livePolicies returns those that the appliance has.

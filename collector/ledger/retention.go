@@ -63,6 +63,7 @@ func (p *Pass) DropGone(whole bool) {
 		case runs[k] || !p.wasShown(k):
 			p.leaving[k.Policy] = true
 		default:
+			p.keepFormer(p.seriesOf(k))
 			p.drop(k)
 		}
 	}

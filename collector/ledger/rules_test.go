@@ -148,7 +148,7 @@ func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", start))
 	b.fold("Nightly", ledger.Incremental, session(1, "Succeeded", start, start.Add(time.Hour)))
 	v := b.fold("Nightly", ledger.Incremental, running(1, start))
-	if s := series(v, "Nightly"); s.Running != 1 || !s.OldestStart.Equal(start) || s.Last.Status != "Succeeded" {
+	if s := series(v, "Nightly"); s.Running != 1 || !s.OldestStart().Equal(start) || s.Last.Status != "Succeeded" {
 		t.Errorf("running again: %+v", s)
 	}
 	b.restart()
@@ -188,8 +188,8 @@ func TestOnlyWhatHasBegunRuns(t *testing.T) {
 		session(1, "NeverExecuted", epoch, time.Time{}),
 		running(2, epoch.Add(2*time.Hour)), running(3, time.Time{}),
 		session(4, "Stopping", epoch.Add(time.Hour), time.Time{}))
-	if s := series(v, "Nightly"); s.Running != 3 || !s.OldestStart.Equal(epoch.Add(time.Hour)) {
-		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart)
+	if s := series(v, "Nightly"); s.Running != 3 || !s.OldestStart().Equal(epoch.Add(time.Hour)) {
+		t.Errorf("%d run, the oldest since %v", s.Running, s.OldestStart())
 	}
 }
 
@@ -501,7 +501,7 @@ func TestUnfinishedSessionWithoutStart(t *testing.T) {
 	b.ahead = 0
 	s := running(1, time.Time{})
 	v := b.fold("Nightly", ledger.Incremental, s)
-	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+	if got := series(v, "Nightly").OldestStart(); !got.Equal(epoch) {
 		t.Errorf("oldest start %v, want %v", got, epoch)
 	}
 	b.now = b.now.Add(time.Hour)
@@ -510,7 +510,7 @@ func TestUnfinishedSessionWithoutStart(t *testing.T) {
 		t.Error("it has changed, want it unchanged")
 	}
 	v = b.fold("Nightly", ledger.Incremental, s)
-	if got := series(v, "Nightly").OldestStart; !got.Equal(epoch) {
+	if got := series(v, "Nightly").OldestStart(); !got.Equal(epoch) {
 		t.Errorf("oldest start %v an hour later, want %v", got, epoch)
 	}
 }

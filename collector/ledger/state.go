@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -85,6 +86,8 @@ type Meta struct {
 	// Bounds are the upper bounds in seconds of the classic buckets in which
 	// Counter.Buckets count, ascending and without +Inf.
 	Bounds []float64
+	// Clock says whether the appliance's clock can be judged by.
+	Clock verdict.ClockGate
 }
 
 // ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
@@ -143,6 +146,24 @@ type Series struct {
 	Counters []*Counter
 	// Last is the finished session with the newest end; zero if none is known.
 	Last Last
+	// History has the last finished sessions, if they are of type Policy.
+	History verdict.History
+}
+
+// seedHistory sets the History of a series that 0.1.0 stored, which had none, from what
+// else is known of its sessions.
+func (s *Series) seedHistory() {
+	if s.Key.Type != vbaws.TypePolicy || s.Last.End.IsZero() || !s.History.Empty() {
+		return
+	}
+	for _, status := range []string{vbaws.StatusSucceeded, vbaws.StatusWarning} {
+		if c := s.counter(status); c != nil && c.End.After(s.History.Success) {
+			s.History.Success = c.End
+		}
+	}
+	s.History = s.History.Insert(verdict.Session{
+		Start: s.Last.End.Add(-s.Last.Duration), End: s.Last.End, Status: s.Last.Status,
+	})
 }
 
 // Last describes the newest finished session of a series.
@@ -275,9 +296,23 @@ type Policy struct {
 	Enabled bool
 	// Schedule is nil if it has none. It is immutable.
 	Schedule *vbaws.Schedule
-	// Since is when it was first seen enabled with this schedule, by the
-	// appliance's clock; zero while it is disabled.
-	Since time.Time
+	// LastReadable is the last schedule that could be read, if Schedule can't; otherwise
+	// nil. It is immutable.
+	LastReadable *vbaws.Schedule
+	// Since is from when on it was seen enabled with this schedule, by the
+	// appliance's clock; zero while it is disabled. InitialSync says that this was
+	// during the initial sync.
+	Since       time.Time
+	InitialSync bool
+	// DisabledSince is when it was first seen disabled after it had been enabled, by the
+	// appliance's clock; otherwise zero.
+	DisabledSince time.Time
+	// Decided is the last Verdict.Decided of the policies of this name and workload. It is
+	// immutable.
+	Decided verdict.Decided
+	// Former is its former name, if it was renamed within formerFor; otherwise nil. It is
+	// immutable.
+	Former *Former
 	// Missing counts the complete listings of its workload in a row that lacked
 	// it; from GoneAfter on it is gone, and kept to know its name.
 	Missing int
@@ -286,6 +321,22 @@ type Policy struct {
 	Listed time.Time
 	// LookedUp says that its newest session was asked for.
 	LookedUp bool
+}
+
+// Former is the former name of a policy.
+type Former struct {
+	Name string
+	// Until is when the policy was first seen with another name, by the appliance's clock.
+	Until time.Time
+	// Histories are those of dropped series of type Policy under the former name, by
+	// extended type.
+	Histories map[string]verdict.History
+}
+
+// Readable returns the last schedule that could be read or, if none could, what could
+// be read of the present one; nil without a schedule.
+func (p *Policy) Readable() *vbaws.Schedule {
+	return cmp.Or(p.LastReadable, p.Schedule)
 }
 
 // GoneAfter is how many listings in a row must lack a policy.

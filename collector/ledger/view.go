@@ -15,6 +15,8 @@ type View struct {
 	Series []SeriesView
 	// Policies are those that the appliance has, sorted by workload and id.
 	Policies []*Policy
+	// Gone has the names of policies that the appliance had and no longer has.
+	Gone map[string]bool
 	// Zone and Bounds are those of Meta.
 	Zone   string
 	Bounds []float64
@@ -35,9 +37,16 @@ type SeriesView struct {
 	*Series
 	// Running counts the sessions that have started and not finished.
 	Running int
-	// OldestStart is the oldest start among them; zero if none runs, or none
-	// has a start.
-	OldestStart time.Time
+	// Starts are those among them that can be true, in order.
+	Starts []time.Time
+}
+
+// OldestStart returns the first of Starts; zero if there is none.
+func (s *SeriesView) OldestStart() time.Time {
+	if len(s.Starts) == 0 {
+		return time.Time{}
+	}
+	return s.Starts[0]
 }
 
 // rebuildView makes the view from the state.
@@ -48,6 +57,7 @@ func (l *Ledger) rebuildView() {
 	v := &View{
 		Series:     make([]SeriesView, len(keys)),
 		Policies:   l.livePolicies(),
+		Gone:       l.goneNames(),
 		Zone:       l.state.Meta.Zone,
 		Bounds:     l.state.Meta.Bounds,
 		Watermark:  l.state.Meta.Watermark,
@@ -74,9 +84,12 @@ func (l *Ledger) rebuildView() {
 		}
 		sv.Running++
 		// The appliance's clock isn't known before the first poll.
-		if s := u.Session.Start; !s.Before(earliest) && (sv.OldestStart.IsZero() || s.Before(sv.OldestStart)) {
-			sv.OldestStart = s
+		if s := u.Session.Start; !s.Before(earliest) {
+			sv.Starts = append(sv.Starts, s)
 		}
+	}
+	for i := range v.Series {
+		slices.SortFunc(v.Series[i].Starts, time.Time.Compare)
 	}
 	l.view = v
 }

@@ -34,23 +34,17 @@ type inventory struct {
 // showed, policies, their newest sessions, and the appliance's facts. It comes after the
 // publication of a poll, as a transaction of its own. What fails keeps its last values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
-	// Each has its own time: what hangs must not take that of the others.
-	within := func(do func(context.Context)) {
-		ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
-		defer cancel()
-		do(ctx)
-	}
 	poll := p.newPoll(done.start)
-	within(poll.lookUpUnfinished)
+	within(ctx, poll.lookUpUnfinished)
 	if lookUp {
-		within(poll.lookUpPolicies)
+		within(ctx, poll.lookUpPolicies)
 	}
 	inv := &p.known.inventory
 	if since := poll.start.Sub(inv.at); since >= p.cfg.InventoryInterval || since < 0 {
 		inv.at = poll.start
-		within(poll.fetchFacts)
+		within(ctx, poll.fetchFacts)
 		if done.listed != allListed {
-			within(func(ctx context.Context) {
+			within(ctx, func(ctx context.Context) {
 				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
 				poll.dropGone()
 			})
@@ -64,18 +58,28 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 	}
 	p.logNotes(poll)
 	err := p.save(poll.tx)
+	if err == nil {
+		err = p.judge(ctx, poll, false)
+	}
 	if err != nil {
 		level.Warn(p.log).Log("msg", "inventory not saved", "err", err)
 	}
 	p.publish(func(next *Published) {
 		next.View = p.ledger.View()
-		next.Policies = p.policySet()
+		next.Policies = p.known.verdicts.set
 		next.Facts, next.Version = inv.facts, inv.version
 		p.known.endpoints.publish(&next.Status)
 	})
 	if err == nil {
 		p.logEvents(ctx, poll)
 	}
+}
+
+// within gives do a time of its own: what hangs must not take that of others.
+func within(ctx context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(ctx, inventoryTimeout)
+	defer cancel()
+	do(ctx)
 }
 
 // fetchFacts reads the appliance's facts.

@@ -25,7 +25,7 @@ type known struct {
 	unfinished  unfinished    // unfinished.go
 	endpoints   endpoints     // endpoints.go
 	inventory   inventory     // inventory.go
-	duties      duties        // duties.go
+	verdicts    verdicts      // verdict.go
 }
 
 // setAPIVersion forgets what holds for one API version alone, if that has changed.

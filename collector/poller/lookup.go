@@ -16,11 +16,12 @@ import (
 // This file looks up the newest sessions of policies that have none yet, after the
 // poll.
 
-// lookUps is how many policies a poll looks up at most, and lookUpRows how many
-// sessions of one it looks at.
+// lookUps is how many policies a poll looks up at most. Of each it looks at lookUpRows
+// sessions, or back for lookUpBack.
 const (
 	lookUps    = 20
 	lookUpRows = 300
+	lookUpBack = 35 * 24 * time.Hour
 )
 
 // policyLookUps is what is known of the look-ups of policies.
@@ -30,7 +31,7 @@ type policyLookUps struct {
 }
 
 // lookUpPolicies asks for what gauges say of policies and no list that was read has: the
-// newest session, and the newest success of each kind. Its failure is no failure
+// newest session of each extended type, and the newest success of each kind. Its failure is no failure
 // of the poll; the policy that it failed for comes after the others in the next.
 func (p *poll) lookUpPolicies(ctx context.Context) {
 	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
@@ -80,10 +81,15 @@ func refuses(err error) bool {
 // lookUpPolicy reads a policy's sessions, the newest first, until there is one, and a
 // success of each kind that is scheduled. It reports whether it had to ask.
 func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
-	done := successesIn(p.ledger.View(), pol.Name)
+	sessions := sessionsOf(p.ledger.View(), pol.Name)
+	done := successesIn(sessions)
 	known := done.known
+	newest := make(map[string]bool) // the extended types of which a session is known
+	for _, s := range sessions {
+		newest[s.Key.ExtendedType] = !s.Last.End.IsZero()
+	}
 	open := make(map[schedule.Kind]bool)
-	for _, k := range p.known.duties.kindsOf(schedule.New(pol.Schedule, time.UTC), done) {
+	for _, k := range p.known.verdicts.kindsOf(schedule.New(pol.Schedule, time.UTC), done, p.known.verdicts.typed(sessions)) {
 		if done.newest(k).IsZero() {
 			open[k] = true
 		}
@@ -109,8 +115,8 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 				}
 			}
 		}
-		if row.Err == nil && (!known || satisfies) {
-			known = true
+		if row.Err == nil && (!newest[row.ExtendedType] || satisfies) {
+			known, newest[row.ExtendedType] = true, true
 			// Also what is known: it may have been under another name.
 			e, err := p.tx.Entry(&row.Session)
 			if err != nil {
@@ -118,7 +124,8 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			}
 			e.Fold(pol.Name, ledger.Lookup)
 		}
-		if row.Err == nil && len(open) == 0 || rows >= lookUpRows {
+		old := row.Err == nil && row.Start.Before(p.applianceTime().Add(-lookUpBack))
+		if row.Err == nil && len(open) == 0 || rows >= lookUpRows || known && old {
 			break
 		}
 	}

@@ -61,7 +61,8 @@ func (f *fakeAPI) TimeZone(context.Context) (vbaws.TimeZone, error) {
 func (f *fakeAPI) Repositories(context.Context, int, int) (*vbaws.RepositoriesPage, error) {
 	return nil, notThere
 }
-func (f *fakeAPI) APIVersion() string { return "1.8-rev0" }
+func (f *fakeAPI) APIVersion() string           { return "1.8-rev0" }
+func (f *fakeAPI) CertificateExpiry() time.Time { return time.Time{} }
 
 var notThere = &vbaws.Error{Kind: vbaws.KindHTTP, Op: "GET /api/v1", Err: &vbaws.APIError{StatusCode: 404, Code: "NotFound"}}
 

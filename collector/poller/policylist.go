@@ -55,6 +55,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 			} else {
 				p.endpointAnswered(w.Path, nil)
 			}
+			p.fresh[w.Name] = true
 			p.noteUnreadable(w.Name, l.policies)
 			p.tx.Listed(w.Name, l.policies, l.whole, p.applianceTime())
 			all = append(all, l.policies...)

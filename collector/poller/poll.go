@@ -44,6 +44,8 @@ type poll struct {
 	policyNames map[string]bool
 	// listed is how much of the policies was listed.
 	listed policyListing
+	// fresh are the workloads whose policies were listed.
+	fresh map[string]bool
 	// understood says that a row was a session, and bad why the first that was not
 	// isn't.
 	understood bool
@@ -61,6 +63,7 @@ func (p *Poller) newPoll(start time.Time) *poll {
 		seenUnfinished: make(map[ledger.ID]bool),
 		usns:           make(map[int64]ledger.ID),
 		policyNames:    make(map[string]bool),
+		fresh:          make(map[string]bool),
 	}
 }
 
@@ -89,7 +92,11 @@ func (p *Poller) Poll(ctx context.Context) error {
 	err := poll.read(ctx)
 	p.logNotes(poll)
 	if err == nil {
+		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
 		err = p.keep(poll.tx)
+	}
+	if err == nil {
+		err = p.judge(ctx, poll, true)
 	}
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // a poll that was cut off says nothing of the appliance

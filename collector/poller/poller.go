@@ -27,6 +27,7 @@ type API interface {
 	TimeZone(context.Context) (vbaws.TimeZone, error)
 	Repositories(ctx context.Context, offset, limit int) (*vbaws.RepositoriesPage, error)
 	APIVersion() string
+	CertificateExpiry() time.Time
 }
 
 // Book keeps the ledger of one appliance. collector/store has them.
@@ -69,6 +70,9 @@ type Config struct {
 	// InventoryInterval is how often all that isn't sessions is read; 0 is
 	// DefaultInventoryInterval.
 	InventoryInterval time.Duration
+	// OverdueGrace is how long after a scheduled start the run is not overdue; 0 is
+	// DefaultOverdueGrace.
+	OverdueGrace time.Duration
 	// PolicyRetention is how long after its last session a policy goes that can't
 	// be listed; 0: never.
 	PolicyRetention time.Duration
@@ -103,6 +107,9 @@ type Config struct {
 // DefaultInventoryInterval is how often policies and facts are read.
 const DefaultInventoryInterval = 5 * time.Minute
 
+// DefaultOverdueGrace is how late a run can be before it is overdue.
+const DefaultOverdueGrace = time.Hour
+
 // DefaultPartSize keeps a part to some megabytes, and the series, which each part
 // writes, to a small share of the work.
 const DefaultPartSize = 25_000
@@ -132,6 +139,9 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.InventoryInterval == 0 {
 		cfg.InventoryInterval = DefaultInventoryInterval
 	}
+	if cfg.OverdueGrace == 0 {
+		cfg.OverdueGrace = DefaultOverdueGrace
+	}
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
 	}
@@ -153,12 +163,14 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
-		duties:    duties{cfg: &p.cfg, api: api, log: p.log},
+		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
+		// The last one that was worth a write; verdicts are judged by it until the first poll.
+		clockOffset: p.ledger.Meta().Clock.Offset,
 	}
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		published.Policies = p.policySet()
+		published.Policies = p.known.verdicts.judge(published.View, p.known.applianceTime(opened), nil)
 	}
 	if before := cfg.Before; before != nil && before.Passes > 0 {
 		published = before

@@ -34,15 +34,14 @@ func (p *Poller) publishPoll(err error) {
 		next.Up = result == ResultSuccess || result == ResultStorage
 		if err == nil {
 			next.LastSuccess = end
+			next.ClockOffset, next.ClockKnown = p.known.clockOffset.Round(time.Second), true
 		}
+		next.CertificateExpiry = p.api.CertificateExpiry()
 		next.Next = end.Add(delay)
 		if !p.ledger.Synced() {
 			return
 		}
-		next.View, next.Policies = p.ledger.View(), p.known.duties.set
-		if next.Up {
-			next.Policies = p.policySet()
-		}
+		next.View, next.Policies = p.ledger.View(), p.known.verdicts.set
 	})
 
 	switch {
@@ -53,11 +52,6 @@ func (p *Poller) publishPoll(err error) {
 	case first || old.Err != nil:
 		level.Info(p.log).Log("msg", "polling appliance", "api_version", p.api.APIVersion(), "watermark_mode", p.known.mode.name())
 	}
-}
-
-// policySet returns what is known of the policies, as of now.
-func (p *Poller) policySet() *PolicySet {
-	return p.known.duties.policySet(p.ledger.View(), p.known.applianceTime(p.cfg.Now()))
 }
 
 func resultOf(err error) Result {

@@ -5,6 +5,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -28,7 +29,7 @@ type PolicySet struct {
 	// All are the policies, each on its own.
 	All []PolicyInfo
 	// Rows are the same where those that share name and workload are one: names
-	// need not be unique.
+	// need not be unique. Policies that have sessions and are not listed have one too.
 	Rows []PolicyRow
 	// Unreadable is how many of All have a schedule that could not be understood.
 	Unreadable int
@@ -44,12 +45,15 @@ type PolicyInfo struct {
 // start that was due.
 type PolicyRow struct {
 	Name, Workload string
-	Enabled        bool
+	// Unlisted says that only sessions are known of it: policies can't be listed.
+	Unlisted bool
+	Enabled  bool
 	// Unreadable says what of the schedule could not be understood, and why; empty if
 	// all could.
 	Unreadable string
 	// Kinds are sorted.
-	Kinds []PolicyKind
+	Kinds   []PolicyKind
+	Verdict verdict.Verdict
 }
 
 // PolicyKind is what is said of one kind of run of a policy.
@@ -63,6 +67,8 @@ type PolicyKind struct {
 	Due time.Time
 	// Success is the newest end with Succeeded or Warning; zero for none.
 	Success time.Time
+	// Verdict is that on the kind; zero if nothing can be judged.
+	Verdict verdict.Kind
 }
 
 // Facts is what an appliance says of itself. It is immutable. What could not be
@@ -103,6 +109,13 @@ type Status struct {
 	Version string
 	// Mode is how the list is read: usn or from_utc.
 	Mode string
+	// CertificateExpiry is when the certificate expires that the appliance presented
+	// last; zero without one.
+	CertificateExpiry time.Time
+	// ClockOffset is the appliance's clock minus ours at the last poll that read it, if
+	// ClockKnown.
+	ClockOffset time.Duration
+	ClockKnown  bool
 	// Forbidden lists the endpoints that the account has no right to, and false
 	// for those that were allowed.
 	Forbidden map[string]bool

@@ -10,6 +10,8 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -106,6 +108,9 @@ var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 	if at := genTime.Draw(t, "phase time"); !at.IsZero() {
 		m.Phase = ledger.Phase{Stage: rapid.SampledFrom([]ledger.Stage{ledger.InitialSync, ledger.Synced}).Draw(t, "stage"), Time: at}
 	}
+	if rapid.Bool().Draw(t, "clock") {
+		m.Clock = verdict.ClockGate{Offset: genDuration.Draw(t, "offset"), Known: true, ClosedAt: genTime.Draw(t, "closed"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
+	}
 	if rapid.Bool().Draw(t, "watermark") {
 		m.Watermark = &ledger.Watermark{USN: rapid.Int64().Draw(t, "usn"), ID: genID.Draw(t, "id")}
 	}
@@ -122,6 +127,30 @@ var genSeries = rapid.Custom(func(t *rapid.T) *ledger.Series {
 			End:      genTime.Draw(t, "end"),
 			Duration: genDuration.Draw(t, "duration"),
 		},
+		History: genHistory.Draw(t, "history"),
+	}
+})
+
+var genHistory = rapid.Custom(func(t *rapid.T) verdict.History {
+	h := verdict.History{
+		Success:      genTime.Draw(t, "success"),
+		Failures:     rapid.IntRange(0, 3).Draw(t, "failures"),
+		FirstFailure: genTime.Draw(t, "first failure"),
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "sessions") {
+		h = h.Insert(verdict.Session{Start: genTime.Draw(t, "start"), End: genTime.Draw(t, "end"), Status: genWord.Draw(t, "status")})
+	}
+	return h
+})
+
+var genFormer = rapid.Custom(func(t *rapid.T) *ledger.Former {
+	if rapid.Bool().Draw(t, "none") {
+		return nil
+	}
+	return &ledger.Former{
+		Name:      genWord.Draw(t, "name"),
+		Until:     genTime.Draw(t, "until"),
+		Histories: rapid.MapOfN(genWord, genHistory, 0, 2).Draw(t, "histories"),
 	}
 })
 
@@ -172,9 +201,15 @@ var genPolicy = rapid.Custom(func(t *rapid.T) *ledger.Policy {
 		Enabled:   rapid.Bool().Draw(t, "enabled"),
 		Schedule:  genSchedule.Draw(t, "schedule"),
 		Since:     genTime.Draw(t, "since"),
-		Missing:   rapid.IntRange(0, 3).Draw(t, "missing"),
-		Listed:    genTime.Draw(t, "listed"),
-		LookedUp:  rapid.Bool().Draw(t, "looked up"),
+
+		LastReadable:  genSchedule.Draw(t, "last readable"),
+		InitialSync:   rapid.Bool().Draw(t, "initial sync"),
+		DisabledSince: genTime.Draw(t, "disabled since"),
+		Decided:       rapid.MapOfN(rapid.SampledFrom([]schedule.Kind{schedule.Whole, schedule.Backup, schedule.Archive}), genTime, 0, 2).Draw(t, "decided"),
+		Former:        genFormer.Draw(t, "former"),
+		Missing:       rapid.IntRange(0, 3).Draw(t, "missing"),
+		Listed:        genTime.Draw(t, "listed"),
+		LookedUp:      rapid.Bool().Draw(t, "looked up"),
 	}
 })
 

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
 )
 
 // Limits on what an import accepts. A checksum shows that a file is what was
@@ -64,7 +67,7 @@ func (p *plausible) check(bucket string, key, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return cmp.Or(missing(pol.Missing), times(pol.Since, pol.Listed))
+		return policy(pol)
 	case idsBucket:
 		_, err := decodeRemembered(key, payload)
 		return err
@@ -84,6 +87,40 @@ func (p *plausible) check(bucket string, key, payload []byte) error {
 		return cmp.Or(err, written(t))
 	}
 	return errors.New("is unknown")
+}
+
+func policy(p *ledger.Policy) error {
+	if err := cmp.Or(missing(p.Missing), times(p.Since, p.DisabledSince, p.Listed), times(slices.Collect(maps.Values(p.Decided))...)); err != nil {
+		return err
+	}
+	if p.Former == nil {
+		return nil
+	}
+	for _, h := range p.Former.Histories {
+		if err := finishedSessions(&h); err != nil {
+			return err
+		}
+	}
+	return times(p.Former.Until)
+}
+
+// finishedSessions checks that sessions are in order, since they are searched, and that what is
+// counted beside them is.
+func finishedSessions(h *verdict.History) error {
+	switch {
+	case len(h.Recent) > verdict.Keep:
+		return fmt.Errorf("%d finished sessions are too many", len(h.Recent))
+	case h.Failures < 0 || h.Failures > maxMissing:
+		return fmt.Errorf("%d failures are out of range", h.Failures)
+	case !slices.IsSortedFunc(h.Recent, func(a, b verdict.Session) int { return a.End.Compare(b.End) }):
+		return errors.New("finished sessions are not in order")
+	}
+	for _, s := range h.Recent {
+		if err := times(s.Start, s.End); err != nil {
+			return err
+		}
+	}
+	return times(h.Success, h.FirstFailure)
 }
 
 func (p *plausible) meta(m *ledger.Meta) error {
@@ -106,11 +143,11 @@ func (p *plausible) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt))
+	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
 }
 
 func (p *plausible) series(s *ledger.Series) error {
-	if err := times(s.Last.End); err != nil {
+	if err := cmp.Or(times(s.Last.End), finishedSessions(&s.History)); err != nil {
 		return err
 	}
 	for i, c := range s.Counters {

@@ -17,6 +17,8 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -238,6 +240,12 @@ type (
 		Skipped       map[string]uint64 `json:"skipped,omitempty"`
 		Zone          string            `json:"zone,omitzero"`
 		Bounds        []float64         `json:"bounds,omitempty"`
+		Clock         *clockRecord      `json:"clock,omitzero"`
+	}
+	clockRecord struct {
+		Offset   int64   `json:"offset,omitzero"`
+		ClosedAt instant `json:"closed_at,omitzero"`
+		Polls    int     `json:"polls,omitzero"`
 	}
 	watermarkRecord struct {
 		USN int64 `json:"usn"`
@@ -249,6 +257,18 @@ type (
 		Policy       string          `json:"policy,omitzero"`
 		Counters     []counterRecord `json:"counters,omitempty"`
 		Last         lastRecord      `json:"last,omitzero"`
+		History      historyRecord   `json:"history,omitzero"`
+	}
+	historyRecord struct {
+		Recent       []finishedRecord `json:"recent,omitempty"`
+		Success      instant          `json:"success,omitzero"`
+		Failures     int64            `json:"failures,omitzero"`
+		FirstFailure instant          `json:"first_failure,omitzero"`
+	}
+	finishedRecord struct {
+		Start  instant `json:"start,omitzero"`
+		End    instant `json:"end,omitzero"`
+		Status string  `json:"status"`
 	}
 	lastRecord struct {
 		ID       hexID   `json:"id,omitzero"`
@@ -302,15 +322,25 @@ type (
 		Missing      int     `json:"missing,omitzero"`
 	}
 	policyRecord struct {
-		Workload string          `json:"workload"`
-		ID       string          `json:"id"`
-		Name     string          `json:"name,omitzero"`
-		Enabled  bool            `json:"enabled,omitzero"`
-		Schedule *scheduleRecord `json:"schedule,omitzero"`
-		Since    instant         `json:"since,omitzero"`
-		Missing  int             `json:"missing,omitzero"`
-		Listed   instant         `json:"listed,omitzero"`
-		LookedUp bool            `json:"looked_up,omitzero"`
+		Workload      string                    `json:"workload"`
+		ID            string                    `json:"id"`
+		Name          string                    `json:"name,omitzero"`
+		Enabled       bool                      `json:"enabled,omitzero"`
+		Schedule      *scheduleRecord           `json:"schedule,omitzero"`
+		LastReadable  *scheduleRecord           `json:"last_readable,omitzero"`
+		Since         instant                   `json:"since,omitzero"`
+		InitialSync   bool                      `json:"initial_sync,omitzero"`
+		DisabledSince instant                   `json:"disabled_since,omitzero"`
+		Decided       map[schedule.Kind]instant `json:"decided,omitempty"`
+		Former        *formerRecord             `json:"former,omitzero"`
+		Missing       int                       `json:"missing,omitzero"`
+		Listed        instant                   `json:"listed,omitzero"`
+		LookedUp      bool                      `json:"looked_up,omitzero"`
+	}
+	formerRecord struct {
+		Name      string                   `json:"name"`
+		Until     instant                  `json:"until,omitzero"`
+		Histories map[string]historyRecord `json:"histories,omitempty"`
 	}
 	seenRecord struct {
 		At instant `json:"at"`
@@ -349,6 +379,9 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	case ledger.Synced:
 		r.FirstContact = at
 	}
+	if c := m.Clock; c.Known {
+		r.Clock = &clockRecord{Offset: int64(c.Offset), ClosedAt: instant(c.ClosedAt), Polls: c.Polls}
+	}
 	if w := m.Watermark; w != nil {
 		r.Watermark = &watermarkRecord{USN: w.USN, ID: hexID(w.ID)}
 	}
@@ -376,6 +409,11 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		m.Phase = ledger.Phase{Stage: ledger.Synced, Time: time.Time(r.FirstContact)}
 	case !r.ContactFrom.IsZero():
 		m.Phase = ledger.Phase{Stage: ledger.InitialSync, Time: time.Time(r.ContactFrom)}
+	}
+	if c := r.Clock; c != nil {
+		m.Clock = verdict.ClockGate{
+			Offset: time.Duration(c.Offset), Known: true, ClosedAt: time.Time(c.ClosedAt), Polls: c.Polls,
+		}
 	}
 	if w := r.Watermark; w != nil {
 		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
@@ -416,6 +454,26 @@ func decodeHistogram(r *histogramRecord) *ledger.Histogram {
 	return h
 }
 
+func encodeHistory(h verdict.History) historyRecord {
+	r := historyRecord{
+		Success: instant(h.Success), Failures: int64(h.Failures), FirstFailure: instant(h.FirstFailure),
+	}
+	for _, s := range h.Recent {
+		r.Recent = append(r.Recent, finishedRecord{instant(s.Start), instant(s.End), s.Status})
+	}
+	return r
+}
+
+func decodeHistory(r historyRecord) verdict.History {
+	h := verdict.History{
+		Success: time.Time(r.Success), Failures: int(r.Failures), FirstFailure: time.Time(r.FirstFailure),
+	}
+	for _, s := range r.Recent {
+		h.Recent = append(h.Recent, verdict.Session{Start: time.Time(s.Start), End: time.Time(s.End), Status: s.Status})
+	}
+	return h
+}
+
 func decodeSeries(key, payload []byte) (*ledger.Series, error) {
 	var r seriesRecord
 	if err := decode(payload, &r); err != nil {
@@ -429,6 +487,7 @@ func decodeSeries(key, payload []byte) (*ledger.Series, error) {
 			End:      time.Time(r.Last.End),
 			Duration: time.Duration(r.Last.Duration),
 		},
+		History: decodeHistory(r.History),
 	}
 	for _, c := range r.Counters {
 		s.Counters = append(s.Counters, &ledger.Counter{
@@ -506,17 +565,33 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 }
 
 func encodePolicy(p *ledger.Policy) ([]byte, error) {
-	return encode(policyRecord{
-		Workload: p.Workload,
-		ID:       p.ID,
-		Name:     p.Name,
-		Enabled:  p.Enabled,
-		Schedule: recordSchedule(p.Schedule),
-		Since:    instant(p.Since),
-		Missing:  p.Missing,
-		Listed:   instant(p.Listed),
-		LookedUp: p.LookedUp,
-	})
+	r := policyRecord{
+		Workload:      p.Workload,
+		ID:            p.ID,
+		Name:          p.Name,
+		Enabled:       p.Enabled,
+		Schedule:      recordSchedule(p.Schedule),
+		LastReadable:  recordSchedule(p.LastReadable),
+		Since:         instant(p.Since),
+		InitialSync:   p.InitialSync,
+		DisabledSince: instant(p.DisabledSince),
+		Missing:       p.Missing,
+		Listed:        instant(p.Listed),
+		LookedUp:      p.LookedUp,
+	}
+	if len(p.Decided) > 0 {
+		r.Decided = make(map[schedule.Kind]instant, len(p.Decided))
+		for kind, at := range p.Decided {
+			r.Decided[kind] = instant(at)
+		}
+	}
+	if f := p.Former; f != nil {
+		r.Former = &formerRecord{f.Name, instant(f.Until), make(map[string]historyRecord, len(f.Histories))}
+		for extendedType, h := range f.Histories {
+			r.Former.Histories[extendedType] = encodeHistory(h)
+		}
+	}
+	return encode(r)
 }
 
 func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
@@ -525,14 +600,32 @@ func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
 		return nil, err
 	}
 	p := &ledger.Policy{
-		PolicyKey: ledger.PolicyKey{Workload: r.Workload, ID: r.ID},
-		Name:      r.Name,
-		Enabled:   r.Enabled,
-		Schedule:  r.Schedule.schedule(),
-		Since:     time.Time(r.Since),
-		Missing:   r.Missing,
-		Listed:    time.Time(r.Listed),
-		LookedUp:  r.LookedUp,
+		PolicyKey:     ledger.PolicyKey{Workload: r.Workload, ID: r.ID},
+		Name:          r.Name,
+		Enabled:       r.Enabled,
+		Schedule:      r.Schedule.schedule(),
+		LastReadable:  r.LastReadable.schedule(),
+		Since:         time.Time(r.Since),
+		InitialSync:   r.InitialSync,
+		DisabledSince: time.Time(r.DisabledSince),
+		Missing:       r.Missing,
+		Listed:        time.Time(r.Listed),
+		LookedUp:      r.LookedUp,
+	}
+	if len(r.Decided) > 0 {
+		p.Decided = make(verdict.Decided, len(r.Decided))
+		for kind, at := range r.Decided {
+			p.Decided[kind] = time.Time(at)
+		}
+	}
+	if f := r.Former; f != nil {
+		p.Former = &ledger.Former{Name: f.Name, Until: time.Time(f.Until)}
+		for extendedType, h := range f.Histories {
+			if p.Former.Histories == nil {
+				p.Former.Histories = make(map[string]verdict.History, len(f.Histories))
+			}
+			p.Former.Histories[extendedType] = decodeHistory(h)
+		}
 	}
 	if !bytes.Equal(key, policyKey(p.PolicyKey)) {
 		return nil, errors.New("policy has the key of another")

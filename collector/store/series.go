@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
 )
 
 // encodeSeries returns a seriesRecord as JSON. It appends the text itself, since a long
@@ -39,8 +40,31 @@ func encodeSeries(s *ledger.Series) ([]byte, error) {
 		w.number("duration", int64(s.Last.Duration))
 		w.close()
 	}
+	if !s.History.Empty() {
+		w.name("history")
+		w.history(&s.History)
+	}
 	w.close()
 	return w.b, w.err
+}
+
+func (w *object) history(h *verdict.History) {
+	w.open()
+	if len(h.Recent) > 0 {
+		w.name("recent")
+		w.list(len(h.Recent), func(i int) {
+			s := &h.Recent[i]
+			w.open()
+			w.instant("start", s.Start)
+			w.instant("end", s.End)
+			w.must("status", s.Status)
+			w.close()
+		})
+	}
+	w.instant("success", h.Success)
+	w.number("failures", int64(h.Failures))
+	w.instant("first_failure", h.FirstFailure)
+	w.close()
 }
 
 // object writes JSON objects. What is zero is left out, but by must.

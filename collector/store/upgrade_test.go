@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -158,5 +159,24 @@ func TestReadStateOf010(t *testing.T) {
 	p.EndInitialSync()
 	if diff := cmp.Diff(map[string]uint64{"Nightly/Failed": 2}, counts(p.Commit(epoch.Add(time.Hour)))); diff != "" {
 		t.Errorf("counts after the initial sync (-want +got):\n%s", diff)
+	}
+}
+
+// TestHistoryOf010: 0.1.0 stored no history of sessions; the newest session and the
+// newest success are known of its counters.
+func TestHistoryOf010(t *testing.T) {
+	epoch := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
+	b := openBook(t, openRelease(t, "0.1.0"), "synced")
+	state, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := ledger.New(state, b, ledger.Options{Bounds: []float64{60, 600, 3600}}, epoch).View()
+	want := verdict.History{
+		Recent:  []verdict.Session{{Start: epoch.Add(-time.Minute), End: epoch.Add(-30 * time.Second), Status: "Warning"}},
+		Success: epoch.Add(-30 * time.Second),
+	}
+	if diff := cmp.Diff(want, v.Series[0].History); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
 	}
 }

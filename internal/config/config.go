@@ -72,6 +72,8 @@ type Settings struct {
 	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0,1d"`
 	// InventoryInterval is how often policies and facts of the appliance are read.
 	InventoryInterval time.Duration `yaml:"inventory_interval" default:"5m" range:"1m,1d"`
+	// OverdueGrace is how long after a scheduled start its run is not overdue.
+	OverdueGrace time.Duration `yaml:"overdue_grace" default:"1h" range:"10m,7d"`
 	// PolicyRetention is how long after its last session a policy is removed that
 	// can't be listed. Shorter than a month, it would remove policies that run once a
 	// month.

@@ -22,6 +22,7 @@ backfill: 2d
 watermark: from_utc
 new_series_hold: 0s
 inventory_interval: 10m
+overdue_grace: 3h
 policy_retention: 400d
 max_policies: 5
 policies: {include: [a.*, "b|c"], exclude: ['x: y']}
@@ -53,6 +54,7 @@ appliances:
   watermark: usn
   new_series_hold: 1m30s
   inventory_interval: 1h
+  overdue_grace: 10m
   policy_retention: 7d
   max_policies: 100000
   policies: {include: [d], exclude: [e]}
@@ -224,6 +226,7 @@ func TestEqual(t *testing.T) {
 		{"watermark: from_utc", "watermark: auto"},
 		{"new_series_hold: 0s", "new_series_hold: 1s"},
 		{"inventory_interval: 10m", "inventory_interval: 11m"},
+		{"overdue_grace: 3h", "overdue_grace: 4h"},
 		{"policy_retention: 400d", "policy_retention: 399d"},
 		{"max_policies: 5\n", "max_policies: 6\n"},
 		{"include: [a.*", "include: [a+"},

@@ -91,6 +91,7 @@ func (m *member) open(book poller.Book, before *poller.Published) error {
 		TimeZone:          a.TimeZone,
 		InventoryInterval: a.InventoryInterval,
 		PolicyRetention:   a.PolicyRetention,
+		OverdueGrace:      a.OverdueGrace,
 		Ledger: ledger.Options{
 			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Ephemeral: o.Forgetful, OneShot: o.Once,
 		},

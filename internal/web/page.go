@@ -95,17 +95,27 @@ func (p *page) At(t time.Time) *moment {
 	return &moment{t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05"), distance(t, p.Time)}
 }
 
-// DueText says what became of the last run that was due; empty where none was.
+// DueText says what the schedule has to say; empty if nothing is known of it.
 func (p *page) DueText(s policyStatus) string {
-	switch {
-	case s.LastDue.IsZero():
-		return ""
-	case !s.Overdue:
-		return "done; was due " + distance(s.LastDue, p.Time)
-	case s.Running > 0:
-		return "running; was due " + distance(s.LastDue, p.Time)
+	estimate := ""
+	if s.Estimate {
+		estimate = " (an estimate: only the longest gap between two runs is known)"
 	}
-	return "overdue: was due " + distance(s.LastDue, p.Time)
+	switch {
+	case s.Overdue:
+		since := time.Time{}
+		for _, p := range s.Problems {
+			if p.Problem == stateOverdue {
+				since = p.Since
+			}
+		}
+		return fmt.Sprintf("overdue: %s, the first was due %s%s", plural(s.OverdueRuns, "run", "runs"), distance(since, p.Time), estimate)
+	case !s.NextDue.IsZero():
+		return "next " + distance(s.NextDue, p.Time)
+	case s.Estimate:
+		return "on time" + estimate
+	}
+	return ""
 }
 
 // KindText says what the row is about.

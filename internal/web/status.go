@@ -11,6 +11,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -26,13 +27,16 @@ type status struct {
 }
 
 // What a state, of an appliance or a policy, calls for.
+// Those of a policy are of its verdict; a schedule that can't be understood is a warning.
 const (
-	stateOK       = "ok"
-	stateFailing  = "failing"  // of a policy: its last session failed
-	stateOverdue  = "overdue"  // of a policy alone: no success since it was due
-	stateWarning  = "warning"  // of a policy alone: its last session, or its schedule, has a problem
-	statePending  = "pending"  // not known yet
-	stateDisabled = "disabled" // of a policy alone: nothing is expected
+	stateOK       = string(verdict.OK)
+	stateFailing  = string(verdict.Failing)
+	stateOverdue  = string(verdict.Overdue)
+	stateStuck    = string(verdict.Stuck)
+	stateSilent   = string(verdict.Silent)
+	stateWarning  = string(verdict.Warning)
+	statePending  = string(verdict.Pending)
+	stateDisabled = string(verdict.Disabled)
 )
 
 // applianceStatus is one appliance.
@@ -82,20 +86,32 @@ type policyStatus struct {
 	// Kind is snapshot, replica, backup or archive; empty where sessions don't say.
 	Kind    schedule.Kind `json:"kind,omitempty"`
 	Enabled bool          `json:"enabled"`
-	// State is ok, warning, failing, overdue, disabled or pending.
-	State      string    `json:"state"`
-	LastStatus string    `json:"last_status,omitempty"`
-	LastEnd    time.Time `json:"last_end,omitzero"`
+	// State is ok, pending, failing, overdue, stuck, silent, warning or disabled.
+	State string `json:"state"`
+	// Problems are those of the metric vbaws_policy_problem.
+	Problems   []problemStatus `json:"problems,omitempty"`
+	LastStatus string          `json:"last_status,omitempty"`
+	LastEnd    time.Time       `json:"last_end,omitzero"`
 	// LastDuration is in seconds.
 	LastDuration float64   `json:"last_duration_seconds"`
 	LastSuccess  time.Time `json:"last_success,omitzero"`
 	LastDue      time.Time `json:"last_due,omitzero"`
-	// Overdue says that there was no success since LastDue.
+	NextDue      time.Time `json:"next_due,omitzero"`
 	Overdue      bool      `json:"overdue"`
+	OverdueRuns  int       `json:"overdue_runs"`
+	// Estimate says that overdue is judged by the longest gap of the schedule, since its
+	// times aren't known.
+	Estimate     bool      `json:"estimate,omitempty"`
 	Running      int       `json:"running"`
 	RunningSince time.Time `json:"running_since,omitzero"`
 	// ScheduleError says what of the schedule could not be understood, and why.
 	ScheduleError string `json:"schedule_error,omitempty"`
+}
+
+// problemStatus is a problem of a policy.
+type problemStatus struct {
+	Problem string    `json:"problem"`
+	Since   time.Time `json:"since"`
 }
 
 // sessionStatus is a session that ended.
@@ -130,20 +146,28 @@ func newStatus(version string, now time.Time, sources []collector.Source) *statu
 	return s
 }
 
-var rank = map[string]int{stateFailing: 0, stateOverdue: 0, stateWarning: 1, statePending: 2, stateOK: 3, stateDisabled: 4}
+var rank = map[string]int{
+	stateStuck: 0, stateFailing: 1, stateOverdue: 2, stateSilent: 3, stateWarning: 4, statePending: 5, stateOK: 6, stateDisabled: 7,
+}
 
 // isProblem reports whether a state is one that somebody has to look at.
-func isProblem(state string) bool { return state == stateFailing || state == stateOverdue }
+func isProblem(state string) bool {
+	switch state {
+	case stateStuck, stateFailing, stateOverdue, stateSilent:
+		return true
+	}
+	return false
+}
 
 // attention counts the policies that have problems.
 func (a *applianceStatus) attention() int {
-	n := 0
-	for i, p := range a.Policies {
-		if isProblem(p.State) && (i == 0 || p.Name != a.Policies[i-1].Name || !isProblem(a.Policies[i-1].State)) {
-			n++
+	names := make(map[string]bool)
+	for _, p := range a.Policies {
+		if isProblem(p.State) {
+			names[p.Name] = true
 		}
 	}
-	return n
+	return len(names)
 }
 
 func (s *status) attention() int {
@@ -251,91 +275,85 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 // utc leaves out what is below a second: nobody reads it.
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// run names what a row is about.
-type run struct {
-	policy string
-	kind   schedule.Kind
-}
-
-// policies joins what was listed with what sessions say. Those that have
+// policies joins the verdicts with what the newest sessions say. Those that have
 // problems come first.
 func policies(p *poller.Published) []policyStatus {
-	if p.View == nil {
+	if p.View == nil || p.Policies == nil {
 		return nil
 	}
-	sessions := make(map[run]*policyStatus)
+	workloads := make(map[string]int) // by name
+	for i := range p.Policies.Rows {
+		workloads[p.Policies.Rows[i].Name]++
+	}
+	sessions := make(map[string][]ledger.SeriesView)
 	for _, s := range p.View.Series {
-		if s.Key.Type != vbaws.TypePolicy || s.Key.Policy == "" {
-			continue
+		if s.Key.Type == vbaws.TypePolicy {
+			sessions[s.Key.Policy] = append(sessions[s.Key.Policy], s)
 		}
-		k := run{s.Key.Policy, schedule.KindOf(s.Key.ExtendedType)}
-		if k.kind == schedule.None {
-			continue // a health check and the like is no run of the policy
-		}
-		if sessions[k] == nil {
-			// Where policies can't be listed, nothing says that it is disabled.
-			sessions[k] = &policyStatus{Name: k.policy, Kind: k.kind, Enabled: true}
-		}
-		sessions[k].take(s)
 	}
-
 	var all []policyStatus
-	shown := make(map[run]bool)
-	add := func(k run, workload string, enabled bool, duty poller.PolicyKind) {
-		row := policyStatus{Name: k.policy, Kind: k.kind, Workload: workload, Enabled: enabled}
-		if s := sessions[k]; s != nil {
-			row = *s
-			row.Workload, row.Enabled = workload, enabled
+	for i := range p.Policies.Rows {
+		r := &p.Policies.Rows[i]
+		kinds := r.Kinds
+		if len(kinds) == 0 { // neither a schedule nor a session
+			kinds = []poller.PolicyKind{{Kind: schedule.Whole, Verdict: verdict.Kind{State: r.Verdict.State}}}
 		}
-		row.LastDue = utc(duty.Due)
-		if duty.Success.After(row.LastSuccess) {
-			row.LastSuccess = utc(duty.Success)
-		}
-		row.Overdue = !duty.Due.IsZero() && duty.Success.Before(duty.Due)
-		shown[k] = true
-		all = append(all, row)
-	}
-	listed := make(map[string]poller.PolicyRow)
-	unreadable := make(map[[2]string]string) // by name and workload
-	if p.Policies != nil {
-		for _, r := range p.Policies.Rows {
-			listed[r.Name] = r
-			unreadable[[2]string{r.Name, r.Workload}] = r.Unreadable
-			for _, duty := range r.Kinds {
-				add(run{r.Name, duty.Kind}, r.Workload, r.Enabled, duty)
+		for j := range kinds {
+			row := newPolicy(r, &kinds[j])
+			for _, s := range sessions[r.Name] {
+				if kindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
+					row.take(s)
+				}
 			}
+			all = append(all, row)
 		}
-	}
-	for k, s := range sessions {
-		if shown[k] {
-			continue
-		}
-		if r, ok := listed[k.policy]; ok {
-			s.Workload, s.Enabled = r.Workload, r.Enabled
-		}
-		shown[k] = true
-		all = append(all, *s)
-	}
-	seen := make(map[string]bool)
-	for k := range shown {
-		seen[k.policy] = true
-	}
-	if p.Policies != nil {
-		for _, r := range p.Policies.Rows {
-			if !seen[r.Name] { // neither a schedule nor a session
-				add(run{r.Name, schedule.Whole}, r.Workload, r.Enabled, poller.PolicyKind{})
-			}
-		}
-	}
-	for i := range all {
-		all[i].ScheduleError = unreadable[[2]string{all[i].Name, all[i].Workload}]
-		all[i].State = all[i].state(p.LastSuccess)
 	}
 	slices.SortFunc(all, func(a, b policyStatus) int {
 		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(a.Name, b.Name),
 			cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Kind, b.Kind))
 	})
 	return all
+}
+
+// kindOf returns the kind whose row a session belongs to. What makes no restore point is
+// of none.
+func kindOf(extendedType string) schedule.Kind {
+	if k := schedule.KindOf(extendedType); k != schedule.None {
+		return k
+	}
+	return schedule.Whole
+}
+
+// newPolicy returns what the verdict on a kind says.
+func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
+	v := &k.Verdict
+	row := policyStatus{
+		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: string(v.State),
+		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(v.NextDue),
+		Overdue: v.Overdue.Exists(), OverdueRuns: v.OverdueRuns, Estimate: v.Estimate, ScheduleError: r.Unreadable,
+	}
+	for _, p := range []struct {
+		state   verdict.State
+		problem verdict.Problem
+	}{
+		{verdict.Stuck, v.Stuck}, {verdict.Failing, v.Failing}, {verdict.Overdue, v.Overdue},
+		{verdict.Silent, r.Verdict.Silent}, {verdict.Disabled, r.Verdict.Disabled},
+	} {
+		if p.problem.Exists() {
+			row.Problems = append(row.Problems, problemStatus{string(p.state), utc(p.problem.Since)})
+		}
+	}
+	switch {
+	case v.Stuck.Exists():
+	case !r.Enabled:
+		row.State = stateDisabled
+	case v.Failing.Exists() || v.Overdue.Exists():
+	case r.Verdict.Silent.Exists():
+		row.State = stateSilent
+	case r.Unreadable != "":
+		row.State = stateWarning
+	}
+	return row
 }
 
 // take takes in a series: several words of the appliance may be of one kind.
@@ -349,32 +367,7 @@ func (p *policyStatus) take(s ledger.SeriesView) {
 		}
 	}
 	p.Running += s.Running
-	if o := s.OldestStart; !o.IsZero() && (p.RunningSince.IsZero() || o.Before(p.RunningSince)) {
+	if o := s.OldestStart(); !o.IsZero() && (p.RunningSince.IsZero() || o.Before(p.RunningSince)) {
 		p.RunningSince = utc(o)
 	}
-}
-
-// missed reports whether a run is overdue that should have been seen by lastRead
-// and isn't under way.
-func (p *policyStatus) missed(lastRead time.Time) bool {
-	return p.Overdue && p.Running == 0 && p.LastDue.Before(lastRead)
-}
-
-func (p *policyStatus) state(lastRead time.Time) string {
-	switch {
-	case !p.Enabled:
-		return stateDisabled
-	case p.LastStatus == vbaws.StatusFailed:
-		return stateFailing
-	case p.missed(lastRead):
-		return stateOverdue
-	case p.ScheduleError != "":
-		return stateWarning
-	case p.LastStatus == "" && p.LastSuccess.IsZero():
-		return statePending
-	case p.LastStatus != vbaws.StatusSucceeded && p.LastStatus != "": // else by another kind, such as a backup
-
-		return stateWarning
-	}
-	return stateOK
 }

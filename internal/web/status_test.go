@@ -20,6 +20,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -35,23 +36,43 @@ func series(policy, extendedType, status string, running int) ledger.SeriesView 
 		Running: running,
 	}
 	if running > 0 {
-		s.OldestStart = noon.Add(-10 * time.Minute)
+		s.Starts = []time.Time{noon.Add(-10 * time.Minute)}
 	}
 	return s
 }
 
 func row(name string, kinds ...poller.PolicyKind) poller.PolicyRow {
-	return poller.PolicyRow{Name: name, Workload: "ec2", Enabled: true, Kinds: kinds}
+	r := poller.PolicyRow{Name: name, Workload: "ec2", Enabled: true, Kinds: kinds}
+	r.Verdict.State = verdict.Pending
+	return r
 }
+
+// kind is what is said of one kind.
+func kind(kind schedule.Kind, state verdict.State, edit ...func(*verdict.Kind)) poller.PolicyKind {
+	k := poller.PolicyKind{Kind: kind, Verdict: verdict.Kind{Kind: kind, State: state, NextDue: noon.Add(5 * time.Hour)}}
+	for _, e := range edit {
+		e(&k.Verdict)
+	}
+	return k
+}
+
+func at(t time.Time) verdict.Problem { return verdict.Problem{Judged: true, Since: t} }
 
 // published is an appliance with a policy in each state.
 func published() poller.Published {
 	early, late := noon.Add(-2*time.Hour), noon.Add(-30*time.Minute)
 	done := noon.Add(-time.Hour)
-	off := row("off", poller.PolicyKind{Kind: schedule.Backup, Due: late})
-	off.Enabled = false
+	off := row("off", kind(schedule.Backup, verdict.Warning))
+	off.Enabled, off.Verdict.Disabled = false, at(early)
+	silent := row("silent", kind(schedule.Backup, verdict.OK, func(k *verdict.Kind) { k.NextDue = time.Time{} }))
+	silent.Verdict.Silent = at(noon.Add(-8 * 24 * time.Hour))
+	fine := row("fine", kind(schedule.Backup, verdict.OK), kind(schedule.Snapshot, verdict.OK))
+	fine.Kinds[1].Success = done
+	unlisted := row("unlisted", kind(schedule.Snapshot, verdict.OK))
+	unlisted.Unlisted, unlisted.Workload = true, ""
 	job := series("fine", "PolicyBackup", "Failed", 5)
 	job.Series.Key.Type = "Job"
+	overdue := func(k *verdict.Kind) { k.Overdue, k.OverdueRuns = at(late), 1 }
 	return poller.Published{
 		View: &ledger.View{Series: []ledger.SeriesView{
 			series("failed", "PolicyBackup", "Failed", 0),
@@ -62,18 +83,18 @@ func published() poller.Published {
 			series("warned", "PolicySnapshot", "Warning", 0),
 			series("unlisted", "PolicySnapshot", "Succeeded", 0),
 			series("off", "PolicyBackup", "Failed", 0),
+			series("hangs", "PolicyBackup", "Succeeded", 1),
 		}},
 		Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
-			row("failed", poller.PolicyKind{Kind: schedule.Backup}),
-			row("fine",
-				poller.PolicyKind{Kind: schedule.Backup, Due: early, Success: done},
-				poller.PolicyKind{Kind: schedule.Snapshot, Due: early, Success: done}),
-			row("busy", poller.PolicyKind{Kind: schedule.Backup, Due: late, Success: done}),
-			row("late", poller.PolicyKind{Kind: schedule.Backup, Due: late, Success: done}),
+			row("failed", kind(schedule.Backup, verdict.Failing, overdue, func(k *verdict.Kind) { k.Failing = at(done) })),
+			fine,
+			row("busy", kind(schedule.Backup, verdict.OK)),
+			row("late", kind(schedule.Backup, verdict.Overdue, overdue, func(k *verdict.Kind) { k.Estimate = true })),
 			row("new"),
-			row("warned", poller.PolicyKind{Kind: schedule.Snapshot, Success: done}),
-			row("not yet", poller.PolicyKind{Kind: schedule.Backup, Due: noon}),
-			off,
+			row("warned", kind(schedule.Snapshot, verdict.Warning)),
+			row("not yet", kind(schedule.Backup, verdict.Pending)),
+			row("hangs", kind(schedule.Backup, verdict.Stuck, func(k *verdict.Kind) { k.Stuck = at(early) })),
+			off, silent, unlisted,
 		}},
 		Status: poller.Status{
 			Passes: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
@@ -89,23 +110,25 @@ func TestPolicies(t *testing.T) {
 	p := published()
 	var got []string
 	for _, r := range policies(&p) {
-		overdue := ""
-		if r.Overdue {
-			overdue = ", overdue"
+		var problems []string
+		for _, p := range r.Problems {
+			problems = append(problems, p.Problem+" since "+p.Since.Format("02 15:04"))
 		}
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s%s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), overdue))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), strings.Join(problems, ", ")))
 	}
 	want := []string{
-		"failing failed/ec2 backup: Failed",
-		"overdue late/ec2 backup: Succeeded, overdue",
-		"warning warned/ec2 snapshot: Warning",
-		"pending new/ec2 any: no session yet",
-		"pending not yet/ec2 backup: no session yet, overdue",
-		"ok busy/ec2 backup: Succeeded, overdue",
-		"ok fine/ec2 backup: Succeeded",
-		"ok fine/ec2 snapshot: covered by another kind",
-		"ok unlisted/ snapshot: Succeeded",
-		"disabled off/ec2 backup: Failed, overdue",
+		"stuck hangs/ec2 backup: Succeeded; stuck since 01 10:00",
+		"failing failed/ec2 backup: Failed; failing since 01 11:00, overdue since 01 11:30",
+		"overdue late/ec2 backup: Succeeded; overdue since 01 11:30",
+		"silent silent/ec2 backup: no session yet; silent since 21 12:00",
+		"warning warned/ec2 snapshot: Warning; ",
+		"pending new/ec2 any: no session yet; ",
+		"pending not yet/ec2 backup: no session yet; ",
+		"ok busy/ec2 backup: Succeeded; ",
+		"ok fine/ec2 backup: Succeeded; ",
+		"ok fine/ec2 snapshot: covered by another kind; ",
+		"ok unlisted/ snapshot: Succeeded; ",
+		"disabled off/ec2 backup: Failed; disabled since 01 10:00",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -113,14 +136,21 @@ func TestPolicies(t *testing.T) {
 }
 
 // TestPoliciesOfOneName: several words of the appliance may be of one kind, and
-// the newest session is the one that is shown.
+// the newest session is the one that is shown. Between workloads the words decide.
 func TestPoliciesOfOneName(t *testing.T) {
 	older, newer := series("p", "PolicySnapshot", "Failed", 1), series("p", "PolicyRdsSnapshot", "Succeeded", 2)
 	older.Series.Last.End = noon.Add(-2 * time.Hour)
-	older.OldestStart = noon.Add(-time.Hour)
+	older.Starts = []time.Time{noon.Add(-time.Hour)}
+	ec2, rds := row("p", kind(schedule.Snapshot, verdict.OK)), row("p", kind(schedule.Snapshot, verdict.OK))
+	rds.Workload = "rds"
 	for _, order := range [][]ledger.SeriesView{{older, newer}, {newer, older}} {
-		got := policies(&poller.Published{View: &ledger.View{Series: order}})
+		p := poller.Published{View: &ledger.View{Series: order}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{ec2}}}
+		got := policies(&p)
 		if len(got) != 1 || got[0].LastStatus != "Succeeded" || got[0].Running != 3 || !got[0].RunningSince.Equal(noon.Add(-time.Hour)) {
+			t.Errorf("%+v", got)
+		}
+		p.Policies.Rows = []poller.PolicyRow{ec2, rds}
+		if got := policies(&p); len(got) != 2 || got[0].LastStatus != "Failed" || got[1].LastStatus != "Succeeded" {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -131,13 +161,14 @@ func TestPoliciesOfOneName(t *testing.T) {
 func TestUnreadableSchedule(t *testing.T) {
 	const reason = `weeklySchedule: days: "<b>Moonday" is not one of Sunday to Saturday`
 	p := published()
-	odd := row("fine", poller.PolicyKind{Kind: schedule.Backup, Success: noon.Add(-time.Hour)})
+	unknown := func(k *verdict.Kind) { k.NextDue = time.Time{} }
+	odd := row("fine", kind(schedule.Backup, verdict.OK, unknown))
 	odd.Unreadable = reason
-	same := row("fine", poller.PolicyKind{Kind: schedule.Backup, Success: noon.Add(-time.Hour)})
+	same := row("fine", kind(schedule.Backup, verdict.OK, unknown))
 	same.Workload = "rds"
 	p.Policies.Rows = []poller.PolicyRow{odd, same}
 	p.Policies.Unreadable = 1
-	check := series("fine", "PolicyHealthCheck", "Failed", 0)
+	check := series("fine", "PolicyHealthCheck", "Failed", 0) // of another row
 	p.View.Series = []ledger.SeriesView{series("fine", "PolicyBackup", "Succeeded", 0), check}
 	var got []string
 	for _, r := range policies(&p) {
@@ -171,10 +202,10 @@ func TestPageShowsPolicies(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", published()})})
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
-		"2 policies have problems.",
-		`<td data-label="Schedule" class="overdue">overdue: was due 30 min ago</td>`,
-		`<td data-label="Schedule">running; was due 30 min ago</td>`,
-		`<td data-label="Schedule">done; was due 2 h ago</td>`,
+		"4 policies have problems.",
+		`<td data-label="Schedule" class="overdue">overdue: 1 run, the first was due 30 min ago (an estimate: only`,
+		`<td data-label="State"><span class="result failing">failing</span><br>failing since <time datetime="2026-03-01T11:00:00Z" title="2026-03-01 11:00:00 UTC">60 min ago</time><br>overdue since `,
+		`<td data-label="Schedule">next in 5 h</td>`,
 		`<li><bdi class="message">Access denied</bdi></li><li><bdi class="message">and more</bdi></li>`,
 		`<td data-label="Took">1h0m0s</td>`,
 		`title="2026-03-01 11:50:00 UTC">10 min ago</time>`,
@@ -195,8 +226,9 @@ func TestHostileNames(t *testing.T) {
 		strings.Repeat("10 kB of <i>text</i> ", 512), "\u202egnp.exe", "שלום עולם", "</style></title><!--", "a\x00b\xffc", "&lt;",
 	}
 	p := published()
-	p.Policies = nil
+	p.Policies.Rows = nil
 	for _, name := range names {
+		p.Policies.Rows = append(p.Policies.Rows, row(name, kind(schedule.Whole, verdict.OK)))
 		p.View.Series = append(p.View.Series, series(name, name, name, 1))
 		p.Recent = append(p.Recent, poller.Ended{Session: vbaws.Session{ID: name, Type: name, ExtendedType: name, Status: name}, Policy: name, Errors: []string{name}})
 	}
@@ -239,7 +271,12 @@ func TestManyAppliances(t *testing.T) {
 	for i := range 300 {
 		p := published()
 		for j := range 50 {
-			p.View.Series = append(p.View.Series, series(fmt.Sprint("policy ", j), "PolicyBackup", []string{"Succeeded", "Failed"}[j%2], 0))
+			state := []verdict.State{verdict.OK, verdict.Failing}[j%2]
+			p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint("policy ", j), kind(schedule.Backup, state, func(k *verdict.Kind) {
+				if state == verdict.Failing {
+					k.Failing = at(noon)
+				}
+			})))
 		}
 		if i == 217 {
 			p.Result, p.Up, p.Err = poller.Result(vbaws.KindTLS), false, errors.New("expired")
@@ -254,7 +291,7 @@ func TestManyAppliances(t *testing.T) {
 	if bad, good := strings.Index(page, "appliance 217"), strings.Index(page, "appliance 000"); bad < 0 || good < bad {
 		t.Errorf("the one in trouble is at %d, another at %d", bad, good)
 	}
-	if !strings.Contains(page, "And 17 more.") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
+	if !strings.Contains(page, "And 19 more.") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
 		t.Error("says nothing of what is left out")
 	}
 	one := body(t, get(h, "/?appliance=appliance%20000"))
@@ -330,8 +367,9 @@ func TestJSON(t *testing.T) {
 	if pending["state"] != "pending" || pending["last_poll"] != nil || ok["state"] != "ok" || ok["last_poll"] != "2026-03-01T12:00:00Z" || ok["watermark_usn"] != -7.0 {
 		t.Errorf("got %v", appliances)
 	}
-	late := ok["policies"].([]any)[1].(map[string]any)
-	if late["name"] != "late" || late["overdue"] != true || late["last_due"] != "2026-03-01T11:30:00Z" || late["last_duration_seconds"] != 90.0 {
+	late := ok["policies"].([]any)[2].(map[string]any)
+	since := late["problems"].([]any)[0].(map[string]any)["since"]
+	if late["name"] != "late" || late["overdue"] != true || late["overdue_runs"] != 1.0 || since != "2026-03-01T11:30:00Z" || late["next_due"] != "2026-03-01T17:00:00Z" || late["last_duration_seconds"] != 90.0 {
 		t.Errorf("got %v", late)
 	}
 	if text := body(t, get(handler(t, Options{}), "/api/v1/status")); !strings.Contains(text, `"appliances":[]`) {

@@ -1,0 +1,173 @@
+package ledger_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/vbaws"
+)
+
+// TestHistoryOfSessions: finished sessions of type Policy are kept by their end, a changed
+// one in place of what it was, and survive a restart.
+func TestHistoryOfSessions(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+	at := func(h int) time.Time { return epoch.Add(time.Duration(h) * time.Hour) }
+	one := func(start, end int, status string) verdict.Session {
+		return verdict.Session{Start: at(start), End: at(end), Status: status}
+	}
+	b.fold("Nightly", ledger.Incremental,
+		session(1, "Failed", at(3), at(4)),
+		session(2, "Succeeded", at(1), at(2)), // seen late
+		session(3, "Exploded", at(5), at(6)),
+		running(4, at(7)),
+	)
+	changed := session(1, "Succeeded", at(3), at(8))
+	changed.USN += 100
+	b.fold("Nightly", ledger.Incremental, changed)
+	b.restart()
+	want := verdict.History{Recent: []verdict.Session{one(1, 2, "Succeeded"), one(5, 6, ledger.Other), one(3, 8, "Succeeded")}}
+	if diff := cmp.Diff(want, series(b.View(), "Nightly").History); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+	if got := series(b.View(), "Nightly").Starts; len(got) != 1 || !got[0].Equal(at(7)) {
+		t.Errorf("running since %v", got)
+	}
+}
+
+// list takes in a listing of one policy, an hour after the last.
+func (b *testLedger) list(p vbaws.Policy) *ledger.Policy {
+	b.Helper()
+	b.now = b.now.Add(time.Hour)
+	v := b.pass(func(pass *ledger.Pass) {
+		pass.Listed("ec2", []vbaws.Policy{p}, true, b.now)
+		pass.DropGone(true)
+	})
+	if len(v.Policies) != 1 {
+		b.Fatalf("%d policies", len(v.Policies))
+	}
+	return v.Policies[0]
+}
+
+// TestSinceSurvivesAnUnreadableSchedule: Since is reset by another schedule alone.
+func TestSinceSurvivesAnUnreadableSchedule(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.now = b.now.Add(time.Hour)
+	every := func(d time.Duration) *vbaws.Schedule { return &vbaws.Schedule{Every: d} }
+	odd := func(why string) *vbaws.Schedule { return &vbaws.Schedule{Unreadable: why} }
+	pol := vbaws.Policy{ID: "1", Name: "Nightly", Enabled: true, Schedule: every(time.Hour)}
+	since := b.list(pol).Since
+	for _, s := range []*vbaws.Schedule{odd("a"), odd("b"), every(time.Hour), odd("a"), every(time.Hour)} {
+		pol.Schedule = s
+		got := b.list(pol)
+		if !got.Since.Equal(since) || !got.Readable().Equal(every(time.Hour)) {
+			t.Errorf("with schedule %+v: since %v, want %v; readable %+v", s, got.Since, since, got.Readable())
+		}
+		b.restart()
+	}
+	for _, s := range []*vbaws.Schedule{odd("a"), every(2 * time.Hour)} {
+		pol.Schedule = s
+		b.list(pol)
+	}
+	if got := b.View().Policies[0]; !got.Since.Equal(b.now) || got.LastReadable != nil {
+		t.Errorf("another schedule: since %v, want %v; last readable %+v", got.Since, b.now, got.LastReadable)
+	}
+}
+
+// TestDisabledSince: it is known of a policy that was seen enabled before.
+func TestDisabledSince(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	pol := vbaws.Policy{ID: "1", Name: "Nightly"}
+	if got := b.list(pol).DisabledSince; !got.IsZero() {
+		t.Errorf("never seen enabled: disabled since %v", got)
+	}
+	pol.Enabled = true
+	b.list(pol)
+	pol.Enabled = false
+	want := b.list(pol).DisabledSince
+	b.restart()
+	if got := b.list(pol).DisabledSince; want.IsZero() || !got.Equal(want) {
+		t.Errorf("disabled since %v, want %v", got, want)
+	}
+	pol.Enabled = true
+	if got := b.list(pol).DisabledSince; !got.IsZero() {
+		t.Errorf("enabled: disabled since %v", got)
+	}
+}
+
+// TestInitialSyncOfPolicies: those that the first inventory lists existed before it.
+func TestInitialSyncOfPolicies(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	old, added := vbaws.Policy{ID: "1", Name: "Old", Enabled: true}, vbaws.Policy{ID: "2", Name: "New", Enabled: true}
+	b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{old}, true, b.now) })
+	b.now = b.now.Add(time.Hour)
+	v := b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{old, added}, true, b.now) })
+	if !v.Policies[0].InitialSync || v.Policies[1].InitialSync {
+		t.Errorf("of the initial sync: %v and %v", v.Policies[0].InitialSync, v.Policies[1].InitialSync)
+	}
+}
+
+// TestFormerName: what is known of the sessions under the former name of a policy
+// outlives their series.
+func TestFormerName(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+	pol := vbaws.Policy{ID: "1", Name: "Nightly", Enabled: true}
+	b.list(pol)
+	b.fold("Nightly", ledger.Incremental, session(1, "Failed", epoch, epoch.Add(time.Minute)))
+	b.now = b.now.Add(time.Hour)
+	pol.Name = "Daily"
+	renamed := b.now.Add(time.Hour)
+	b.list(pol)
+	b.restart()
+	f := b.View().Policies[0].Former
+	if f == nil || f.Name != "Nightly" || !f.Until.Equal(renamed) || f.Histories[""].ConsecutiveFailures() != 1 {
+		t.Fatalf("former: %+v", f)
+	}
+	if series(b.View(), "Nightly") != nil {
+		t.Error("the series of the former name is still there")
+	}
+	b.now = b.now.Add(36 * 24 * time.Hour)
+	if f := b.list(pol).Former; f != nil {
+		t.Errorf("after 36 days: %+v", f)
+	}
+}
+
+// TestClocks: the offset is stored when it moves by more than a minute, and a jump keeps
+// the clock from being judged by, over a restart as well.
+func TestClocks(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	observe := func(offset time.Duration) (open, written bool) {
+		b.now = b.now.Add(10 * time.Minute)
+		p := b.Ledger.Begin(b.now)
+		open = p.ObserveClocks(b.now, b.now.Add(offset))
+		c := p.Changes()
+		written = !c.Empty()
+		if err := b.book.Save(c); err != nil {
+			t.Fatal(err)
+		}
+		p.Commit(b.now)
+		b.restart()
+		return open, written
+	}
+	for i, test := range []struct {
+		offset        time.Duration
+		open, written bool
+	}{
+		{0, true, true},
+		{time.Second, true, false},
+		{time.Minute, true, false},
+		{2 * time.Minute, true, true},
+		{time.Hour, false, true},
+		{time.Hour, false, true},
+		{time.Hour, false, true},
+		{time.Hour, true, true},
+		{time.Hour, true, false},
+	} {
+		if open, written := observe(test.offset); open != test.open || written != test.written {
+			t.Errorf("%d: open %v, written %v; want %v, %v", i, open, written, test.open, test.written)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package oracle
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestImports keeps the oracle apart from what it is to check.
+func TestImports(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			if strings.Contains(i.Path.Value, "vbaws_exporter") || strings.Contains(i.Path.Value, ".") {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+}
+
+// TestStarts checks the calendar of the oracle, by hand.
+func TestStarts(t *testing.T) {
+	every := [7]bool{true, true, true, true, true, true, true}
+	plan := Plan{"backup": {Minutes: []int{150, 180}, Days: every}} // 02:30 and 03:00
+	for _, test := range []struct {
+		zone, from, to string
+		want           []Start
+	}{
+		{"Europe/Berlin", "2026-06-01 00:00", "2026-06-01 23:00", []Start{
+			{At: at("2026-06-01 00:30"), Later: at("2026-06-01 00:30")}, {At: at("2026-06-01 01:00"), Later: at("2026-06-01 01:00")},
+		}},
+		{"Europe/Berlin", "2026-10-25 00:00", "2026-10-25 22:00", []Start{
+			{At: at("2026-10-25 00:30"), Later: at("2026-10-25 01:30")}, {At: at("2026-10-25 02:00"), Later: at("2026-10-25 02:00")},
+		}},
+		{"Europe/Berlin", "2026-03-28 23:00", "2026-03-29 21:00", []Start{ // 02:30 falls together with 03:00
+			{At: at("2026-03-29 01:00"), Later: at("2026-03-29 01:00")},
+		}},
+		{"Australia/Lord_Howe", "2026-10-03 14:00", "2026-10-04 12:00", []Start{ // 02:00 to 02:30 is missing
+			{At: at("2026-10-03 15:30"), Later: at("2026-10-03 15:30")}, {At: at("2026-10-03 16:00"), Later: at("2026-10-03 16:00")},
+		}},
+	} {
+		got := plan.Starts(Zones[test.zone], "backup", at(test.from), at(test.to))
+		if len(got) != len(test.want) {
+			t.Errorf("%s from %s: %v, want %v", test.zone, test.from, got, test.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != test.want[i] {
+				t.Errorf("%s from %s: %v, want %v", test.zone, test.from, got[i], test.want[i])
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package verdict
+
+import (
+	"slices"
+	"time"
+
+	"vbaws_exporter/collector/schedule"
+)
+
+// horizon is how old the starts are that are counted. The newest one counts however
+// old it is: a yearly policy stays overdue.
+const horizon = 35 * 24 * time.Hour
+
+// start is a start of a kind that no success has met.
+type start struct {
+	schedule.Start
+	kind schedule.Kind
+	of   *Member
+}
+
+// overdue judges the starts of a kind.
+func (j *judgement) overdue(row *Kind) {
+	owed, first := j.allOwed(row)
+	decided := j.policy.Decided[row.Kind]
+	if decided.Add(j.Grace).After(j.Now) {
+		decided = time.Time{} // the clock was put back, or the grace is longer now
+	}
+	var newest time.Time
+	for i := range owed {
+		s := &owed[i]
+		if !j.isOverdue(s, decided) {
+			continue
+		}
+		if row.OverdueRuns++; row.OverdueRuns == 1 {
+			row.Overdue.Since = s.At
+			if i == 0 {
+				row.Overdue.Since = earliest(s.At, first)
+			}
+			j.at(s.At.Add(horizon))
+		}
+		newest = s.At
+	}
+	if row.OverdueRuns > 0 {
+		if j.verdict.Decided == nil {
+			j.verdict.Decided = make(Decided)
+		}
+		j.verdict.Decided[row.Kind] = newest
+	}
+}
+
+// allOwed returns the owed starts of all members within the horizon, in order, and the
+// first one there is. It fills in what else row has of the schedule.
+func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
+	success := j.lastSuccess(func(w what) bool { return w.meets(row.Kind) })
+	for i := range j.policy.Members {
+		m := &j.policy.Members[i]
+		if !m.Enabled || m.Since.IsZero() || !slices.Contains(m.kinds(j.Typed), row.Kind) {
+			continue
+		}
+		row.Overdue.Judged = true
+		of := j.owed
+		if m.estimated() {
+			row.Estimate = true
+			of = j.estimate
+		} else if next, ok := m.Plan.Next(row.Kind, j.Now); ok && !m.Unreadable {
+			row.NextDue = earliest(row.NextDue, next)
+		}
+		from, starts := of(m, row.Kind, success)
+		for _, s := range starts {
+			owed = append(owed, start{s, row.Kind, m})
+			first = earliest(first, from)
+		}
+	}
+	j.at(row.NextDue)
+	slices.SortStableFunc(owed, func(a, b start) int { return a.At.Compare(b.At) })
+	return slices.CompactFunc(owed, func(a, b start) bool { return a.At.Equal(b.At) }), first
+}
+
+// isOverdue reports whether a start that no success has met is overdue. What was
+// decided stays so.
+func (j *judgement) isOverdue(s *start, decided time.Time) bool {
+	switch {
+	case s.Skipped && j.beganOn(s):
+		return false
+	case !s.Skipped && !s.At.After(decided):
+		return true
+	}
+	if deadline := j.deadline(s); deadline.After(j.Now) {
+		j.at(deadline)
+		return false
+	}
+	if s.At.After(decided) && (j.Stale || s.of.Unreadable) {
+		j.verdict.Undecided = j.verdict.Undecided || !s.of.Unreadable
+		return false
+	}
+	return true
+}
+
+// owed returns the first start of a kind that no success has met, and those within the
+// horizon.
+func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+	from := m.Since
+	if m.InitialSync && !success.IsZero() {
+		if s, ok := m.Plan.LastDue(k, from.Add(-1)); ok {
+			from = s
+		}
+	}
+	from = latest(from, success)
+	newest, ok := m.Plan.LastDue(k, j.Now)
+	if !ok || newest.Before(from) {
+		return from, nil
+	}
+	first, _ = m.Plan.Next(k, from.Add(-1))
+	return first, m.Plan.Starts(k, latest(from, earliest(newest, j.Now.Add(-horizon))), j.Now)
+}
+
+// estimate returns starts for a schedule whose times aren't known: one for each
+// longest gap since the last success, or since the policy was enabled.
+func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+	base := latest(m.Since, success)
+	gap, ok := m.gap(k)
+	if !ok {
+		return base, nil
+	}
+	n := max(0, j.Now.Sub(base)/gap) // starts until now
+	j.at(base.Add((n + 1) * gap))
+	old := (j.Now.Sub(base) - horizon + gap - 1) / gap // the first within the horizon
+	for i := max(1, min(n, old)); i <= n; i++ {
+		at := base.Add(i * gap)
+		owed = append(owed, schedule.Start{At: at, Later: at})
+	}
+	return base.Add(gap), owed
+}
+
+// kinds returns the kinds that the member's schedule starts.
+func (m *Member) kinds(typed bool) []schedule.Kind {
+	if m.Plan == nil || len(m.Plan.Kinds()) == 0 {
+		return nil
+	}
+	if !typed {
+		return []schedule.Kind{schedule.Whole}
+	}
+	return m.Plan.Kinds()
+}
+
+// estimated reports whether the times of the schedule are unknown.
+func (m *Member) estimated() bool { return m.ZoneUnknown || !m.Plan.Timed() }
+
+// gap returns the longest gap of a kind, or of any if the kind isn't scheduled, and
+// false if no gap is known.
+func (m *Member) gap(k schedule.Kind) (time.Duration, bool) {
+	if m.Plan == nil {
+		return 0, false
+	}
+	if gap, ok := m.Plan.LongestGap(k); ok {
+		return gap, true
+	}
+	return m.Plan.LongestGap(schedule.Whole)
+}
+
+// longestGap returns the longest of the members.
+func (j *judgement) longestGap(k schedule.Kind) (longest time.Duration, known bool) {
+	for i := range j.policy.Members {
+		if gap, ok := j.policy.Members[i].gap(k); ok {
+			longest, known = max(longest, gap), true
+		}
+	}
+	return longest, known
+}
+
+// nextStart returns the next start of a kind after t, or of any if that one isn't
+// scheduled; zero if it can't be told.
+func (j *judgement) nextStart(k schedule.Kind, t time.Time) (first time.Time) {
+	for i := range j.policy.Members {
+		m := &j.policy.Members[i]
+		if !m.Enabled || m.Plan == nil || m.estimated() || m.Unreadable {
+			continue
+		}
+		next, ok := m.Plan.Next(k, t)
+		if !ok {
+			next, _ = m.Plan.Next(schedule.Whole, t)
+		}
+		first = earliest(first, next)
+	}
+	return first
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// earliest leaves zero times aside.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,47 @@
+package verdict
+
+import (
+	"time"
+
+	"vbaws_exporter/collector/schedule"
+)
+
+const (
+	stuckMin = 2 * time.Hour
+	stuckMax = 24 * time.Hour
+)
+
+// stuck judges the running sessions of a kind.
+func (j *judgement) stuck(k schedule.Kind) Problem {
+	p := Problem{Judged: true}
+	for i := range j.tracks {
+		t := &j.tracks[i]
+		if t.kind != k {
+			continue
+		}
+		for _, start := range t.running {
+			limit := start.Add(j.stuckAfter(t, start))
+			j.at(limit)
+			if !limit.After(j.Now) && (!p.Exists() || start.Before(p.Since)) {
+				p.Since = start
+			}
+		}
+	}
+	return p
+}
+
+// stuckAfter returns how long a session that began at start can run: the largest of
+// 3 × typical, 2 h, and the smaller of 24 h and the longest gap; 24 h if nothing is
+// known.
+func (j *judgement) stuckAfter(t *track, start time.Time) time.Duration {
+	typical, typicalKnown := t.finished.typicalAt(start)
+	gap, gapKnown := j.longestGap(t.kind)
+	limit := stuckMin
+	switch {
+	case gapKnown:
+		limit = max(limit, min(gap, stuckMax))
+	case !typicalKnown:
+		return stuckMax
+	}
+	return max(limit, 3*typical)
+}

@@ -1,0 +1,308 @@
+package verdict
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/vbaws"
+)
+
+// Policy is what is known of the policies of one name and workload, which are judged
+// as one because sessions carry only the name. All times are of the appliance's clock.
+type Policy struct {
+	// Members are the policies as they are listed, one for each id. It is empty if
+	// policies can't be listed.
+	Members []Member
+	// Sessions are of type Policy. An extended type can occur twice: see
+	// Sessions.Before.
+	Sessions []Sessions
+	// Decided is the Verdict.Decided of the last judgement.
+	Decided Decided
+}
+
+// Decided has, by kind, the newest start that is overdue.
+type Decided map[schedule.Kind]time.Time
+
+// Member is a policy as it is listed.
+type Member struct {
+	Enabled bool
+	// Since is when it was first seen enabled with this schedule and zone; zero while
+	// it is disabled.
+	Since time.Time
+	// InitialSync says that Since is of the initial sync of the appliance: the policy
+	// existed before it.
+	InitialSync bool
+	// DisabledSince is when it was first seen disabled after it had been enabled;
+	// otherwise zero.
+	DisabledSince time.Time
+	// Plan is the last schedule that could be read, in the appliance's zone, or an
+	// interval without times (VPC); nil if there is none. It is worth keeping from one
+	// judgement to the next.
+	Plan *schedule.Plan
+	// Unreadable says that the schedule can't be read at present.
+	Unreadable bool
+	// ZoneUnknown says that the times of Plan can't be relied on, only its gaps.
+	ZoneUnknown bool
+}
+
+// Sessions are those of one extended type.
+type Sessions struct {
+	ExtendedType string
+	Finished     History
+	// Running are the starts of the sessions that have not ended.
+	Running []time.Time
+	// Before is for sessions under the old name of a policy that was renamed: those
+	// that began before it count, that is, until the first start after the renaming.
+	// Zero: all count.
+	Before time.Time
+}
+
+// Conditions are what the policies of an appliance are judged by.
+type Conditions struct {
+	// Now is the time of the appliance's clock.
+	Now time.Time
+	// Grace is the configuration's overdue_grace.
+	Grace time.Duration
+	// Stale says that the policies were not listed since the last judgement: no start
+	// is then newly decided to be overdue.
+	Stale bool
+	// Typed says that sessions have an extended type: from API 1.1 on.
+	Typed bool
+
+	mutation mutation
+}
+
+// mutation switches a rule off, so that tests can show that they notice.
+type mutation struct{ grace, waiting, daylightSaving bool }
+
+// State sums up problems in a word.
+type State string
+
+// The states, the worst first.
+const (
+	Stuck    State = "stuck"
+	Failing  State = "failing"
+	Overdue  State = "overdue"
+	Silent   State = "silent"
+	Disabled State = "disabled"
+	Warning  State = "warning" // the newest session did not simply succeed
+	Pending  State = "pending" // no finished session is known
+	OK       State = "ok"
+)
+
+var worstFirst = []State{Stuck, Failing, Overdue, Silent, Disabled, Warning, Pending, OK}
+
+// Problem is the verdict on one thing that can be wrong.
+type Problem struct {
+	// Judged says that it can be judged. Otherwise nothing is to be said of it.
+	Judged bool
+	// Since is when the problem began; zero if there is none.
+	Since time.Time
+}
+
+// Exists reports whether there is a problem.
+func (p Problem) Exists() bool { return !p.Since.IsZero() }
+
+// Kind is the verdict on what a policy makes of one kind.
+type Kind struct {
+	Kind                    schedule.Kind
+	State                   State
+	Failing, Overdue, Stuck Problem
+	// OverdueRuns is how many starts of the last 35 days are overdue, and at least
+	// the newest one that is.
+	OverdueRuns int
+	// NextDue is the next scheduled start; zero if it can't be told.
+	NextDue time.Time
+	// Estimate says that overdue is judged by the longest gap of the schedule, since
+	// its times aren't known.
+	Estimate bool
+}
+
+// Type is what is derived of one extended type.
+type Type struct {
+	ExtendedType        string
+	ConsecutiveFailures int
+	// Typical is the median duration of the last successful sessions; 0 if too few
+	// are known.
+	Typical time.Duration
+}
+
+// Verdict is the verdict on a Policy.
+type Verdict struct {
+	State State
+	// Kinds are those that are scheduled and those of sessions, in order.
+	Kinds            []Kind
+	Silent, Disabled Problem
+	Types            []Type
+	// Next is the next instant at which the verdict changes if nothing new is known;
+	// zero if it never does. It can come early, and is never late.
+	Next time.Time
+	// Undecided says that a start would be overdue if the listing weren't stale.
+	Undecided bool
+	// Decided is to be stored: what was decided stays until a success meets it or the
+	// start is void.
+	Decided Decided
+}
+
+// judgement is a Policy being judged.
+type judgement struct {
+	Conditions
+	policy  *Policy
+	tracks  []track
+	runs    []run     // by start, once all was called
+	busy    time.Time // when the last of them is over
+	verdict Verdict
+}
+
+// track is Sessions, one for each extended type.
+type track struct {
+	what
+	finished History
+	running  []time.Time
+}
+
+// Judge returns the verdict on a policy. It does not change p, and can be called
+// concurrently.
+func Judge(p *Policy, c Conditions) Verdict {
+	j := &judgement{Conditions: c, policy: p, tracks: tracks(p.Sessions, c.Typed)}
+	if j.mutation.grace {
+		j.Grace = 0
+	}
+	v := &j.verdict
+	disabled := j.disabled()
+	if !disabled {
+		v.Silent = j.silent()
+	}
+	for _, k := range j.kinds() {
+		row := Kind{Kind: k, Stuck: j.stuck(k)}
+		if !disabled {
+			// Otherwise no session is going to clear a failure, and somebody knows.
+			row.Failing = j.failing(k)
+			j.overdue(&row)
+		}
+		row.State = j.state(&row)
+		v.Kinds = append(v.Kinds, row)
+	}
+	for _, t := range j.tracks {
+		typical, _ := t.finished.Typical()
+		v.Types = append(v.Types, Type{t.extendedType, t.finished.ConsecutiveFailures(), typical})
+	}
+	v.State = j.sum(disabled)
+	return *v
+}
+
+// disabled judges whether all policies of the name are disabled, and reports it.
+func (j *judgement) disabled() bool {
+	if len(j.policy.Members) == 0 {
+		return false
+	}
+	p := &j.verdict.Disabled
+	p.Judged = true
+	for _, m := range j.policy.Members {
+		if m.Enabled {
+			p.Since = time.Time{}
+			return false
+		}
+		p.Since = latest(p.Since, m.DisabledSince)
+	}
+	return true
+}
+
+// tracks joins sessions of one extended type.
+func tracks(all []Sessions, typed bool) []track {
+	var tracks []track
+	for _, s := range all {
+		t := track{whatIs(s.ExtendedType, typed), s.Finished, s.Running}
+		if !s.Before.IsZero() {
+			t.finished = s.Finished.before(s.Before)
+			t.running = slices.DeleteFunc(slices.Clone(s.Running), func(b time.Time) bool { return !b.Before(s.Before) })
+		}
+		i := slices.IndexFunc(tracks, func(o track) bool { return o.extendedType == s.ExtendedType })
+		if i < 0 {
+			tracks = append(tracks, t)
+			continue
+		}
+		o := &tracks[i]
+		o.finished = o.finished.Merge(t.finished)
+		o.running = slices.Concat(o.running, t.running)
+	}
+	return tracks
+}
+
+// kinds returns the kinds that are scheduled and those that sessions make.
+func (j *judgement) kinds() []schedule.Kind {
+	kinds := make(map[schedule.Kind]bool)
+	for _, m := range j.policy.Members {
+		for _, k := range m.kinds(j.Typed) {
+			kinds[k] = true
+		}
+	}
+	for _, t := range j.tracks {
+		kinds[t.kind] = true
+	}
+	return slices.Sorted(maps.Keys(kinds))
+}
+
+// at notes an instant at which the verdict can change.
+func (j *judgement) at(t time.Time) {
+	if t.After(j.Now) && (j.verdict.Next.IsZero() || t.Before(j.verdict.Next)) {
+		j.verdict.Next = t
+	}
+}
+
+// lastSuccess returns the end of the newest success that counts; zero if none is
+// known.
+func (j *judgement) lastSuccess(counts func(what) bool) time.Time {
+	var newest time.Time
+	for _, t := range j.tracks {
+		if end := t.finished.LastSuccess(); end.After(newest) && counts(t.what) {
+			newest = end
+		}
+	}
+	return newest
+}
+
+func (j *judgement) state(row *Kind) State {
+	switch {
+	case row.Stuck.Exists():
+		return Stuck
+	case row.Failing.Exists():
+		return Failing
+	case row.Overdue.Exists():
+		return Overdue
+	}
+	var newest Session
+	for _, t := range j.tracks {
+		if n := len(t.finished.Recent); n > 0 && (t.kind == row.Kind || t.meets(row.Kind)) {
+			if s := t.finished.Recent[n-1]; s.compare(newest) > 0 {
+				newest = s
+			}
+		}
+	}
+	switch {
+	case newest.Status == vbaws.StatusSucceeded:
+		return OK
+	case newest.Status != "":
+		return Warning
+	case j.lastSuccess(func(w what) bool { return w.meets(row.Kind) }).IsZero():
+		return Pending
+	}
+	return OK
+}
+
+// sum returns the worst state.
+func (j *judgement) sum(disabled bool) State {
+	v := &j.verdict
+	states := map[State]bool{Silent: v.Silent.Exists(), Disabled: disabled, Pending: len(v.Kinds) == 0}
+	for _, row := range v.Kinds {
+		states[row.State] = true
+	}
+	for _, s := range worstFirst {
+		if states[s] {
+			return s
+		}
+	}
+	return OK
+}
