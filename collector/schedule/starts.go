@@ -20,13 +20,6 @@ type Start struct {
 	DayStart, DayEnd time.Time
 }
 
-// Every returns the plan of backups at an interval, which has a longest gap and no
-// times.
-func Every(interval time.Duration) *Plan {
-	gap := func() (time.Duration, bool) { return interval, true }
-	return &Plan{zone: time.UTC, lines: []line{{Whole, nil, gap}, {Backup, nil, gap}}}
-}
-
 // Timed reports whether the plan has times. Those of an interval are not known.
 func (p *Plan) Timed() bool {
 	return slices.ContainsFunc(p.lines, func(l line) bool { return l.table != nil })

@@ -90,7 +90,7 @@ func TestStarts(t *testing.T) {
 
 func TestStartsOfAnInterval(t *testing.T) {
 	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
-	p := Every(time.Hour)
+	p := New(&vbaws.Schedule{Every: time.Hour}, time.UTC)
 	if p.Timed() || len(p.Starts(Backup, now, now.AddDate(0, 1, 0))) > 0 {
 		t.Error("it has times")
 	}

@@ -110,7 +110,7 @@ func (w *timeline) say(t *testing.T, f []string) {
 		}
 		m.Plan = schedule.New(parsePlan(t, f[1:]), zone)
 	case "interval":
-		m.Plan = schedule.Every(duration(t, f[1]))
+		m.Plan = schedule.New(&vbaws.Schedule{Every: duration(t, f[1])}, time.UTC)
 		if m.Since.IsZero() {
 			m.Since = w.time(t, "06-01 00:00")
 		}

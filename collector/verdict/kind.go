@@ -2,18 +2,9 @@ package verdict
 
 import (
 	"slices"
-	"strings"
 
 	"vbaws_exporter/collector/schedule"
 )
-
-// noBackup are parts of the extended types of sessions that make no restore point.
-// Health checks and retention are documented to exist; how they are called is not.
-var noBackup = []string{
-	"check", "verif", "test", "restore", "retention", "delete",
-	// Of the words that schedule.KindOf leaves without a kind.
-	"retrieval", "removal", "configuration", "selfbackup",
-}
 
 // what says what a session of an extended type makes.
 type what struct {
@@ -30,12 +21,11 @@ func whatIs(extendedType string, typed bool) what {
 	if !typed {
 		return w
 	}
-	lower := strings.ToLower(extendedType)
-	if slices.ContainsFunc(noBackup, func(word string) bool { return strings.Contains(lower, word) }) {
+	if k := schedule.KindOf(extendedType); k == schedule.None {
 		w.backup = false
-		return w
+	} else {
+		w.kind = k
 	}
-	w.kind = schedule.KindOf(extendedType)
 	return w
 }
 

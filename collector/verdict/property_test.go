@@ -599,7 +599,7 @@ func (x *exporter) member(now int64) Member {
 func (x *exporter) plan(e *oracle.Era) *schedule.Plan {
 	switch {
 	case e.Interval > 0:
-		return schedule.Every(time.Duration(e.Interval) * time.Second)
+		return schedule.New(&vbaws.Schedule{Every: time.Duration(e.Interval) * time.Second}, time.UTC)
 	case e.Plan == nil:
 		return nil
 	}
