@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
@@ -132,12 +133,8 @@ func parse(output io.Reader) (map[key]float64, error) {
 			return nil, rec
 		case *benchfmt.Result:
 			base, parts := rec.Name.Parts()
-			name := string(base)
-			for _, p := range parts {
-				if !bytes.HasPrefix(p, []byte("-")) {
-					name += string(p)
-				}
-			}
+			parts = slices.DeleteFunc(parts, func(p []byte) bool { return bytes.HasPrefix(p, []byte("-")) })
+			name := string(base) + string(bytes.Join(parts, nil))
 			for _, v := range rec.Values {
 				values[key{name, v.Unit}] = v.Value
 			}
