@@ -197,3 +197,34 @@ func TestOverdue(t *testing.T) {
 	}
 	c.prometheus.checkRules()
 }
+
+// TestOverdueByTheHour: a daily schedule, whose hours are numbers since API version 1.2,
+// of a policy that doesn't run. The appliance's clock is three minutes before the hour
+// that was full last.
+func TestOverdueByTheHour(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UTC()
+	due := now.Truncate(time.Hour) // by the appliance's clock
+	offset := due.Add(-3 * time.Minute).Sub(now)
+	s := newSite(t, "daily", vbawstest.Config{Seed: 1, Revisions: []string{"1.8-rev0"}, Offset: offset})
+	s.PutPolicy(vbawstest.Policy{
+		Name: "nightly", Workload: vbawstest.EC2, Enabled: true,
+		Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
+			Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 7}, due.Hour()),
+		}},
+	})
+	c := startChain(t, hold, s)
+	c.prometheus.awaitQuery(`vbaws_policy_expected_interval_seconds{policy="nightly", kind="snapshot"}`, 86400)
+	late := map[string]string{
+		"alertname": "VbawsPolicyOverdue", "severity": "critical",
+		"appliance": "daily", "policy": "nightly", "workload": "ec2", "kind": "snapshot",
+	}
+	got := c.await(t, "firing", late)
+	if got.receiver != "pager" || !maps.Equal(got.labels, late) {
+		t.Errorf("got %v, want %v", got, late)
+	}
+	if want := due.Format("2006-01-02 15:04:00"); !strings.Contains(got.annotations["description"], want) {
+		t.Errorf("doesn't say %s: %s", want, got.annotations["description"])
+	}
+	c.prometheus.awaitQuery(`vbaws_policy_last_due_timestamp_seconds{policy="nightly", kind="snapshot"}`, float64(due.Unix()))
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type documented struct {
 	minor     int
 	clock     *vbawstest.Clock
 	documents map[string]string // by route below /api/v1
+	mu        sync.Mutex
 	asked     map[string]int
 	// unfiltered counts the questions for a policy's sessions that name no policy. A
 	// question for one row is for the newest session of all.
@@ -46,6 +48,8 @@ func (d *documented) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		w.WriteHeader(http.StatusNotFound) // as a router answers that has no such route
 	default:
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.asked[route]++
 		q := r.URL.Query()
 		if q.Get("PolicyId") == "" && q.Get("Sort") == vbaws.SortStartTimeDesc && q.Get("FromUtc") == "" && q.Get("Limit") != "1" && (q.Get("Types") == "Policy" || q.Get("Status") == "") {

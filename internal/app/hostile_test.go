@@ -377,9 +377,9 @@ func numbered(begin, element, end string, n int) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		b := bufio.NewWriterSize(w, 1<<16)
 		b.WriteString(begin)
-		for i := 0; n > 0; i++ {
+		for i, left := 0, n; left > 0; i++ {
 			one := strings.ReplaceAll(element, "%d", strconv.Itoa(i))
-			n -= len(one)
+			left -= len(one)
 			if _, err := b.WriteString(one); err != nil {
 				return
 			}

@@ -36,7 +36,7 @@ import (
 
 // Patience is how long a test waits for what must come. It only ends tests that
 // fail.
-const Patience = 30 * time.Second
+const Patience = 2 * time.Minute
 
 // binary is the folder of the exporter, and the exporter.
 var binary struct {
