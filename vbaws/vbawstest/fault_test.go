@@ -289,13 +289,16 @@ func TestPipesWorkInABubble(t *testing.T) {
 			t.Errorf("got %v, %v", resp, err)
 		}
 		in := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
+		closed := make(chan struct{})
 		go func() {
 			<-in.Entered()
 			s.Close()
+			close(closed)
 		}()
 		if _, _, err := fetch(s, sessionsPath, ""); err == nil {
 			t.Error("an answer from a closed server")
 		}
+		<-closed // the request fails before Close returns
 		if _, err := s.DialContext(t.Context(), "tcp", ""); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("dial after the end: %v", err)
 		}
