@@ -2,4 +2,4 @@
 
 package poller_test
 
-const defaultSteps = 200
+const defaultSteps = 100
