@@ -52,7 +52,7 @@ const (
 )
 
 func newParser(f *flags) *kingpin.Application {
-	p := kingpin.New("vbaws_exporter", "Tells Prometheus how the backup sessions of Veeam Backup for AWS appliances end.")
+	p := kingpin.New("vbaws_exporter", "Prometheus exporter for the backup sessions of Veeam Backup for AWS appliances.")
 	p.HelpFlag.Short('h')
 	p.UsageTemplate(kingpin.LongHelpTemplate)
 	p.Version(version.Print("vbaws_exporter"))

@@ -240,7 +240,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 }
 
 // Sessions without dates are counted once however long they are listed: no cutoff
-// tells them from new ones.
+// distinguishes them from new ones.
 func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, session(1, "Failed", time.Time{}, time.Time{}))

@@ -67,8 +67,8 @@ func TimesOf(s *vbaws.Session, now time.Time) Times {
 
 func usable(t, now time.Time) bool { return !t.Before(earliest) && !t.After(now.Add(ahead)) }
 
-// Finished reports whether s has ended. A status that nobody has seen before
-// counts as an end once there is a stop time.
+// Finished reports whether s has finished. An unknown status
+// counts as finished once there is a stop time.
 func Finished(s *vbaws.Session) bool {
 	switch s.Status {
 	case vbaws.StatusRunning, vbaws.StatusNeverExecuted:

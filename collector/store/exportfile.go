@@ -24,7 +24,7 @@ const (
 	exportVersion = 1
 )
 
-// Limits that tell a damaged file from one that needs memory, and on what of a file
+// Limits that distinguish a damaged file from one that needs memory, and on what of a file
 // gets into an error, in bytes.
 const (
 	maxExportLine   = 1 << 16

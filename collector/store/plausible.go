@@ -225,7 +225,7 @@ func count(n uint64) error {
 
 func missing(n int) error {
 	if n < 0 || n > maxMissing {
-		return fmt.Errorf("%d is no number of polls", n)
+		return fmt.Errorf("%d is not a valid number of polls", n)
 	}
 	return nil
 }

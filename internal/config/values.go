@@ -98,7 +98,7 @@ func duration(v *yaml.Node, k *key) (time.Duration, error) {
 	}
 	d, err := model.ParseDuration(s)
 	if err != nil {
-		return 0, errors.New("is no duration: write 30s, 1m, 1h30m or 1d")
+		return 0, errors.New("is not a valid duration: write 30s, 1m, 1h30m or 1d")
 	}
 	lo, hi, err := limits(k, model.ParseDuration)
 	if err != nil {

@@ -39,7 +39,7 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("%s is damaged: %v; restore it from a backup, or move it away: counters then start anew", e.Path, e.Err)
+	return fmt.Sprintf("%s is damaged: %v; restore it from a backup, or move it away: counters then start at 0", e.Path, e.Err)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }

@@ -13,7 +13,7 @@ import (
 )
 
 // waitForLock waits until the file can be had for reading, as others have it who
-// check it. The lock is let go of at the end of the test.
+// check it. The lock is released at the end of the test.
 func waitForLock(t *testing.T, path string) (got <-chan error) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -92,7 +92,7 @@ func TestFileStaysLockedWhileItIsNotOpen(t *testing.T) {
 		t.Errorf("another got in later: %v", err)
 	}
 	mustHave(t, f, 2)
-	// It is let go of in the end, open or not.
+	// It is released in the end, open or not.
 	failing(f)
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestFileStaysLockedWhileItIsNotOpen(t *testing.T) {
 	mustHave(t, open(t, path), 2)
 }
 
-// A lock that was lost is got back, if nobody has written to the file.
+// A lost lock is taken again, if no other process has written to the file.
 func TestFileThatWasUnlocked(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
