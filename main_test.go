@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/internal/apptest"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 )
 
 // TestMain lets the tests run the exporter as a process.
@@ -63,8 +63,8 @@ func TestFlagsOfCommands(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryFlag compares the flags, their commands and their defaults.
-func TestReadmeHasEveryFlag(t *testing.T) {
+// TestDocsHaveEveryFlag compares the flags, their commands and their defaults.
+func TestDocsHaveEveryFlag(t *testing.T) {
 	parser := newParser(new(flags)).Model()
 	commands := map[string][]string{} // by flag and default
 	for _, f := range parser.Flags {
@@ -84,12 +84,12 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 		slices.SortFunc(commands[flag], func(a, b string) int { return strings.Compare(b, a) }) // serve, demo
 		want = append(want, flag+": "+strings.Join(commands[flag], ", "))
 	}
-	for _, r := range readme.Rows(t, "flag", "commands", "default") {
+	for _, r := range docstest.Rows(t, "commands.md", "flag", "commands", "default") {
 		value := ""
 		if r[2] != "" {
-			value = readme.Code(t, r[2])
+			value = docstest.Code(t, r[2])
 		}
-		got = append(got, fmt.Sprintf("%s=%s: %s", readme.Code(t, r[0]), value, r[1]))
+		got = append(got, fmt.Sprintf("%s=%s: %s", docstest.Code(t, r[0]), value, r[1]))
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"vbaws_exporter/internal/apptest"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -56,11 +56,11 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// TestCollectByCron runs the README's recipe: what Prometheus gets says that an
+// TestCollectByCron runs the recipe of docs/operations.md: what Prometheus gets says that an
 // appliance can't be read, and lacks no run of the others.
 func TestCollectByCron(t *testing.T) {
 	t.Parallel()
-	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).FindString(readme.Text(t))
+	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).FindString(docstest.Page(t, "operations.md"))
 	if recipe == "" {
 		t.Fatal("there is no recipe")
 	}
