@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -103,9 +104,7 @@ func (b *bench) tls() map[string]any {
 // entry returns the appliance's entry of a configuration. JSON is YAML.
 func (b *bench) entry(name, url string) map[string]any {
 	e := map[string]any{"name": name, "url": url, "username": "prometheus", "password": password}
-	for k, v := range b.more {
-		e[k] = v
-	}
+	maps.Copy(e, b.more)
 	if _, ok := e["password_file"]; ok {
 		delete(e, "password")
 	}
