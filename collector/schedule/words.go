@@ -49,10 +49,13 @@ func Words(s *vbaws.Schedule, kind Kind, zone *time.Location) string {
 		return ""
 	}
 	text := strings.Join(parts, "; ")
-	if zone == nil {
+	switch {
+	case !strings.Contains(text, ":") && !strings.Contains(text, " on "):
+		return text // every hour, in any zone
+	case zone == nil:
 		return text + ", time zone unknown"
 	}
-	return text + " " + zone.String()
+	return text + " " + strings.TrimPrefix(zone.String(), "Etc/")
 }
 
 // dailyText returns the words for the daily part of a schedule; empty if it starts
@@ -99,7 +102,7 @@ func hoursText(starts []int32, days set) string {
 	}
 	if even {
 		text := "every " + spanText(time.Duration(gap)*time.Second)
-		if starts[0] != 0 {
+		if starts[0] != 0 || gap > 60*60 {
 			text += " from " + timeText(starts[0])
 		}
 		return text + on
