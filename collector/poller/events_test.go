@@ -20,7 +20,7 @@ func TestLevelsOfFinishedSessions(t *testing.T) {
 	var text strings.Builder
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.p = newPollerOver(t, w.server, w.clock, poller.Config{Backfill: backfill, Logger: log.NewLogfmtLogger(&text)}, w.book)
-	w.pass()
+	w.poll()
 	want := make(map[string]string)
 	for _, s := range []struct{ typ, status, level string }{
 		{"Policy", "Succeeded", "info"},
@@ -92,28 +92,28 @@ func TestErrorsOfFailures(t *testing.T) {
 	}
 	finish("Nightly", "Failed", "access denied", "and more")
 	finish("Weekly", "Failed", "quota")
-	w.pass()
+	w.poll()
 	is(map[string]string{"Nightly": "access denied|and more", "Weekly": "quota"})
 	w.later(time.Second) // the policies that sessions name
 	idle()
 
 	w.restart()
 	is(map[string]string{})
-	w.pass()
+	w.poll()
 	is(map[string]string{"Nightly": "access denied|and more", "Weekly": "quota"})
 	idle()
 
 	w.clock.Advance(time.Minute)
 	finish("Nightly", "Failed", "no space")
 	finish("Weekly", "Warning")
-	w.pass()
+	w.poll()
 	is(map[string]string{"Nightly": "no space"})
 
 	// Another configuration of the same appliance goes on with it.
 	w.cfg.Before = w.p.Published()
 	w.restart()
 	is(map[string]string{"Nightly": "no space"})
-	w.pass()
+	w.poll()
 	idle()
 
 	finish("Nightly", "Canceled")
@@ -130,7 +130,7 @@ func TestErrorsOfFailures(t *testing.T) {
 func TestLogsOfPoliciesFirst(t *testing.T) {
 	const policies = 14
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	now := w.Now()
 	for i := range policies {
 		for j, typ := range []string{"Task", "Policy", "Job"} {
@@ -178,7 +178,7 @@ func TestLogsOfPoliciesFirst(t *testing.T) {
 // TestFailedSince: polls fail since the first one that failed.
 func TestFailedSince(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	w.book.err = fmt.Errorf("disk full")
 	w.clock.Advance(time.Minute)
 	w.end("Succeeded")

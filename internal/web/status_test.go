@@ -114,7 +114,7 @@ func published() poller.Published {
 			off, silent, unlisted,
 		}},
 		Status: poller.Status{
-			Passes: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
+			Polls: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
 			Recent: []poller.Ended{{
 				Session: vbaws.Session{ID: "1", Type: "Policy", ExtendedType: "PolicyBackup", Status: "Failed", Start: early, Stop: done},
 				Policy:  "failed", Duration: time.Hour, Errors: []string{"Access denied", "and more"},
@@ -259,7 +259,7 @@ func TestPageShowsPolicies(t *testing.T) {
 // TestColors: an appliance has the color of the worst of polling and its policies.
 func TestColors(t *testing.T) {
 	with := func(states ...verdict.State) poller.Published {
-		p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{}, Status: poller.Status{Passes: 1, Up: true, Result: poller.ResultSuccess}}
+		p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
 		for i, state := range states {
 			p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint(i), kind(schedule.Backup, state)))
 		}
@@ -305,7 +305,7 @@ func TestProblems(t *testing.T) {
 		}))
 	}
 	appliance := func(rows ...poller.PolicyRow) poller.Published {
-		return poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: rows}, Status: poller.Status{Passes: 1, Up: true, Result: poller.ResultSuccess}}
+		return poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: rows}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
 	}
 	silent := policy("s", verdict.OK, 0)
 	silent.Verdict.Silent = at(noon.Add(-9 * 24 * time.Hour))
@@ -389,7 +389,7 @@ func TestBigAppliance(t *testing.T) {
 	const policies = 2000
 	p := poller.Published{
 		View: &ledger.View{}, Policies: &poller.PolicySet{},
-		Status: poller.Status{Passes: 1, Up: true, Result: poller.ResultSuccess, Failures: make(map[ledger.Key]poller.Failure)},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess, Failures: make(map[ledger.Key]poller.Failure)},
 	}
 	statuses := slices.Repeat([]string{"Failed"}, verdict.Keep)
 	text := strings.Repeat("because ", 60)
@@ -466,7 +466,7 @@ func TestHostileNames(t *testing.T) {
 		k.Verdict.Recent = []verdict.Session{{Start: noon, End: noon, Status: r.Name}}
 		p.Failures[ledger.Key{Type: "Policy", ExtendedType: r.Name, Policy: r.Name}] = poller.Failure{End: noon, Errors: []string{r.Name}}
 	}
-	p.Troubles = map[string]string{names[0]: names[1]}
+	p.EndpointErrors = map[string]string{names[0]: names[1]}
 	p.Forbidden = map[string]bool{names[2]: true}
 	p.APIVersion, p.Version, p.Err = names[0], names[1], errors.New(names[2])
 	var list []*source
@@ -721,12 +721,12 @@ func TestPagesAreLimited(t *testing.T) {
 // TestReadyStaysReady: an appliance that a reload adds must not take the process
 // out of service.
 func TestReadyStaysReady(t *testing.T) {
-	list := []*source{{"first", poller.Published{Status: poller.Status{Passes: 1}}}}
+	list := []*source{{"first", poller.Published{Status: poller.Status{Polls: 1}}}}
 	h := handler(t, Options{Sources: sources(list...)})
 	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
 		t.Fatal(got)
 	}
-	list[0].p.Passes = 0
+	list[0].p.Polls = 0
 	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
 		t.Errorf("%d, though it was ready", got)
 	}
