@@ -46,6 +46,9 @@ func newPage(s *status, only string) *page {
 	return p
 }
 
+// Several reports whether the page is about more than one appliance.
+func (p *page) Several() bool { return len(p.Appliances) > 1 }
+
 // HasProblems reports whether there are any but a rejected configuration.
 func (p *page) HasProblems() bool {
 	return slices.ContainsFunc(p.Problems, func(o problem) bool { return o.Appliance != "" })

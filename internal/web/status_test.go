@@ -201,7 +201,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", p})})
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
-		`<td data-label="Schedule">– <bdi class="message">not understood: weeklySchedule: days: &#34;&lt;b&gt;Moonday&#34; is not`,
+		`<td data-label="Schedule" class="when">– <bdi class="message">not understood: weeklySchedule: days: &#34;&lt;b&gt;Moonday&#34; is not`,
 		"<dt>Schedules not understood</dt><dd dir=\"auto\">of 1 policy",
 	} {
 		if !strings.Contains(text, want) {
@@ -226,14 +226,14 @@ func TestPageShowsPolicies(t *testing.T) {
 		"4 policies have problems.",
 		`<section class="stuck">`, // the appliance has the color of its worst policy
 		// A problem, since when, and why.
-		`<td data-label="Problem" class="brief"><span class="result failing">failing</span><br><time datetime="2026-03-01T11:00:00Z" title="since 2026-03-01 11:00:00 UTC">for 1 h</time></td>`,
+		`<td data-label="Problem" class="brief"><span class="result failing">failing</span> <br><time datetime="2026-03-01T11:00:00Z" title="since 2026-03-01 11:00:00 UTC">for 1 h</time></td>`,
 		`<bdi>The last 2 sessions failed. No success is known. 1 run is overdue for 30 min.</bdi><ul class="errors"><li><bdi class="message">Access denied</bdi></li><li><bdi class="message">and more</bdi></li></ul>`,
 		`<bdi>A session has been running for 2 h.</bdi></td>`,
 		`<bdi>1 run is overdue for 30 min (an estimate: the start times are not known).</bdi></td>`,
 		`<bdi>No success for 8 days, and no schedule is known.</bdi></td>`,
 		// The schedule in words, and the next start by its own clock.
-		`<td data-label="Schedule">daily at 18:00 Europe/Berlin<br>next <time datetime="2026-03-01T17:00:00Z" title="2026-03-01 17:00:00 UTC, in 5 h">18:00</time></td>`,
-		`<td data-label="Schedule">every 2 h <span class="quiet">(estimate)</span></td>`,
+		`<td data-label="Schedule" class="when">daily at 18:00 Europe/Berlin<br>next <time datetime="2026-03-01T17:00:00Z" title="2026-03-01 17:00:00 UTC, in 5 h">18:00</time></td>`,
+		`<td data-label="Schedule" class="when">every 2 h <span class="quiet">(estimate)</span></td>`,
 		// The strip of sessions.
 		`<ol class="strip" aria-label="Last sessions, oldest first"><li class="ok" title="Succeeded, ended 2026-03-01 07:00:00 UTC, took 1m30s">✓</li>` +
 			`<li class="warning" title="Warning, ended 2026-03-01 08:00:00 UTC, took 1m30s">!</li><li class="failing" title="Failed, ended 2026-03-01 09:00:00 UTC, took 1m30s">✗</li>` +
@@ -241,7 +241,7 @@ func TestPageShowsPolicies(t *testing.T) {
 		// Recent sessions have a type.
 		`<td data-label="Type" class="word"><bdi>Policy</bdi></td>`,
 		`<td data-label="Took" class="brief">1h0m0s</td>`,
-		`<span class="result ok">ok</span><br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
+		`<span class="result ok">ok</span> <br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
 		"9 sessions counted, 7 running",
 	} {
 		if !strings.Contains(text, want) {
@@ -353,11 +353,11 @@ func TestProblems(t *testing.T) {
 	for _, want := range []string{
 		`<div class="banner" role="status">`, "Rejected <time", "12 min ago", "config.yml:3:1: unknown key &lt;b&gt;", "config.yml:4:1: another", "check --offline",
 		"<h2>Problems</h2>",
-		`<bdi class="name">c</bdi></th>`, `>poll failed</span><br><time datetime="2026-03-01T11:40:00Z"`, ">for 20 min<", "The appliance can&#39;t be reached.", "connection refused", "Check url",
-		`<bdi class="name">r</bdi> <span class="quiet">ec2 backup · <a href="/?appliance=b">b</a>`, "running for 3 h",
-		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup · <a href="/?appliance=b">b</a>`, ">for 30 h<",
-		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup · <a href="/?appliance=a">a</a>`, ">for 1 h<",
-		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup · <a href="/?appliance=c">c</a>`, "3 runs are overdue, the first for 5 h",
+		`<bdi class="name">c</bdi> <span class="quiet">appliance</span></th>`, `>poll failed</span> <br><time datetime="2026-03-01T11:40:00Z"`, ">for 20 min<", "The appliance can&#39;t be reached.", "connection refused", "Check url",
+		`<bdi class="name">r</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=b"><bdi>b</bdi></a>`, "running for 3 h",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=b"><bdi>b</bdi></a>`, ">for 30 h<",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=a"><bdi>a</bdi></a>`, ">for 1 h<",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=c"><bdi>c</bdi></a>`, "3 runs are overdue, the first for 5 h",
 		`<bdi class="name">q</bdi> `, `<bdi class="name">s</bdi> `,
 		`<section class="poll_failed">`, `<section class="stuck">`, `<section class="failing">`,
 	} {
@@ -569,6 +569,9 @@ func fields(prefix string, of reflect.Type) []string {
 	var names []string
 	for f := range of.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
 		names = append(names, prefix+name)
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
 			names = append(names, fields(prefix+name+"[].", f.Type.Elem())...)
