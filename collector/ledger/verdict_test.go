@@ -145,7 +145,7 @@ func TestClocks(t *testing.T) {
 		open = p.ObserveClocks(b.now, b.now.Add(offset))
 		c := p.Changes()
 		written = !c.Empty()
-		if err := b.book.Save(c); err != nil {
+		if err := b.storage.Save(c); err != nil {
 			t.Fatal(err)
 		}
 		p.Commit(b.now)

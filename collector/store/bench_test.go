@@ -12,11 +12,11 @@ import (
 	"vbaws_exporter/collector/ledger"
 )
 
-// history fills a book with n sessions of 400 days, day by day, perSave at a
+// history fills an appliance with n sessions of 400 days, day by day, perSave at a
 // time, as passes would.
 func history(b *testing.B, s *Store, n, perSave int) *bbolt.DB {
 	b.Helper()
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	db := noSync(b, s) // filling is not measured
 	defer func() { db.NoSync = false }()
 	for i := 0; i < n; {
@@ -26,7 +26,7 @@ func history(b *testing.B, s *Store, n, perSave int) *bbolt.DB {
 			c.Seen[session(i)] = ledger.SeenSession{Day: day, USN: int64(i), Fingerprint: uint32(i), At: time.Unix(int64(day)*86400, 0)}
 			i++
 		}
-		save(b, book, c)
+		save(b, a, c)
 	}
 	if err := db.Sync(); err != nil {
 		b.Fatal(err)
@@ -77,7 +77,7 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				for b.Loop() {
 					s := openBench(b, path)
-					openBook(b, s, "a")
+					openAppliance(b, s, "a")
 					if err := s.Close(); err != nil {
 						b.Fatal(err)
 					}
@@ -100,7 +100,7 @@ func BenchmarkSave(b *testing.B) {
 			s := openBench(b, b.TempDir())
 			defer func() { _ = s.Close() }()
 			db := history(b, s, 100_000, 100)
-			book := openBook(b, s, "a")
+			a := openAppliance(b, s, "a")
 			stats := db.Stats()
 			before, i, records := stats.TxStats.GetPageCount(), 100_000, 0
 			for b.Loop() {
@@ -109,7 +109,7 @@ func BenchmarkSave(b *testing.B) {
 					c.Seen[session(i)] = ledger.SeenSession{Day: day(i), At: time.Unix(20400*86400, 0)}
 					i++
 				}
-				save(b, book, c)
+				save(b, a, c)
 				records += 100
 			}
 			stats = db.Stats()
@@ -123,11 +123,11 @@ func BenchmarkLookup(b *testing.B) {
 	s := openBench(b, b.TempDir())
 	defer func() { _ = s.Close() }()
 	history(b, s, 100_000, 100)
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	i := 0
 	for b.Loop() {
 		n := i * 7919 % 100_000
-		if _, found, err := book.Lookup(session(n), []int32{int32(20000 + n*400/100_000)}); !found || err != nil {
+		if _, found, err := a.Lookup(session(n), []int32{int32(20000 + n*400/100_000)}); !found || err != nil {
 			b.Fatal(found, err)
 		}
 		i++

@@ -49,7 +49,7 @@ func TestCrashWithinCommit(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		b, m := openBook(t, s, "a"), newModel()
+		b, m := openAppliance(t, s, "a"), newModel()
 		change := func(c *ledger.Changes) {
 			save(t, b, c)
 			m.save(c)
@@ -113,7 +113,7 @@ func TestCrashWithinCommit(t *testing.T) {
 		if s, err = Open(dir, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		b = openBook(t, s, "a")
+		b = openAppliance(t, s, "a")
 		switch toBefore, toAfter := mBefore.diff(t, b), m.diff(t, b); {
 		case toAfter == "":
 			outcomes["after"]++
@@ -131,7 +131,7 @@ func TestCrashWithinCommit(t *testing.T) {
 		if s, err = Open(dir, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := m.diff(t, openBook(t, s, "a")); diff != "" {
+		if diff := m.diff(t, openAppliance(t, s, "a")); diff != "" {
 			t.Fatalf("state after the next save (-want +got):\n%s", diff)
 		}
 	})

@@ -32,7 +32,7 @@ func damagedBase(path string) (before, after []byte, err error) {
 		return nil, nil, err
 	}
 	for _, name := range []string{"a", "b"} {
-		b, err := s.Book(name)
+		b, err := s.Appliance(name)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -58,7 +58,7 @@ func damagedBase(path string) (before, after []byte, err error) {
 	if before, err = os.ReadFile(s.path); err != nil {
 		return nil, nil, err
 	}
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +85,7 @@ func dumpOf(path string) (d dump, err error) {
 	}
 	defer func() { _ = s.Close() }()
 	for _, name := range []string{"a", "b"} {
-		b, err := s.Book(name)
+		b, err := s.Appliance(name)
 		if err != nil {
 			return d, err
 		}
@@ -117,7 +117,7 @@ func dumpOf(path string) (d dump, err error) {
 		}
 	}
 	// It can be written to as well.
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		return d, err
 	}

@@ -92,7 +92,7 @@ func (s *Store) Summaries() (all []Summary, err error) {
 		all = nil
 		appliances := tx.Bucket([]byte(appliancesBucket))
 		return appliances.ForEach(func(name, _ []byte) error {
-			p := bookTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
+			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
 			one, err := p.summary()
 			all = append(all, one)
 			return err
@@ -101,7 +101,7 @@ func (s *Store) Summaries() (all []Summary, err error) {
 	return all, err
 }
 
-func (p bookTx) summary() (Summary, error) {
+func (p applianceTx) summary() (Summary, error) {
 	seen, err := p.seen()
 	if err != nil {
 		return Summary{}, err
@@ -126,7 +126,7 @@ func (p bookTx) summary() (Summary, error) {
 }
 
 // move returns what exports and imports left, and nothing where there were none.
-func (p bookTx) move() (moveRecord, error) {
+func (p applianceTx) move() (moveRecord, error) {
 	payload, found, err := p.get("", []byte(moveKey))
 	if err != nil || !found {
 		return moveRecord{}, err
@@ -138,7 +138,7 @@ func (p bookTx) move() (moveRecord, error) {
 	return r, nil
 }
 
-func (p bookTx) putMove(r moveRecord) error {
+func (p applianceTx) putMove(r moveRecord) error {
 	payload, err := encode(r)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (p bookTx) putMove(r moveRecord) error {
 }
 
 // here returns a *MovedError for an appliance that another exporter goes on with.
-func (p bookTx) here() error {
+func (p applianceTx) here() error {
 	move, err := p.move()
 	if err == nil && move.Away {
 		err = &MovedError{p.path, p.appliance, move.Exported}
@@ -156,7 +156,7 @@ func (p bookTx) here() error {
 }
 
 // known returns an *UnknownError for an appliance without state.
-func (p bookTx) known(tx *bbolt.Tx) error {
+func (p applianceTx) known(tx *bbolt.Tx) error {
 	if p.root != nil {
 		return nil
 	}
@@ -168,10 +168,10 @@ func (p bookTx) known(tx *bbolt.Tx) error {
 	return e
 }
 
-// Export writes the state of an appliance to w, and then lets go of it: Book
-// refuses it by a *MovedError until it is imported here again. It may be exported
-// again, and what is written is the same again. No book of the appliance may be
-// at hand. exporter is the version of the exporter. When it fails, all is as
+// Export writes the state of an appliance to w, and then gives it up: Appliance
+// returns a *MovedError until it is imported here again. It may be exported
+// again, and what is written is the same again. The appliance must not be
+// open. exporter is the version of the exporter. When it fails, all is as
 // before, save for what was written to w.
 func (s *Store) Export(appliance, exporter string, w io.Writer) (Header, error) {
 	return s.export(appliance, exporter, w, func() error { return nil })
@@ -194,7 +194,7 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err erro
 		return Header{}, err
 	}
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		return (&book{store: s, appliance: appliance}).in(tx).known(tx)
+		return (&Appliance{store: s, name: appliance}).in(tx).known(tx)
 	})
 	if err != nil {
 		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
@@ -216,14 +216,14 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err erro
 
 // export writes to w, and lets go of the state when durable has returned nil.
 func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h Header, err error) {
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
-	if s.books[appliance] != nil {
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
+	if s.appliances[appliance] != nil {
 		return Header{}, fmt.Errorf("appliance %q is being polled", appliance)
 	}
 	var move moveRecord
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		p := (&book{store: s, appliance: appliance}).in(tx)
+		p := (&Appliance{store: s, name: appliance}).in(tx)
 		if err := p.known(tx); err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error {
-		return (&book{store: s, appliance: appliance}).in(tx).putMove(move)
+		return (&Appliance{store: s, name: appliance}).in(tx).putMove(move)
 	})
 	if err != nil {
 		return Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
@@ -252,7 +252,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 }
 
 // export writes all records but that of the move.
-func (p bookTx) export(w io.Writer, h Header) (Header, error) {
+func (p applianceTx) export(w io.Writer, h Header) (Header, error) {
 	h.Records = 1 // when it was saved
 	if p.root.Get([]byte(metaKey)) != nil {
 		h.Records++
@@ -301,10 +301,10 @@ func (p bookTx) export(w io.Writer, h Header) (Header, error) {
 // Import takes in the state of an appliance that Export wrote, as a whole or not
 // at all. It refuses to overwrite what is there by an *ExistsError, unless that
 // was exported from here before, or replace says so. What is wrong with what is
-// read is an *ExportFileError. No book of the appliance may be at hand.
+// read is an *ExportFileError. The appliance must not be open.
 func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
 	if err := s.dropImport(); err != nil {
 		return Header{}, err
 	}
@@ -326,11 +326,11 @@ func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
 
 // mayImport says why a state must not be imported.
 func (s *Store) mayImport(h Header, replace bool) error {
-	if s.books[h.Appliance] != nil {
+	if s.appliances[h.Appliance] != nil {
 		return fmt.Errorf("appliance %q is being polled", h.Appliance)
 	}
 	return s.file.View(func(tx *bbolt.Tx) error {
-		p := (&book{store: s, appliance: h.Appliance}).in(tx)
+		p := (&Appliance{store: s, name: h.Appliance}).in(tx)
 		if p.root == nil || replace {
 			return nil
 		}
@@ -380,7 +380,7 @@ func (in *importing) add(bucket string, key, payload []byte) error {
 }
 
 // flush writes the batch to the disk, and what then fills the bucket besides.
-func (in *importing) flush(also func(bookTx) error) error {
+func (in *importing) flush(also func(applianceTx) error) error {
 	err := in.store.file.Update(func(tx *bbolt.Tx) error {
 		all, err := tx.CreateBucketIfNotExists([]byte(importingBucket))
 		if err != nil {
@@ -395,7 +395,7 @@ func (in *importing) flush(also func(bookTx) error) error {
 				return err
 			}
 		}
-		p := bookTx{path: in.store.path, appliance: in.appliance, root: root}
+		p := applianceTx{path: in.store.path, appliance: in.appliance, root: root}
 		if err := p.write(in.batch); err != nil || also == nil {
 			return err
 		}
@@ -412,7 +412,7 @@ func (in *importing) flush(also func(bookTx) error) error {
 
 // finish makes what was taken in the state of the appliance.
 func (in *importing) finish(h Header) error {
-	err := in.flush(func(p bookTx) error { return p.putMove(moveRecord{Number: h.Move, Exported: h.Exported}) })
+	err := in.flush(func(p applianceTx) error { return p.putMove(moveRecord{Number: h.Move, Exported: h.Exported}) })
 	if err != nil {
 		return err
 	}

@@ -98,12 +98,12 @@ func TestMove(t *testing.T) {
 			}
 			defer func() { _ = stores[i].Close() }()
 			stores[i].importBatch = rapid.IntRange(200, 5000).Draw(t, "batch")
-			save(t, openBook(t, stores[i], "neighbour"), genMovable.Draw(t, "neighbour"))
+			save(t, openAppliance(t, stores[i], "neighbour"), genMovable.Draw(t, "neighbour"))
 			neighbours[i] = records(t, stores[i], "neighbour")
 		}
 		m, at := newModel(), 0
 		live := func() {
-			b := openBook(t, stores[at], "a")
+			b := openAppliance(t, stores[at], "a")
 			for range rapid.IntRange(1, 3).Draw(t, "saves") {
 				c := genMovable.Draw(t, "changes")
 				if !c.Empty() {
@@ -112,7 +112,7 @@ func TestMove(t *testing.T) {
 				}
 			}
 		}
-		save(t, openBook(t, stores[0], "a"), remember(1, 20000))
+		save(t, openAppliance(t, stores[0], "a"), remember(1, 20000))
 		m.save(remember(1, 20000))
 		live()
 		var files [][]byte
@@ -121,7 +121,7 @@ func TestMove(t *testing.T) {
 			from, to := stores[at], rapid.IntRange(0, len(stores)-1).Draw(t, "to")
 			var known *MovedError
 			if _, err := from.Export("a", "1.2.3", io.Discard); err == nil {
-				t.Fatal("was exported while there is a book")
+				t.Fatal("was exported while the appliance is open")
 			}
 			from = reopen(t, from)
 			stores[at] = from
@@ -130,8 +130,8 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, from, "a")); diff != "" {
 				t.Fatalf("exporting changed (-before +after):\n%s", diff)
 			}
-			if _, err := from.Book("a"); !errors.As(err, &known) || known.Appliance != "a" {
-				t.Fatalf("the book of what was exported: %v", err)
+			if _, err := from.Appliance("a"); !errors.As(err, &known) || known.Appliance != "a" {
+				t.Fatalf("open what was exported: %v", err)
 			}
 			if !bytes.Equal(file, export(t, from, "a")) {
 				t.Fatal("what is exported again is another")
@@ -158,7 +158,7 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, stores[at], "a")); diff != "" {
 				t.Fatalf("records (-exported +imported):\n%s", diff)
 			}
-			if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+			if diff := m.diff(t, openAppliance(t, stores[at], "a")); diff != "" {
 				t.Fatalf("state (-want +got):\n%s", diff)
 			}
 			files = append(files, file)
@@ -168,12 +168,12 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(neighbours[i], records(t, s, "neighbour")); diff != "" {
 				t.Fatalf("neighbour (-before +after):\n%s", diff)
 			}
-			if _, err := s.Book("a"); i != at && records(t, s, "a") != nil && err == nil {
+			if _, err := s.Appliance("a"); i != at && records(t, s, "a") != nil && err == nil {
 				t.Fatalf("it lives in store %d and in store %d", at, i)
 			}
 		}
 		stores[at] = reopen(t, stores[at])
-		if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+		if diff := m.diff(t, openAppliance(t, stores[at], "a")); diff != "" {
 			t.Fatalf("state in the end (-want +got):\n%s", diff)
 		}
 	})
@@ -197,7 +197,7 @@ func exported(t testing.TB) []byte {
 	c.Unfinished = map[ledger.ID]*ledger.Unfinished{session(9): {Policy: "daily"}}
 	c.Policies = map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}}
 	c.Skipped = map[ledger.ID]time.Time{session(8): time.Unix(1e9, 0)}
-	save(t, openBook(t, s, "a"), c)
+	save(t, openAppliance(t, s, "a"), c)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestImportRefuses(t *testing.T) {
 	file := exported(t)
 	path := t.TempDir()
 	s := open(t, path)
-	save(t, openBook(t, s, "b"), remember(1, 20000))
+	save(t, openAppliance(t, s, "b"), remember(1, 20000))
 	before := records(t, s, "b")
 	refuse := func(name string, file []byte, want ...string) {
 		t.Helper()
@@ -447,7 +447,7 @@ func TestExportFails(t *testing.T) {
 	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}
-	openBook(t, s, "a")
+	openAppliance(t, s, "a")
 }
 
 func TestExportFile(t *testing.T) {
@@ -481,7 +481,7 @@ func TestExportFile(t *testing.T) {
 	if _, err := s.Import(bytes.NewReader(got), true); err != nil {
 		t.Fatal(err)
 	}
-	if got := resets(t, openBook(t, s, "a")); got != 199 {
+	if got := resets(t, openAppliance(t, s, "a")); got != 199 {
 		t.Errorf("state is of save %d, want 199", got)
 	}
 }
@@ -572,7 +572,7 @@ func TestExportFileTouchesNoOther(t *testing.T) {
 	}
 	s.commit = failing
 	check("a full disk")
-	openBook(t, s, "a") // is still here
+	openAppliance(t, s, "a") // is still here
 	s = reopen(t, s)
 	defer func() { _ = s.Close() }()
 
@@ -688,9 +688,9 @@ func TestCrashOfImport(t *testing.T) {
 		}{{CrashStaged, "x", false}, {CrashStaged, "xxxxx", false}, {CrashSwapped, "x", false}, {CrashImported, "x", true}} {
 			path := t.TempDir()
 			s := open(t, path)
-			save(t, openBook(t, s, "b"), remember(1, 20000))
+			save(t, openAppliance(t, s, "b"), remember(1, 20000))
 			if there {
-				save(t, openBook(t, s, "a"), remember(1, 20000))
+				save(t, openAppliance(t, s, "a"), remember(1, 20000))
 			}
 			before, neighbour := records(t, s, "a"), records(t, s, "b")
 			if err := s.Close(); err != nil {
@@ -742,7 +742,7 @@ func TestMoveMemory(t *testing.T) {
 			id := session(n)
 			c.Seen[id] = ledger.SeenSession{ID: id, Day: 20000 + int32(n/1000), At: time.Unix(1e9, 0)}
 		}
-		save(t, openBook(t, s, "a"), c)
+		save(t, openAppliance(t, s, "a"), c)
 	}
 	s = reopen(t, s)
 	defer func() { _ = s.Close() }()

@@ -28,7 +28,7 @@ var failures = []struct {
 	}},
 }
 
-// However a commit fails, nothing of it remains in the file, in the book or in its index
+// However a commit fails, nothing of it remains in the file, in the state or in its index
 // of ids, and later saves build on what was there before.
 func TestFailedCommitsAreTakenBack(t *testing.T) {
 	t.Parallel()
@@ -43,7 +43,7 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		b, m := openBook(t, s, "a"), newModel()
+		b, m := openAppliance(t, s, "a"), newModel()
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
 			c := genChanges.Draw(t, "changes")
 			if c.Empty() {
@@ -67,7 +67,7 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 				if s, err = Open(path, Options{}); err != nil {
 					t.Fatal(err)
 				}
-				b = openBook(t, s, "a")
+				b = openAppliance(t, s, "a")
 			}
 			if diff := m.diff(t, b); diff != "" {
 				t.Fatalf("state (-want +got):\n%s", diff)
@@ -76,10 +76,10 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 	})
 }
 
-// While the file can't be used, a book says so, also of ids that it doesn't know.
-func TestBookWhileTheFileIsUnusable(t *testing.T) {
+// While the file can't be used, an appliance says so, also of ids that it doesn't know.
+func TestApplianceWhileTheFileIsUnusable(t *testing.T) {
 	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))
 	if err := os.Rename(s.path, s.path+".away"); err != nil {
 		t.Fatal(err)

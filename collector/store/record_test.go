@@ -140,7 +140,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 		c.Policies[p.PolicyKey] = p
 	}
 	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	save(t, b, c)
 	got, err := b.Load()
 	if err != nil {

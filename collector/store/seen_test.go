@@ -43,13 +43,13 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// An id is found whatever day it is looked for at, in a book that has outgrown its
+// An id is found whatever day it is looked for at, in an appliance that has outgrown its
 // filter, after a restart, and until it is forgotten.
 func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	const days, perDay = 400, 50
 	path := t.TempDir()
 	s := open(t, path)
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	noSync(t, s)
 	at := func(day int) time.Time { return time.Unix(int64(20000+day)*86400, 0).UTC() }
 	for day := range days {
@@ -77,14 +77,14 @@ func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	check(0)
 	save(t, b, &ledger.Changes{Forget: at(100)})
 	check(100)
-	if got := len(b.(*book).seen.days); got != days-100 {
+	if got := len(b.seen.days); got != days-100 {
 		t.Errorf("%d days are looked at, want %d", got, days-100)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	b = openBook(t, s, "a")
+	b = openAppliance(t, s, "a")
 	check(100)
 }
 
@@ -95,7 +95,7 @@ func BenchmarkLookupElsewhere(b *testing.B) {
 	s := openBench(b, b.TempDir())
 	defer func() { _ = s.Close() }()
 	history(b, s, n, 100)
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	for _, of := range []struct {
 		name  string
 		first int
@@ -103,7 +103,7 @@ func BenchmarkLookupElsewhere(b *testing.B) {
 		b.Run(fmt.Sprint("id=", of.name), func(b *testing.B) {
 			i := 0
 			for b.Loop() {
-				if _, found, err := book.Lookup(session(of.first+i%n), []int32{5}); found != (of.first == 0) || err != nil {
+				if _, found, err := a.Lookup(session(of.first+i%n), []int32{5}); found != (of.first == 0) || err != nil {
 					b.Fatal(found, err)
 				}
 				i++

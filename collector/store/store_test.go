@@ -55,7 +55,7 @@ func remember(n int, day int32) *ledger.Changes {
 	}
 }
 
-func resets(t *testing.T, b Book) uint64 {
+func resets(t *testing.T, b state) uint64 {
 	t.Helper()
 	s, err := b.Load()
 	if err != nil {
@@ -90,7 +90,7 @@ func TestOpenTouchesNoOtherFile(t *testing.T) {
 	if err := os.WriteFile(precious, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	save(t, openBook(t, open(t, path), "a"), remember(1, 20000))
+	save(t, openAppliance(t, open(t, path), "a"), remember(1, 20000))
 	if got, err := os.ReadFile(precious); err != nil || string(got) != "precious" {
 		t.Errorf("%s holds %q, %v", precious, got, err)
 	}
@@ -120,13 +120,13 @@ func TestOpenSaysWhoIsInTheWay(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
 	s := open(t, path)
-	save(t, openBook(t, s, "a"), remember(1, 20000))
+	save(t, openAppliance(t, s, "a"), remember(1, 20000))
 	_, err := Open(path, Options{})
 	if want := filepath.Join(path, FileName) + " is in use by another process"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// The first is none the worse.
-	save(t, openBook(t, s, "a"), remember(2, 20000))
+	save(t, openAppliance(t, s, "a"), remember(2, 20000))
 }
 
 // What can't be read isn't damaged: there is nothing to restore, or to move away.
@@ -173,7 +173,7 @@ func closed(t *testing.T) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	c := remember(0, 20000)
 	for n := range 200 {
 		maps.Copy(c.Seen, remember(n, 20000).Seen)
@@ -315,14 +315,14 @@ func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
 	}
 }
 
-func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
+func TestApplianceWritesNothingBeforeTheFirstSave(t *testing.T) {
 	path := t.TempDir()
 	s := open(t, path)
 	before, err := os.ReadFile(s.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	if _, err := b.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
 		t.Errorf("file was changed, %v", err)
 	}
 	for _, name := range []string{"", strings.Repeat("x", bbolt.MaxKeySize+1)} {
-		if _, err := s.Book(name); err == nil {
+		if _, err := s.Appliance(name); err == nil {
 			t.Errorf("name of %d bytes was accepted", len(name))
 		}
 	}
@@ -341,7 +341,7 @@ func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
 // What can't be written down is refused before anything is written, and what
 // comes later is not hindered.
 func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
-	b := openBook(t, open(t, t.TempDir()), "a")
+	b := openAppliance(t, open(t, t.TempDir()), "a")
 	save(t, b, remember(1, 20000))
 	bad := "\xff"
 	for name, c := range map[string]*ledger.Changes{
@@ -370,10 +370,10 @@ func TestDropUnused(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	for _, name := range []string{"kept", "old", "older"} {
-		save(t, openBook(t, s, name), remember(1, 20000))
+		save(t, openAppliance(t, s, name), remember(1, 20000))
 	}
 	now = now.Add(time.Hour)
-	save(t, openBook(t, s, "new"), remember(1, 20000))
+	save(t, openAppliance(t, s, "new"), remember(1, 20000))
 
 	drop := func(before time.Time, want ...string) {
 		t.Helper()
@@ -391,7 +391,7 @@ func TestDropUnused(t *testing.T) {
 	check := func() {
 		t.Helper()
 		for name, want := range map[string]bool{"kept": true, "new": true, "old": false, "older": false} {
-			b := openBook(t, s, name)
+			b := openAppliance(t, s, name)
 			_, found, err := b.Lookup(session(1), nil)
 			if _, any := b.NewestDay(); err != nil || found != want || any != want || (resets(t, b) == 1) != want {
 				t.Errorf("%s is there: %v, %v, want %v", name, found, err, want)
@@ -404,15 +404,15 @@ func TestDropUnused(t *testing.T) {
 	}
 	s = open(t, path)
 	check()
-	save(t, openBook(t, s, "old"), remember(2, 20001))
-	if _, found, err := openBook(t, s, "old").Lookup(session(1), []int32{20000}); found || err != nil {
-		t.Error("a dropped book does not begin empty", err)
+	save(t, openAppliance(t, s, "old"), remember(2, 20001))
+	if _, found, err := openAppliance(t, s, "old").Lookup(session(1), []int32{20000}); found || err != nil {
+		t.Error("a dropped appliance does not begin empty", err)
 	}
 }
 
 func TestClosed(t *testing.T) {
 	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -421,9 +421,9 @@ func TestClosed(t *testing.T) {
 	_, _, lookupErr := b.Lookup(session(1), []int32{20000})
 	_, skippedErr := b.Skipped(session(1))
 	_, _, forgettableErr := b.Forgettable(time.Unix(2e9, 0))
-	_, bookErr := s.Book("b")
+	_, applianceErr := s.Appliance("b")
 	_, dropErr := s.DropUnused(nil, time.Unix(2e9, 0))
-	for i, err := range []error{loadErr, lookupErr, skippedErr, forgettableErr, bookErr, dropErr, b.Save(remember(2, 20000))} {
+	for i, err := range []error{loadErr, lookupErr, skippedErr, forgettableErr, applianceErr, dropErr, b.Save(remember(2, 20000))} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("call %d: got %v", i, err)
 		}
@@ -434,12 +434,12 @@ func TestClosed(t *testing.T) {
 }
 
 // Appliances are polled, and saved, at the same time.
-func TestBooksAreIndependent(t *testing.T) {
+func TestAppliancesAreIndependent(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	var wg sync.WaitGroup
 	for _, name := range []string{"a", "b", "c"} {
-		b := openBook(t, s, name)
+		b := openAppliance(t, s, name)
 		wg.Go(func() {
 			for n := range 20 {
 				if err := b.Save(remember(n, 20000+int32(n))); err != nil {
@@ -461,7 +461,7 @@ func TestBooksAreIndependent(t *testing.T) {
 	}
 	wg.Wait()
 	for _, name := range []string{"a", "b", "c"} {
-		if got := resets(t, openBook(t, s, name)); got != 19 {
+		if got := resets(t, openAppliance(t, s, name)); got != 19 {
 			t.Errorf("appliance %s is at %d, want 19", name, got)
 		}
 	}
@@ -479,7 +479,7 @@ func TestForgetReadsOldDaysOnly(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	err = db.View(func(tx *bbolt.Tx) error {
-		p := bookTx{appliance: "a", root: a(tx)}
+		p := applianceTx{appliance: "a", root: a(tx)}
 		n := 0
 		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte) { n++ }); err != nil || n != 200 {
 			t.Errorf("found %d of 200, %v", n, err)
@@ -508,7 +508,7 @@ func killChild(args []string) {
 	if err != nil {
 		panic(err)
 	}
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		panic(err)
 	}
@@ -530,7 +530,7 @@ func TestCrashPoints(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != 7 {
 			t.Fatalf("%s: %v\n%s", point, err, out)
 		}
-		if got := resets(t, openBook(t, open(t, path), "a")); got != want {
+		if got := resets(t, openAppliance(t, open(t, path), "a")); got != want {
 			t.Errorf("%s: state is of save %d, want %d", point, got, want)
 		}
 	}
@@ -542,8 +542,8 @@ func TestCrashPointsAreInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	save(t, openBook(t, s, "a"), &ledger.Changes{})
-	save(t, openBook(t, s, "a"), remember(1, 20000))
+	save(t, openAppliance(t, s, "a"), &ledger.Changes{})
+	save(t, openAppliance(t, s, "a"), remember(1, 20000))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

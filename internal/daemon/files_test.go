@@ -100,7 +100,7 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 		}
 		sites = append(sites, site{name, server.URL, strings.ReplaceAll(c.more, "%s", dir)})
 	}
-	w := run(t, memoryBooks, "poll_interval: 5s", sites...)
+	w := run(t, memoryStorage, "poll_interval: 5s", sites...)
 	await(t, "the count of the good one", func() bool { return w.sum(counted("good")) == 1 })
 	for name, c := range cases {
 		w.awaitPass(name)
@@ -141,7 +141,7 @@ func TestReloadWithAMissingFile(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
 	finish(a, "web", "Failed")
-	w := run(t, memoryBooks, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
+	w := run(t, memoryStorage, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
 	await(t, "the count", func() bool { return w.sum(counted("a")) == 1 })
 	w.awaitPass("b")
 	untouched := w.source("b").poller

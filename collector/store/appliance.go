@@ -23,29 +23,30 @@ const idsFill = 0.65
 // read: at most as many.
 const releaseAfter = 4000
 
-// book is a Book on disk.
-type book struct {
-	store     *Store
-	appliance string
+// Appliance is the state of one appliance in a Store. Its methods may be called by any
+// goroutine.
+type Appliance struct {
+	store *Store
+	name  string
 
 	mu   sync.RWMutex
 	seen seen
 }
 
-var _ Book = (*book)(nil)
-
-// in returns what tx sees of the book.
-func (b *book) in(tx *bbolt.Tx) bookTx {
-	return bookTx{
-		path:      b.store.path,
-		appliance: b.appliance,
-		root:      tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(b.appliance)),
+// in returns the state that tx sees.
+func (a *Appliance) in(tx *bbolt.Tx) applianceTx {
+	return applianceTx{
+		path:      a.store.path,
+		appliance: a.name,
+		root:      tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(a.name)),
 	}
 }
 
-func (b *book) Load() (state *ledger.State, err error) {
-	err = b.store.file.View(func(tx *bbolt.Tx) error {
-		state, err = b.in(tx).load()
+// Load returns what is stored, and an empty State, its maps not nil, for an appliance
+// that isn't known. All times are in UTC.
+func (a *Appliance) Load() (state *ledger.State, err error) {
+	err = a.store.file.View(func(tx *bbolt.Tx) error {
+		state, err = a.in(tx).load()
 		return err
 	})
 	if err != nil {
@@ -54,59 +55,66 @@ func (b *book) Load() (state *ledger.State, err error) {
 	return state, nil
 }
 
-func (b *book) NewestDay() (day int32, found bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.seen.newest()
+// NewestDay implements ledger.SeenIndex.
+func (a *Appliance) NewestDay() (day int32, found bool) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.seen.newest()
 }
 
-func (b *book) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found bool, err error) {
-	b.mu.RLock()
-	may, days := b.seen.may(id), b.seen.days
-	b.mu.RUnlock()
+// Lookup implements ledger.SeenIndex.
+func (a *Appliance) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found bool, err error) {
+	a.mu.RLock()
+	may, days := a.seen.may(id), a.seen.days
+	a.mu.RUnlock()
 	if !may {
 		// Whether the file is usable is still part of the answer.
-		return r, false, b.store.file.Err()
+		return r, false, a.store.file.Err()
 	}
-	err = b.store.file.View(func(tx *bbolt.Tx) error {
-		r, found, err = b.in(tx).lookup(id, near, days)
+	err = a.store.file.View(func(tx *bbolt.Tx) error {
+		r, found, err = a.in(tx).lookup(id, near, days)
 		return err
 	})
 	return r, found, err
 }
 
-func (b *book) Skipped(id ledger.ID) (found bool, err error) {
-	err = b.store.file.View(func(tx *bbolt.Tx) error {
-		p := b.in(tx)
+// Skipped implements ledger.SeenIndex.
+func (a *Appliance) Skipped(id ledger.ID) (found bool, err error) {
+	err = a.store.file.View(func(tx *bbolt.Tx) error {
+		p := a.in(tx)
 		_, found, err = p.get(skippedBucket, id[:])
 		return err
 	})
 	return found, err
 }
 
-func (b *book) Forgettable(before time.Time) (day int32, found bool, err error) {
-	err = b.store.file.View(func(tx *bbolt.Tx) error {
-		return b.in(tx).expired(before, func(key []byte) {
+// Forgettable implements ledger.SeenIndex.
+func (a *Appliance) Forgettable(before time.Time) (day int32, found bool, err error) {
+	err = a.store.file.View(func(tx *bbolt.Tx) error {
+		return a.in(tx).expired(before, func(key []byte) {
 			day, found = dayOf(key), true
 		})
 	})
 	return day, found, err
 }
 
-func (b *book) Save(c *ledger.Changes) error {
+// Save writes all of changes in one transaction and returns once they are on the disk.
+// When it fails, nothing of them is there. ledger.SeenSession.At and the times of
+// skipped rows are kept to the second.
+func (a *Appliance) Save(c *ledger.Changes) error {
 	if c.Empty() {
 		return nil
 	}
-	b.store.crash(CrashBegin)
-	writes, err := b.encode(c)
+	a.store.crash(CrashBegin)
+	writes, err := a.encode(c)
 	if err != nil {
-		return fmt.Errorf("save appliance %q: %w", b.appliance, err)
+		return fmt.Errorf("save appliance %q: %w", a.name, err)
 	}
-	err = b.store.file.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.Bucket([]byte(appliancesBucket)).CreateBucketIfNotExists([]byte(b.appliance)); err != nil {
+	err = a.store.file.Update(func(tx *bbolt.Tx) error {
+		if _, err := tx.Bucket([]byte(appliancesBucket)).CreateBucketIfNotExists([]byte(a.name)); err != nil {
 			return err
 		}
-		p := b.in(tx)
+		p := a.in(tx)
 		for _, name := range applianceBuckets {
 			if _, err := p.root.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
@@ -120,41 +128,41 @@ func (b *book) Save(c *ledger.Changes) error {
 				return err
 			}
 		}
-		b.store.crash(CrashFilled)
+		a.store.crash(CrashFilled)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("save appliance %q: %w", b.appliance, err)
+		return fmt.Errorf("save appliance %q: %w", a.name, err)
 	}
-	b.index(c)
-	if b.store.touched.Add(int64(len(writes))) > releaseAfter {
-		b.store.touched.Store(0)
-		b.store.file.Release()
+	a.index(c)
+	if a.store.touched.Add(int64(len(writes))) > releaseAfter {
+		a.store.touched.Store(0)
+		a.store.file.Release()
 	}
-	b.store.crash(CrashDone)
+	a.store.crash(CrashDone)
 	return nil
 }
 
-// index takes what was saved into b.seen. It reads all ids again if the filter is full,
+// index takes what was saved into a.seen. It reads all ids again if the filter is full,
 // and if ids were forgotten. If that fails, the old filter still has all ids that are
 // stored, and only makes look-ups slower.
-func (b *book) index(c *ledger.Changes) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (a *Appliance) index(c *ledger.Changes) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for id, r := range c.Seen {
-		b.seen.add(r.Day, id)
+		a.seen.add(r.Day, id)
 	}
-	if !b.seen.full() && c.Forget.IsZero() {
+	if !a.seen.full() && c.Forget.IsZero() {
 		return
 	}
-	_ = b.store.file.View(func(tx *bbolt.Tx) error {
-		s, err := b.in(tx).index()
+	_ = a.store.file.View(func(tx *bbolt.Tx) error {
+		s, err := a.in(tx).index()
 		if err == nil {
-			b.seen = s
+			a.seen = s
 		}
 		return err
 	})
-	b.store.file.Release()
+	a.store.file.Release()
 }
 
 // write is what becomes of one key of a bucket of an appliance, or, where bucket
@@ -165,14 +173,14 @@ type write struct {
 }
 
 // encode returns changes in the order of the file, Forget aside.
-func (b *book) encode(c *ledger.Changes) ([]write, error) {
+func (a *Appliance) encode(c *ledger.Changes) ([]write, error) {
 	var writes []write
 	put := func(bucket string, key, payload []byte) {
-		writes = append(writes, write{bucket, key, placeOf(b.appliance, bucket).seal(key, payload)})
+		writes = append(writes, write{bucket, key, placeOf(a.name, bucket).seal(key, payload)})
 	}
 	remove := func(bucket string, key []byte) { writes = append(writes, write{bucket, key, nil}) }
 
-	seen, err := encodeSeen(b.store.now())
+	seen, err := encodeSeen(a.store.now())
 	if err != nil {
 		return nil, err
 	}
@@ -232,15 +240,15 @@ func (b *book) encode(c *ledger.Changes) ([]write, error) {
 	return writes, nil
 }
 
-// bookTx is a book as a transaction sees it.
-type bookTx struct {
+// applianceTx is the state of an appliance as a transaction sees it.
+type applianceTx struct {
 	path, appliance string
 	root            *bbolt.Bucket // nil for an appliance that isn't known
 }
 
 // damaged returns the error of a record, or of a bucket if key is empty; bucket is
 // empty for the appliance's own.
-func (p bookTx) damaged(bucket string, key []byte, err error) error {
+func (p applianceTx) damaged(bucket string, key []byte, err error) error {
 	place := fmt.Sprintf("appliance %q", p.appliance)
 	if bucket != "" {
 		place += ", " + bucket
@@ -252,7 +260,7 @@ func (p bookTx) damaged(bucket string, key []byte, err error) error {
 }
 
 // bucket returns one of the buckets of a known appliance.
-func (p bookTx) bucket(name string) (*bbolt.Bucket, error) {
+func (p applianceTx) bucket(name string) (*bbolt.Bucket, error) {
 	b := p.root.Bucket([]byte(name))
 	if b == nil {
 		return nil, p.damaged(name, nil, errors.New("bucket is missing"))
@@ -262,7 +270,7 @@ func (p bookTx) bucket(name string) (*bbolt.Bucket, error) {
 
 // get returns the payload under key, and whether there is any. It is valid for
 // the transaction.
-func (p bookTx) get(bucket string, key []byte) (payload []byte, found bool, err error) {
+func (p applianceTx) get(bucket string, key []byte) (payload []byte, found bool, err error) {
 	if p.root == nil {
 		return nil, false, nil
 	}
@@ -284,7 +292,7 @@ func (p bookTx) get(bucket string, key []byte) (payload []byte, found bool, err 
 }
 
 // each calls fn with every record of a bucket; an error of fn's is the record's.
-func (p bookTx) each(bucket string, fn func(key, payload []byte) error) error {
+func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) error {
 	if p.root == nil {
 		return nil
 	}
@@ -305,7 +313,7 @@ func (p bookTx) each(bucket string, fn func(key, payload []byte) error) error {
 	})
 }
 
-func (p bookTx) seen() (time.Time, error) {
+func (p applianceTx) seen() (time.Time, error) {
 	payload, found, err := p.get("", []byte(seenKey))
 	if err != nil {
 		return time.Time{}, err
@@ -320,7 +328,7 @@ func (p bookTx) seen() (time.Time, error) {
 	return t, nil
 }
 
-func (p bookTx) load() (*ledger.State, error) {
+func (p applianceTx) load() (*ledger.State, error) {
 	s := &ledger.State{
 		Series:     map[ledger.Key]*ledger.Series{},
 		Unfinished: map[ledger.ID]*ledger.Unfinished{},
@@ -369,7 +377,7 @@ func (p bookTx) load() (*ledger.State, error) {
 }
 
 // lookup finds an id under one of the days, those of near first.
-func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSession, bool, error) {
+func (p applianceTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSession, bool, error) {
 	for _, some := range [][]int32{near, days} {
 		for _, day := range some {
 			if _, has := slices.BinarySearch(days, day); !has {
@@ -394,7 +402,7 @@ func (p bookTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSession, bo
 }
 
 // index returns the index of all ids that are stored.
-func (p bookTx) index() (seen, error) {
+func (p applianceTx) index() (seen, error) {
 	if p.root == nil || p.root.Bucket([]byte(idsBucket)) == nil {
 		return newSeen(0), nil
 	}
@@ -413,7 +421,7 @@ func (p bookTx) index() (seen, error) {
 // expired calls fn with the keys, valid for the transaction, of ids that are forgotten
 // by Changes.Forget = t, in order. A session is dealt with after it has started, so
 // the first day that begins after t ends the search.
-func (p bookTx) expired(t time.Time, fn func(key []byte)) error {
+func (p applianceTx) expired(t time.Time, fn func(key []byte)) error {
 	if p.root == nil {
 		return nil
 	}
@@ -445,7 +453,7 @@ func beginsAfter(day int32, t time.Time) bool {
 }
 
 // write makes the changes.
-func (p bookTx) write(writes []write) error {
+func (p applianceTx) write(writes []write) error {
 	for _, w := range writes {
 		b := p.root
 		if w.bucket != "" {
@@ -471,7 +479,7 @@ func (p bookTx) write(writes []write) error {
 }
 
 // forget removes the ids, and the skipped rows, that were dealt with before t.
-func (p bookTx) forget(t time.Time) error {
+func (p applianceTx) forget(t time.Time) error {
 	// Removing moves what a cursor walks over.
 	var keys [][]byte
 	if err := p.expired(t, func(key []byte) { keys = append(keys, bytes.Clone(key)) }); err != nil {
@@ -494,7 +502,7 @@ func (p bookTx) forget(t time.Time) error {
 	return p.remove(skippedBucket, keys)
 }
 
-func (p bookTx) remove(bucket string, keys [][]byte) error {
+func (p applianceTx) remove(bucket string, keys [][]byte) error {
 	b, err := p.bucket(bucket)
 	if err != nil {
 		return err
@@ -508,7 +516,7 @@ func (p bookTx) remove(bucket string, keys [][]byte) error {
 }
 
 // check reads every record.
-func (p bookTx) check() error {
+func (p applianceTx) check() error {
 	err := p.root.ForEach(func(key, value []byte) error {
 		switch k := string(key); {
 		case value == nil && slices.Contains(applianceBuckets, k):
