@@ -22,11 +22,11 @@ var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlo
 // costs are what n remembered sessions cost.
 type costs struct {
 	n int
-	// heap is what a process adds to the heap that has loaded its books and made
+	// heap is what a process adds to the heap that has loaded its state and made
 	// a poll, in bytes.
 	heap int64
 	file int64 // bytes
-	// open is how long it takes to open and check the file and to load the books,
+	// open is how long it takes to open and check the file and to load the state,
 	// idle a poll without news, busy one with a session that ended, resync one that
 	// reads by time.
 	open, idle, busy, resync time.Duration

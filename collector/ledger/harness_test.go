@@ -79,7 +79,7 @@ func (b *testLedger) transact(f func(*ledger.Tx)) *ledger.View {
 	tx := b.Begin(b.now)
 	f(tx)
 	if c := tx.Changes(); !c.Empty() {
-		if err := b.book.Save(c); err != nil {
+		if err := b.storage.Save(c); err != nil {
 			b.Fatal(err)
 		}
 	}

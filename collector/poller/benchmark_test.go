@@ -47,7 +47,7 @@ func (b forgetful) Save(c *ledger.Changes) error {
 }
 
 // BenchmarkInitialSync measures what becomes of sessions between the decoder and
-// the books.
+// the storage.
 func BenchmarkInitialSync(b *testing.B) {
 	const n, policies = 100_000, 1000
 	now := time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC)

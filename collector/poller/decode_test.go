@@ -116,8 +116,8 @@ func TestRunningWithoutAStart(t *testing.T) {
 		w.is("vbaws_sessions_running_oldest_start_timestamp_seconds", labels, seen)
 		saves := w.storage.saves
 		w.later(time.Minute)
-		if w.book.saves > saves+1 {
-			t.Errorf("%d saves in a poll without news", w.book.saves-saves)
+		if w.storage.saves > saves+1 {
+			t.Errorf("%d saves in a poll without news", w.storage.saves-saves)
 		}
 	}
 	w.restart()

@@ -137,7 +137,7 @@ func TestHoldsEndWhilePollsFail(t *testing.T) {
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
 	w.poll()
-	w.book.err = errDisk
+	w.storage.err = errDisk
 	w.clock.Advance(3 * time.Minute)
 	w.fails()
 	w.shows(failedSeries, 0)
@@ -145,7 +145,7 @@ func TestHoldsEndWhilePollsFail(t *testing.T) {
 		t.Error("saved by a storage that fails")
 	}
 	w.is("vbaws_up", "", 1)
-	w.book.err = nil
+	w.storage.err = nil
 	w.poll()
 	w.shows(failedSeries, 1)
 }

@@ -148,7 +148,7 @@ func TestAnEmptyListChangesNothing(t *testing.T) {
 	w.begin()
 	w.poll()
 	w.poll()
-	before, saves := w.p.Published().View, w.book.saves
+	before, saves := w.p.Published().View, w.storage.saves
 	w.RawSessions([]byte(`{"totalCount":0,"results":[]}`))
 	w.later(time.Minute)
 	if w.p.Published().View != before || w.storage.saves != saves {

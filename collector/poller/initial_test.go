@@ -98,7 +98,7 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 				w.poll()
 				w.clock.Advance(6 * time.Minute)
 				w.poll() // with the first resync
-				view, saves := w.p.Published().View, w.book.saves
+				view, saves := w.p.Published().View, w.storage.saves
 				for range 3 {
 					w.ResetRequests()
 					w.later(time.Minute)
@@ -107,8 +107,8 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 						t.Errorf("requests %+v, want one of sessions with less than 2 KiB", all)
 					}
 				}
-				if w.book.saves != saves || w.p.Published().View != view {
-					t.Errorf("%d saves by idle polls, and the view is the same: %v", w.book.saves-saves, w.p.Published().View == view)
+				if w.storage.saves != saves || w.p.Published().View != view {
+					t.Errorf("%d saves by idle polls, and the view is the same: %v", w.storage.saves-saves, w.p.Published().View == view)
 				}
 			})
 		}

@@ -409,7 +409,7 @@ func TestOutagesAreLoggedOnce(t *testing.T) {
 }
 
 func TestResultsOfPolls(t *testing.T) {
-	poll := func(t *testing.T, api *fakeAPI, book poller.Book) (*poller.Poller, poller.Result, error) {
+	poll := func(t *testing.T, api *fakeAPI, storage poller.Storage) (*poller.Poller, poller.Result, error) {
 		var result poller.Result
 		p, err := poller.New(poller.Config{
 			Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: time.Hour,
@@ -486,7 +486,7 @@ func (f *rowAPI) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 
 // brokenIndex can't be read.
 type brokenIndex struct {
-	poller.Book
+	poller.Storage
 	err error
 }
 

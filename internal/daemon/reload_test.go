@@ -394,7 +394,7 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 			return nil
 		}}, nil
 	}
-	w := run(t, books, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
+	w := run(t, storage, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
 	w.awaitPoll("a")
 	w.awaitPoll("b")
 	members := w.current.Load().members
@@ -451,7 +451,7 @@ func TestAppliancesComeAndGo(t *testing.T) {
 			a, b := appliance(t), appliance(t)
 			finish(b, "web", "Failed")
 			sites := []site{{"a", a.URL, ""}, {"b", b.URL, ""}}
-			w := run(t, books, "", sites...)
+			w := run(t, storage, "", sites...)
 			w.awaitPoll("b")
 			await(t, "the count", func() bool { return w.sum(counted("b")) == 1 })
 			w.reload(sites[0])
@@ -489,7 +489,7 @@ func TestNewBucketsStartHistogramsOver(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Failed")
-	w := run(t, storeBooks(t), "duration_buckets: [60]", site{"a", a.URL, ""})
+	w := run(t, diskStorage(t), "duration_buckets: [60]", site{"a", a.URL, ""})
 	w.awaitPoll("a")
 	w.settings = "duration_buckets: [60, 120]"
 	w.reload(site{"a", a.URL, ""})
