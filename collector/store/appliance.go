@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
 )
 
 // idsFill is how full, of 1, a page of ids is left when it is split. Within a day
@@ -46,7 +47,7 @@ func (a *Appliance) in(tx *bbolt.Tx) applianceTx {
 // that isn't known. All times are in UTC.
 func (a *Appliance) Load() (state *ledger.State, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		state, err = a.in(tx).load()
+		state, err = a.in(tx).load(record.SeriesBucket, record.UnfinishedBucket, record.PoliciesBucket)
 		return err
 	})
 	if err != nil {
@@ -82,7 +83,7 @@ func (a *Appliance) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, fo
 func (a *Appliance) Skipped(id ledger.ID) (found bool, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
 		p := a.in(tx)
-		_, found, err = p.get(skippedBucket, id[:])
+		_, found, err = p.get(record.SkippedBucket, id[:])
 		return err
 	})
 	return found, err
@@ -91,9 +92,7 @@ func (a *Appliance) Skipped(id ledger.ID) (found bool, err error) {
 // Forgettable implements ledger.SeenIndex.
 func (a *Appliance) Forgettable(before time.Time) (day int32, found bool, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		return a.in(tx).expired(before, func(key []byte) {
-			day, found = dayOf(key), true
-		})
+		return a.in(tx).expired(before, func(_ []byte, r ledger.SeenSession) { day, found = r.Day, true })
 	})
 	return day, found, err
 }
@@ -106,7 +105,7 @@ func (a *Appliance) Save(c *ledger.Changes) error {
 		return nil
 	}
 	a.store.crash(CrashBegin)
-	writes, err := a.encode(c)
+	writes, err := record.Encode(a.name, c, a.store.now())
 	if err != nil {
 		return fmt.Errorf("save appliance %q: %w", a.name, err)
 	}
@@ -115,7 +114,7 @@ func (a *Appliance) Save(c *ledger.Changes) error {
 			return err
 		}
 		p := a.in(tx)
-		for _, name := range applianceBuckets {
+		for _, name := range record.Buckets[1:] {
 			if _, err := p.root.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -165,81 +164,6 @@ func (a *Appliance) index(c *ledger.Changes) {
 	a.store.file.Release()
 }
 
-// write is what becomes of one key of a bucket of an appliance, or, where bucket
-// is empty, of the appliance itself. A nil record removes the key.
-type write struct {
-	bucket      string
-	key, record []byte
-}
-
-// encode returns changes in the order of the file, Forget aside.
-func (a *Appliance) encode(c *ledger.Changes) ([]write, error) {
-	var writes []write
-	put := func(bucket string, key, payload []byte) {
-		writes = append(writes, write{bucket, key, placeOf(a.name, bucket).seal(key, payload)})
-	}
-	remove := func(bucket string, key []byte) { writes = append(writes, write{bucket, key, nil}) }
-
-	seen, err := encodeSeen(a.store.now())
-	if err != nil {
-		return nil, err
-	}
-	put("", []byte(seenKey), seen)
-	if c.Meta != nil {
-		payload, err := encodeMeta(c.Meta)
-		if err != nil {
-			return nil, fmt.Errorf("meta: %w", err)
-		}
-		put("", []byte(metaKey), payload)
-	}
-	for k, s := range c.Series {
-		if s == nil {
-			remove(seriesBucket, seriesKey(k))
-			continue
-		}
-		payload, err := encodeSeries(s)
-		if err != nil {
-			return nil, fmt.Errorf("series %+v: %w", k, err)
-		}
-		put(seriesBucket, seriesKey(k), payload)
-	}
-	for id, u := range c.Unfinished {
-		if u == nil {
-			remove(unfinishedBucket, id[:])
-			continue
-		}
-		payload, err := encodeUnfinished(u)
-		if err != nil {
-			return nil, fmt.Errorf("unfinished session %q: %w", u.Session.ID, err)
-		}
-		put(unfinishedBucket, id[:], payload)
-	}
-	for k, p := range c.Policies {
-		if p == nil {
-			remove(policiesBucket, policyKey(k))
-			continue
-		}
-		payload, err := encodePolicy(p)
-		if err != nil {
-			return nil, fmt.Errorf("policy %+v: %w", k, err)
-		}
-		put(policiesBucket, policyKey(k), payload)
-	}
-	for id, r := range c.Seen {
-		put(idsBucket, idKey(r.Day, id), encodeRemembered(r))
-	}
-	for id, t := range c.Skipped {
-		put(skippedBucket, id[:], encodeSkipped(t))
-	}
-	slices.SortFunc(writes, func(a, b write) int {
-		if a.bucket != b.bucket {
-			return bytes.Compare([]byte(a.bucket), []byte(b.bucket))
-		}
-		return bytes.Compare(a.key, b.key)
-	})
-	return writes, nil
-}
-
 // applianceTx is the state of an appliance as a transaction sees it.
 type applianceTx struct {
 	path, appliance string
@@ -250,7 +174,7 @@ type applianceTx struct {
 // empty for the appliance's own.
 func (p applianceTx) damaged(bucket string, key []byte, err error) error {
 	place := fmt.Sprintf("appliance %q", p.appliance)
-	if bucket != "" {
+	if bucket != record.OwnBucket {
 		place += ", " + bucket
 	}
 	if len(key) > 0 {
@@ -275,16 +199,16 @@ func (p applianceTx) get(bucket string, key []byte) (payload []byte, found bool,
 		return nil, false, nil
 	}
 	b := p.root
-	if bucket != "" {
+	if bucket != record.OwnBucket {
 		if b, err = p.bucket(bucket); err != nil {
 			return nil, false, err
 		}
 	}
-	record := b.Get(key)
-	if record == nil {
+	sealed := b.Get(key)
+	if sealed == nil {
 		return nil, false, nil
 	}
-	payload, err = placeOf(p.appliance, bucket).unseal(key, record)
+	payload, err = record.PlaceOf(p.appliance, bucket).Unseal(key, sealed)
 	if err != nil {
 		return nil, false, p.damaged(bucket, key, err)
 	}
@@ -300,9 +224,9 @@ func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) err
 	if err != nil {
 		return err
 	}
-	place := placeOf(p.appliance, bucket)
-	return b.ForEach(func(key, record []byte) error {
-		payload, err := place.unseal(key, record)
+	place := record.PlaceOf(p.appliance, bucket)
+	return b.ForEach(func(key, sealed []byte) error {
+		payload, err := place.Unseal(key, sealed)
 		if err == nil {
 			err = fn(key, payload)
 		}
@@ -313,65 +237,48 @@ func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) err
 	})
 }
 
-func (p applianceTx) seen() (time.Time, error) {
-	payload, found, err := p.get("", []byte(seenKey))
+// saved returns when the appliance was last saved.
+func (p applianceTx) saved() (time.Time, error) {
+	payload, found, err := p.get(record.OwnBucket, []byte(record.SavedKey))
+	if err == nil && !found {
+		err = p.damaged(record.OwnBucket, []byte(record.SavedKey), errors.New("record is missing"))
+	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	if !found {
-		return time.Time{}, p.damaged("", []byte(seenKey), errors.New("record is missing"))
-	}
-	t, err := decodeSeen(payload)
+	t, err := record.DecodeSaved(payload)
 	if err != nil {
-		return time.Time{}, p.damaged("", []byte(seenKey), err)
+		return time.Time{}, p.damaged(record.OwnBucket, []byte(record.SavedKey), err)
 	}
 	return t, nil
 }
 
-func (p applianceTx) load() (*ledger.State, error) {
-	s := &ledger.State{
+// newState returns an empty one.
+func newState() *ledger.State {
+	return &ledger.State{
 		Series:     map[ledger.Key]*ledger.Series{},
 		Unfinished: map[ledger.ID]*ledger.Unfinished{},
 		Policies:   map[ledger.PolicyKey]*ledger.Policy{},
 	}
-	payload, found, err := p.get("", []byte(metaKey))
+}
+
+// load returns the state. It reads meta, and every record of the buckets.
+func (p applianceTx) load(buckets ...string) (*ledger.State, error) {
+	s := newState()
+	payload, found, err := p.get(record.OwnBucket, []byte(record.MetaKey))
 	if err != nil {
 		return nil, err
 	}
 	if found {
-		if s.Meta, err = decodeMeta(payload); err != nil {
-			return nil, p.damaged("", []byte(metaKey), err)
+		if err := record.Add(s, record.OwnBucket, []byte(record.MetaKey), payload); err != nil {
+			return nil, p.damaged(record.OwnBucket, []byte(record.MetaKey), err)
 		}
 	}
-	err = p.each(seriesBucket, func(key, payload []byte) error {
-		v, err := decodeSeries(key, payload)
-		if err == nil {
-			s.Series[v.Key] = v
+	for _, bucket := range buckets {
+		err := p.each(bucket, func(key, payload []byte) error { return record.Add(s, bucket, key, payload) })
+		if err != nil {
+			return nil, err
 		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = p.each(unfinishedBucket, func(key, payload []byte) error {
-		id, v, err := decodeUnfinished(key, payload)
-		if err == nil {
-			s.Unfinished[id] = v
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = p.each(policiesBucket, func(key, payload []byte) error {
-		v, err := decodePolicy(key, payload)
-		if err == nil {
-			s.Policies[v.PolicyKey] = v
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
 	return s, nil
 }
@@ -383,17 +290,17 @@ func (p applianceTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSessio
 			if _, has := slices.BinarySearch(days, day); !has {
 				continue
 			}
-			key := idKey(day, id)
-			payload, found, err := p.get(idsBucket, key)
+			key := record.IDKey(day, id)
+			payload, found, err := p.get(record.IDsBucket, key)
 			if err != nil {
 				return ledger.SeenSession{}, false, err
 			}
 			if !found {
 				continue
 			}
-			r, err := decodeRemembered(key, payload)
+			r, err := record.DecodeSeen(key, payload)
 			if err != nil {
-				return ledger.SeenSession{}, false, p.damaged(idsBucket, key, err)
+				return ledger.SeenSession{}, false, p.damaged(record.IDsBucket, key, err)
 			}
 			return r, true, nil
 		}
@@ -403,45 +310,53 @@ func (p applianceTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSessio
 
 // index returns the index of all ids that are stored.
 func (p applianceTx) index() (seen, error) {
-	if p.root == nil || p.root.Bucket([]byte(idsBucket)) == nil {
+	if p.root == nil || p.root.Bucket([]byte(record.IDsBucket)) == nil {
 		return newSeen(0), nil
 	}
-	b := p.root.Bucket([]byte(idsBucket))
+	b := p.root.Bucket([]byte(record.IDsBucket))
 	s := newSeen(b.Stats().KeyN)
 	c := b.Cursor()
 	for key, _ := c.First(); key != nil; key, _ = c.Next() {
-		if len(key) != idKeySize {
-			return s, p.damaged(idsBucket, key, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize))
+		day, id, err := record.SplitIDKey(key)
+		if err != nil {
+			return s, p.damaged(record.IDsBucket, key, err)
 		}
-		s.add(dayOf(key), ledger.ID(key[4:]))
+		s.add(day, id)
 	}
 	return s, nil
 }
 
-// expired calls fn with the keys, valid for the transaction, of ids that are forgotten
+// expired calls fn with the ids, the key valid for the transaction, that are forgotten
 // by Changes.Forget = t, in order. A session is dealt with after it has started, so
 // the first day that begins after t ends the search.
-func (p applianceTx) expired(t time.Time, fn func(key []byte)) error {
+func (p applianceTx) expired(t time.Time, fn func(key []byte, r ledger.SeenSession)) error {
 	if p.root == nil {
 		return nil
 	}
-	b, err := p.bucket(idsBucket)
+	b, err := p.bucket(record.IDsBucket)
 	if err != nil {
 		return err
 	}
-	place := placeOf(p.appliance, idsBucket)
+	place := record.PlaceOf(p.appliance, record.IDsBucket)
 	c := b.Cursor()
-	for key, record := c.First(); key != nil && !beginsAfter(dayOf(key), t); key, record = c.Next() {
-		payload, err := place.unseal(key, record)
-		if err != nil {
-			return p.damaged(idsBucket, key, err)
+	for key, sealed := c.First(); key != nil; key, sealed = c.Next() {
+		var payload []byte
+		var r ledger.SeenSession
+		day, _, err := record.SplitIDKey(key)
+		if err == nil && beginsAfter(day, t) {
+			return nil
 		}
-		r, err := decodeRemembered(key, payload)
+		if err == nil {
+			payload, err = place.Unseal(key, sealed)
+		}
+		if err == nil {
+			r, err = record.DecodeSeen(key, payload)
+		}
 		if err != nil {
-			return p.damaged(idsBucket, key, err)
+			return p.damaged(record.IDsBucket, key, err)
 		}
 		if expired(r, t) {
-			fn(key)
+			fn(key, r)
 		}
 	}
 	return nil
@@ -453,26 +368,26 @@ func beginsAfter(day int32, t time.Time) bool {
 }
 
 // write makes the changes.
-func (p applianceTx) write(writes []write) error {
+func (p applianceTx) write(writes []record.Write) error {
 	for _, w := range writes {
 		b := p.root
-		if w.bucket != "" {
+		if w.Bucket != record.OwnBucket {
 			var err error
-			if b, err = p.bucket(w.bucket); err != nil {
+			if b, err = p.bucket(w.Bucket); err != nil {
 				return err
 			}
 		}
-		if w.bucket == idsBucket {
+		if w.Bucket == record.IDsBucket {
 			b.FillPercent = idsFill
 		}
 		var err error
-		if w.record == nil {
-			err = b.Delete(w.key)
+		if w.Record == nil {
+			err = b.Delete(w.Key)
 		} else {
-			err = b.Put(w.key, w.record)
+			err = b.Put(w.Key, w.Record)
 		}
 		if err != nil {
-			return fmt.Errorf("write key %x of bucket %q: %w", w.key, w.bucket, err)
+			return fmt.Errorf("write key %x of bucket %q: %w", w.Key, w.Bucket, err)
 		}
 	}
 	return nil
@@ -481,47 +396,34 @@ func (p applianceTx) write(writes []write) error {
 // forget removes the ids, and the skipped rows, that were dealt with before t.
 func (p applianceTx) forget(t time.Time) error {
 	// Removing moves what a cursor walks over.
-	var keys [][]byte
-	if err := p.expired(t, func(key []byte) { keys = append(keys, bytes.Clone(key)) }); err != nil {
+	var removed []record.Write
+	remove := func(bucket string, key []byte) {
+		removed = append(removed, record.Write{Bucket: bucket, Key: bytes.Clone(key)})
+	}
+	err := p.expired(t, func(key []byte, _ ledger.SeenSession) { remove(record.IDsBucket, key) })
+	if err != nil {
 		return err
 	}
-	if err := p.remove(idsBucket, keys); err != nil {
-		return err
-	}
-	keys = nil
-	err := p.each(skippedBucket, func(key, payload []byte) error {
-		at, err := decodeSkipped(key, payload)
+	err = p.each(record.SkippedBucket, func(key, payload []byte) error {
+		at, err := record.DecodeSkipped(key, payload)
 		if err == nil && at.Before(t) {
-			keys = append(keys, bytes.Clone(key))
+			remove(record.SkippedBucket, key)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return p.remove(skippedBucket, keys)
-}
-
-func (p applianceTx) remove(bucket string, keys [][]byte) error {
-	b, err := p.bucket(bucket)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if err := b.Delete(key); err != nil {
-			return fmt.Errorf("remove key %x of bucket %q: %w", key, bucket, err)
-		}
-	}
-	return nil
+	return p.write(removed)
 }
 
 // check reads every record.
 func (p applianceTx) check() error {
 	err := p.root.ForEach(func(key, value []byte) error {
 		switch k := string(key); {
-		case value == nil && slices.Contains(applianceBuckets, k):
+		case value == nil && slices.Contains(record.Buckets[1:], k):
 			return nil
-		case value != nil && (k == metaKey || k == seenKey || k == moveKey):
+		case value != nil && (k == record.MetaKey || k == record.SavedKey || k == record.MoveKey):
 			return nil
 		}
 		return p.damaged("", key, errors.New("is unknown"))
@@ -529,24 +431,12 @@ func (p applianceTx) check() error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.seen(); err != nil {
+	if _, err := p.saved(); err != nil {
 		return err
 	}
 	if _, err := p.move(); err != nil {
 		return err
 	}
-	if _, err := p.load(); err != nil {
-		return err
-	}
-	err = p.each(idsBucket, func(key, payload []byte) error {
-		_, err := decodeRemembered(key, payload)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return p.each(skippedBucket, func(key, payload []byte) error {
-		_, err := decodeSkipped(key, payload)
-		return err
-	})
+	_, err = p.load(record.Buckets[1:]...)
+	return err
 }

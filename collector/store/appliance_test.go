@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // TB is what both testing and rapid offer.
@@ -66,7 +67,7 @@ type model struct {
 	skipped map[ledger.ID]time.Time
 }
 
-// someIDs are those of genID, and known others.
+// someIDs are those of recordtest.ID, and known others.
 func someIDs() []ledger.ID {
 	var all []ledger.ID
 	for n := range byte(31) {
@@ -157,7 +158,7 @@ func (m *model) diff(t TB, b state) string {
 	ids := map[ledger.ID]ledger.SeenSession{}
 	for i, id := range slices.AppendSeq(someIDs(), maps.Keys(m.ids)) {
 		// Whatever days are looked at first.
-		near := [][]int32{nil, someDays, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
+		near := [][]int32{nil, recordtest.Days, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
 		r, found, err := b.Lookup(id, near)
 		if err != nil {
 			t.Fatal(err)
@@ -209,14 +210,14 @@ func conform(t *rapid.T, b state, reopen func() state) {
 	for range rapid.IntRange(1, 8).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			c := genChanges.Draw(t, "changes")
+			c := recordtest.Changes.Draw(t, "changes")
 			save(t, b, c)
 			m.save(c)
 			continue
 		case 2:
 			b = reopen()
 		case 3:
-			before := genAt.Draw(t, "before")
+			before := recordtest.At.Draw(t, "before")
 			wantDay, want := m.forgettable(before)
 			day, found, err := b.Forgettable(before)
 			if err != nil || day != wantDay || found != want {
@@ -255,7 +256,7 @@ func TestConformanceOfStore(t *testing.T) {
 		defer func() { _ = s.Close() }()
 		conform(t, openAppliance(t, s, "a"), func() state {
 			// A neighbour in the same file must not be seen.
-			save(t, openAppliance(t, s, "b"), genChanges.Draw(t, "neighbour"))
+			save(t, openAppliance(t, s, "b"), recordtest.Changes.Draw(t, "neighbour"))
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // failures are ways in which a commit fails.
@@ -45,7 +47,7 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 		defer func() { _ = s.Close() }()
 		b, m := openAppliance(t, s, "a"), newModel()
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
-			c := genChanges.Draw(t, "changes")
+			c := recordtest.Changes.Draw(t, "changes")
 			if c.Empty() {
 				continue
 			}
@@ -89,7 +91,7 @@ func TestApplianceWhileTheFileIsUnusable(t *testing.T) {
 		t.Errorf("Save: got %v", err)
 	}
 	for n := range 3 {
-		if _, _, err := b.Lookup(session(n), nil); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := b.Lookup(recordtest.Session(n), nil); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Lookup of session %d: got %v", n, err)
 		}
 	}
@@ -103,7 +105,7 @@ func TestApplianceWhileTheFileIsUnusable(t *testing.T) {
 	if day, _ := b.NewestDay(); day != 20000 {
 		t.Errorf("newest day is %d, want 20000", day)
 	}
-	if _, found, err := b.Lookup(session(2), nil); found || err != nil {
+	if _, found, err := b.Lookup(recordtest.Session(2), nil); found || err != nil {
 		t.Errorf("session of the failed save: found %v, %v", found, err)
 	}
 	save(t, b, remember(3, 20001))

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
 )
 
 // Memory is the state of an appliance that ends with the process. Its methods may be
 // called by any goroutine, and do not fail.
 type Memory struct {
 	mu      sync.RWMutex
-	state   ledger.State
+	state   *ledger.State
 	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
@@ -21,11 +22,7 @@ type Memory struct {
 // NewMemory returns an empty one.
 func NewMemory() *Memory {
 	return &Memory{
-		state: ledger.State{
-			Series:     map[ledger.Key]*ledger.Series{},
-			Unfinished: map[ledger.ID]*ledger.Unfinished{},
-			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
-		},
+		state:   newState(),
 		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
 	}
@@ -101,11 +98,11 @@ func (m *Memory) Save(c *ledger.Changes) error {
 	m.state.Apply(c)
 	m.state.Meta = copyMeta(m.state.Meta)
 	for id, r := range c.Seen {
-		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
+		r.ID, r.At = id, record.Seconds(r.At)
 		m.ids[id] = r
 	}
 	for id, t := range c.Skipped {
-		m.skipped[id] = decodeSeconds(encodeSeconds(t))
+		m.skipped[id] = record.Seconds(t)
 	}
 	if t := c.Forget; !t.IsZero() {
 		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expired(r, t) })

@@ -14,13 +14,11 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/store/boltfile"
+	"vbaws_exporter/collector/store/record"
 )
 
 // FileName is the name of the file in the folder that Open is given.
 const FileName = "vbaws_exporter.db"
-
-// formatVersion is the version of what doc.go describes.
-const formatVersion = "1"
 
 // Top buckets and their keys.
 const (
@@ -28,19 +26,6 @@ const (
 	versionKey       = "version"
 	appliancesBucket = "appliances"
 )
-
-// Buckets and keys of an appliance.
-const (
-	metaKey          = "meta"
-	seenKey          = "seen"
-	seriesBucket     = "series"
-	unfinishedBucket = "unfinished"
-	policiesBucket   = "policies"
-	idsBucket        = "ids"
-	skippedBucket    = "skipped"
-)
-
-var applianceBuckets = []string{idsBucket, policiesBucket, seriesBucket, skippedBucket, unfinishedBucket}
 
 // Points at which Options.Crash is called.
 const (
@@ -74,7 +59,7 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has format %q, and this exporter knows format %q only: use the exporter that wrote it, or another storage path", e.Path, e.Version, formatVersion)
+	return fmt.Sprintf("%s has format %q, and this exporter knows format %q only: use the exporter that wrote it, or another storage path", e.Path, e.Version, record.FormatVersion)
 }
 
 // Store is an open file. Its methods may be called by any goroutine. A save that the
@@ -159,7 +144,7 @@ func create(path string) error {
 			if err != nil {
 				return err
 			}
-			return format.Put([]byte(versionKey), []byte(formatVersion))
+			return format.Put([]byte(versionKey), []byte(record.FormatVersion))
 		})
 	})
 	if errors.Is(err, fs.ErrExist) {
@@ -174,7 +159,7 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	if format == nil {
 		return &FormatError{Path: s.path}
 	}
-	if v := string(format.Get([]byte(versionKey))); v != formatVersion {
+	if v := string(format.Get([]byte(versionKey))); v != record.FormatVersion {
 		return &FormatError{Path: s.path, Version: v}
 	}
 	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
@@ -201,18 +186,10 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	})
 }
 
-// checkName says why an appliance's state can't be stored.
-func checkName(appliance string) error {
-	if appliance == "" || len(appliance) > bbolt.MaxKeySize {
-		return fmt.Errorf("appliance name has %d bytes: it must have from 1 to %d", len(appliance), bbolt.MaxKeySize)
-	}
-	return nil
-}
-
 // Appliance returns the state of an appliance, which need not be known. It is the same
 // one each time. For one that was exported the error is a *MovedError.
 func (s *Store) Appliance(appliance string) (*Appliance, error) {
-	if err := checkName(appliance); err != nil {
+	if err := record.CheckName(appliance); err != nil {
 		return nil, err
 	}
 	s.appliancesMu.Lock()
@@ -246,22 +223,22 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 	var names []string
 	find := func(tx *bbolt.Tx) error {
 		names = nil
-		saved := false // since before
+		recent := false // one was saved since before
 		appliances := tx.Bucket([]byte(appliancesBucket))
 		err := appliances.ForEach(func(name, _ []byte) error {
 			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
-			seen, err := p.seen()
+			saved, err := p.saved()
 			switch {
 			case err != nil:
 				return err
-			case !seen.Before(before):
-				saved = true
+			case !saved.Before(before):
+				recent = true
 			case !slices.Contains(keep, p.appliance):
 				names = append(names, p.appliance)
 			}
 			return nil
 		})
-		if !saved {
+		if !recent {
 			names = nil
 		}
 		return err

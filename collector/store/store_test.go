@@ -19,6 +19,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // childVar says which of children a process of the test binary is to be.
@@ -46,7 +48,7 @@ func child(t *testing.T, name string, args ...string) *exec.Cmd {
 
 // remember is a change of one session, dealt with on the given day.
 func remember(n int, day int32) *ledger.Changes {
-	id := session(n)
+	id := recordtest.Session(n)
 	return &ledger.Changes{
 		Meta: &ledger.Meta{Resets: uint64(n)},
 		Seen: map[ledger.ID]ledger.SeenSession{
@@ -183,9 +185,9 @@ func closed(t *testing.T) (path string) {
 	series := &ledger.Series{Key: ledger.Key{Type: "Policy"}, Counters: []*ledger.Counter{{Status: "Failed", Count: 3}}}
 	save(t, b, &ledger.Changes{
 		Series:     map[ledger.Key]*ledger.Series{series.Key: series},
-		Unfinished: map[ledger.ID]*ledger.Unfinished{session(1): {Policy: "daily"}},
+		Unfinished: map[ledger.ID]*ledger.Unfinished{recordtest.Session(1): {Policy: "daily"}},
 		Policies:   map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}},
-		Skipped:    map[ledger.ID]time.Time{session(2): time.Unix(1e9, 0)},
+		Skipped:    map[ledger.ID]time.Time{recordtest.Session(2): time.Unix(1e9, 0)},
 	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -252,7 +254,7 @@ func TestOpenRefuses(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, name := range applianceBuckets {
+				for _, name := range record.Buckets[1:] {
 					if err := tx.MoveBucket([]byte(name), a(tx), b); err != nil {
 						return err
 					}
@@ -392,7 +394,7 @@ func TestDropUnused(t *testing.T) {
 		t.Helper()
 		for name, want := range map[string]bool{"kept": true, "new": true, "old": false, "older": false} {
 			b := openAppliance(t, s, name)
-			_, found, err := b.Lookup(session(1), nil)
+			_, found, err := b.Lookup(recordtest.Session(1), nil)
 			if _, any := b.NewestDay(); err != nil || found != want || any != want || (resets(t, b) == 1) != want {
 				t.Errorf("%s is there: %v, %v, want %v", name, found, err, want)
 			}
@@ -405,7 +407,7 @@ func TestDropUnused(t *testing.T) {
 	s = open(t, path)
 	check()
 	save(t, openAppliance(t, s, "old"), remember(2, 20001))
-	if _, found, err := openAppliance(t, s, "old").Lookup(session(1), []int32{20000}); found || err != nil {
+	if _, found, err := openAppliance(t, s, "old").Lookup(recordtest.Session(1), []int32{20000}); found || err != nil {
 		t.Error("a dropped appliance does not begin empty", err)
 	}
 }
@@ -418,8 +420,8 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, loadErr := b.Load()
-	_, _, lookupErr := b.Lookup(session(1), []int32{20000})
-	_, skippedErr := b.Skipped(session(1))
+	_, _, lookupErr := b.Lookup(recordtest.Session(1), []int32{20000})
+	_, skippedErr := b.Skipped(recordtest.Session(1))
 	_, _, forgettableErr := b.Forgettable(time.Unix(2e9, 0))
 	_, applianceErr := s.Appliance("b")
 	_, dropErr := s.DropUnused(nil, time.Unix(2e9, 0))
@@ -445,7 +447,7 @@ func TestAppliancesAreIndependent(t *testing.T) {
 				if err := b.Save(remember(n, 20000+int32(n))); err != nil {
 					t.Error(err)
 				}
-				if _, found, err := b.Lookup(session(n), []int32{20000 + int32(n)}); !found || err != nil {
+				if _, found, err := b.Lookup(recordtest.Session(n), []int32{20000 + int32(n)}); !found || err != nil {
 					t.Errorf("session %d: %v, %v", n, found, err)
 				}
 			}
@@ -471,7 +473,7 @@ func TestAppliancesAreIndependent(t *testing.T) {
 func TestForgetReadsOldDaysOnly(t *testing.T) {
 	path := closed(t)
 	edit(t, path, func(tx *bbolt.Tx) error {
-		return a(tx).Bucket([]byte(idsBucket)).Put(idKey(20001, session(1)), []byte("no record"))
+		return a(tx).Bucket([]byte(record.IDsBucket)).Put(record.IDKey(20001, recordtest.Session(1)), []byte("no record"))
 	})
 	db, err := bbolt.Open(filepath.Join(path, FileName), 0o600, nil)
 	if err != nil {
@@ -481,10 +483,10 @@ func TestForgetReadsOldDaysOnly(t *testing.T) {
 	err = db.View(func(tx *bbolt.Tx) error {
 		p := applianceTx{appliance: "a", root: a(tx)}
 		n := 0
-		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte) { n++ }); err != nil || n != 200 {
+		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte, ledger.SeenSession) { n++ }); err != nil || n != 200 {
 			t.Errorf("found %d of 200, %v", n, err)
 		}
-		if err := p.expired(time.Unix(20001*86400, 0), func([]byte) {}); err == nil {
+		if err := p.expired(time.Unix(20001*86400, 0), func([]byte, ledger.SeenSession) {}); err == nil {
 			t.Error("the last day was not read")
 		}
 		return nil

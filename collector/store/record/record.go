@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"strconv"
 	"strings"
@@ -22,79 +21,31 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// recordVersion is the first byte of every record.
-const recordVersion = 1
-
-// headerSize is the length of what stands before a record's payload: version
-// and checksum.
-const headerSize = 1 + 4
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// place is where records stand. Its value is the checksum of the names, which
-// the records' own begin with: a record that strayed is found out.
-type place uint32
-
-// placeOf returns the place of an appliance's bucket.
-func placeOf(appliance, bucket string) place {
-	sum := crc32.Checksum([]byte(appliance), castagnoli)
-	return place(crc32.Update(sum, castagnoli, []byte("\x00"+bucket+"\x00")))
-}
-
-func (p place) sum(key []byte, version byte, payload []byte) uint32 {
-	sum := crc32.Update(uint32(p), castagnoli, key)
-	sum = crc32.Update(sum, castagnoli, []byte{version})
-	return crc32.Update(sum, castagnoli, payload)
-}
-
-// seal returns the record of payload under key.
-func (p place) seal(key, payload []byte) []byte {
-	record := make([]byte, headerSize, headerSize+len(payload))
-	record[0] = recordVersion
-	binary.BigEndian.PutUint32(record[1:], p.sum(key, recordVersion, payload))
-	return append(record, payload...)
-}
-
-// unseal returns the payload of the record under key. It shares the record's
-// memory.
-func (p place) unseal(key, record []byte) ([]byte, error) {
-	if len(record) < headerSize {
-		return nil, fmt.Errorf("%d bytes are no record", len(record))
-	}
-	payload := record[headerSize:]
-	if binary.BigEndian.Uint32(record[1:]) != p.sum(key, record[0], payload) {
-		return nil, errors.New("checksum doesn't match")
-	}
-	if record[0] != recordVersion {
-		return nil, fmt.Errorf("record version %d is unknown", record[0])
-	}
-	return payload, nil
-}
-
-// Ids stand under their day and themselves, so that what is looked up together
-// shares pages. The day's sign bit is flipped, so that days sort.
+// idKeySize is the length of a key of IDsBucket: day and id.
 const idKeySize = 4 + 16
 
-func idKey(day int32, id ledger.ID) []byte {
-	return append(dayKey(day), id[:]...)
+// IDKey returns the key of a seen session. Ids stand under their day and themselves, so
+// that what is looked up together is near. The day's sign bit is flipped, so that days
+// sort.
+func IDKey(day int32, id ledger.ID) []byte {
+	key := binary.BigEndian.AppendUint32(make([]byte, 0, idKeySize), uint32(day)^1<<31)
+	return append(key, id[:]...)
 }
 
-// dayKey is what the keys of a day begin with.
-func dayKey(day int32) []byte {
-	return binary.BigEndian.AppendUint32(make([]byte, 0, idKeySize), uint32(day)^1<<31)
+// SplitIDKey is the reverse of IDKey.
+func SplitIDKey(key []byte) (day int32, id ledger.ID, err error) {
+	if len(key) != idKeySize {
+		return 0, id, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
+	}
+	return int32(binary.BigEndian.Uint32(key) ^ 1<<31), ledger.ID(key[4:]), nil
 }
 
-// dayOf returns the day that a key begins with.
-func dayOf(key []byte) int32 {
-	return int32(binary.BigEndian.Uint32(key) ^ 1<<31)
-}
-
-// rememberedSize is the length of the payload: USN, print and time. A session that is
+// seenSize is the length of the payload: USN, print and time. A session that is
 // owed has a byte 1 more.
-const rememberedSize = 8 + 4 + 4
+const seenSize = 8 + 4 + 4
 
-func encodeRemembered(r ledger.SeenSession) []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, rememberedSize+1), uint64(r.USN))
+func encodeSeen(r ledger.SeenSession) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, seenSize+1), uint64(r.USN))
 	b = binary.BigEndian.AppendUint32(b, r.Fingerprint)
 	b = binary.BigEndian.AppendUint32(b, encodeSeconds(r.At))
 	if r.Uncounted {
@@ -103,17 +54,19 @@ func encodeRemembered(r ledger.SeenSession) []byte {
 	return b
 }
 
-func decodeRemembered(key, payload []byte) (ledger.SeenSession, error) {
-	if len(key) != idKeySize {
-		return ledger.SeenSession{}, fmt.Errorf("key has %d bytes, not %d", len(key), idKeySize)
+// DecodeSeen returns a seen session from a record of IDsBucket.
+func DecodeSeen(key, payload []byte) (ledger.SeenSession, error) {
+	day, id, err := SplitIDKey(key)
+	if err != nil {
+		return ledger.SeenSession{}, err
 	}
-	owed := len(payload) == rememberedSize+1 && payload[rememberedSize] == 1
-	if len(payload) != rememberedSize && !owed {
-		return ledger.SeenSession{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), rememberedSize)
+	owed := len(payload) == seenSize+1 && payload[seenSize] == 1
+	if len(payload) != seenSize && !owed {
+		return ledger.SeenSession{}, fmt.Errorf("payload has %d bytes, not %d", len(payload), seenSize)
 	}
 	return ledger.SeenSession{
-		ID:          ledger.ID(key[4:]),
-		Day:         dayOf(key),
+		ID:          id,
+		Day:         day,
 		USN:         int64(binary.BigEndian.Uint64(payload)),
 		Fingerprint: binary.BigEndian.Uint32(payload[8:]),
 		At:          decodeSeconds(binary.BigEndian.Uint32(payload[12:])),
@@ -138,12 +91,16 @@ func decodeSeconds(s uint32) time.Time {
 	return time.Unix(int64(s), 0).UTC()
 }
 
-// encodeSkipped is the payload of a row skipped at t, decodeSkipped its reverse.
+// Seconds returns t as it is read after it was stored as seconds.
+func Seconds(t time.Time) time.Time { return decodeSeconds(encodeSeconds(t)) }
+
+// encodeSkipped is the payload of a row skipped at t.
 func encodeSkipped(t time.Time) []byte {
 	return binary.BigEndian.AppendUint32(nil, encodeSeconds(t))
 }
 
-func decodeSkipped(key, payload []byte) (time.Time, error) {
+// DecodeSkipped returns when a row was skipped from a record of SkippedBucket.
+func DecodeSkipped(key, payload []byte) (time.Time, error) {
 	if len(key) != len(ledger.ID{}) {
 		return time.Time{}, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
 	}
@@ -342,7 +299,7 @@ type (
 		Until     instant                  `json:"until,omitzero"`
 		Histories map[string]historyRecord `json:"histories,omitempty"`
 	}
-	seenRecord struct {
+	savedRecord struct {
 		At instant `json:"at"`
 	}
 )
@@ -388,12 +345,12 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	return encode(r)
 }
 
-func decodeMeta(payload []byte) (ledger.Meta, error) {
+func decodeMeta(payload []byte) (*ledger.Meta, error) {
 	var r metaRecord
 	if err := decode(payload, &r); err != nil {
-		return ledger.Meta{}, err
+		return nil, err
 	}
-	m := ledger.Meta{
+	m := &ledger.Meta{
 		Cutoff:          time.Time(r.Line),
 		LastResync:      time.Time(r.LastSweep),
 		LastDailyResync: time.Time(r.LastWideSweep),
@@ -528,13 +485,13 @@ func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {
 	})
 }
 
-func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error) {
+func decodeUnfinished(key, payload []byte) (unfinished, error) {
 	if len(key) != len(ledger.ID{}) {
-		return ledger.ID{}, nil, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+		return unfinished{}, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
 	}
 	var r unfinishedRecord
 	if err := decode(payload, &r); err != nil {
-		return ledger.ID{}, nil, err
+		return unfinished{}, err
 	}
 	disposition := ledger.Excluded
 	switch {
@@ -543,7 +500,7 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 	case r.Countable:
 		disposition = ledger.Countable
 	}
-	return ledger.ID(key), &ledger.Unfinished{
+	return unfinished{ledger.ID(key), &ledger.Unfinished{
 		Session: vbaws.Session{
 			ID:           r.ID,
 			Type:         r.Type,
@@ -561,7 +518,7 @@ func decodeUnfinished(key, payload []byte) (ledger.ID, *ledger.Unfinished, error
 		Unresolved:  r.Unresolved,
 		Disposition: disposition,
 		Missing:     r.Missing,
-	}, nil
+	}}, nil
 }
 
 func encodePolicy(p *ledger.Policy) ([]byte, error) {
@@ -633,12 +590,30 @@ func decodePolicy(key, payload []byte) (*ledger.Policy, error) {
 	return p, nil
 }
 
-func encodeSeen(t time.Time) ([]byte, error) {
-	return encode(seenRecord{At: instant(t)})
+func encodeSaved(t time.Time) ([]byte, error) {
+	return encode(savedRecord{At: instant(t)})
 }
 
-func decodeSeen(payload []byte) (time.Time, error) {
-	var r seenRecord
+// DecodeSaved returns when an appliance was last saved from the record of SavedKey.
+func DecodeSaved(payload []byte) (time.Time, error) {
+	var r savedRecord
 	err := decode(payload, &r)
 	return time.Time(r.At), err
+}
+
+// Move says how often the state was exported, and whether it belongs to another exporter
+// since. Its payload is that of MoveKey.
+type Move struct {
+	Number   uint64    `json:"number"`
+	Exported time.Time `json:"exported"`
+	Away     bool      `json:"away,omitzero"`
+}
+
+// EncodeMove returns the payload of MoveKey.
+func EncodeMove(m Move) ([]byte, error) { return encode(m) }
+
+// DecodeMove is the reverse of EncodeMove.
+func DecodeMove(payload []byte) (m Move, err error) {
+	err = decode(payload, &m)
+	return m, err
 }
