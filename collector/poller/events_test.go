@@ -19,7 +19,7 @@ import (
 func TestLevelsOfFinishedSessions(t *testing.T) {
 	var text strings.Builder
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.p = newPollerOver(t, w.server, w.clock, poller.Config{Backfill: backfill, Logger: log.NewLogfmtLogger(&text)}, w.book)
+	w.p = newPollerOver(t, w.server, w.clock, poller.Config{Backfill: backfill, Logger: log.NewLogfmtLogger(&text)}, w.storage)
 	w.poll()
 	want := make(map[string]string)
 	for _, s := range []struct{ typ, status, level string }{
@@ -179,7 +179,7 @@ func TestLogsOfPoliciesFirst(t *testing.T) {
 func TestFailedSince(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
-	w.book.err = fmt.Errorf("disk full")
+	w.storage.err = fmt.Errorf("disk full")
 	w.clock.Advance(time.Minute)
 	w.end("Succeeded")
 	_ = w.fails()
@@ -189,7 +189,7 @@ func TestFailedSince(t *testing.T) {
 	if got := w.p.Published().FailedSince; !got.Equal(since) {
 		t.Errorf("failed since %v, want %v", got, since)
 	}
-	w.book.err = nil
+	w.storage.err = nil
 	w.later(time.Minute)
 	if got := w.p.Published().FailedSince; !got.IsZero() {
 		t.Errorf("failed since %v after a successful poll", got)

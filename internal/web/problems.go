@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -145,8 +147,11 @@ func (p *policyStatus) failedSessions() string {
 		}
 	}
 	text := fmt.Sprintf("The last %d sessions failed", n)
-	if n < 2 {
+	switch {
+	case n < 2:
 		text = "The last session failed"
+	case n == verdict.Keep: // there may be more
+		text = "At least the last " + strconv.Itoa(n) + " sessions failed"
 	}
 	if p.LastSuccess.IsZero() {
 		text += ". No success is known"

@@ -409,7 +409,7 @@ func TestBigAppliance(t *testing.T) {
 	if len(page) > 3<<20 {
 		t.Errorf("the page has %d bytes", len(page))
 	}
-	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems"} {
+	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("lacks %q", want)
 		}
