@@ -224,7 +224,9 @@ func readClock(r io.Reader) (func() time.Time, error) {
 		return nil, err
 	}
 	go func() {
-		for read() == nil {
+		var err error
+		for err == nil {
+			err = read()
 		}
 		os.Exit(1)
 	}()

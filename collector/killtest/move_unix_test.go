@@ -354,7 +354,7 @@ func (m *moving) mustRefuse(want string, args ...string) {
 	}
 }
 
-// move moves an appliance as README says, mistakes apart.
+// move moves an appliance as docs/operations.md says, mistakes apart.
 func (m *moving) move(s *site, from, to *unit) {
 	t := m.t
 	t.Helper()

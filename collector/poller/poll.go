@@ -104,7 +104,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.
 		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
-			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the poll
+			err = fmt.Errorf("%w (and %v)", err, liftErr) //nolint:errorlint // the poll's result is that of err
 		}
 	}
 	took := p.cfg.Now().Sub(start)

@@ -272,7 +272,6 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		"/sessions": payload(t, "sessions-1.7.json"), "/settings/dateTime": `{"timezone":{"name":"UTC"}}`,
 	}}
 	p, log, metrics := d.watch(t)
-	lines := 0
 	for _, step := range []struct {
 		day        string
 		unreadable float64
@@ -305,7 +304,7 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		if endpointErrors := p.Published().EndpointErrors; len(endpointErrors) > 0 {
 			t.Errorf("%s: endpoint errors: %v", step.day, endpointErrors)
 		}
-		lines = 0
+		lines := 0
 		for _, line := range log.with("schedule") {
 			if strings.Contains(line, "a schedule can't be understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
 				lines++

@@ -226,8 +226,7 @@ func TestImportRefuses(t *testing.T) {
 	refuse := func(name string, file []byte, want ...string) {
 		t.Helper()
 		_, err := s.Import(bytes.NewReader(file), false)
-		var bad *transfer.FileError
-		if !errors.As(err, &bad) {
+		if _, ok := errors.AsType[*transfer.FileError](err); !ok {
 			t.Fatalf("%s: got %v", name, err)
 		}
 		for _, w := range want {
@@ -254,7 +253,7 @@ func TestImportRefuses(t *testing.T) {
 		refuse(fmt.Sprintf("byte %d is another", n), damaged)
 	}
 	header := bytes.IndexByte(file[len("vbaws_exporter state 1\n"):], '\n') + len("vbaws_exporter state 1\n") + 1
-	edit := func(old, new string) []byte { return resum(bytes.Replace(file, []byte(old), []byte(new), 1)) }
+	edit := func(from, to string) []byte { return resum(bytes.Replace(file, []byte(from), []byte(to), 1)) }
 	refuse("empty", nil, "is empty")
 	refuse("text", []byte("some text\n"), "the file is not an exported state")
 	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows version 1 only")
@@ -283,7 +282,7 @@ func TestImportRefuses(t *testing.T) {
 
 // rewritten returns the file with changes to its header, or to one record, and
 // sums that are right.
-func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket, old, new string) []byte {
+func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket, from, to string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var e *transfer.Writer
@@ -295,9 +294,9 @@ func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket,
 		e, err = transfer.NewWriter(&out, h)
 		return err
 	}, func(in string, key, payload []byte) error {
-		if in == bucket && bytes.Contains(payload, []byte(old)) && !found {
+		if in == bucket && bytes.Contains(payload, []byte(from)) && !found {
 			found = true
-			payload = bytes.Replace(payload, []byte(old), []byte(new), 1)
+			payload = bytes.Replace(payload, []byte(from), []byte(to), 1)
 		}
 		return e.Record(in, key, payload)
 	})
@@ -305,7 +304,7 @@ func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket,
 		t.Fatal(err)
 	}
 	if !found {
-		t.Fatalf("no record of %q has %s", bucket, old)
+		t.Fatalf("no record of %q has %s", bucket, from)
 	}
 	return out.Bytes()
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // status is all that is known, for the page and, as JSON, for programs. The
-// names of fields are documented in the README and stay. Times are UTC, and left
+// names of fields are documented in docs/commands.md and stay. Times are UTC, and left
 // out where there is none.
 type status struct {
 	Version string    `json:"version"`

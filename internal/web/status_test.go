@@ -7,7 +7,6 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws"
 )
 
@@ -313,17 +313,11 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryField compares the documented fields with those there are.
-func TestReadmeHasEveryField(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(readme), "\n| field | |\n| --- | --- |\n")
-	table, _, _ = strings.Cut(table, "\n\n")
+// TestDocsHaveEveryField compares the documented fields with those there are.
+func TestDocsHaveEveryField(t *testing.T) {
 	var got []string
-	for line := range strings.Lines(table) {
-		got = append(got, strings.Split(line, "`")[1])
+	for _, row := range docstest.Rows(t, "commands.md", "field") {
+		got = append(got, docstest.Code(t, row[0]))
 	}
 	want := fields("", reflect.TypeFor[status]())
 	slices.Sort(got)

@@ -120,8 +120,7 @@ func FuzzRead(f *testing.F) {
 		}
 		h, rows, err := read(file)
 		if err != nil {
-			var bad *FileError
-			if !errors.As(err, &bad) {
+			if _, ok := errors.AsType[*FileError](err); !ok {
 				t.Fatalf("got %T: %v", err, err)
 			}
 			return
