@@ -3,6 +3,7 @@ package vbaws
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -502,6 +503,12 @@ func decodeOne(b *body) (jsontext.Value, error) {
 // type than documented, or out of range, is a member that is not there.
 var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
 	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
+	optional(func(v jsontext.Value) (uncut, bool) {
+		if v.Kind() != jsontext.KindString {
+			return "", false
+		}
+		return uncut(unquote(v)), true
+	}),
 	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
 	optional(func(v jsontext.Value) (bool, bool) {
 		return v.Kind() == jsontext.KindTrue, v.Kind() != jsontext.KindNull
@@ -517,6 +524,9 @@ var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmar
 	}),
 )))
 
+// uncut is a text that is not shortened to MaxText, such as a token.
+type uncut string
+
 // optional returns how a member of type T is read.
 func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
 	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, to *T) error {
@@ -531,8 +541,8 @@ func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
 	})
 }
 
-// read takes from v, which a decoder has read, the members that the struct at into has.
-// What is no object has none.
+// read takes from v the members that the struct at into has: those before the first place
+// that is not JSON, if there is one. What is not an object has none.
 func read(v jsontext.Value, into any) {
 	if v.Kind() == jsontext.KindBeginObject {
 		_ = json.Unmarshal(v, into, loosely...) // all that is left to fail is the caller's
@@ -540,7 +550,8 @@ func read(v jsontext.Value, into any) {
 }
 
 // decodeLog reads a session's log, whatever its length, and keeps the first errors
-// and warnings.
+// and warnings. It reads lines by fields, since by struct tags a log of 64 MB would
+// allocate 1 GB.
 func decodeLog(b *body) ([]LogItem, error) {
 	var log []LogItem
 	kept := map[string]int{}
@@ -594,69 +605,47 @@ func decodeLogin(b *body) (login, error) {
 		return login{}, err
 	}
 	var in struct {
-		Access  jsontext.Value `json:"access_token"` // tokens are not cut
-		Refresh jsontext.Value `json:"refresh_token"`
-		MFA     jsontext.Value `json:"mfa_token"`
-		Seconds int64          `json:"expires_in"`
+		Access  uncut `json:"access_token"`
+		Refresh uncut `json:"refresh_token"`
+		MFA     uncut `json:"mfa_token"`
+		Seconds int64 `json:"expires_in"`
 	}
 	read(v, &in)
-	whole := func(v jsontext.Value) string {
-		if v.Kind() != jsontext.KindString {
-			return ""
-		}
-		return string(unquote(v))
-	}
 	return login{
-		access: whole(in.Access), refresh: whole(in.Refresh), mfa: whole(in.MFA),
+		access: string(in.Access), refresh: string(in.Refresh), mfa: string(in.MFA),
 		expiresIn: time.Duration(min(in.Seconds, int64(math.MaxInt64/time.Second))) * time.Second,
 	}, nil
 }
 
-// decodeProblem reads the document of an error, as much of it as there is. Its
-// texts are as they came. Of the forms that are not the vendor's it knows OAuth's and that of the vendor's
-// web framework.
+// decodeProblem reads the document of an error, as much of it as there is: an answer that
+// ends early, or isn't JSON, still has its status. Its texts are as they came. Of the
+// forms that are not the vendor's it knows OAuth's and that of the vendor's web framework.
 func decodeProblem(document []byte) APIError {
-	var e APIError
-	dec := jsontext.NewDecoder(bytes.NewReader(document), tolerant...)
-	str := func(dst *string) error {
-		v, err := dec.ReadValue()
-		if err == nil && v.Kind() == jsontext.KindString {
-			*dst = string(unquote(v))
-		}
-		return err
+	var in struct {
+		ErrorCode   uncut          `json:"errorCode"`
+		Type        uncut          `json:"type"`
+		Title       uncut          `json:"title"`
+		Details     uncut          `json:"details"`
+		Detail      uncut          `json:"detail"`
+		Description uncut          `json:"error_description"`
+		Code        uncut          `json:"code"`
+		Error       jsontext.Value `json:"error"` // a code, or a code and a message
 	}
-	// An answer that ends early, or isn't JSON, still has its status.
-	_ = members(dec, func(name []byte) error {
-		switch string(name) {
-		case "errorCode":
-			return str(&e.Code)
-		case "code":
-			if e.Code == "" {
-				return str(&e.Code)
-			}
-		case "type":
-			return str(&e.Type)
-		case "title":
-			return str(&e.Title)
-		case "details", "detail", "error_description":
-			return str(&e.Details)
-		case "error":
-			if dec.PeekKind() != jsontext.KindBeginObject {
-				return str(&e.Code)
-			}
-			return members(dec, func(name []byte) error {
-				switch string(name) {
-				case "code":
-					return str(&e.Code)
-				case "message":
-					return str(&e.Title)
-				}
-				return dec.SkipValue()
-			})
-		}
-		return dec.SkipValue()
-	})
-	return e
+	var inner struct {
+		Code    uncut `json:"code"`
+		Message uncut `json:"message"`
+	}
+	read(document, &in)
+	read(in.Error, &inner)
+	if in.Error.Kind() == jsontext.KindString {
+		inner.Code = uncut(unquote(in.Error))
+	}
+	return APIError{
+		Code:    string(cmp.Or(in.ErrorCode, inner.Code, in.Code)),
+		Type:    string(in.Type),
+		Title:   string(cmp.Or(in.Title, inner.Message)),
+		Details: string(cmp.Or(in.Details, in.Detail, in.Description)),
+	}
 }
 
 // parseTime reads a date as the appliance writes it: with or without a zone, where it
