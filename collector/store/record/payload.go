@@ -47,7 +47,7 @@ type (
 		keyRecord
 		Counters []*ledger.Counter `json:"counters,omitempty"`
 		Last     ledger.Last       `json:"last,omitzero"`
-		History  verdict.History   `json:"history,omitzero"`
+		History  verdict.History   `json:"history,omitempty"`
 	}
 	keyRecord struct {
 		Type         string `json:"type"`
@@ -272,6 +272,10 @@ func currentReasons(skipped map[string]uint64) map[string]uint64 {
 		skipped[ledger.SkipBeforeCutoff] += n
 	}
 	return skipped
+}
+
+func encodeSeries(s *ledger.Series) ([]byte, error) {
+	return encode(seriesRecord{keyRecord: keyRecord(s.Key), Counters: s.Counters, Last: s.Last, History: s.History})
 }
 
 func decodeSeries(key, payload []byte) (*ledger.Series, error) {
