@@ -111,6 +111,14 @@ func (e *Entry) ignore(policy string, resolved bool) {
 	e.index(false)
 }
 
+// Defer takes in a session whose policy can't be found now. An unfinished one is kept, and
+// is in no View; a finished one is left as it is.
+func (e *Entry) Defer(from Origin) {
+	if !Finished(e.s) {
+		e.tx.keepOpen(e.id, &Unfinished{Session: *e.s, Unresolved: true, Disposition: e.disposition(from)})
+	}
+}
+
 // isNew decides whether a session that the ledger does not have is to be counted when
 // it has finished.
 func (tx *Tx) isNew(s *vbaws.Session, from Origin) bool {
@@ -202,12 +210,16 @@ func (tx *Tx) SkipRow(row *vbaws.Row) error {
 }
 
 func (tx *Tx) skip(reason string, e Event) {
+	tx.countSkipped(reason, 1)
+	e.Skipped = reason
+	tx.events = append(tx.events, e)
+}
+
+func (tx *Tx) countSkipped(reason string, n int) {
 	m := tx.editMeta()
 	m.Skipped = maps.Clone(m.Skipped)
 	if m.Skipped == nil {
 		m.Skipped = make(map[string]uint64)
 	}
-	m.Skipped[reason]++
-	e.Skipped = reason
-	tx.events = append(tx.events, e)
+	m.Skipped[reason] += uint64(n)
 }

@@ -88,6 +88,17 @@ type Meta struct {
 	Bounds []float64
 	// Clock says whether the appliance's clock can be judged by.
 	Clock verdict.ClockGate
+	// Unreadable is what could not be taken in; nil for nothing.
+	Unreadable *Unreadable
+}
+
+// Unreadable are sessions that the appliance has and could not return, or not so that
+// their policy is known. Nothing of them is in the seen index.
+type Unreadable struct {
+	// From is no later than their starts, by the appliance's clock.
+	From time.Time
+	// Sessions is how many they were when they were looked for last.
+	Sessions int
 }
 
 // ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
@@ -133,10 +144,13 @@ const (
 	// SkipGone is an unfinished session that the appliance removed before it was
 	// seen to finish.
 	SkipGone = "gone"
+	// SkipUnreadable is a session of Meta.Unreadable. It is counted if it can be read
+	// later.
+	SkipUnreadable = "unreadable"
 )
 
 // SkipReasons are all of them.
-var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone}
+var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone, SkipUnreadable}
 
 // Series is what is known of the sessions of one Key.
 type Series struct {
@@ -242,7 +256,8 @@ type Unfinished struct {
 	Session vbaws.Session
 	// Policy is the name of its policy; empty for none.
 	Policy string
-	// Unresolved says that its policy was not looked for, since sessions of its type
+	// Unresolved says that its policy is not known: it could not be asked for its
+	// sessions, or was not looked for, since sessions of its type
 	// are filtered out.
 	Unresolved  bool
 	Disposition Disposition

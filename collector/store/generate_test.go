@@ -111,6 +111,9 @@ var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 	if rapid.Bool().Draw(t, "clock") {
 		m.Clock = verdict.ClockGate{Offset: genDuration.Draw(t, "offset"), Known: true, ClosedAt: genTime.Draw(t, "closed"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
 	}
+	if rapid.Bool().Draw(t, "any unreadable") {
+		m.Unreadable = &ledger.Unreadable{From: genTime.Draw(t, "from"), Sessions: rapid.IntRange(1, 100).Draw(t, "unreadable")}
+	}
 	if rapid.Bool().Draw(t, "watermark") {
 		m.Watermark = &ledger.Watermark{USN: rapid.Int64().Draw(t, "usn"), ID: genID.Draw(t, "id")}
 	}

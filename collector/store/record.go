@@ -241,6 +241,11 @@ type (
 		Zone          string            `json:"zone,omitzero"`
 		Bounds        []float64         `json:"bounds,omitempty"`
 		Clock         *clockRecord      `json:"clock,omitzero"`
+		Unreadable    *unreadableRecord `json:"unreadable,omitzero"`
+	}
+	unreadableRecord struct {
+		From     instant `json:"from,omitzero"`
+		Sessions int64   `json:"sessions"`
 	}
 	clockRecord struct {
 		Offset   int64   `json:"offset,omitzero"`
@@ -382,6 +387,9 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 	if c := m.Clock; c.Known {
 		r.Clock = &clockRecord{Offset: int64(c.Offset), ClosedAt: instant(c.ClosedAt), Polls: c.Polls}
 	}
+	if u := m.Unreadable; u != nil {
+		r.Unreadable = &unreadableRecord{From: instant(u.From), Sessions: int64(u.Sessions)}
+	}
 	if w := m.Watermark; w != nil {
 		r.Watermark = &watermarkRecord{USN: w.USN, ID: hexID(w.ID)}
 	}
@@ -414,6 +422,9 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 		m.Clock = verdict.ClockGate{
 			Offset: time.Duration(c.Offset), Known: true, ClosedAt: time.Time(c.ClosedAt), Polls: c.Polls,
 		}
+	}
+	if u := r.Unreadable; u != nil {
+		m.Unreadable = &ledger.Unreadable{From: time.Time(u.From), Sessions: int(u.Sessions)}
 	}
 	if w := r.Watermark; w != nil {
 		m.Watermark = &ledger.Watermark{USN: w.USN, ID: ledger.ID(w.ID)}
