@@ -176,7 +176,7 @@ func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, 
 		if *failed++; *failed < unlistedLimit {
 			return nil, false, false, err
 		}
-	case !ofOneSession(err) || !p.goesOnAfter(err):
+	case len(policies) == 0 || !ofOneSession(err) || !p.goesOnAfter(err):
 		return nil, false, false, err
 	default:
 		unasked = true

@@ -305,3 +305,37 @@ func TestPolicyThatCannotBeAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestPoliciesThatCannotBeListed: nor does a workload whose policies can't be listed keep
+// the sessions of another's from being counted. If no policy can be listed, the poll fails.
+func TestPoliciesThatCannotBeListed(t *testing.T) {
+	for _, c := range []struct {
+		route   string
+		succeed bool
+	}{{"/api/v1/vpc/policy", true}, {"/api/v1/policies", false}} {
+		t.Run(strings.ReplaceAll(c.route[len("/api/v1/"):], "/", "_"), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}, AccessLifetime: 10000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+			w.poll()
+			fault := w.Inject(vbawstest.Fault{Route: c.route, Status: 500, Count: -1})
+			w.ends(2, "Failed")
+			w.endOf("RestoreTask", "", "")
+			_ = w.p.Poll(context.Background())
+			for range 5 {
+				w.clock.Advance(30 * time.Minute)
+				w.ends(1, "Failed")
+				if err := w.p.Poll(context.Background()); (err == nil) != c.succeed {
+					t.Fatalf("poll: %v", err)
+				}
+			}
+			if want := map[string]int{"Nightly/Policy/Failed": 7}; c.succeed {
+				w.counted(want)
+			} else {
+				w.counted(map[string]int{})
+			}
+			fault.Remove()
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 7, "/RestoreTask/Succeeded": 1})
+		})
+	}
+}
