@@ -180,15 +180,11 @@ func (e *Entry) record(series *Series, status string, times Times) {
 	if !slices.Contains(vbaws.FinalStatuses, status) {
 		status = Other // neither a success nor a failure, and of any length
 	}
-	s := verdict.Session{Start: times.Start, End: times.End, Status: status}
+	s := verdict.Session{Start: times.Start, End: times.End, Status: status, ID: e.id.short()}
 	if s.Start.IsZero() {
 		s.Start = s.End.Add(-times.Duration)
 	}
-	if e.indexed {
-		series.History = series.History.Update(s)
-	} else {
-		series.History = series.History.Insert(s)
-	}
+	series.History = series.History.Insert(s)
 }
 
 func newer(a, b Last) bool {

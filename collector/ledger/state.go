@@ -5,6 +5,8 @@ package ledger
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +17,16 @@ import (
 
 // ID identifies a session.
 type ID [16]byte
+
+// short returns what distinguishes the session from others with the same times, and is not
+// 0.
+func (id ID) short() uint32 {
+	var n uint32
+	for w := range slices.Chunk(id[:], 4) {
+		n ^= binary.BigEndian.Uint32(w)
+	}
+	return max(1, n)
+}
 
 // ParseID returns the bytes of a UUID in any spelling: in upper or lower case, in braces,
 // without dashes, as urn:uuid. For any other id it returns the first half of its SHA-256.
@@ -176,7 +188,7 @@ func (s *Series) seedHistory() {
 		}
 	}
 	s.History = s.History.Insert(verdict.Session{
-		Start: s.Last.End.Add(-s.Last.Duration), End: s.Last.End, Status: s.Last.Status,
+		Start: s.Last.End.Add(-s.Last.Duration), End: s.Last.End, Status: s.Last.Status, ID: s.Last.ID.short(),
 	})
 }
 

@@ -141,7 +141,7 @@ var genHistory = rapid.Custom(func(t *rapid.T) verdict.History {
 		FirstFailure: genTime.Draw(t, "first failure"),
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "sessions") {
-		h = h.Insert(verdict.Session{Start: genTime.Draw(t, "start"), End: genTime.Draw(t, "end"), Status: genWord.Draw(t, "status")})
+		h = h.Insert(verdict.Session{Start: genTime.Draw(t, "start"), End: genTime.Draw(t, "end"), Status: genWord.Draw(t, "status"), ID: rapid.Uint32().Draw(t, "id")})
 	}
 	return h
 })

@@ -274,6 +274,7 @@ type (
 		Start  instant `json:"start,omitzero"`
 		End    instant `json:"end,omitzero"`
 		Status string  `json:"status"`
+		ID     uint32  `json:"id,omitzero"`
 	}
 	lastRecord struct {
 		ID       hexID   `json:"id,omitzero"`
@@ -470,7 +471,7 @@ func encodeHistory(h verdict.History) historyRecord {
 		Success: instant(h.Success), Failures: int64(h.Failures), FirstFailure: instant(h.FirstFailure),
 	}
 	for _, s := range h.Recent {
-		r.Recent = append(r.Recent, finishedRecord{instant(s.Start), instant(s.End), s.Status})
+		r.Recent = append(r.Recent, finishedRecord{instant(s.Start), instant(s.End), s.Status, s.ID})
 	}
 	return r
 }
@@ -480,7 +481,7 @@ func decodeHistory(r historyRecord) verdict.History {
 		Success: time.Time(r.Success), Failures: int(r.Failures), FirstFailure: time.Time(r.FirstFailure),
 	}
 	for _, s := range r.Recent {
-		h.Recent = append(h.Recent, verdict.Session{Start: time.Time(s.Start), End: time.Time(s.End), Status: s.Status})
+		h.Recent = append(h.Recent, verdict.Session{Start: time.Time(s.Start), End: time.Time(s.End), Status: s.Status, ID: s.ID})
 	}
 	return h
 }

@@ -58,6 +58,7 @@ func (w *object) history(h *verdict.History) {
 			w.instant("start", s.Start)
 			w.instant("end", s.End)
 			w.must("status", s.Status)
+			w.number("id", int64(s.ID))
 			w.close()
 		})
 	}
