@@ -321,11 +321,19 @@ func grid(columns ...column) *table.PanelBuilder {
 	})
 }
 
-// sorted puts the rows of a table into order.
-func sorted(p *table.PanelBuilder, by string, descending bool) *table.PanelBuilder {
-	return p.SortBy([]cog.Builder[common.TableSortByFieldState]{
-		common.NewTableSortByFieldStateBuilder().DisplayName(by).Desc(descending),
-	})
+// order is a column by which the rows of a table are sorted.
+type order struct {
+	column     string
+	descending bool
+}
+
+// sorted puts the rows of a table into the order of a column, and rows that are equal there into that of the next one.
+func sorted(p *table.PanelBuilder, by ...order) *table.PanelBuilder {
+	var all []cog.Builder[common.TableSortByFieldState]
+	for _, o := range by {
+		all = append(all, common.NewTableSortByFieldStateBuilder().DisplayName(o.column).Desc(o.descending))
+	}
+	return p.SortBy(all)
 }
 
 // toPolicy links a cell with the name of a policy to its board.

@@ -27,7 +27,7 @@ func exporter() (dashboard.Dashboard, error) {
 	add(b, about{"Exporters down",
 		"Targets of the chosen jobs that didn't answer the last scrape.",
 		"unknown: there is no such job", 4, 4}, number("none", bad), b.now("count(up == 0) or 0 * count(up)"))
-	add(b, about{"Appliances not polled",
+	add(b, about{"Not polled",
 		"Appliances whose last poll failed.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(max by (appliance) (vbaws_up) == 0)")))
 	add(b, about{"Oldest data",
@@ -110,7 +110,7 @@ func exporter() (dashboard.Dashboard, error) {
 			column{"code", "Code", []dashboard.DynamicConfigValue{width(70)}},
 			column{"A", "24 h", []dashboard.DynamicConfigValue{width(70), property("decimals", 0)}},
 			column{"B", "Since start", []dashboard.DynamicConfigValue{width(100), property("decimals", 0)}},
-		).Unit("none"), "24 h", true),
+		).Unit("none"), order{"24 h", true}),
 		b.rows("sum by (appliance, endpoint, code) (round(increase("+failed+"[1d])))"),
 		b.rows("sum by (appliance, endpoint, code) ("+failed+")"))
 	add(b, about{"Missing rights",
@@ -119,7 +119,7 @@ func exporter() (dashboard.Dashboard, error) {
 		sorted(grid(
 			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(110)}},
 			column{"endpoint", "Endpoint", nil},
-		).Unit("none"), "Endpoint", false),
+		).Unit("none"), order{"Endpoint", false}),
 		b.rows("max by (appliance, endpoint) (vbaws_exporter_endpoint_forbidden) == 1"))
 
 	b.row("The process")

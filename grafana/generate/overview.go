@@ -33,7 +33,7 @@ func overview() (dashboard.Dashboard, error) {
 		gone, 4, 4}, number("none", bad), b.now(policiesWith("failing")))
 	add(b, about{"Silent", "Policies without a known schedule that have had no success for 7 to 30 days.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})), b.now(policiesWith("silent")))
-	add(b, about{"Appliances not polled", "Appliances whose last poll failed. Their problems stay as they were at the last successful poll.",
+	add(b, about{"Not polled", "Appliances whose last poll failed. Their problems stay as they were at the last successful poll.",
 		gone, 4, 4}, number("none", bad), b.now(orZero("count(max by (appliance) (vbaws_up) == 0)")))
 	add(b, about{"On time (SLA)", "The share of the time range in which policies weren't overdue: the average of all policies and kinds with a schedule.",
 		"no schedule is known", 4, 4},
@@ -64,20 +64,20 @@ func overview() (dashboard.Dashboard, error) {
 	b.row("Sessions")
 	add(b, about{"Sessions finished, by status",
 		"How many sessions of policies finished within each bar, each counted once.",
-		"no session finished, or no exporter is scraped", 10, 8},
+		"no session finished, or no exporter is scraped", 9, 8},
 		byStatus(bars()),
 		b.over(`sum by (status) (`+counted(`type="Policy"`, "$__rate_interval")+`)`, "{{status}}"))
 	add(b, about{"Failed sessions",
 		"Policies with failed sessions: how many in the time range, when the newest one ended, and how many in a row without a success since. Empty: a success followed.",
-		"no session failed", 14, 8},
+		"no session failed", 15, 8},
 		sorted(grid(
-			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(230)}},
-			column{"extended_type", "Session", nil},
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(95)}},
-			column{"A", "Failed", []dashboard.DynamicConfigValue{width(75), property("decimals", 0)}},
-			column{"B", "Newest", ago},
-			column{"C", "In a row", []dashboard.DynamicConfigValue{width(85), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
-		), "In a row", true),
+			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy}},
+			column{"extended_type", "Session", []dashboard.DynamicConfigValue{width(175)}},
+			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(90)}},
+			column{"A", "Failed", []dashboard.DynamicConfigValue{width(65), property("decimals", 0)}},
+			column{"B", "Newest", []dashboard.DynamicConfigValue{unit("s"), width(90), property("decimals", 1)}},
+			column{"C", "In a row", []dashboard.DynamicConfigValue{width(75), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
+		), order{"In a row", true}),
 		b.rows(`max by (`+bySession+`) (round(increase(vbaws_sessions_total{type="Policy", status="Failed"}[$__range]))) > 0`),
 		b.rows(`time() - max by (`+bySession+`) (vbaws_session_last_end_timestamp_seconds{type="Policy", status="Failed"}) < $__range_s`),
 		b.rows(`max by (`+bySession+`) (vbaws_session_consecutive_failures) > 0`))
@@ -92,7 +92,7 @@ func overview() (dashboard.Dashboard, error) {
 			column{"A", "Running for", ago},
 			column{"B", "Typically", ago},
 			column{"C", "Times typical", []dashboard.DynamicConfigValue{property("decimals", 1), textColored, limits(steps("text", step{2, orange}, step{3, vermilion}))}},
-		), "Running for", true),
+		), order{"Running for", true}),
 		b.rows("time() - "+started),
 		b.rows(`max by (`+bySession+`) (vbaws_session_typical_duration_seconds) and on (`+bySession+`) vbaws_sessions_running_oldest_start_timestamp_seconds{type="Policy"}`),
 		b.rows("(time() - "+started+`) / max by (`+bySession+`) (vbaws_session_typical_duration_seconds)`))
@@ -104,7 +104,7 @@ func overview() (dashboard.Dashboard, error) {
 	expiry := limits(steps(vermilion, step{3 * 86400, orange}, step{30 * 86400, "text"}))
 	add(b, about{"Appliances",
 		"Each appliance: whether the last poll succeeded, the age of the data, and what the appliance reports. What the account has no right to read stays empty.",
-		"no exporter is scraped", 24, 6},
+		"no exporter is scraped", 24, 5},
 		sorted(grid(
 			column{"appliance", "Appliance", nil},
 			column{"A", "Polled", []dashboard.DynamicConfigValue{width(75), textColored, left, mapped(word{"1", "✓ yes", green}, word{"0", "⊘ no", vermilion})}},
@@ -119,7 +119,7 @@ func overview() (dashboard.Dashboard, error) {
 			column{"I", "Certificate ends in", []dashboard.DynamicConfigValue{unit("s"), width(145), property("decimals", 0), textColored, expiry}},
 			column{"J", "Clock offset", []dashboard.DynamicConfigValue{unit("s"), width(105), property("decimals", 0)}},
 			column{"K", "Alarms", []dashboard.DynamicConfigValue{width(70), textColored, limits(steps("text", step{1, orange}))}},
-		), "Appliance", false),
+		), order{"Appliance", false}),
 		b.rows(ofAppliance("vbaws_up")),
 		b.rows("time() - "+ofAppliance("vbaws_exporter_last_successful_poll_timestamp_seconds")),
 		b.rows("max by (appliance, version, api_version) (vbaws_appliance_info)"),
@@ -134,12 +134,12 @@ func overview() (dashboard.Dashboard, error) {
 	add(b, about{"Unprotected instances",
 		"Instances that an appliance knows and no policy protects. A rise means new ones that are in no policy, or a policy that covers less.",
 		"the account has no right to read it", 12, 7},
-		graph("none").Decimals(0).Interval("10m"),
+		graph("none").Decimals(0).MaxDataPoints(100),
 		b.over(unprotected, "{{appliance}}"))
 	add(b, about{"License use",
 		"Instances that use the license, as a share of those that it covers. Instances beyond 100 % may no longer be protected.",
 		"the account has no right to read it, or there is no license", 12, 7},
-		graph("percentunit").Max(1.1).Interval("10m").
+		graph("percentunit").Max(1.1).MaxDataPoints(100).
 			Thresholds(steps("transparent", step{1, vermilion})).
 			ThresholdsStyle(dashedLine()),
 		b.over(licenseUsed, "{{appliance}}"))

@@ -122,7 +122,7 @@ func policy() (dashboard.Dashboard, error) {
 			column{"A", "Finished", []dashboard.DynamicConfigValue{width(85), property("decimals", 0)}},
 			column{"B", "Newest", []dashboard.DynamicConfigValue{unit("s"), width(110), property("decimals", 1)}},
 			column{"C", "Newest of all", []dashboard.DynamicConfigValue{width(115), left, mapped(word{"1", "← yes", "text"}, word{"0", " ", "text"})}},
-		), "Session", false),
+		), order{"Session", false}),
 		b.rows("sum by ("+by+") ("+counted("", "$__range")+")"),
 		b.rows("time() - max by ("+by+") (vbaws_session_last_end_timestamp_seconds)"),
 		b.rows("max by ("+by+") (vbaws_session_last_status)"))

@@ -55,10 +55,10 @@ func timeline() *statetimeline.PanelBuilder {
 
 // problemTimeline has rows whose names end with a problem, with 1 while there is the problem.
 func problemTimeline() *statetimeline.PanelBuilder {
-	p := timeline().Thresholds(steps("transparent"))
+	p := timeline().Thresholds(steps(grey))
 	for _, w := range problems {
 		p = p.OverrideByRegexp("/ "+w.name+"$/", []dashboard.DynamicConfigValue{
-			mapped(word{"0", " ", "transparent"}, word{"1", w.sign + " " + w.name, w.color}),
+			mapped(word{"0", "ok", green}, word{"1", w.sign + " " + w.name, w.color}),
 		})
 	}
 	return p
@@ -72,19 +72,18 @@ func problemTable(of ...column) *table.PanelBuilder {
 	}, of...)
 	columns = append(columns,
 		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(110)}},
-		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(120), filterable}},
+		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
 		column{"A", "For", ago},
 		column{"B", "Since", []dashboard.DynamicConfigValue{unit("dateTimeAsIsoNoDateIfToday"), width(170)}},
 	)
-	return sorted(grid(columns...), "Problem", true)
+	return sorted(grid(columns...), order{"Problem", true}, order{"For", true})
 }
 
-// problemRows asks for the age and the begin of each problem. The order of problems of one name is that
-// of the query.
+// problemRows asks for the age and the begin of each problem.
 func (b *board) problemRows() []*prometheus.DataqueryBuilder {
 	since := "min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)"
 	return []*prometheus.DataqueryBuilder{
-		b.rows("sort_desc(time() - " + since + ")"),
+		b.rows("time() - " + since),
 		b.rows("1000 * " + since),
 	}
 }
@@ -93,14 +92,14 @@ func (b *board) problemRows() []*prometheus.DataqueryBuilder {
 func scheduleTable(of ...column) *table.PanelBuilder {
 	return sorted(grid(append(of,
 		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(100)}},
-		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(110), filterable}},
+		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
 		column{"A", "Missed runs", []dashboard.DynamicConfigValue{width(115), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
 		column{"B", "Next due", []dashboard.DynamicConfigValue{unit("dateTimeFromNow")}},
 		column{"C", "Last success", ago},
 		column{"D", "Longest gap", ago},
 		column{"E", "On time", []dashboard.DynamicConfigValue{width(90), unit("percentunit"), property("decimals", 1), textColored,
 			limits(steps(vermilion, step{0.95, orange}, step{0.99, "text"}))}},
-	)...), "Missed runs", true)
+	)...), order{"Missed runs", true}, order{"Next due", false})
 }
 
 // scheduleRows asks for what scheduleTable shows.
