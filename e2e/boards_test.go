@@ -181,6 +181,8 @@ func expect[T any](t *testing.T, what string, got, want T) {
 
 // empty are the queries that have no data in TestBoards, with the reason.
 var empty = map[string]string{
+	"vbaws-policy Problems A":           "this policy has none",
+	"vbaws-policy Problems B":           "this policy has none",
 	"vbaws-policy Running for A":        "this policy isn't running when the fleet is stopped",
 	"vbaws-policy How long they took B": "there are native histograms",
 }
@@ -197,6 +199,9 @@ func (a *asker) askAll() {
 				n = len(a.course(expr))
 			}
 			reason := empty[a.name+" "+p.Title+" "+q.RefID]
+			if p.Title == "How long the newest one took" && q.RefID == "B" {
+				continue // by chance, as it takes five successes; the overview's is compared with the truth
+			}
 			if (n == 0) != (reason != "") {
 				a.p.t.Errorf("%s: %q, query %s, has %d series (%s)", a.name, p.Title, q.RefID, n, reason)
 			}
@@ -588,9 +593,16 @@ func TestBoards(t *testing.T) {
 			return status
 		})
 		expect(t, "the policy's bars", policy.sums("Sessions finished, by status", "status"), statuses)
-		// What increase() adds is up to the part of a bar that one scrape is.
+		// The first session of a status makes the histogram, in which increase() doesn't see it. What it adds
+		// is up to the part of a bar that one scrape is.
+		want := total(statuses)
+		for key := range ended {
+			if strings.HasPrefix(key, "Policy ") && strings.Contains(key, " "+name+" ") && before[key] == 0 {
+				want--
+			}
+		}
 		cells := policy.cells("How long they took", map[bool]string{true: "A", false: "B"}[p == prom])
-		if want := total(statuses); math.Abs(cells-want) > 0.05*want {
+		if want == 0 || math.Abs(cells-want) > 0.05*want {
 			t.Errorf("the heat map has %g sessions, want %g", cells, want)
 		}
 		if p != prom {

@@ -78,7 +78,7 @@ func policy() (dashboard.Dashboard, error) {
 	// Native histograms have no highest value. Exporters of one appliance count the same, so their average is it.
 	const native, classic = "vbaws_session_duration_seconds", "vbaws_session_duration_seconds_bucket"
 	add(b, about{"How long they took",
-		"How many of the sessions that finished in an interval took how long. From the native histogram if Prometheus has one, else from the classic one, whose buckets are wider. The marks are single sessions, with the session_id to look for in the appliance.",
+		"How many of the sessions that finished in an interval took how long. From the native histogram if Prometheus has one, else from the classic one, whose buckets are wider. The first session of a status isn't in it. The marks are single sessions, with the session_id to look for in the appliance.",
 		"no session finished", 12, 8},
 		heatmap.NewPanelBuilder().
 			Calculate(false).
