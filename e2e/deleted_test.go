@@ -37,7 +37,7 @@ func TestDeletedPolicy(t *testing.T) {
 	alerts := func(policy string) string {
 		return `count(ALERTS{alertstate="firing", policy="` + policy + `"} or {__name__=~"vbaws_.+", policy="` + policy + `"})`
 	}
-	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailed", policy="deleted"})`, 1)
+	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="deleted"})`, 1)
 
 	// Two listings that lack it are needed, a minute apart.
 	s.DeletePolicy(deleted.ID)
