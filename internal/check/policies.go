@@ -63,8 +63,8 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 func (l *listing) findings() []Finding {
 	var all []Finding
 	if len(l.odd) > 0 {
-		all = append(all, warn(Rights, "report it with the API version: the rest is read",
-			"not all of the policies can be understood: %s", strings.Join(l.odd, "; ")))
+		all = append(all, warn(Rights, "report it to the authors of the exporter with the API version; the others are monitored",
+			"some policies are not understood: %s", strings.Join(l.odd, "; ")))
 	}
 	if shared := l.shared(); len(shared) > 0 {
 		all = append(all, warn(Schedules, "rename all but one of them in the appliance",
