@@ -149,7 +149,7 @@ func end(dec *jsontext.Decoder) error {
 	case err != nil:
 		return err
 	}
-	return errors.New("more follows the document")
+	return errors.New("data after the document")
 }
 
 // decodeList reads an object with an array at key, and calls element for each
@@ -224,7 +224,7 @@ func elements(dec *jsontext.Decoder, b *body, key string, element func(jsontext.
 		}
 		element(v)
 		if b.held > maxHeld {
-			return fmt.Errorf("the texts in %q are longer than %d bytes", key, maxHeld)
+			return fmt.Errorf("the strings in %q are longer than %d bytes", key, maxHeld)
 		}
 	}
 	_, err := dec.ReadToken()
@@ -686,7 +686,7 @@ func parseTime(s string) (time.Time, error) {
 			offset = offset[:3] + ":" + offset[3:]
 		}
 		if s[day] != ' ' && s[day] != 'T' {
-			return time.Time{}, errors.New("neither a T nor a space divides date and time")
+			return time.Time{}, errors.New("no T or space between date and time")
 		}
 		s = s[:day] + "T" + clock + offset
 	}

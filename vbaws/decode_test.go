@@ -98,7 +98,7 @@ func TestRow(t *testing.T) {
 			})},
 		"dates that are none":  {`{` + required + `,"executionStartTime":"N/A","executionStopTime":0}`, base},
 		"date is too late":     {`{` + required + `,"executionStopTime":"9999-12-31T23:59:59-01:00"}`, base},
-		"text of another kind": {`{` + required + `,"name":{"a":[]},"result":7,"reason":[],"extendedSessionType":true,"executionDuration":{}}`, base},
+		"text not of the documented form": {`{` + required + `,"name":{"a":[]},"result":7,"reason":[],"extendedSessionType":true,"executionDuration":{}}`, base},
 		"duration is a time span": {`{` + required + `,"executionDuration":"1.02:03:04.5"}`,
 			with(func(s *Session) { s.Duration = 26*time.Hour + 3*time.Minute + 4500*time.Millisecond })},
 		"invalid UTF-8": {`{` + required + ",\"name\":\"a\xff\\tb\",\"reason\":\"\xff\xfe\"}",

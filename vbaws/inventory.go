@@ -65,7 +65,7 @@ func (c *Client) Summary(ctx context.Context) (*Summary, error) {
 	err := c.getOne(ctx, RouteSummary, func(v jsontext.Value) error {
 		*s = decodeSummary(v)
 		if *s == noSummary {
-			return errShape("the document has none of the counts")
+			return errShape("the document has no counts")
 		}
 		return nil
 	})
@@ -116,7 +116,7 @@ func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
 	err := c.getOne(ctx, RouteDateTime, func(v jsontext.Value) error {
 		z = decodeTimeZone(v)
 		if z.Name == "" {
-			return errShape("the document names no time zone")
+			return errShape("the document has no time zone")
 		}
 		return nil
 	})

@@ -92,7 +92,7 @@ func TestVPCPolicy(t *testing.T) {
 		`{"type":"Hours","count":0}`:               "count: 0 is not",
 		`{"type":"Minutes","count":9999999999999}`: "count: 9999999999999 is not",
 		`null`: `type: "" is not known`,
-		`[]`:   "/dailySchedule/schedule: of another kind",
+		`[]`:   "/dailySchedule/schedule: not of the documented form",
 	} {
 		var page PoliciesPage
 		page.add(textBody(""), vpc, []byte(interval(of)))

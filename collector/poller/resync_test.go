@@ -328,7 +328,7 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 			w.restart()
 			w.later(time.Hour)
 			w.skipped(map[string]uint64{"undecodable": 3})
-			if lines := w.log.with("can't be understood"); len(lines) != 3 {
+			if lines := w.log.with("not understood"); len(lines) != 3 {
 				t.Errorf("log lines: %q", lines)
 			}
 			// Of one that comes to its senses there is a first final status.

@@ -306,7 +306,7 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		}
 		lines := 0
 		for _, line := range log.with("schedule") {
-			if strings.Contains(line, "a schedule can't be understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
+			if strings.Contains(line, "part of a schedule is not understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
 				lines++
 			}
 		}

@@ -100,7 +100,7 @@ func (p *poll) checkForm(ctx context.Context) error {
 	if err != nil || p.understood || len(page.Rows) == 0 {
 		return err
 	}
-	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
+	return badList(fmt.Sprintf("none of the %d newest sessions is understood: %v", len(page.Rows), p.bad))
 }
 
 // observeClock takes the appliance's clock from the first answer of the poll. The times

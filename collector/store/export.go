@@ -38,7 +38,7 @@ type MovedError struct {
 }
 
 func (e *MovedError) Error() string {
-	return fmt.Sprintf("the state of appliance %q in %s was exported on %s, and another exporter goes on with it: take the appliance out of this one's configuration file, or bring its state back by vbaws_exporter state import",
+	return fmt.Sprintf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
 		e.Appliance, e.Path, e.Exported.Format(time.RFC3339))
 }
 
@@ -49,7 +49,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s has no state of an appliance %q; it has that of %q", e.Path, e.Appliance, e.Known)
+	return fmt.Sprintf("%s has no state of appliance %q, only of %q", e.Path, e.Appliance, e.Known)
 }
 
 // ExistsError says that an import would overwrite state.
@@ -60,15 +60,15 @@ type ExistsError struct {
 }
 
 func (e *ExistsError) Error() string {
-	have := fmt.Sprintf("%s has state of appliance %q already", e.Path, e.Existing.Appliance)
+	have := fmt.Sprintf("%s already has state of appliance %q", e.Path, e.Existing.Appliance)
 	switch move, m := e.Existing.Move, e.Imported; {
 	case !e.Existing.Away:
 		return fmt.Sprintf("%s, last saved on %s, with %d sessions; the file's was exported on %s, with %d sessions",
 			have, e.Existing.Saved.Format(time.RFC3339), e.Existing.Sessions, m.Exported.Format(time.RFC3339), m.Sessions)
 	case move == m.Move:
-		return fmt.Sprintf("%s, which this very file was exported from: another exporter may have gone on with it since", have)
+		return fmt.Sprintf("%s, from which this file was exported: another exporter could have continued with it since", have)
 	default:
-		return fmt.Sprintf("%s, which was exported on %s, after this file: it is of the state's move %d, and the last from here was move %d",
+		return fmt.Sprintf("%s, which was exported on %s, after this file: the file is move %d of the state, and the last export from here was move %d",
 			have, e.Existing.Exported.Format(time.RFC3339), m.Move, move)
 	}
 }
@@ -208,7 +208,7 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 	})
 	switch {
 	case err != nil && exported:
-		return transfer.Header{}, fmt.Errorf("appliance %q is exported, but the file is not in place: %w; export it again", appliance, err)
+		return transfer.Header{}, fmt.Errorf("appliance %q is exported, but the file could not be put in place: %w; export it again", appliance, err)
 	case err != nil:
 		return transfer.Header{}, err
 	}
@@ -352,7 +352,7 @@ func (s *Store) dropImport() error {
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
 	if err != nil {
-		return fmt.Errorf("drop an import that didn't end: %w", err)
+		return fmt.Errorf("drop an incomplete import: %w", err)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instru
 		}
 		instruments.Reloaded(err == nil, time.Now())
 		if err != nil {
-			level.Error(logger).Log("msg", "configuration not reloaded, the old one stays", "config", configFile, "err", err)
+			level.Error(logger).Log("msg", "configuration not reloaded, the previous one stays in use", "config", configFile, "err", err)
 			return err
 		}
 		level.Info(logger).Log("msg", "configuration reloaded", "config", configFile)
@@ -152,7 +152,7 @@ func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.Fl
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			level.Warn(logger).Log("msg", "scrapes were cut off", "err", err)
+			level.Warn(logger).Log("msg", "scrapes were interrupted", "err", err)
 			server.Close()
 		}
 	})

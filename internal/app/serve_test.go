@@ -110,7 +110,7 @@ func TestCannotStart(t *testing.T) {
 		{nil, "config.yml"},
 		{[]string{"collect"}, "config.yml"},
 		{[]string{"--config.file=" + wrong}, wrong + `:1:1: unknown key "pol_interval": did you mean poll_interval?`},
-		{append(good, "--storage.path="+file), "storage folder"},
+		{append(good, "--storage.path="+file), "state directory"},
 		{append(good, "--web.telemetry-path=metrics"), "telemetry path"},
 		{append(good, "--web.config.file="+file+"x"), file + "x"},
 		{append(good, "--web.listen-address="+listener.Addr().String()), "address already in use"},

@@ -33,9 +33,9 @@ const healthy = "vbaws_exporter is healthy"
 // an account or a client certificate serves, though it doesn't answer.
 func Ask(ctx context.Context, address string) (string, error) {
 	if strings.HasPrefix(address, "vsock:") {
-		return "", fmt.Errorf("ask %s: a health check goes over TCP alone", address)
+		return "", fmt.Errorf("query %s: the health check supports only TCP", address)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no response within %v", timeout))
 	defer cancel()
 	// TLS first: a server with TLS logs each request without, and not the reverse.
 	answer, err := ask(ctx, "https", address)
@@ -46,7 +46,7 @@ func Ask(ctx context.Context, address string) (string, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return "", fmt.Errorf("ask %s for /-/healthy: %w", address, err)
+		return "", fmt.Errorf("query /-/healthy of %s: %w", address, err)
 	}
 	return address + " " + answer, nil
 }
@@ -78,7 +78,7 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		if alert := new(net.OpError); asked.Load() && errors.As(err, &alert) && alert.Op == "remote error" {
-			return fmt.Sprintf("serves, but not without a client certificate (%v)", alert.Err), nil
+			return fmt.Sprintf("is running and requires a client certificate (%v)", alert.Err), nil
 		}
 		if named := new(url.Error); errors.As(err, &named) {
 			err = named.Err // the URL isn't what was dialled
@@ -89,13 +89,13 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return "serves, but not without an account", nil
+		return "is running and requires authentication", nil
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("answered with %s", resp.Status)
 	case err != nil:
 		return "", fmt.Errorf("read the answer: %w", err)
 	case !strings.HasPrefix(string(body), healthy):
-		return "", errors.New("the answer isn't vbaws_exporter's")
+		return "", errors.New("the answer is not that of vbaws_exporter")
 	}
 	return "is healthy", nil
 }

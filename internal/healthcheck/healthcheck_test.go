@@ -39,12 +39,12 @@ func TestAsk(t *testing.T) {
 		want, err  string
 	}{
 		{name: "healthy", Handler: answer(http.StatusOK, good), want: "is healthy"},
-		{name: "account", Handler: answer(http.StatusUnauthorized, "Unauthorized\n"), want: "serves, but not without an account"},
-		{name: "other program", Handler: answer(http.StatusOK, "<html>"), err: "the answer isn't vbaws_exporter's"},
+		{name: "account", Handler: answer(http.StatusUnauthorized, "Unauthorized\n"), want: "is running and requires authentication"},
+		{name: "other program", Handler: answer(http.StatusOK, "<html>"), err: "the answer is not that of vbaws_exporter"},
 		{name: "failure", Handler: answer(http.StatusInternalServerError, good), err: "answered with 500 Internal Server Error"},
 		{name: "redirect", Handler: http.RedirectHandler("/elsewhere", http.StatusFound), err: "answered with 302 Found"},
-		{name: "client certificate", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, want: "serves, but not without a client certificate"},
-		{name: "client certificate in TLS 1.2", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, maxVersion: tls.VersionTLS12, want: "serves, but not without a client certificate"},
+		{name: "client certificate", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, want: "is running and requires a client certificate"},
+		{name: "client certificate in TLS 1.2", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, maxVersion: tls.VersionTLS12, want: "is running and requires a client certificate"},
 	} {
 		for _, withTLS := range []bool{false, true} {
 			if test.clientAuth != tls.NoClientCert && !withTLS {
@@ -67,7 +67,7 @@ func TestAsk(t *testing.T) {
 				address := server.Listener.Addr().String()
 				got, err := healthcheck.Ask(t.Context(), address)
 				if test.err != "" {
-					if err == nil || err.Error() != "ask "+address+" for /-/healthy: "+test.err {
+					if err == nil || err.Error() != "query /-/healthy of "+address+": "+test.err {
 						t.Errorf("got %q, %v", got, err)
 					}
 				} else if err != nil || !strings.HasPrefix(got, address+" "+test.want) {
@@ -115,7 +115,7 @@ func TestAskWithoutCertificate(t *testing.T) {
 			defer server.Close()
 			address := server.Listener.Addr().String()
 			got, err := healthcheck.Ask(t.Context(), address)
-			if err == nil || err.Error() != "ask "+address+" for /-/healthy: remote error: tls: internal error" {
+			if err == nil || err.Error() != "query /-/healthy of "+address+": remote error: tls: internal error" {
 				t.Errorf("%s, %s: %q, %v", clientAuth, tls.VersionName(version), got, err)
 			}
 		}
