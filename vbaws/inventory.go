@@ -26,7 +26,7 @@ type License struct {
 	// is taken, in fractions of an instance; -1 where the answer has none.
 	Instances int64   `json:"instances"`
 	Used      float64 `json:"instancesUses"`
-	// Expires is zero where the answer has no date: such a license may not expire.
+	// Expires is zero if the answer has no date, as for a license that does not expire.
 	Expires time.Time `json:"licenseExpires"`
 }
 
@@ -75,8 +75,8 @@ func (c *Client) Summary(ctx context.Context) (*Summary, error) {
 	return s, nil
 }
 
-// License returns the appliance's license. HasStatus of the error says 403 where
-// the account may not see it: as documented, all but a Portal Administrator.
+// License returns the appliance's license. The error has status 403 if the
+// account is not allowed to read it: as documented, only a Portal Administrator is.
 func (c *Client) License(ctx context.Context) (*License, error) {
 	l := &License{}
 	err := c.getOne(ctx, RouteLicense, func(v jsontext.Value) error {
@@ -143,9 +143,9 @@ func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 }
 
 // Repositories returns a page of the backup repositories. Limit 0 leaves the
-// page's size to the appliance. HasStatus of the error says 403 where the account
-// may not list them: as documented, all but a Portal Administrator and a Portal
-// Operator.
+// page's size to the appliance. The error has status 403 if the account is
+// not allowed to list them: as documented, only a Portal Administrator and a Portal
+// Operator are.
 func (c *Client) Repositories(ctx context.Context, offset, limit int) (*RepositoriesPage, error) {
 	var page *RepositoriesPage
 	err := c.get(ctx, RouteRepositories, RouteRepositories, paging(offset, limit), func(_ http.Header, b *body) (err error) {

@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// A policy is only lost if it can't be told which it is: whoever is not listed
-// seems to be deleted.
+// A policy is lost only if it can't be identified: a policy that is not listed counts as
+// deleted.
 func TestPolicies(t *testing.T) {
 	for _, test := range []struct {
 		row  string

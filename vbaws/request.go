@@ -301,7 +301,7 @@ func failed(ctx context.Context, op string, err error) *Error {
 	return &Error{transportKind(err), op, err}
 }
 
-// transportKind tells the kinds of failure below HTTP apart.
+// transportKind distinguishes the kinds of failure below HTTP.
 func transportKind(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind // the transport knows

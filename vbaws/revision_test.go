@@ -495,9 +495,8 @@ func TestEmpty404OfOneRoute(t *testing.T) {
 	}
 }
 
-// Servers that look at a form before they look at the version, or that can't read a
-// form without an account, are logged in to all the same, and a refused password isn't
-// sent again.
+// Servers that read the form before the version, or that reject a form without an
+// account, get a login anyway, and a rejected password is not sent again.
 func TestProbeThatHelpsNot(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, wrong := range []bool{false, true} {

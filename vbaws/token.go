@@ -242,7 +242,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 }
 
 // refusesToken reports whether err is an answer about the refresh token, or about the
-// API version, so that the password is to be tried. A token that nobody knows can be
+// API version, so that the password is to be tried. An unknown token can be
 // answered by 500.
 func refusesToken(err error) bool {
 	e, ok := errors.AsType[*APIError](err)

@@ -119,7 +119,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	switch {
 	case failed != nil:
 		p.endpointFailed(vbaws.RouteSession, failed)
-	case anyUnanswered(known.looks): // what was said of that stays
+	case anyUnanswered(known.looks): // the last error stays
 	case asked > 0:
 		p.endpointAnswered(vbaws.RouteSession, forbidden)
 	case len(known.looks) == 0:

@@ -66,7 +66,7 @@ func (f *facts) equal(o *facts) bool {
 		})
 }
 
-// judged is a policy and what was said of it.
+// judged is a policy and its last verdict.
 type judged struct {
 	facts
 	row         PolicyRow

@@ -73,7 +73,7 @@ func (e *ExistsError) Error() string {
 	}
 }
 
-// Summary is what Summaries tells of an appliance.
+// Summary describes the state of an appliance.
 type Summary struct {
 	Appliance string
 	// Saved is when it was saved last.
@@ -87,7 +87,7 @@ type Summary struct {
 	Away     bool
 }
 
-// Summaries tells of all appliances, in the order of their names.
+// Summaries returns the summaries of all appliances, sorted by name.
 func (s *Store) Summaries() (all []Summary, err error) {
 	err = s.file.View(func(tx *bbolt.Tx) error {
 		all = nil
@@ -172,8 +172,8 @@ func (p applianceTx) known(tx *bbolt.Tx) error {
 // Export writes the state of an appliance to w, and then gives it up: Appliance
 // returns a *MovedError until it is imported here again. It may be exported
 // again, and what is written is the same again. The appliance must not be
-// open. exporter is the version of the exporter. When it fails, all is as
-// before, save for what was written to w.
+// open. exporter is the version of the exporter. If it fails, nothing changes
+// except what was written to w.
 func (s *Store) Export(appliance, exporter string, w io.Writer) (transfer.Header, error) {
 	return s.export(appliance, exporter, w, func() error { return nil })
 }
@@ -215,7 +215,7 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 	return h, nil
 }
 
-// export writes to w, and lets go of the state when durable has returned nil.
+// export writes to w, and marks the state as exported when durable has returned nil.
 func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h transfer.Header, err error) {
 	s.appliancesMu.Lock()
 	defer s.appliancesMu.Unlock()

@@ -392,7 +392,7 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 	}
 	h, err := s.Import(bytes.NewReader(rewritten(t, file, func(h *transfer.Header) { h.Move = record.MaxCount }, "header", "", "")), false)
 	if err != nil || h.Move != record.MaxCount {
-		t.Fatalf("as it was, but for the largest number: %+v, %v", h, err)
+		t.Fatalf("unchanged except for the largest number: %+v, %v", h, err)
 	}
 	next, err := s.Export("a", "", io.Discard)
 	if err != nil || next.Move != record.MaxCount+1 {

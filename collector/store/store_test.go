@@ -387,7 +387,7 @@ func TestDropUnused(t *testing.T) {
 	drop(now.Add(-time.Hour))
 	drop(now, "old", "older")
 	drop(now)
-	// A clock that is far ahead says that nothing was saved of late.
+	// By a clock that is far ahead, the last save is long ago.
 	drop(now.Add(time.Second))
 
 	check := func() {

@@ -61,7 +61,7 @@ func TestHealthcheck(t *testing.T) {
 			stderr != "vbaws_exporter: query /-/healthy of 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n" {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
 		}
-		// Nobody can scrape one that can't read its key any more.
+		// An exporter that can't read its key cannot be scraped.
 		if test.how.Client != nil {
 			if err := os.Remove(keyFile); err != nil {
 				t.Fatal(err)

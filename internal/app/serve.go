@@ -132,8 +132,8 @@ func addHangup(g *run.Group, hangup <-chan os.Signal, reload func() error) {
 func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// Not run.SignalHandler: it stops to listen with the first signal, and a second
-	// one, as some supervisors send, would cut short what the first began.
+	// Not run.SignalHandler: it stops listening after the first signal, and a second
+	// one, which some supervisors send, would interrupt the shutdown.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	g.Add(func() error {

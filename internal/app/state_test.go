@@ -111,7 +111,7 @@ func TestState(t *testing.T) {
 	refused(1, "use --replace to overwrite it", take...)
 	refused(1, "from which this file was exported", "state", "import", "--storage.path="+a, file)
 
-	// B shows what A had shown, though nobody answers it.
+	// B exposes the series of A, without a poll.
 	site.Close()
 	p = apptest.Start(t, "serve", "--config.file="+site.Config, "--storage.path="+b)
 	if got := p.Series("vbaws_session"); len(got) < 20 || !slices.Equal(got, counted) {

@@ -553,7 +553,7 @@ func TestConnections(t *testing.T) {
 			b := newBench(t, 3, nil)
 			expect(t, b.check(test.url(t, b)), test.what, test.level, test.words...)
 			if slices.ContainsFunc(b.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodPost }) && test.level == Fail {
-				t.Error("it logged in all the same")
+				t.Error("it logged in anyway")
 			}
 		})
 	}

@@ -1,6 +1,6 @@
-// Package healthcheck asks an exporter on this machine whether it serves, for
-// supervisors that can only run a command. Such a one is a container's health
-// check, in an image that has neither shell nor curl.
+// Package healthcheck queries the health of an exporter on this machine, for
+// supervisors that can only run a command, such as the health check of a container
+// without shell and curl.
 package healthcheck
 
 import (
@@ -25,12 +25,12 @@ const timeout = 5 * time.Second
 // taken for the exporter.
 const healthy = "vbaws_exporter is healthy"
 
-// Ask asks for /-/healthy at an address to listen on, as --web.listen-address has
-// it, and returns what that tells, in words. It fails unless the exporter serves.
+// Ask requests /-/healthy at an address in the form of --web.listen-address, and
+// returns the result in words. It returns an error unless the exporter is running.
 //
-// Whether TLS is on shows when it asks. Its certificate isn't verified, since it
-// may be made out to any name, and nothing secret is sent. An exporter that wants
-// an account or a client certificate serves, though it doesn't answer.
+// It detects TLS, and does not verify the certificate, which can be for any name:
+// it sends no secret. An exporter that requires an account or a client certificate
+// counts as running.
 func Ask(ctx context.Context, address string) (string, error) {
 	if strings.HasPrefix(address, "vsock:") {
 		return "", fmt.Errorf("query %s: the health check supports only TCP", address)

@@ -99,8 +99,8 @@ func TestAskWithoutHost(t *testing.T) {
 	}
 }
 
-// TestAskWithoutCertificate: a server that can't read its certificate any more takes
-// connections, and nobody can scrape it.
+// TestAskWithoutCertificate: a server that can no longer read its certificate accepts
+// connections, and cannot be scraped.
 func TestAskWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	for _, clientAuth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
@@ -140,7 +140,7 @@ func TestAskNobody(t *testing.T) {
 		}
 	}()
 	if got, err := healthcheck.Ask(ctx, listener.Addr().String()); !errors.Is(err, gaveUp) {
-		t.Errorf("nobody answers: %q, %v", got, err)
+		t.Errorf("no answer: %q, %v", got, err)
 	}
 	address, release, err := vbawstest.Refusing()
 	if err != nil {
@@ -148,7 +148,7 @@ func TestAskNobody(t *testing.T) {
 	}
 	defer release()
 	if got, err := healthcheck.Ask(t.Context(), address); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("nobody listens: %q, %v", got, err)
+		t.Errorf("no listener: %q, %v", got, err)
 	}
 	for _, address := range []string{"vsock://:10105", "10105", ""} {
 		if got, err := healthcheck.Ask(t.Context(), address); err == nil {

@@ -358,7 +358,7 @@ func (e *reader) field(b *bytes.Buffer) error {
 	return nil
 }
 
-// errOverflow is what binary.ReadUvarint returns for what is no number.
+// errOverflow is what binary.ReadUvarint returns for an invalid number.
 var errOverflow = func() error {
 	_, err := binary.ReadUvarint(bytes.NewReader(bytes.Repeat([]byte{0xff}, 11)))
 	return err
