@@ -1,0 +1,422 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/prometheus/rules"
+
+	"vbaws_exporter/collector/verdict/oracle"
+)
+
+// This file compares what was reported and what fired with what the oracle says, which
+// knows the script alone. Of the exporter's doing it is given no more than when polls
+// succeeded and when they listed the policies.
+
+// tolerance is two polls: how much later than by the script an alert can fire.
+const tolerance = 2 * minute
+
+// fact is a problem that the oracle knows of.
+type fact struct {
+	since int64
+	runs  int // overdue
+}
+
+// state is what the oracle says of a policy, by kind and problem.
+type state struct {
+	verdict string
+	facts   map[[2]string]fact
+}
+
+// has reports whether there is a problem of a kind.
+func (s *state) has(kind, problem string) bool {
+	_, ok := s.facts[[2]string{kind, problem}]
+	return ok
+}
+
+var nothing = &state{}
+
+func parseState(verdict string) *state {
+	s := &state{verdict: verdict, facts: make(map[[2]string]fact)}
+	for line := range strings.Lines(verdict) {
+		var kind, what string
+		var f fact
+		if n, err := fmt.Sscan(line, &kind, &what, &f.since, &f.runs); n < 3 {
+			panic(fmt.Sprintf("the oracle says %q: %v", line, err))
+		}
+		if kind == "-" {
+			kind = ""
+		}
+		s.facts[[2]string{kind, what}] = f
+	}
+	return s
+}
+
+// truth is what the oracle says of a policy: at each minute from from on, until until.
+type truth struct {
+	*policy
+	script      oracle.Script // as it can be seen
+	from, until int64
+	states      []*state
+}
+
+func (tr *truth) at(t int64) *state {
+	if t < tr.from || t > tr.until {
+		return nothing
+	}
+	return tr.states[(t-tr.from)/minute]
+}
+
+// visible returns the script with eras that begin when the exporter sees them.
+func visible(pol *policy, seen []int64) (oracle.Script, bool) {
+	script := pol.Script
+	script.Eras = nil
+	last := -1
+	for i, e := range pol.Eras {
+		next := int64(0)
+		if i+1 < len(pol.Eras) {
+			next = seen[i+1]
+		}
+		if seen[i] == 0 || seen[i] == next {
+			continue // it was over before it could be seen
+		}
+		if last >= 0 && pol.changes[last].id == pol.changes[i].id && pol.Eras[last].Enabled == e.Enabled &&
+			reflect.DeepEqual(pol.Eras[last].Plan, e.Plan) {
+			continue // changed and back
+		}
+		last = i
+		e.From = seen[i]
+		script.Eras = append(script.Eras, e)
+	}
+	if len(script.Eras) == 0 {
+		return script, false
+	}
+	script.From = script.Eras[0].From
+	return script, true
+}
+
+// truths asks the oracle about all policies.
+func truths(p *play) []*truth {
+	var all []*truth
+	for _, pol := range p.world.policies {
+		script, ok := visible(pol, p.seen[pol])
+		if !ok {
+			continue
+		}
+		moments, until := oracle.Live(script)
+		tr := &truth{policy: pol, script: script, from: script.From, until: until}
+		var now *state
+		for t := tr.from; t <= until; t += minute {
+			if len(moments) > 0 && moments[0].At == t {
+				now = parseState(moments[0].Verdict)
+				moments = moments[1:]
+			}
+			tr.states = append(tr.states, now)
+		}
+		all = append(all, tr)
+	}
+	return all
+}
+
+// condition says for which kinds of a policy an alert's condition holds, given what was
+// the state at the last successful poll.
+type condition func(now int64, s *state) []string
+
+func kindsWith(problem string, also func(now int64, f fact) bool) condition {
+	return func(now int64, s *state) (kinds []string) {
+		for k, f := range s.facts {
+			if k[1] == problem && (also == nil || also(now, f)) {
+				kinds = append(kinds, k[0])
+			}
+		}
+		return kinds
+	}
+}
+
+// conditions are those of the alerts of one policy, in words other than the rules'.
+var conditions = map[string]condition{
+	"VbawsPolicyFailing": kindsWith("failing", nil),
+	"VbawsPolicyStuck":   kindsWith("stuck", nil),
+	"VbawsPolicyOverdue": kindsWith("overdue", nil),
+	"VbawsPolicyOverdueCritical": kindsWith("overdue", func(now int64, f fact) bool {
+		return f.runs >= 2 && now-f.since >= 3*hour || now-f.since >= 48*hour
+	}),
+}
+
+// machine is the life of an alert while its rule is evaluated each minute.
+type machine struct {
+	holds, keeps   int64 // for and keep_firing_for
+	active, firing int64 // since when; 0: not
+	ends           int64 // since when the condition doesn't hold
+	spans          []span
+}
+
+func (m *machine) step(now int64, holds bool) {
+	switch {
+	case holds:
+		m.ends = 0
+		if m.active == 0 {
+			m.active = now
+		}
+		if m.firing == 0 && now-m.active >= m.holds {
+			m.firing = now
+		}
+	case m.firing == 0:
+		m.active = 0
+	default:
+		if m.ends == 0 {
+			m.ends = now
+		}
+		if now-m.ends >= m.keeps {
+			m.spans = append(m.spans, span{m.firing, now})
+			m.active, m.firing, m.ends = 0, 0, 0
+		}
+	}
+}
+
+func newMachine(r *rules.AlertingRule) *machine {
+	return &machine{holds: int64(r.HoldDuration().Seconds()), keeps: int64(r.KeepFiringFor().Seconds())}
+}
+
+func (m *machine) end(to int64) []span {
+	if m.firing > 0 {
+		m.spans = append(m.spans, span{m.firing, to})
+		m.firing = 0
+	}
+	return m.spans
+}
+
+// result is what became of a world.
+type result struct {
+	policyDays float64
+	lost       float64 // policy-days that the oracle can't say anything of
+	minutes    int
+	// incidents counts those of each alert that lasted for long enough, and short those
+	// that did not.
+	incidents, short map[string]int
+	// delayed counts incidents of which nothing could be known in time.
+	delayed map[string]int
+	// again counts those that fired again since nothing was known meanwhile.
+	again map[string]int
+	// mismatches are described with their timelines.
+	mismatches []string
+}
+
+// compare compares a world that was played.
+func compare(p *play) *result {
+	res := &result{incidents: make(map[string]int), short: make(map[string]int), delayed: make(map[string]int), again: make(map[string]int)}
+	res.minutes = int((p.world.to - p.world.from) / minute)
+	all := truths(p)
+	for _, tr := range all {
+		res.policyDays += float64(tr.until-tr.from) / day
+		res.lost += float64(p.world.to-tr.until) / day
+		res.compareReports(p, tr)
+		for name, r := range p.prometheus.rules() {
+			if condition := conditions[name]; condition != nil {
+				res.compareAlert(p, tr, r, condition)
+			}
+		}
+	}
+	res.compareOthers(p, all)
+	return res
+}
+
+// compareReports compares the metrics of a policy with the oracle at each successful
+// poll.
+func (res *result) compareReports(p *play, tr *truth) {
+	reports := p.reports[tr.name]
+	i := -1
+	for _, t := range p.polls {
+		if t < tr.from || t > tr.until {
+			continue
+		}
+		for i+1 < len(reports) && reports[i+1].at <= t {
+			i++
+		}
+		if got := reports[i].verdict; got != tr.at(t).verdict {
+			res.mismatch(p, tr, fmt.Sprintf("at %s the metrics have\n%s\nand not\n%s", stamp(t), readable(got), readable(tr.at(t).verdict)))
+			return
+		}
+	}
+}
+
+// lastPoll returns the newest successful poll at t or before; 0 for none.
+func (p *play) lastPoll(t int64) int64 {
+	i := sort.Search(len(p.polls), func(i int) bool { return p.polls[i] > t })
+	if i == 0 {
+		return 0
+	}
+	return p.polls[i-1]
+}
+
+// compareAlert compares when an alert fired for a policy with when it should have.
+func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds condition) {
+	kinds := make(map[string]bool)
+	for _, s := range slices.Compact(slices.Clone(tr.states)) {
+		for k := range s.facts {
+			kinds[k[0]] = true
+		}
+	}
+	fired := make(map[string][]span)
+	for a, spans := range p.prometheus.fired {
+		if a.name == r.Name() && a.policy == tr.name {
+			kinds[a.kind] = true
+			for _, s := range spans {
+				if s.from < tr.until {
+					fired[a.kind] = append(fired[a.kind], span{s.from, min(s.to, tr.until)})
+				}
+			}
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		m := newMachine(r)
+		var incidents []span
+		begin := int64(0)
+		for t := tr.from; t <= tr.until; t += minute {
+			known := p.scrapes[t] && slices.Contains(holds(t, tr.at(p.lastPoll(t))), kind)
+			m.step(t, known)
+			switch is := slices.Contains(holds(t, tr.at(t)), kind); {
+			case is && begin == 0:
+				begin = t
+			case !is && begin > 0:
+				incidents = append(incidents, span{begin, t})
+				begin = 0
+			}
+		}
+		if begin > 0 {
+			incidents = append(incidents, span{begin, tr.until})
+		}
+		want, got := m.end(tr.until), fired[kind]
+		if !alike(want, got) {
+			res.mismatch(p, tr, fmt.Sprintf("%s, kind %q, fired at\n%v\nand not at\n%v", r.Name(), kind, got, want))
+		}
+		for _, in := range incidents {
+			if what := res.incident(p, r, m, in, got, tr.until); what != "" {
+				res.mismatch(p, tr, fmt.Sprintf("%s, kind %q: the incident at %v %s: it fired at %v", r.Name(), kind, in, what, got))
+			}
+		}
+	}
+}
+
+// incident checks that one that is true by the script alone is alerted once and in time,
+// and says what is wrong.
+func (res *result) incident(p *play, r *rules.AlertingRule, m *machine, in span, fired []span, until int64) string {
+	name := r.Name()
+	deadline := in.from + m.holds + tolerance
+	// What can't be known is known as soon as a poll succeeds.
+	for t := in.from; t <= deadline && t <= until; t += minute {
+		if !p.scrapes[t] || p.lastPoll(t) != t {
+			deadline = max(deadline, t+minute+m.holds+tolerance)
+		}
+	}
+	if in.to <= deadline {
+		res.short[name]++
+		return ""
+	}
+	res.incidents[name]++
+	if deadline > in.from+m.holds+tolerance {
+		res.delayed[name]++
+	}
+	n := 0
+	for _, f := range fired {
+		if f.from <= deadline && f.to > in.from {
+			n++
+		}
+		if f.from > deadline && f.from < in.to {
+			again := false
+			for t := in.from; t < f.from; t += minute {
+				again = again || !p.scrapes[t]
+			}
+			if !again {
+				return "fires again"
+			}
+			res.again[name]++
+		}
+	}
+	if n != 1 {
+		return fmt.Sprintf("is alerted %d times by %s", n, stamp(deadline))
+	}
+	return ""
+}
+
+func alike(a, b []span) bool {
+	return slices.EqualFunc(a, b, func(a, b span) bool {
+		return abs(a.from-b.from) <= tolerance && abs(a.to-b.to) <= tolerance
+	})
+}
+
+func abs(n int64) int64 { return max(n, -n) }
+
+// compareOthers looks at the alerts that are not of one policy.
+func (res *result) compareOthers(p *play, all []*truth) {
+	for a, spans := range p.prometheus.fired {
+		if conditions[a.name] == nil {
+			res.mismatches = append(res.mismatches, fmt.Sprintf("seed %d: %v fired at %v", p.world.seed, a, spans))
+		}
+	}
+}
+
+// mismatch notes a mismatch with its timeline.
+func (res *result) mismatch(p *play, tr *truth, what string) {
+	w := p.world
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d, %s, policy %q: %s\n", w.seed, w.scene.name, tr.name, what)
+	fmt.Fprintf(&b, "the world: %v; unreachable %v, refused %v, off %v, no exporter %v, restarts", w.span, w.unreachable, w.refused, w.off, w.gone)
+	for _, t := range slices.Sorted(maps.Keys(w.restarts)) {
+		fmt.Fprintf(&b, " %s", stamp(t))
+	}
+	type line struct {
+		at   int64
+		text string
+	}
+	var lines []line
+	for i, e := range tr.Eras {
+		lines = append(lines, line{e.From, fmt.Sprintf("policy changed: id %s, enabled %v, plan %v, interval %d; seen %s",
+			tr.changes[i].id, e.Enabled, e.Plan, e.Interval, stamp(p.seen[tr.policy][i]))})
+	}
+	for _, s := range tr.Sessions {
+		lines = append(lines, line{s.Start, fmt.Sprintf("session %s %s until %s: %s", s.Kind, s.Type, stamp(s.End), s.Status)})
+	}
+	for i, s := range tr.states {
+		if i == 0 || tr.states[i-1] != s {
+			lines = append(lines, line{tr.from + int64(i)*minute, "oracle:  " + oneLine(s.verdict)})
+		}
+	}
+	for _, r := range p.reports[tr.name] {
+		lines = append(lines, line{r.at, "metrics: " + oneLine(r.verdict)})
+	}
+	for a, spans := range p.prometheus.fired {
+		if a.policy == tr.name {
+			for _, s := range spans {
+				lines = append(lines, line{s.from, fmt.Sprintf("%s %s fires", a.name, a.kind)}, line{s.to, fmt.Sprintf("%s %s is resolved", a.name, a.kind)})
+			}
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return int(a.at - b.at) })
+	for _, l := range lines {
+		fmt.Fprintf(&b, "\n  %s  %s", stamp(l.at), l.text)
+	}
+	res.mismatches = append(res.mismatches, b.String())
+}
+
+func oneLine(verdict string) string { return strings.ReplaceAll(readable(verdict), "\n", "; ") }
+
+// readable writes the times in a verdict.
+func readable(verdict string) string {
+	var lines []string
+	for line := range strings.Lines(verdict) {
+		words := strings.Fields(line)
+		var t int64
+		if n, _ := fmt.Sscan(words[2], &t); n == 1 {
+			words[2] = stamp(t)
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s span) String() string { return stamp(s.from) + " to " + stamp(s.to) }
