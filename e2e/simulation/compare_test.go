@@ -99,6 +99,23 @@ func visible(pol *policy, seen []int64) (oracle.Script, bool) {
 	return script, true
 }
 
+// doubled are the times in which the exporter has two policies of that name: one is gone
+// with the second listing that lacks it.
+func (p *play) doubled(pol *policy) (times []span) {
+	for i, c := range pol.changes {
+		first := p.seen[pol][i]
+		if i == 0 || first == 0 || pol.changes[i-1].id == c.id {
+			continue
+		}
+		all := p.listings[string(pol.workload)]
+		second := sort.Search(len(all), func(i int) bool { return all[i] > first })
+		if second < len(all) {
+			times = append(times, span{first, all[second]})
+		}
+	}
+	return times
+}
+
 // truths asks the oracle about all policies.
 func truths(p *play) []*truth {
 	var all []*truth
@@ -116,6 +133,23 @@ func truths(p *play) []*truth {
 				moments = moments[1:]
 			}
 			tr.states = append(tr.states, now)
+		}
+		// Of two policies, both can be overdue.
+		for _, s := range p.doubled(pol) {
+			if s.from <= tr.from {
+				continue
+			}
+			old := tr.at(s.from - minute)
+			for t := s.from; t < s.to && t <= until; t += minute {
+				both := *tr.at(t)
+				both.facts = maps.Clone(both.facts)
+				for k, f := range old.facts {
+					if _, scheduled := both.facts[[2]string{k[0], "next"}]; k[1] == "overdue" && scheduled {
+						both.facts[k] = f
+					}
+				}
+				tr.states[(t-tr.from)/minute] = &both
+			}
 		}
 		all = append(all, tr)
 	}
@@ -141,6 +175,10 @@ func kindsWith(problem string, also func(now int64, f fact) bool) condition {
 var conditions = map[string]condition{
 	"VbawsPolicyFailing": kindsWith("failing", nil),
 	"VbawsPolicyStuck":   kindsWith("stuck", nil),
+	"VbawsPolicySilent":  kindsWith("silent", nil),
+	"VbawsPolicyDisabled": kindsWith("disabled", func(now int64, f fact) bool {
+		return now-f.since >= 12*hour && now-f.since < 7*day
+	}),
 	"VbawsPolicyOverdue": kindsWith("overdue", nil),
 	"VbawsPolicyOverdueCritical": kindsWith("overdue", func(now int64, f fact) bool {
 		return f.runs >= 2 && now-f.since >= 3*hour || now-f.since >= 48*hour
@@ -183,7 +221,7 @@ func newMachine(r *rules.AlertingRule) *machine {
 }
 
 func (m *machine) end(to int64) []span {
-	if m.firing > 0 {
+	if m.firing > 0 && m.firing < to {
 		m.spans = append(m.spans, span{m.firing, to})
 		m.firing = 0
 	}
@@ -230,8 +268,9 @@ func compare(p *play) *result {
 func (res *result) compareReports(p *play, tr *truth) {
 	reports := p.reports[tr.name]
 	i := -1
+	doubled := p.doubled(tr.policy)
 	for _, t := range p.polls {
-		if t < tr.from || t > tr.until {
+		if t < tr.from || t > tr.until || inAny(doubled, t) {
 			continue
 		}
 		for i+1 < len(reports) && reports[i+1].at <= t {
@@ -351,24 +390,74 @@ func alike(a, b []span) bool {
 
 func abs(n int64) int64 { return max(n, -n) }
 
-// compareOthers looks at the alerts that are not of one policy.
+// compareOthers compares the alerts that are not of one policy. Those without a
+// condition never fire.
 func (res *result) compareOthers(p *play, all []*truth) {
-	for a, spans := range p.prometheus.fired {
-		if conditions[a.name] == nil {
-			res.mismatches = append(res.mismatches, fmt.Sprintf("seed %d: %v fired at %v", p.world.seed, a, spans))
+	w := p.world
+	failed := func(t int64, outages []span) bool {
+		return p.scrapes[t] && p.lastPoll(t) < p.polled[t] && inAny(outages, p.polled[t])
+	}
+	holds := map[string]func(t int64) bool{
+		"VbawsWatchdog":              func(int64) bool { return true },
+		"VbawsExporterGone":          func(t int64) bool { return !p.scrapes[t] },
+		"VbawsApplianceUnreachable":  func(t int64) bool { return failed(t, w.unreachable) },
+		"VbawsApplianceLoginRefused": func(t int64) bool { return failed(t, w.refused) },
+		"VbawsApplianceNotPolled": func(t int64) bool {
+			for s := t; s > t-day; s -= minute {
+				if p.scrapes[s] {
+					return s < t
+				}
+			}
+			return false
+		},
+		"VbawsManyPoliciesOverdue": func(t int64) bool {
+			overdue, judged := 0, 0
+			for _, tr := range all {
+				last := p.lastPoll(t)
+				i := slices.IndexFunc(tr.script.Eras, func(e oracle.Era) bool { return e.From > last })
+				if i < 0 {
+					i = len(tr.script.Eras)
+				}
+				if i == 0 || !tr.script.Eras[i-1].Enabled || tr.script.Eras[i-1].Plan == nil && tr.script.Eras[i-1].Interval == 0 {
+					continue
+				}
+				judged++
+				if len(conditions["VbawsPolicyOverdue"](t, tr.at(last))) > 0 {
+					overdue++
+				}
+			}
+			return p.scrapes[t] && overdue >= 10 && 4*overdue >= judged
+		},
+	}
+	for name, r := range p.prometheus.rules() {
+		if conditions[name] != nil {
+			continue
+		}
+		m := newMachine(r)
+		for t := w.from; t <= w.to && holds[name] != nil; t += minute {
+			m.step(t, holds[name](t))
+		}
+		want, got := m.end(w.to), p.prometheus.fired[alert{name: name}]
+		if !alike(want, got) {
+			res.mismatches = append(res.mismatches, fmt.Sprintf("seed %d, %s: %s fired at\n%v\nand not at\n%v%s", w.seed, w.scene.name, name, got, want, w.outages()))
 		}
 	}
+}
+
+// outages writes what happens to the world.
+func (w *world) outages() string {
+	text := fmt.Sprintf("\nthe world: %v; unreachable %v, refused %v, off %v, no exporter %v, restarts", w.span, w.unreachable, w.refused, w.off, w.gone)
+	for _, t := range slices.Sorted(maps.Keys(w.restarts)) {
+		text += " " + stamp(t)
+	}
+	return text
 }
 
 // mismatch notes a mismatch with its timeline.
 func (res *result) mismatch(p *play, tr *truth, what string) {
 	w := p.world
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %s, policy %q: %s\n", w.seed, w.scene.name, tr.name, what)
-	fmt.Fprintf(&b, "the world: %v; unreachable %v, refused %v, off %v, no exporter %v, restarts", w.span, w.unreachable, w.refused, w.off, w.gone)
-	for _, t := range slices.Sorted(maps.Keys(w.restarts)) {
-		fmt.Fprintf(&b, " %s", stamp(t))
-	}
+	fmt.Fprintf(&b, "seed %d, %s, policy %q: %s%s", w.seed, w.scene.name, tr.name, what, w.outages())
 	type line struct {
 		at   int64
 		text string

@@ -60,12 +60,14 @@ type play struct {
 	unreachable bool
 
 	// listed are the workloads whose policies are listed in this minute.
-	mu      sync.Mutex
-	listed  map[string]bool
-	seen    map[*policy][]int64 // when each era was seen; 0: never
-	polls   []int64             // that succeeded
-	scrapes map[int64]bool      // that succeeded
-	reports map[string][]report // of each policy
+	mu       sync.Mutex
+	listed   map[string]bool
+	seen     map[*policy][]int64 // when each era was seen; 0: never
+	polls    []int64             // that succeeded
+	polled   map[int64]int64     // the newest poll of the exporter, by minute
+	listings map[string][]int64  // by workload
+	scrapes  map[int64]bool      // that succeeded
+	reports  map[string][]report // of each policy
 
 	prometheus *prometheus
 }
@@ -84,7 +86,7 @@ func newPlay(t testing.TB, w *world, rules string) *play {
 	}
 	p := &play{
 		t: t, world: w, clock: vbawstest.NewClock(time.Unix(w.from, 0).UTC()),
-		todo: make(map[int64][]func()), seen: make(map[*policy][]int64), scrapes: make(map[int64]bool),
+		todo: make(map[int64][]func()), seen: make(map[*policy][]int64), scrapes: make(map[int64]bool), polled: make(map[int64]int64), listings: make(map[string][]int64),
 		reports: make(map[string][]report), book: store.NewMemory(),
 	}
 	p.a = vbawstest.New(vbawstest.Config{Now: p.clock.Now, Zone: zone, Product: w.product, NamedVPC: true, Forgetful: true})
@@ -164,8 +166,10 @@ func (p *play) exporter() {
 		p.start()
 	}
 	if p.now < p.nextPoll {
+		p.polled[p.now] = p.polled[p.now-minute]
 		return
 	}
+	p.polled[p.now] = p.now
 	p.unreachable = inAny(w.unreachable, p.now)
 	var refused *vbawstest.Injection
 	if inAny(w.refused, p.now) {
@@ -189,6 +193,9 @@ func (p *play) exporter() {
 	}
 	p.failures = 0
 	p.polls = append(p.polls, p.now)
+	for workload := range p.listed {
+		p.listings[workload] = append(p.listings[workload], p.now)
+	}
 	for _, pol := range w.policies {
 		if !p.listed[string(pol.workload)] {
 			continue

@@ -31,7 +31,7 @@ func TestSpeed(t *testing.T) {
 	for seed := *from; seed < *from+*seeds; seed++ {
 		begin := time.Now()
 		w := drawWorld(uint64(seed), *policies, *days)
-		p := newPlay(t, w, "/tmp/rules.yml")
+		p := newPlay(t, w, "../../prometheus/alerts.yml")
 		p.run()
 		t.Log(seed, time.Since(begin), p.prometheus.parts, len(p.prometheus.series), len(p.prometheus.fired))
 		begin = time.Now()
