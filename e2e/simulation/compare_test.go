@@ -244,9 +244,35 @@ type result struct {
 	mismatches []string
 }
 
+func newResult() *result {
+	return &result{incidents: make(map[string]int), short: make(map[string]int), delayed: make(map[string]int), again: make(map[string]int)}
+}
+
+func (res *result) add(o *result) {
+	res.policyDays += o.policyDays
+	res.lost += o.lost
+	res.minutes += o.minutes
+	for _, counts := range [][2]map[string]int{{res.incidents, o.incidents}, {res.short, o.short}, {res.delayed, o.delayed}, {res.again, o.again}} {
+		for name, n := range counts[1] {
+			counts[0][name] += n
+		}
+	}
+	res.mismatches = append(res.mismatches, o.mismatches...)
+}
+
+func (res *result) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.0f policy-days, %.1f of which can't be said anything of, %d minutes, %d mismatches", res.policyDays+res.lost, res.lost, res.minutes, len(res.mismatches))
+	for _, name := range slices.Sorted(maps.Keys(conditions)) {
+		fmt.Fprintf(&b, "\n  %-26s %4d incidents, %3d of them alerted after an outage and %3d again after one; %3d were over before the alert",
+			name, res.incidents[name], res.delayed[name], res.again[name], res.short[name])
+	}
+	return b.String()
+}
+
 // compare compares a world that was played.
 func compare(p *play) *result {
-	res := &result{incidents: make(map[string]int), short: make(map[string]int), delayed: make(map[string]int), again: make(map[string]int)}
+	res := newResult()
 	res.minutes = int((p.world.to - p.world.from) / minute)
 	all := truths(p)
 	for _, tr := range all {

@@ -33,6 +33,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/collector/verdict/oracle"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -45,14 +46,14 @@ const appliance = "test"
 
 // play is a world being played.
 type play struct {
-	t     testing.TB
+	t     *testing.T
 	world *world
 	now   int64
 	clock *vbawstest.Clock
 	a     *vbawstest.Appliance
 	todo  map[int64][]func()
 
-	book        poller.Book
+	book        poller.Storage
 	poller      *poller.Poller // nil while there is no exporter
 	registry    *client.Registry
 	failures    int   // of polls in a row
@@ -79,7 +80,7 @@ type report struct {
 }
 
 // newPlay prepares a world. rules is the path of a rules file.
-func newPlay(t testing.TB, w *world, rules string) *play {
+func newPlay(t *testing.T, w *world, rules string) *play {
 	zone, err := time.LoadLocation(w.zone)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func (p *play) plan(pol *policy) {
 	for _, s := range pol.Sessions {
 		id := new(string)
 		p.at(s.Start, func() {
-			i := slices.IndexFunc(pol.Eras, func(e oracleEra) bool { return e.From > s.Start })
+			i := slices.IndexFunc(pol.Eras, func(e oracle.Era) bool { return e.From > s.Start })
 			if i < 0 {
 				i = len(pol.Eras)
 			}
@@ -321,7 +322,7 @@ func (p *play) report(families []*dto.MetricFamily) {
 
 // prometheus is the part of Prometheus that has samples and rules.
 type prometheus struct {
-	t      testing.TB
+	t      *testing.T
 	db     *tsdb.DB
 	groups []*rules.Group
 	wanted map[string]bool // metrics that the rules read
@@ -340,7 +341,7 @@ type series struct {
 // alert is an alert of a policy's kind, or of the appliance.
 type alert struct{ name, policy, kind string }
 
-func newPrometheus(t testing.TB, path string) *prometheus {
+func newPrometheus(t *testing.T, path string) *prometheus {
 	quiet := slog.New(slog.DiscardHandler)
 	opts := tsdb.DefaultOptions()
 	opts.WALSegmentSize = -1 // none
