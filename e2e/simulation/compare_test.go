@@ -8,8 +8,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/prometheus/prometheus/rules"
-
 	"vbaws_exporter/collector/verdict/oracle"
 )
 
@@ -216,8 +214,25 @@ func (m *machine) step(now int64, holds bool) {
 	}
 }
 
-func newMachine(r *rules.AlertingRule) *machine {
-	return &machine{holds: int64(r.HoldDuration().Seconds()), keeps: int64(r.KeepFiringFor().Seconds())}
+// waits are how long conditions hold before an alert fires, and after that until it is
+// resolved, in minutes.
+var waits = map[string][2]int64{
+	"VbawsPolicyFailing":         {10, 15},
+	"VbawsPolicyOverdue":         {10, 15},
+	"VbawsPolicyOverdueCritical": {5, 15},
+	"VbawsPolicyStuck":           {5, 15},
+	"VbawsPolicySilent":          {10, 15},
+	"VbawsPolicyDisabled":        {5, 15},
+	"VbawsManyPoliciesOverdue":   {5, 15},
+	"VbawsWatchdog":              {1, 0},
+	"VbawsExporterGone":          {5, 2},
+	"VbawsApplianceNotPolled":    {5, 2},
+	"VbawsApplianceUnreachable":  {15, 5},
+	"VbawsApplianceLoginRefused": {5, 5},
+}
+
+func newMachine(name string) *machine {
+	return &machine{holds: waits[name][0] * minute, keeps: waits[name][1] * minute}
 }
 
 func (m *machine) end(to int64) []span {
@@ -279,10 +294,8 @@ func compare(p *play) *result {
 		res.policyDays += float64(tr.until-tr.from) / day
 		res.lost += float64(p.world.to-tr.until) / day
 		res.compareReports(p, tr)
-		for name, r := range p.prometheus.rules() {
-			if condition := conditions[name]; condition != nil {
-				res.compareAlert(p, tr, r, condition)
-			}
+		for name, condition := range conditions {
+			res.compareAlert(p, tr, name, condition)
 		}
 	}
 	res.compareOthers(p, all)
@@ -319,7 +332,7 @@ func (p *play) lastPoll(t int64) int64 {
 }
 
 // compareAlert compares when an alert fired for a policy with when it should have.
-func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds condition) {
+func (res *result) compareAlert(p *play, tr *truth, name string, holds condition) {
 	kinds := make(map[string]bool)
 	for _, s := range slices.Compact(slices.Clone(tr.states)) {
 		for k := range s.facts {
@@ -328,7 +341,7 @@ func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds
 	}
 	fired := make(map[string][]span)
 	for a, spans := range p.prometheus.fired {
-		if a.name == r.Name() && a.policy == tr.name {
+		if a.name == name && a.policy == tr.name {
 			kinds[a.kind] = true
 			for _, s := range spans {
 				if s.from < tr.until {
@@ -338,7 +351,7 @@ func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		m := newMachine(r)
+		m := newMachine(name)
 		var incidents []span
 		begin := int64(0)
 		for t := tr.from; t <= tr.until; t += minute {
@@ -357,11 +370,11 @@ func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds
 		}
 		want, got := m.end(tr.until), fired[kind]
 		if !alike(want, got) {
-			res.mismatch(p, tr, fmt.Sprintf("%s, kind %q, fired at\n%v\nand not at\n%v", r.Name(), kind, got, want))
+			res.mismatch(p, tr, fmt.Sprintf("%s, kind %q, fired at\n%v\nand not at\n%v", name, kind, got, want))
 		}
 		for _, in := range incidents {
-			if what := res.incident(p, r, m, in, got, tr.until); what != "" {
-				res.mismatch(p, tr, fmt.Sprintf("%s, kind %q: the incident at %v %s: it fired at %v", r.Name(), kind, in, what, got))
+			if what := res.incident(p, name, m, in, got, tr.until); what != "" {
+				res.mismatch(p, tr, fmt.Sprintf("%s, kind %q: the incident at %v %s: it fired at %v", name, kind, in, what, got))
 			}
 		}
 	}
@@ -369,8 +382,7 @@ func (res *result) compareAlert(p *play, tr *truth, r *rules.AlertingRule, holds
 
 // incident checks that one that is true by the script alone is alerted once and in time,
 // and says what is wrong.
-func (res *result) incident(p *play, r *rules.AlertingRule, m *machine, in span, fired []span, until int64) string {
-	name := r.Name()
+func (res *result) incident(p *play, name string, m *machine, in span, fired []span, until int64) string {
 	deadline := in.from + m.holds + tolerance
 	// What can't be known is known as soon as a poll succeeds.
 	for t := in.from; t <= deadline && t <= until; t += minute {
@@ -455,11 +467,18 @@ func (res *result) compareOthers(p *play, all []*truth) {
 			return p.scrapes[t] && overdue >= 10 && 4*overdue >= judged
 		},
 	}
-	for name, r := range p.prometheus.rules() {
+	names := make(map[string]bool)
+	for name := range holds {
+		names[name] = true
+	}
+	for a := range p.prometheus.fired {
+		names[a.name] = true
+	}
+	for name := range names {
 		if conditions[name] != nil {
 			continue
 		}
-		m := newMachine(r)
+		m := newMachine(name)
 		for t := w.from; t <= w.to && holds[name] != nil; t += minute {
 			m.step(t, holds[name](t))
 		}

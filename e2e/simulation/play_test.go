@@ -71,6 +71,10 @@ type play struct {
 	reports  map[string][]report // of each policy
 
 	prometheus *prometheus
+	// disturbed is the last minute without an exporter, with a restart of it or with a
+	// failed poll. An hour later, alerts that are not of policies change no more.
+	disturbed int64
+	thorough  bool // evaluate all rules each minute
 }
 
 // report is what metrics have of a policy from a minute on, as the oracle writes it.
@@ -151,7 +155,7 @@ func (p *play) run() {
 		}
 		p.exporter()
 		p.scrape()
-		p.prometheus.evaluate(p.now)
+		p.prometheus.evaluate(p.now, p.thorough || p.now%(5*minute) == 0 || p.now-p.disturbed <= hour)
 	}
 	p.prometheus.end(p.world.to)
 }
@@ -161,7 +165,7 @@ func (p *play) exporter() {
 	w := p.world
 	switch {
 	case inAny(w.gone, p.now):
-		p.poller = nil
+		p.poller, p.disturbed = nil, p.now
 		return
 	case p.poller == nil || w.restarts[p.now]:
 		p.start()
@@ -187,6 +191,7 @@ func (p *play) exporter() {
 	}
 	p.nextPoll = p.now + minute
 	if err != nil {
+		p.disturbed = p.now
 		// The poller's own delay is drawn.
 		p.failures++
 		p.nextPoll = p.now + int64(min(5, 1<<min(p.failures-1, 3)))*minute
@@ -253,7 +258,7 @@ func (p *play) start() {
 		p.t.Fatal(err)
 	}
 	p.registry.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p.poller} }))
-	p.failures, p.nextPoll = 0, 0
+	p.failures, p.nextPoll, p.disturbed = 0, 0, p.now
 }
 
 // scrape takes what /metrics has into Prometheus.
@@ -329,8 +334,11 @@ type prometheus struct {
 	series map[string]*series
 	firing map[alert]int64 // since when
 	fired  map[alert][]span
-	parts  [2]time.Duration
+	group  map[string]string // of an alert
 }
+
+// policyGroup is the group of rules on policies.
+const policyGroup = "vbaws-policy"
 
 type series struct {
 	labels labels.Labels
@@ -344,8 +352,9 @@ type alert struct{ name, policy, kind string }
 func newPrometheus(t *testing.T, path string) *prometheus {
 	quiet := slog.New(slog.DiscardHandler)
 	opts := tsdb.DefaultOptions()
-	opts.WALSegmentSize = -1 // none
-	opts.RetentionDuration = (15 * 24 * time.Hour).Milliseconds()
+	opts.WALSegmentSize = -1                                      // none
+	opts.MinBlockDuration = (100 * 24 * time.Hour).Milliseconds() // all stays in memory
+	opts.MaxBlockDuration = opts.MinBlockDuration
 	db, err := tsdb.Open(t.TempDir(), quiet, nil, opts, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -358,6 +367,7 @@ func newPrometheus(t *testing.T, path string) *prometheus {
 	p := &prometheus{
 		t: t, db: db, wanted: map[string]bool{"up": true}, series: make(map[string]*series),
 		firing: make(map[alert]int64), fired: make(map[alert][]span),
+		group: make(map[string]string),
 	}
 	expressions := parser.NewParser(parser.Options{})
 	engine := promql.NewEngine(promql.EngineOpts{
@@ -377,6 +387,7 @@ func newPrometheus(t *testing.T, path string) *prometheus {
 		for _, r := range groups[name].Rules() {
 			if alerting, ok := r.(*rules.AlertingRule); ok {
 				alerting.SetRestored(true)
+				p.group[r.Name()] = groups[name].Name()
 			}
 			parser.Inspect(r.Query(), func(n parser.Node, _ []parser.Node) error {
 				if s, ok := n.(*parser.VectorSelector); ok {
@@ -389,21 +400,9 @@ func newPrometheus(t *testing.T, path string) *prometheus {
 	return p
 }
 
-// rules returns the alerting rules by name.
-func (p *prometheus) rules() map[string]*rules.AlertingRule {
-	all := make(map[string]*rules.AlertingRule)
-	for _, g := range p.groups {
-		for _, r := range g.AlertingRules() {
-			all[r.Name()] = r
-		}
-	}
-	return all
-}
-
 // scrape appends samples, and marks as stale what is there no more; nil is a scrape
 // that failed.
 func (p *prometheus) scrape(now int64, families []*dto.MetricFamily) {
-	defer func(begin time.Time) { p.parts[0] += time.Since(begin) }(time.Now())
 	app := p.db.AppenderV2(context.Background())
 	add := func(key string, make func() labels.Labels, v float64) {
 		s := p.series[key]
@@ -469,11 +468,13 @@ func (p *prometheus) scrape(now int64, families []*dto.MetricFamily) {
 	}
 }
 
-// evaluate evaluates the rules, and notes what fires.
-func (p *prometheus) evaluate(now int64) {
-	defer func(begin time.Time) { p.parts[1] += time.Since(begin) }(time.Now())
+// evaluate evaluates the rules, all or those on policies alone, and notes what fires.
+func (p *prometheus) evaluate(now int64, all bool) {
 	firing := make(map[alert]bool)
 	for _, g := range p.groups {
+		if !all && g.Name() != policyGroup {
+			continue
+		}
 		g.Eval(context.Background(), time.Unix(now, 0).UTC())
 		for _, r := range g.Rules() {
 			if err := r.LastError(); err != nil {
@@ -503,7 +504,7 @@ func (p *prometheus) evaluate(now int64) {
 		}
 	}
 	for key, since := range p.firing {
-		if !firing[key] {
+		if !firing[key] && (all || p.group[key.name] == policyGroup) {
 			p.fired[key] = append(p.fired[key], span{since, now})
 			delete(p.firing, key)
 		}
