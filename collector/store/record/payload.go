@@ -32,6 +32,7 @@ type (
 		Zone          string             `json:"zone,omitzero"`
 		Bounds        []float64          `json:"bounds,omitempty"`
 		Clock         *verdict.ClockGate `json:"clock,omitzero"`
+		JudgedAt      time.Time          `json:"judged_at,omitzero"`
 	}
 	clockRecord struct {
 		Offset   time.Duration `json:"offset,omitzero"`
@@ -219,6 +220,7 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		Skipped:       m.Skipped,
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
+		JudgedAt:      m.JudgedAt,
 	}
 	switch m.Phase.Stage {
 	case ledger.InitialSync:
@@ -248,6 +250,7 @@ func decodeMeta(payload []byte) (*ledger.Meta, error) {
 		Skipped:         currentReasons(r.Skipped),
 		Zone:            r.Zone,
 		Bounds:          r.Bounds,
+		JudgedAt:        r.JudgedAt,
 	}
 	switch {
 	case !r.FirstContact.IsZero():
