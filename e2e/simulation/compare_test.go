@@ -97,9 +97,15 @@ func visible(pol *policy, seen []int64) (oracle.Script, bool) {
 	return script, true
 }
 
+// doubling is a time with two policies, the newer one of an era.
+type doubling struct {
+	span
+	era int
+}
+
 // doubled are the times in which the exporter has two policies of that name: one is gone
 // with the second listing that lacks it.
-func (p *play) doubled(pol *policy) (times []span) {
+func (p *play) doubled(pol *policy) (times []doubling) {
 	for i, c := range pol.changes {
 		first := p.seen[pol][i]
 		if i == 0 || first == 0 || pol.changes[i-1].id == c.id {
@@ -108,7 +114,7 @@ func (p *play) doubled(pol *policy) (times []span) {
 		all := p.listings[string(pol.workload)]
 		second := sort.Search(len(all), func(i int) bool { return all[i] > first })
 		if second < len(all) {
-			times = append(times, span{first, all[second]})
+			times = append(times, doubling{span{first, all[second]}, i})
 		}
 	}
 	return times
@@ -141,8 +147,9 @@ func truths(p *play) []*truth {
 			for t := s.from; t < s.to && t <= until; t += minute {
 				both := *tr.at(t)
 				both.facts = maps.Clone(both.facts)
+				e := pol.Eras[s.era]
 				for k, f := range old.facts {
-					if _, scheduled := both.facts[[2]string{k[0], "next"}]; k[1] == "overdue" && scheduled {
+					if _, scheduled := e.Plan[k[0]]; k[1] == "overdue" && (scheduled || e.Interval > 0 || pol.Untyped && e.Plan != nil) {
 						both.facts[k] = f
 					}
 				}
@@ -309,7 +316,7 @@ func (res *result) compareReports(p *play, tr *truth) {
 	i := -1
 	doubled := p.doubled(tr.policy)
 	for _, t := range p.polls {
-		if t < tr.from || t > tr.until || inAny(doubled, t) {
+		if t < tr.from || t > tr.until || slices.ContainsFunc(doubled, func(d doubling) bool { return d.has(t) }) {
 			continue
 		}
 		for i+1 < len(reports) && reports[i+1].at <= t {
