@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	policyDays = flag.Int("policy-days", 24, "simulate at least so many days of a policy")
+	policyDays = flag.Int("policy-days", 24, "simulate about so many days of a policy")
 	firstSeed  = flag.Uint64("seed", 0, "the seed of the first world; the others follow")
-	days       = flag.Int("days", 0, "how long a world lasts; 0: 1, 5 or 9 days, by -policy-days")
+	days       = flag.Int("days", 0, "how long a world lasts; 0: 1, 3 or 9 days, by -policy-days")
 )
 
 // perWorld is how many policies a world has, at most.
@@ -77,12 +77,12 @@ func TestSimulation(t *testing.T) {
 	case *policyDays < 100:
 		length = 1
 	case *policyDays < 5000:
-		length = 5
+		length = 3
 	default: // a policy is silent after a week
 		length = 9
 	}
-	n := max(1, (*policyDays+length-1)/length) // policies
-	worlds := (n + perWorld - 1) / perWorld
+	n := *policyDays*21/20/length + 1 // policies, of which some are created later
+	worlds := max((n+perWorld-1)/perWorld, min(len(scenes), n/(perWorld/2)))
 	each := (n + worlds - 1) / worlds
 	begin := time.Now()
 	results := make(chan *result, worlds)
