@@ -222,7 +222,7 @@ func TestARestartWhileTheApplianceCannotBePolled(t *testing.T) {
 	w.later(time.Minute)
 	w.haveProblems("after it ended")
 	w.later(time.Minute)
-	s = w.begin()
+	w.begin()
 	w.later(time.Minute)
 	w.later(24*time.Hour + time.Minute)
 	stuck := w.problems()

@@ -30,12 +30,6 @@ type state struct {
 	facts   map[[2]string]fact
 }
 
-// has reports whether there is a problem of a kind.
-func (s *state) has(kind, problem string) bool {
-	_, ok := s.facts[[2]string{kind, problem}]
-	return ok
-}
-
 var nothing = &state{}
 
 func parseState(verdict string) *state {

@@ -404,10 +404,10 @@ func newPrometheus(t *testing.T, path string) *prometheus {
 // that failed.
 func (p *prometheus) scrape(now int64, families []*dto.MetricFamily) {
 	app := p.db.AppenderV2(context.Background())
-	add := func(key string, make func() labels.Labels, v float64) {
+	add := func(key string, newLabels func() labels.Labels, v float64) {
 		s := p.series[key]
 		if s == nil {
-			s = &series{labels: make()}
+			s = &series{labels: newLabels()}
 			p.series[key] = s
 		}
 		s.last = now
