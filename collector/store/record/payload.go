@@ -33,6 +33,11 @@ type (
 		Bounds        []float64          `json:"bounds,omitempty"`
 		Clock         *verdict.ClockGate `json:"clock,omitzero"`
 		JudgedAt      time.Time          `json:"judged_at,omitzero"`
+		Unreadable    *ledger.Unreadable `json:"unreadable,omitzero"`
+	}
+	unreadableRecord struct {
+		From     time.Time `json:"from,omitzero"`
+		Sessions int       `json:"sessions"`
 	}
 	clockRecord struct {
 		Offset   time.Duration `json:"offset,omitzero"`
@@ -65,6 +70,7 @@ type (
 		Start  time.Time `json:"start,omitzero"`
 		End    time.Time `json:"end,omitzero"`
 		Status string    `json:"status"`
+		ID     uint32    `json:"id,omitzero"`
 	}
 	lastRecord struct {
 		ID       ledger.ID     `json:"id,omitzero"`
@@ -192,6 +198,7 @@ var forms = []form{
 	as(func(v *time.Time) *instant { return (*instant)(v) }),
 	as(func(v *ledger.ID) *hexID { return (*hexID)(v) }),
 	as(func(v *verdict.ClockGate) *clockRecord { return (*clockRecord)(v) }),
+	as(func(v *ledger.Unreadable) *unreadableRecord { return (*unreadableRecord)(v) }),
 	as(func(v *ledger.Watermark) *watermarkRecord { return (*watermarkRecord)(v) }),
 	as(func(v *verdict.History) *historyRecord { return (*historyRecord)(v) }),
 	as(func(v *verdict.Session) *finishedRecord { return (*finishedRecord)(v) }),
@@ -221,6 +228,7 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
 		JudgedAt:      m.JudgedAt,
+		Unreadable:    m.Unreadable,
 	}
 	switch m.Phase.Stage {
 	case ledger.InitialSync:
@@ -251,6 +259,7 @@ func decodeMeta(payload []byte) (*ledger.Meta, error) {
 		Zone:            r.Zone,
 		Bounds:          r.Bounds,
 		JudgedAt:        r.JudgedAt,
+		Unreadable:      r.Unreadable,
 	}
 	switch {
 	case !r.FirstContact.IsZero():
@@ -275,6 +284,10 @@ func currentReasons(skipped map[string]uint64) map[string]uint64 {
 		skipped[ledger.SkipBeforeCutoff] += n
 	}
 	return skipped
+}
+
+func encodeSeries(s *ledger.Series) ([]byte, error) {
+	return encode(seriesRecord{keyRecord: keyRecord(s.Key), Counters: s.Counters, Last: s.Last, History: s.History})
 }
 
 func decodeSeries(key, payload []byte) (*ledger.Series, error) {
