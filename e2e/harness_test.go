@@ -286,7 +286,8 @@ type prometheusOptions struct {
 	interval     string // of scrapes; empty is 1s
 	alertmanager string // address; empty is none
 	features     string
-	classic      bool // scrapes no native histograms, as older ones
+	classic      bool   // scrapes no native histograms, as older ones
+	binary       string // path; empty is the one that the tests build
 }
 
 // startPrometheus starts one with the example's configuration, the shipped rules,
@@ -321,7 +322,10 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.features != "" {
 		args = append(args, "--enable-feature="+o.features)
 	}
-	p := start(t, tools.prometheus, "/-/ready", args...)
+	if o.binary == "" {
+		o.binary = tools.prometheus
+	}
+	p := start(t, o.binary, "/-/ready", args...)
 	client, err := api.NewClient(api.Config{Address: p.url()})
 	if err != nil {
 		t.Fatal(err)
