@@ -19,9 +19,9 @@ var (
 	costDays  = flag.Int("cost-days", 2, "how much is stored, in days")
 )
 
-// stored is what Prometheus stored for days, a sample a minute: of an appliance, and of its policies,
+// storedForAlerts is what Prometheus stored for days, a sample a minute: of an appliance, and of its policies,
 // each of which makes snapshots and backups every day.
-func stored(tb testing.TB, policies int, days, policyDays float64) (*promql.Engine, *tsdb.DB, time.Time) {
+func storedForAlerts(tb testing.TB, policies int, days, policyDays float64) (*promql.Engine, *tsdb.DB, time.Time) {
 	tb.Helper()
 	minutes, policyMinutes := int(days*1440), int(policyDays*1440)
 	var load strings.Builder
@@ -145,12 +145,12 @@ func evaluate(tb testing.TB, path string, engine *promql.Engine, db *tsdb.DB, at
 // TestAlertCost: an evaluation of all alerts, for an appliance with a policy that has every problem,
 // reads few samples; so does each further policy.
 func TestAlertCost(t *testing.T) {
-	engine, db, at := stored(t, 1, float64(*costDays), float64(*costDays))
+	engine, db, at := storedForAlerts(t, 1, float64(*costDays), float64(*costDays))
 	one := evaluate(t, *costRules, engine, db, at)
 	if one > 5000 {
 		t.Errorf("%d samples for an appliance with one policy", one)
 	}
-	engine, db, at = stored(t, 11, float64(*costDays), float64(*costDays))
+	engine, db, at = storedForAlerts(t, 11, float64(*costDays), float64(*costDays))
 	if each := (evaluate(t, *costRules, engine, db, at) - one) / 10; each > 100 {
 		t.Errorf("%d samples for each further policy, %d for an appliance with one", each, one)
 	}
@@ -160,7 +160,7 @@ func TestAlertCost(t *testing.T) {
 // BenchmarkAlerts evaluates all alerts once, for an appliance with a thousand policies that have
 // every problem.
 func BenchmarkAlerts(b *testing.B) {
-	engine, db, at := stored(b, 1000, 1.0/144, 1.0/144)
+	engine, db, at := storedForAlerts(b, 1000, 1.0/144, 1.0/144)
 	b.ReportAllocs()
 	for b.Loop() {
 		b.ReportMetric(float64(evaluate(b, *costRules, engine, db, at)), "samples/op")
