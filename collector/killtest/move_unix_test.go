@@ -365,7 +365,7 @@ func (m *moving) move(s *site, from, to *unit) {
 		m.mustRefuse("is in use by another process: stop the exporter", export...) // after a second
 	}
 	from.end()
-	m.mustRefuse(fmt.Sprintf("has no state of an appliance %q", s.name+"x"), "export", "--storage.path="+from.dir, "--appliance="+s.name+"x", "--output="+file)
+	m.mustRefuse(fmt.Sprintf("has no state of appliance %q", s.name+"x"), "export", "--storage.path="+from.dir, "--appliance="+s.name+"x", "--output="+file)
 	m.mustState(export...)
 	m.mustRefuse("file already exists", export...)
 
@@ -400,7 +400,7 @@ func (m *moving) move(s *site, from, to *unit) {
 	}
 	m.mustRefuse("nothing was imported", "import", "--storage.path="+to.dir, file+".cut")
 	m.mustState(take...)
-	m.mustRefuse(fmt.Sprintf("has state of appliance %q already, last saved", s.name), take...)
+	m.mustRefuse(fmt.Sprintf("already has state of appliance %q, last saved", s.name), take...)
 	m.mu.Lock()
 	to.polls = append(slices.Clone(to.polls), s)
 	m.mu.Unlock()
