@@ -385,7 +385,7 @@ func (m *moving) move(s *site, from, to *unit) {
 	case m.moves == 2:
 		m.mustRefuse("is in use by another process: stop the exporter", take...)
 	case to.life == nil:
-		m.mustRefuse("no such file or directory; if it is the right one, make it", take...)
+		m.mustRefuse("no such file or directory; if it is correct, create it", take...)
 		if err := os.Mkdir(to.dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
