@@ -158,6 +158,7 @@ func TestNotifications(t *testing.T) {
 		Type: "Policy", ExtendedType: "PolicyBackup", Name: stuck.Name, PolicyID: stuck.ID,
 		Start: due.Add(-24 * time.Hour), Status: vbawstest.StatusRunning,
 	})
+	later := eu.policy("later", vbawstest.EC2)
 	c := startChain(t, hold, eu, outage)
 
 	got := c.await(t, "firing", map[string]string{"policy": "bad"})
@@ -192,7 +193,7 @@ func TestNotifications(t *testing.T) {
 	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", appliance="outage"})`, 24)
 	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", policy="bad"})`, 2)
 	// So has what comes later.
-	eu.fail(eu.policy("later", vbawstest.EC2), "PolicyBackup")
+	eu.fail(later, "PolicyBackup")
 	c.await(t, "firing", failed("later"))
 	for labels, most := range map[[2]string]int{
 		{"policy", "bad"}: 2, {"policy", "missed"}: 1, {"policy", "stuck"}: 1, {"policy", "punctual"}: 0, {"appliance", "outage"}: 1,
