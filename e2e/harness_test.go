@@ -286,6 +286,7 @@ type prometheus struct {
 type prometheusOptions struct {
 	interval     string // of scrapes; empty is 1s
 	alertmanager string // address; empty is none
+	rules        []edit // of alerts.yml
 	features     string
 	classic      bool   // scrapes no native histograms, as older ones
 	binary       string // path; empty is the one that the tests build
@@ -302,7 +303,7 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.alertmanager == "" {
 		o.alertmanager = "127.0.0.1:1"
 	}
-	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), hurried...))
+	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), slices.Concat(hurried, o.rules)...))
 	native := []edit{{`# (scrape_native_histograms|always_scrape_classic_histograms): true`, "$1: true"}}
 	if o.classic {
 		native = nil
@@ -507,7 +508,13 @@ type chain struct {
 // some seconds in place of half a minute.
 func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 	t.Helper()
-	c := &chain{receiver: &receiver{}}
+	return startChainOver(t, startExporter(t, hold, sites...))
+}
+
+// startChainOver starts what comes after an exporter, with some edits of the rules.
+func startChainOver(t *testing.T, exporter *process, rules ...edit) *chain {
+	t.Helper()
+	c := &chain{exporter: exporter, receiver: &receiver{}}
 	server := httptest.NewServer(c.receiver)
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
@@ -517,11 +524,10 @@ func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 		edit{`(?m)^  - name: (pager|ticket|watchdog)$`, "  - name: $1\n    webhook_configs:\n      - url: " + server.URL + "/$1"},
 	)
 	write(t, filepath.Join(dir, "alertmanager.yml"), text)
-	c.exporter = startExporter(t, hold, sites...)
 	am := start(t, tools.alertmanager, "/-/ready",
 		"--config.file="+filepath.Join(dir, "alertmanager.yml"), "--storage.path="+filepath.Join(dir, "data"),
 		"--cluster.listen-address=")
-	c.prometheus = startPrometheus(t, c.exporter.address, prometheusOptions{alertmanager: am.address})
+	c.prometheus = startPrometheus(t, c.exporter.address, prometheusOptions{alertmanager: am.address, rules: rules})
 	return c
 }
 
