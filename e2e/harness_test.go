@@ -287,10 +287,11 @@ type prometheusOptions struct {
 	alertmanager string // address; empty is none
 	rules        []edit // of alerts.yml
 	features     string
-	classic      bool // scrapes no native histograms, as older ones
+	classic      bool   // scrapes no native histograms, as older ones
+	binary       string // path; empty is the one that the tests build
 }
 
-// startPrometheus starts one with the example's configuration, the shipped rules,
+// startPrometheus starts one with the example's configuration, the shipped alerts,
 // hurried, and a target.
 func startPrometheus(t *testing.T, target string, o prometheusOptions) *prometheus {
 	t.Helper()
@@ -302,13 +303,11 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 		o.alertmanager = "127.0.0.1:1"
 	}
 	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), slices.Concat(hurried, o.rules)...))
-	write(t, filepath.Join(dir, "rules.yml"), shipped(t, "rules.yml"))
 	native := []edit{{`# (scrape_native_histograms|always_scrape_classic_histograms): true`, "$1: true"}}
 	if o.classic {
 		native = nil
 	}
 	write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"), append(native,
-		edit{`# - rules.yml`, "- rules.yml"},
 		edit{`evaluation_interval: 1m`, "evaluation_interval: 1s"},
 		edit{`scrape_interval: 1m`, "scrape_interval: " + o.interval + "\n    scrape_timeout: " + o.interval},
 		edit{`localhost:9093`, o.alertmanager},
@@ -322,7 +321,10 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.features != "" {
 		args = append(args, "--enable-feature="+o.features)
 	}
-	p := start(t, tools.prometheus, "/-/ready", args...)
+	if o.binary == "" {
+		o.binary = tools.prometheus
+	}
+	p := start(t, o.binary, "/-/ready", args...)
 	client, err := api.NewClient(api.Config{Address: p.url()})
 	if err != nil {
 		t.Fatal(err)
