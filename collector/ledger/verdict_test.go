@@ -170,7 +170,7 @@ func TestClocks(t *testing.T) {
 	observe := func(offset time.Duration) (open, written bool) {
 		b.now = b.now.Add(10 * time.Minute)
 		tx := b.Ledger.Begin(b.now)
-		open = tx.ObserveClocks(b.now, b.now.Add(offset))
+		open = tx.ObserveClocks(b.now, b.now.Add(offset), b.now)
 		c := tx.Changes()
 		written = !c.Empty()
 		if err := b.book.Save(c); err != nil {

@@ -95,7 +95,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	p.known.unreadable.failed = err != nil && poll.unreadable.failed
 	p.logNotes(poll)
 	if err == nil {
-		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
+		poll.tx.ObserveClocks(start, p.known.applianceTime(start), p.known.verdicts.from)
 		err = p.keep(poll.tx)
 	}
 	if err == nil {

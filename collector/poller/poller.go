@@ -157,7 +157,11 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		published.Policies = p.known.verdicts.judge(published.View, p.known.applianceTime(opened), nil)
+		at := p.known.applianceTime(opened)
+		if clock := p.ledger.Meta().Clock; !clock.JudgedAt.IsZero() {
+			at = clock.JudgedAt // verdicts stay as they were until the clock can be judged by
+		}
+		published.Policies = p.known.verdicts.judge(published.View, at, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before

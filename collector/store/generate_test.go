@@ -109,7 +109,7 @@ var genMeta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 		m.Phase = ledger.Phase{Stage: rapid.SampledFrom([]ledger.Stage{ledger.InitialSync, ledger.Synced}).Draw(t, "stage"), Time: at}
 	}
 	if rapid.Bool().Draw(t, "clock") {
-		m.Clock = verdict.ClockGate{Offset: genDuration.Draw(t, "offset"), Known: true, ClosedAt: genTime.Draw(t, "closed"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
+		m.Clock = verdict.ClockGate{Offset: genDuration.Draw(t, "offset"), Known: true, ClosedAt: genTime.Draw(t, "closed"), JudgedAt: genTime.Draw(t, "judged"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
 	}
 	if rapid.Bool().Draw(t, "any unreadable") {
 		m.Unreadable = &ledger.Unreadable{From: genTime.Draw(t, "from"), Sessions: rapid.IntRange(1, 100).Draw(t, "unreadable")}

@@ -151,7 +151,7 @@ func (p *plausible) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
+	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt, m.Clock.JudgedAt))
 }
 
 func (p *plausible) series(s *ledger.Series) error {

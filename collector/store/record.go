@@ -251,6 +251,7 @@ type (
 		Offset   int64   `json:"offset,omitzero"`
 		ClosedAt instant `json:"closed_at,omitzero"`
 		Polls    int     `json:"polls,omitzero"`
+		JudgedAt instant `json:"judged_at,omitzero"`
 	}
 	watermarkRecord struct {
 		USN int64 `json:"usn"`
@@ -386,7 +387,7 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		r.FirstContact = at
 	}
 	if c := m.Clock; c.Known {
-		r.Clock = &clockRecord{Offset: int64(c.Offset), ClosedAt: instant(c.ClosedAt), Polls: c.Polls}
+		r.Clock = &clockRecord{Offset: int64(c.Offset), ClosedAt: instant(c.ClosedAt), Polls: c.Polls, JudgedAt: instant(c.JudgedAt)}
 	}
 	if u := m.Unreadable; u != nil {
 		r.Unreadable = &unreadableRecord{From: instant(u.From), Sessions: int64(u.Sessions)}
@@ -422,6 +423,7 @@ func decodeMeta(payload []byte) (ledger.Meta, error) {
 	if c := r.Clock; c != nil {
 		m.Clock = verdict.ClockGate{
 			Offset: time.Duration(c.Offset), Known: true, ClosedAt: time.Time(c.ClosedAt), Polls: c.Polls,
+			JudgedAt: time.Time(c.JudgedAt),
 		}
 	}
 	if u := r.Unreadable; u != nil {
