@@ -1,9 +1,10 @@
-// Package docs compares README.md and what it refers to with the code.
+// Package docs compares the documentation with the code.
 package docs
 
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,16 +18,17 @@ import (
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/internal/config"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
+	"vbaws_exporter/vbaws"
 )
 
-func TestReadmeHasEveryMetric(t *testing.T) {
+func TestDocsHaveEveryMetric(t *testing.T) {
 	var want, got []string
 	for _, m := range collector.Metrics() {
 		want = append(want, fmt.Sprintf("%s %s %s", m.Name, m.Type, strings.Join(m.Labels, ", ")))
 	}
-	for _, r := range readme.Rows(t, "metric", "type", "labels") {
-		got = append(got, fmt.Sprintf("%s %s %s", readme.Code(t, r[0]), r[1], r[2]))
+	for _, r := range docstest.Rows(t, "metrics.md", "metric", "type", "labels") {
+		got = append(got, fmt.Sprintf("%s %s %s", docstest.Code(t, r[0]), r[1], r[2]))
 	}
 	slices.Sort(want)
 	slices.Sort(got)
@@ -35,12 +37,12 @@ func TestReadmeHasEveryMetric(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryKey compares the keys, their defaults and their ranges.
-func TestReadmeHasEveryKey(t *testing.T) {
-	rows := readme.Rows(t, "key", "default")
+// TestDocsHaveEveryKey compares the keys, their defaults and their ranges.
+func TestDocsHaveEveryKey(t *testing.T) {
+	rows := docstest.Rows(t, "configuration.md", "key", "default")
 	var got, want []string
 	for _, r := range rows {
-		got = append(got, readme.Code(t, r[0]))
+		got = append(got, docstest.Code(t, r[0]))
 	}
 	for _, k := range config.Keys() {
 		want = append(want, k.Name)
@@ -97,15 +99,72 @@ func knownMetrics(t *testing.T, expr string) {
 	}
 }
 
-func TestReadmeRules(t *testing.T) {
-	_, section, _ := strings.Cut(readme.Text(t), "### Alerts\n")
-	_, after, _ := strings.Cut(section, "```yaml\n")
-	rules, _, ok := strings.Cut(after, "```\n")
-	if !ok {
-		t.Fatal("README has no rules")
+// maxReadme is how many lines README.md can have: it leads to the pages.
+const maxReadme = 160
+
+// TestReadme: the first page is short, has the commands to begin with, and lists the
+// API versions that the client knows.
+func TestReadme(t *testing.T) {
+	text := docstest.Page(t, "../README.md")
+	if n := strings.Count(text, "\n"); n > maxReadme {
+		t.Errorf("README.md has %d lines, want at most %d: reference belongs into docs", n, maxReadme)
 	}
-	knownMetrics(t, rules)
-	promtool(t, rules)
+	for _, command := range []string{"go run . demo", "go test ./..."} {
+		if !strings.Contains(text, "\n"+command+"\n") {
+			t.Errorf("README.md has no command %s", command)
+		}
+	}
+	var got, want []string
+	for _, row := range docstest.Rows(t, "../README.md", "Veeam Backup for AWS", "REST API") {
+		got = append(got, row[1])
+	}
+	for _, version := range vbaws.KnownAPIVersions() {
+		minor, _, _ := strings.Cut(version, "-")
+		want = append(want, minor)
+	}
+	if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
+		t.Errorf("API versions, -client +README: %s", diff)
+	}
+}
+
+// blocks returns the code blocks of a language in README.md and in the pages.
+func blocks(t *testing.T, language string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	for _, path := range append(paths, "../README.md") {
+		text := docstest.Page(t, path)
+		for _, m := range regexp.MustCompile("(?ms)^( *)```"+language+"\n(.*?)^ *```$").FindAllStringSubmatchIndex(text, -1) {
+			indent, block := text[m[2]:m[3]], text[m[4]:m[5]]
+			line := strings.Count(text[:m[4]], "\n")
+			found[fmt.Sprintf("%s:%d", path, line)] = strings.ReplaceAll("\n"+block, "\n"+indent, "\n")[1:]
+		}
+	}
+	return found
+}
+
+// TestExamples: rules and configurations in the documentation are valid.
+func TestExamples(t *testing.T) {
+	rules, configs := 0, 0
+	for at, text := range blocks(t, "yaml") {
+		switch {
+		case strings.HasPrefix(text, "groups:"):
+			rules++
+			knownMetrics(t, text)
+			promtool(t, text)
+		case strings.HasPrefix(text, "appliances:"):
+			configs++
+			if _, err := config.Parse(at, []byte(text)); err != nil {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+	}
+	if rules < 2 || configs < 2 {
+		t.Errorf("found %d rules and %d configurations", rules, configs)
+	}
 }
 
 // TestDashboards: whatever promtool is installed, as an old one of a distribution, understands
@@ -117,7 +176,7 @@ func TestDashboards(t *testing.T) {
 		t.Fatal("no dashboards", err)
 	}
 	// What Grafana puts in place of its variables.
-	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$target", "0.95", `"$1"`, `"$1"`, "$", "")
+	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$__range_s", "86400", "$__range", "1d", "$", "")
 	type rule struct {
 		Record string
 		Expr   string
@@ -153,4 +212,58 @@ func TestDashboards(t *testing.T) {
 		t.Fatal(err)
 	}
 	promtool(t, string(text))
+}
+
+// TestLinks follows the links of all documents to files and to headings.
+func TestLinks(t *testing.T) {
+	root, err := docstest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages []string
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "node_modules" || path != root && strings.HasPrefix(d.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages: %v", len(pages), err)
+	}
+	headings := make(map[string][]string) // of each page, as anchors
+	links := make(map[string][]string)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(prose, -1) {
+			anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+			headings[page] = append(headings[page], strings.ReplaceAll(anchor, " ", "-"))
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(prose, -1) {
+			links[page] = append(links[page], m[1])
+		}
+	}
+	for page, targets := range links {
+		for _, link := range targets {
+			file, anchor, _ := strings.Cut(link, "#")
+			if strings.Contains(file, ":") {
+				continue // a URL
+			}
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", page, link, err)
+			} else if anchor != "" && !slices.Contains(headings[target], anchor) {
+				t.Errorf("%s: %s: no such heading", page, link)
+			}
+		}
+	}
 }

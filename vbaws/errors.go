@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Kind is the sort of failure that an operator tells apart.
+// Kind is the kind of a failure, as an operator distinguishes them.
 type Kind string
 
 // The kinds of failure. They are values of the label "result" of
@@ -45,8 +45,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // KindOf returns the kind of the first *Error in err's chain, and KindHTTP for
 // an error that has none. It is only meant for a non-nil err.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return KindHTTP
@@ -79,7 +78,7 @@ func (e *APIError) Error() string {
 	if e.Title != "" {
 		s += ": " + e.Title
 	}
-	if e.Details != "" {
+	if e.Details != "" && e.Details != e.Title {
 		s += ": " + e.Details
 	}
 	return s

@@ -75,9 +75,8 @@ var routes = []struct {
 	{Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}, 1, 0},
 }
 
-// Workloads returns what the API version in use is documented to offer. An
-// appliance may lack one all the same: see NotOffered. It is empty before the first
-// answer.
+// Workloads returns the workloads that the API version in use has by its documentation.
+// An appliance can lack one: see NotOffered. It is empty before the first answer.
 func (c *Client) Workloads() []Workload {
 	var all []Workload
 	for _, r := range routes {
@@ -99,16 +98,7 @@ func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*
 	if w.Single {
 		return c.singlePolicy(ctx, w, offset)
 	}
-	var page *PoliciesPage
-	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
-		b.asked(limit)
-		page, err = decodePolicies(b, w)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, w.Path, paging(offset, limit), limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
 }
 
 func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {

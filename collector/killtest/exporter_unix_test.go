@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vbaws_exporter/collector"
@@ -38,8 +37,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// orders is the environment variable by which the test binary is told to be an
-// exporter, and which.
+// orders is the environment variable that makes the test binary run as an exporter, with
+// the configuration of that exporter.
 const orders = "VBAWS_KILLTEST_EXPORTER"
 
 // exporter is a process that can be killed. It serves /metrics on the listener
@@ -157,7 +156,7 @@ func (e *exporter) run() error {
 }
 
 func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instruments, now func() time.Time) (*poller.Poller, error) {
-	book, err := s.Book(a.Name)
+	storage, err := s.Appliance(a.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -185,11 +184,11 @@ func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instr
 		Appliance: a.Name, Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
 		PartSize: e.PartSize,
 		Ledger:   ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: e.Hold},
-		Logger:   level.NewFilter(log.NewLogfmtLogger(os.Stderr), level.AllowInfo()),
+		Logger:   log.NewLogfmtLogger(os.Stderr), // with the lines of tasks and jobs
 		Now:      now,
 		Polled:   func(r poller.Result, took time.Duration) { instruments.Polled(a.Name, r, took) },
 		Step:     e.die,
-	}, client, book)
+	}, client, storage)
 }
 
 // die ends the process where it is to die.
@@ -209,7 +208,7 @@ func (e *exporter) die(point string) {
 }
 
 // readClock returns a clock that shows what came last from r, nanoseconds in
-// eight bytes. When r ends, so does the process: nobody is left to end it.
+// eight bytes. When r ends, so does the process: its parent is gone.
 func readClock(r io.Reader) (func() time.Time, error) {
 	var nanos atomic.Int64
 	read := func() error {
@@ -224,7 +223,9 @@ func readClock(r io.Reader) (func() time.Time, error) {
 		return nil, err
 	}
 	go func() {
-		for read() == nil {
+		var err error
+		for err == nil {
+			err = read()
 		}
 		os.Exit(1)
 	}()

@@ -45,32 +45,31 @@ type process struct {
 	close    func()
 }
 
-// setup says what a process is made of; the zero value keeps its books in memory.
+// setup says what a process is made of; the zero value keeps its state in memory.
 type setup struct {
 	dir       string
 	hold      time.Duration
 	forgetful bool
-	// wrap, where not nil, stands between the poller and the book.
-	wrap func(store.Book) poller.Book
+	// wrap, where not nil, stands between the poller and its storage.
+	wrap func(poller.Storage) poller.Storage
 }
 
 // start starts a process that polls what server serves.
 func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 	t.Helper()
 	p := &process{t: t}
-	book := store.NewMemory()
+	var storage poller.Storage = store.NewMemory()
 	if s.dir != "" {
 		var err error
 		if p.store, err = store.Open(s.dir, store.Options{Now: f.clock.Now}); err != nil {
 			t.Fatal(err)
 		}
-		if book, err = p.store.Book("test"); err != nil {
+		if storage, err = p.store.Appliance("test"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var wrapped poller.Book = book
 	if s.wrap != nil {
-		wrapped = s.wrap(book)
+		storage = s.wrap(storage)
 	}
 	u, err := url.Parse(server.URL)
 	if err != nil {
@@ -89,7 +88,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 		Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
 		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Ephemeral: s.forgetful},
 		Logger: log.NewNopLogger(), Now: f.clock.Now,
-	}, client, wrapped)
+	}, client, storage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +178,7 @@ func (f *fleet) live(steps int) {
 var ofTheFirstPoll = []string{
 	"vbaws_up", "vbaws_appliance_info", "vbaws_exporter_last_poll_timestamp_seconds",
 	"vbaws_exporter_last_successful_poll_timestamp_seconds", "vbaws_exporter_endpoint_forbidden",
+	"vbaws_exporter_endpoint_errors",
 }
 
 // TestStartPublishesWhatIsStored: what Prometheus gets between the start and the
@@ -226,8 +226,7 @@ func TestStartPublishesWhatIsStored(t *testing.T) {
 	}
 }
 
-// stored leaves out of a scrape what a process knows by a poll alone, and what
-// the appliance is asked for anew by each process.
+// stored removes from a scrape what a process knows only after a poll.
 func stored(body string) string {
 	var b strings.Builder
 	for line := range strings.Lines(body) {
@@ -246,7 +245,7 @@ func stored(body string) string {
 	return b.String()
 }
 
-// TestDownForAWeek: what ended while nobody watched is counted once.
+// TestDownForAWeek: a session that finished while no exporter ran is counted once.
 func TestDownForAWeek(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 2)
@@ -321,7 +320,7 @@ func TestWithoutStorage(t *testing.T) {
 	f, server := newPlainFleet(t, 4)
 	for life := range 2 {
 		f.live(60)
-		f.advance(time.Second) // the appliance tells its time to the second
+		f.advance(time.Second) // the clock of the appliance has whole seconds
 		p := start(t, f, server, setup{forgetful: true})
 		total := func() (n int) {
 			for k, v := range p.scrape().values {

@@ -72,9 +72,8 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 // that clock is in doubt, it is no earlier than the last judgement: what was not there
 // then has not been due before.
 func (tx *Tx) seenAt(at time.Time) (seen time.Time, inDoubt bool) {
-	clock := &tx.meta.Clock
-	if inDoubt = clock.InDoubt(tx.now, at); inDoubt && at.Before(clock.JudgedAt) {
-		at = clock.JudgedAt
+	if inDoubt = tx.meta.Clock.InDoubt(tx.now, at); inDoubt && at.Before(tx.meta.JudgedAt) {
+		at = tx.meta.JudgedAt
 	}
 	return at, inDoubt
 }
@@ -138,14 +137,21 @@ func (tx *Tx) Decide(k PolicyKey, d verdict.Decided) {
 	}
 }
 
-// ObserveClocks takes in what our clock and the appliance's show at a poll, and when by the
-// appliance's clock the verdicts were judged that are in force. It reports
+// JudgeAt notes that policies are judged by these changes at t of the appliance's clock,
+// unless that can't be judged by.
+func (tx *Tx) JudgeAt(t time.Time) {
+	if tx.meta.Clock.ClosedAt.IsZero() {
+		tx.editMeta().JudgedAt = t
+	}
+}
+
+// ObserveClocks takes in what our clock and the appliance's show at a poll, and reports
 // whether the appliance's can be judged by. What moves by less than driftKept is not
 // worth a write.
-func (tx *Tx) ObserveClocks(ours, appliance, judged time.Time) bool {
+func (tx *Tx) ObserveClocks(ours, appliance time.Time) bool {
 	old := tx.meta.Clock
 	g := old
-	open := g.Poll(ours.UTC().Round(0), appliance, judged.UTC().Truncate(time.Second))
+	open := g.Poll(ours.UTC().Round(0), appliance)
 	drift := (g.Offset - old.Offset).Abs()
 	if old.Offset = g.Offset; old != g || drift > driftKept {
 		tx.editMeta().Clock = g

@@ -170,10 +170,10 @@ func TestClocks(t *testing.T) {
 	observe := func(offset time.Duration) (open, written bool) {
 		b.now = b.now.Add(10 * time.Minute)
 		tx := b.Ledger.Begin(b.now)
-		open = tx.ObserveClocks(b.now, b.now.Add(offset), b.now)
+		open = tx.ObserveClocks(b.now, b.now.Add(offset))
 		c := tx.Changes()
 		written = !c.Empty()
-		if err := b.book.Save(c); err != nil {
+		if err := b.storage.Save(c); err != nil {
 			t.Fatal(err)
 		}
 		tx.Commit(b.now)

@@ -89,7 +89,7 @@ func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later stri
 		}
 	}}
 	restart := func() {
-		w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+		w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
 		w.reg = newRegistry(w.p)
 	}
 	restart()
@@ -236,7 +236,7 @@ func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
 			ours := vbawstest.NewClock(epoch)
 			c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) { page.Date = time.Time{} }}
-			w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+			w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
 			w.reg = newRegistry(w.p)
 			next := func(d time.Duration) {
 				w.Helper()
@@ -382,7 +382,7 @@ func TestLogLinesOfAPoll(t *testing.T) {
 	if n := len(w.log.with("session finished")); n != 200+2 {
 		t.Errorf("%d log lines of 500 sessions", n)
 	}
-	if got := w.log.with("log lines were left out"); len(got) != 2 {
+	if got := w.log.with("log lines omitted"); len(got) != 2 {
 		t.Errorf("log lines: %q", got)
 	}
 	old := w.Now().Add(-50 * day)
@@ -394,7 +394,7 @@ func TestLogLinesOfAPoll(t *testing.T) {
 	}
 	w.later(time.Minute)
 	w.skipped(map[string]uint64{"before_cutoff": 150, "undecodable": 150})
-	for kind, want := range map[string]int{"reason=before_cutoff": 100, "it can't be understood\" session": 100, "were left out": 4} {
+	for kind, want := range map[string]int{"reason=before_cutoff": 100, "not understood\" session": 100, "omitted": 4} {
 		if n := len(w.log.with(kind)); n != want {
 			t.Errorf("%d log lines: %s, want %d", n, kind, want)
 		}

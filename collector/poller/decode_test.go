@@ -114,10 +114,10 @@ func TestRunningWithoutAStart(t *testing.T) {
 	const labels = `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 	for range 3 {
 		w.is("vbaws_sessions_running_oldest_start_timestamp_seconds", labels, seen)
-		saves := w.book.saves
+		saves := w.storage.saves
 		w.later(time.Minute)
-		if w.book.saves > saves+1 {
-			t.Errorf("%d saves in a poll without news", w.book.saves-saves)
+		if w.storage.saves > saves+1 {
+			t.Errorf("%d saves in a poll without news", w.storage.saves-saves)
 		}
 	}
 	w.restart()
@@ -163,7 +163,7 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				for n := range 3 {
 					w.clock.Advance(time.Minute)
 					err := w.fails()
-					if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "none of the 5 newest sessions can be understood, such as: status is missing") {
+					if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "none of the 5 newest sessions is understood: status is missing") {
 						t.Error(err)
 					}
 					w.is("vbaws_up", "", 0)

@@ -27,6 +27,7 @@ type known struct {
 	endpoints   endpoints       // endpoints.go
 	inventory   inventory       // inventory.go
 	verdicts    verdicts        // verdict.go
+	failures    failures        // failures.go
 }
 
 // setAPIVersion forgets what holds for one API version alone, if that has changed.

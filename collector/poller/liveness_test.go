@@ -65,7 +65,7 @@ func status(code int, word string) error {
 func (w *world) through(c *changed) *changed {
 	w.Helper()
 	c.API = newClient(w, w.server, w.clock.Now)
-	w.p = newPollerOn(w, c, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, c, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	return c
 }
@@ -119,6 +119,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				if got := w.p.Published().EndpointErrors; got["/api/v1/sessions/{id}"] == "" {
 					t.Errorf("it does not show: %v", got)
 				}
+				w.is("vbaws_exporter_endpoint_errors", "", 1)
 				for range 4 {
 					w.later(time.Hour)
 				}
@@ -128,6 +129,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				if got := w.p.Published().EndpointErrors; len(got) > 0 {
 					t.Errorf("it still shows: %v", got)
 				}
+				w.is("vbaws_exporter_endpoint_errors", "", 0)
 				if got := w.log.with("endpoint failed"); len(got) != 1 {
 					t.Errorf("log lines: %q", got)
 				}
@@ -415,7 +417,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{})
 			w.cfg.Watermark = mode
 			api := &endlessAPI{total: 1000}
-			w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
+			w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
 			w.reg = newRegistry(w.p)
 			w.poll()
 			api.on = true

@@ -72,7 +72,7 @@ func TestPoliciesClaimTheirSessions(t *testing.T) {
 	want["Hourly/Policy/Succeeded"], want["Nightly/Job/Succeeded"] = 1, 1
 	w.counted(want)
 
-	// Once, when it is first heard of.
+	// Once, when it is first seen.
 	w.clock.Advance(time.Second)
 	s := w.Start(vbawstest.Session{Type: "Policy", PolicyID: weekly})
 	check(1, weekly)
@@ -668,11 +668,11 @@ func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit i
 	return page, err
 }
 
-// A policy that is listed in words that nobody understands isn't gone.
+// A policy in a row that is not understood still exists.
 func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	api := &unread{API: newClient(w, w.server, w.clock.Now)}
-	w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	w.ends(2, "Failed")
 	w.poll()
@@ -783,7 +783,7 @@ func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.
 // A look-up that always fails keeps no other from being made, and is said once.
 func TestALookUpThatAlwaysFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
-	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	old := w.Now().Add(-5 * 24 * time.Hour)
 	for i := range 30 {

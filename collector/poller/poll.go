@@ -95,7 +95,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	p.known.unreadable.failed = err != nil && poll.unreadable.failed
 	p.logNotes(poll)
 	if err == nil {
-		poll.tx.ObserveClocks(start, p.known.applianceTime(start), p.known.verdicts.from)
+		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
 		err = p.keep(poll.tx)
 	}
 	if err == nil {
@@ -106,8 +106,8 @@ func (p *Poller) Poll(ctx context.Context) error {
 	}
 	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.
-		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
-			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the poll
+		if liftErr := p.write(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
+			err = fmt.Errorf("%w (and %v)", err, liftErr) //nolint:errorlint // the poll's result is that of err
 		}
 	}
 	took := p.cfg.Now().Sub(start)
@@ -137,10 +137,19 @@ func (p *Poller) keep(tx *ledger.Tx) error {
 	return nil
 }
 
-// save makes what was folded durable, and only then the ledger's.
+// save makes what was folded durable, and only then the ledger's. Policies are judged
+// after it.
 func (p *Poller) save(tx *ledger.Tx) error {
+	if !tx.Changes().Empty() {
+		tx.JudgeAt(p.known.applianceTime(p.cfg.Now()))
+	}
+	return p.write(tx)
+}
+
+// write is save without a judgement.
+func (p *Poller) write(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
-		if err := p.book.Save(changes); err != nil {
+		if err := p.storage.Save(changes); err != nil {
 			return &storageError{err}
 		}
 	}

@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,8 @@ type API interface {
 	CertificateExpiry() time.Time
 }
 
-// Book keeps the ledger of one appliance. collector/store has them.
-type Book interface {
+// Storage keeps the state of one appliance. collector/store implements it.
+type Storage interface {
 	ledger.SeenIndex
 	// Load returns what was saved last; an empty state if nothing was.
 	Load() (*ledger.State, error)
@@ -79,7 +80,7 @@ type Config struct {
 	// Now is the exporter's clock; nil is time.Now.
 	Now func() time.Time
 	// Before is what the poller of a previous configuration of the appliance published
-	// last, over the same book; nil for none. It stays published until the first poll has
+	// last, over the same state; nil for none. It stays published until the first poll has
 	// ended, and what that poll doesn't replace stays after it.
 	Before *Published
 	// Polled is called after each poll, before its result is published; nil: nothing.
@@ -105,10 +106,10 @@ const DefaultPartSize = 25_000
 // Poller polls one appliance. Poll and Run belong to one goroutine; Name and
 // Published are safe to call from any.
 type Poller struct {
-	cfg  Config
-	api  API
-	book Book
-	log  log.Logger
+	cfg     Config
+	api     API
+	storage Storage
+	log     log.Logger
 	// lines is what log writes to.
 	lines *lineLimit
 
@@ -119,8 +120,8 @@ type Poller struct {
 	published atomic.Pointer[Published]
 }
 
-// New returns a poller that has published what book holds, or Config.Before.
-func New(cfg Config, api API, book Book) (*Poller, error) {
+// New returns a poller that has published the state in storage, or Config.Before.
+func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -135,21 +136,22 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	}
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
-	state, err := book.Load()
+	state, err := storage.Load()
 	if err != nil {
 		return nil, fmt.Errorf("appliance %q: load its state: %w", cfg.Appliance, err)
 	}
 	p := &Poller{
-		cfg: cfg, api: api, book: book,
+		cfg: cfg, api: api, storage: storage,
 		log:    log.With(lines, "appliance", cfg.Appliance),
 		lines:  lines,
-		ledger: ledger.New(state, book, cfg.Ledger, opened),
+		ledger: ledger.New(state, storage, cfg.Ledger, opened),
 	}
 	p.known = &known{
 		opened:    opened,
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
+		failures:  failures{known: make(map[ledger.Key]Failure)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
@@ -157,15 +159,16 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		at := p.known.applianceTime(opened)
-		if clock := p.ledger.Meta().Clock; !clock.JudgedAt.IsZero() {
-			at = clock.JudgedAt // verdicts stay as they were until the clock can be judged by
+		judgedAt := p.ledger.Meta().JudgedAt
+		if judgedAt.IsZero() {
+			judgedAt = p.known.applianceTime(opened)
 		}
-		published.Policies = p.known.verdicts.judge(published.View, at, nil)
+		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
+		maps.Copy(p.known.failures.known, before.Failures)
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)

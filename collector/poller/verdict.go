@@ -66,7 +66,7 @@ func (f *facts) equal(o *facts) bool {
 		})
 }
 
-// judged is a policy and what was said of it.
+// judged is a policy and its last verdict.
 type judged struct {
 	facts
 	row         PolicyRow
@@ -266,6 +266,9 @@ func (d *verdicts) mergeDue(p *judged, pol *ledger.Policy, plan *schedule.Plan, 
 	for _, kind := range d.kindsOf(plan, done, p.typed) {
 		k := p.row.kind(kind)
 		k.Success = done.newest(kind) // sessions have only the name: it is that of all
+		if text := schedule.Words(pol.Schedule, kind, p.zone); !slices.Contains(strings.Split(k.Schedule, " or "), text) {
+			k.Schedule = strings.TrimPrefix(k.Schedule+" or "+text, " or ")
+		}
 		if gap, ok := plan.LongestGap(kind); ok && (k.Interval == 0 || gap < k.Interval) {
 			k.Interval = gap
 		}
@@ -432,16 +435,19 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 	if d.set == old {
 		return nil
 	}
-	books := p.ledger.Begin(done.start)
+	tx := p.ledger.Begin(done.start)
 	for _, j := range d.policies {
 		for _, m := range j.members {
-			books.Decide(m.PolicyKey, j.row.Verdict.Decided)
+			tx.Decide(m.PolicyKey, j.row.Verdict.Decided)
 		}
 	}
-	if books.Changes().Empty() {
+	if p.ledger.Meta().JudgedAt.Before(p.known.applianceTime(done.start)) {
+		tx.JudgeAt(now) // time alone made them different
+	}
+	if tx.Changes().Empty() {
 		return nil
 	}
-	if err := p.save(books); err != nil {
+	if err := p.save(tx); err != nil {
 		d.until = time.Time{} // decide again
 		return err
 	}
@@ -478,7 +484,7 @@ func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 			if lines++; lines > unreadableLines {
 				continue // with the next listing
 			}
-			p.note("a schedule can't be understood: no run is due by that part of it",
+			p.note("part of a schedule is not understood and not monitored",
 				"policy", pol.Name, "workload", workload, "err", reason)
 		}
 		logged[pol.ID] = reason
@@ -502,7 +508,7 @@ func (d *verdicts) zoneOf(name string) *time.Location {
 		d.zoneName = name
 		loc, err := schedule.Location(name)
 		if err != nil {
-			level.Warn(d.log).Log("msg", "the appliance's time zone is not known here", "time_zone", name, "err", err)
+			level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
 			loc = d.cfg.TimeZone
 		}
 		d.zone = loc

@@ -22,20 +22,13 @@ type ClockGate struct {
 	// Polls is how many polls have confirmed the new offset.
 	ClosedAt time.Time `json:"closed_at,omitzero"`
 	Polls    int       `json:"polls,omitzero"`
-	// JudgedAt is, while the gate is closed, the time of the appliance's clock of the last
-	// judgement before: another process judges as of then.
-	JudgedAt time.Time `json:"judged_at,omitzero"`
 }
 
-// Poll takes in the two clocks at a poll, and when by the appliance's clock the verdicts
-// were judged that are in force. It reports whether the gate is open.
-func (g *ClockGate) Poll(ours, appliance, judged time.Time) bool {
+// Poll takes in the two clocks at a poll and reports whether the gate is open.
+func (g *ClockGate) Poll(ours, appliance time.Time) bool {
 	offset := appliance.Sub(ours)
 	if g.jumped(offset) {
-		if !g.ClosedAt.IsZero() {
-			judged = g.JudgedAt
-		}
-		*g = ClockGate{Offset: offset, Known: true, ClosedAt: ours, JudgedAt: judged}
+		*g = ClockGate{Offset: offset, Known: true, ClosedAt: ours}
 		return false
 	}
 	g.Known = true

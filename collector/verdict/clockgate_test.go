@@ -27,7 +27,7 @@ func TestClockGate(t *testing.T) {
 			var g ClockGate
 			for _, p := range polls {
 				ours := begin.Add(time.Duration(p.minute) * time.Minute)
-				if open := g.Poll(ours, ours.Add(p.offset), begin); open != p.open {
+				if open := g.Poll(ours, ours.Add(p.offset)); open != p.open {
 					t.Fatalf("minute %d: open %t, want %t", p.minute, open, p.open)
 				}
 			}

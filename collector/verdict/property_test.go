@@ -461,7 +461,7 @@ func playScript(seed uint64, m mutation) string {
 		if spiked && now >= spike && now < spike+12*minutes {
 			theirs += 7200
 		}
-		if !gate.Poll(time.Unix(ours, 0), time.Unix(theirs, 0), time.Time{}) {
+		if !gate.Poll(time.Unix(ours, 0), time.Unix(theirs, 0)) {
 			continue
 		}
 		if theirs != now {

@@ -2,14 +2,17 @@
 // alerting, from ../../prometheus/alerts.yml. Run it in this folder:
 //
 //	go run .
+//	go run . -runbook-base https://git.example.com/vbaws_exporter/blob/main/
+//
+// The second also puts that address before each runbook_url in prometheus/.
 //
 // It is a module of its own, so that the exporter depends neither on Grafana's SDK nor
-// on Prometheus. It takes the metrics' names and labels from the exporter, and the alerts'
-// expressions from the alerts, so that a board can't say something else than they do.
+// on Prometheus. It takes the metrics' names and labels from the exporter.
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,10 +21,38 @@ import (
 )
 
 func main() {
-	if err := run(".."); err != nil {
+	base := flag.String("runbook-base", "", "address of the repository's files, with the slash at its end; empty: relative to the repository")
+	flag.Parse()
+	err := error(nil)
+	if flag.CommandLine.NFlag() > 0 {
+		err = setRunbookBase(filepath.Join("..", "..", "prometheus"), *base)
+	}
+	if err == nil {
+		err = run("..")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
+}
+
+// setRunbookBase rebases the alerts in a folder, and their unit tests, which compare whole
+// annotations.
+func setRunbookBase(dir, base string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "alerts*.yml"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, rebase(text, base), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("set the address of the runbook: %w", err)
+		}
+	}
+	return nil
 }
 
 // run writes all files below a folder, which is grafana/.
@@ -38,20 +69,18 @@ func run(dir string) error {
 	return nil
 }
 
+// boards are the dashboards. Each has a file of its own.
+var boards = []func() (dashboard.Dashboard, error){overview, policy, exporter}
+
 // generate returns the files by their names in grafana/.
 func generate(alertsPath string) (map[string][]byte, error) {
 	a, err := loadAlerts(alertsPath)
 	if err != nil {
 		return nil, err
 	}
-	onBoards := a.cheaply(average, averageAtBothEnds)
 	files := map[string][]byte{}
-	for _, make := range []func() (dashboard.Dashboard, error){
-		func() (dashboard.Dashboard, error) { return overview(onBoards) },
-		func() (dashboard.Dashboard, error) { return policy(onBoards) },
-		exporter,
-	} {
-		d, err := make()
+	for _, build := range boards {
+		d, err := build()
 		if err != nil {
 			return nil, fmt.Errorf("build a dashboard: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,28 +56,30 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 		return err
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Version, "revision", version.GetRevision(), "config", configFile, "storage", storagePath)
-	books, closeBooks, err := openBooks(storagePath, cfg, logger)
+	storage, closeStorage, err := openStorage(storagePath, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeBooks()) }()
+	defer func() { err = errors.Join(err, closeStorage()) }()
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	instruments := collector.NewInstruments(reg)
 	instruments.Reloaded(true, time.Now())
 	d, err := daemon.New(daemon.Options{
-		Config: cfg, Book: books, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
+		Config: cfg, Storage: storage, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
 	})
 	if err != nil {
 		return err
 	}
 	reg.MustRegister(collector.New(d.Sources))
 
-	reload := reloader(configFile, d, instruments, logger)
+	var rejected atomic.Pointer[web.Rejection]
+	reload := reloader(configFile, d, instruments, &rejected, logger)
 	o := web.Options{
 		Gatherer: reg, Sources: d.Sources, TelemetryPath: w.TelemetryPath, CreatedSamples: w.CreatedSamples,
 		Version:  version.Version,
+		Rejected: rejected.Load,
 		Config:   func() ([]byte, error) { return d.Config().YAML() },
 		Pprof:    w.Pprof,
 		ErrorLog: slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
@@ -93,8 +96,9 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 }
 
 // reloader returns what goes over to the configuration that is in the file at that
-// time. Any goroutine may call it.
-func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, logger log.Logger) func() error {
+// time. Any goroutine may call it. It stores in rejected what was wrong with it; nil if
+// nothing was.
+func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, rejected *atomic.Pointer[web.Rejection], logger log.Logger) func() error {
 	var mu sync.Mutex // what was read first must not come into force last
 	return func() error {
 		mu.Lock()
@@ -103,11 +107,18 @@ func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instru
 		if err == nil {
 			err = d.Reload(cfg)
 		}
-		instruments.Reloaded(err == nil, time.Now())
+		now := time.Now()
+		instruments.Reloaded(err == nil, now)
 		if err != nil {
-			level.Error(logger).Log("msg", "configuration not reloaded, the old one stays", "config", configFile, "err", err)
+			since := now
+			if before := rejected.Load(); before != nil {
+				since = before.Since
+			}
+			rejected.Store(&web.Rejection{Since: since, Err: err})
+			level.Error(logger).Log("msg", "configuration not reloaded, the previous one stays in use", "config", configFile, "err", err)
 			return err
 		}
+		rejected.Store(nil)
 		level.Info(logger).Log("msg", "configuration reloaded", "config", configFile)
 		return nil
 	}
@@ -132,8 +143,8 @@ func addHangup(g *run.Group, hangup <-chan os.Signal, reload func() error) {
 func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// Not run.SignalHandler: it stops to listen with the first signal, and a second
-	// one, as some supervisors send, would cut short what the first began.
+	// Not run.SignalHandler: it stops listening after the first signal, and a second
+	// one, which some supervisors send, would interrupt the shutdown.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	g.Add(func() error {
@@ -152,7 +163,7 @@ func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.Fl
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			level.Warn(logger).Log("msg", "scrapes were cut off", "err", err)
+			level.Warn(logger).Log("msg", "scrapes were interrupted", "err", err)
 			server.Close()
 		}
 	})

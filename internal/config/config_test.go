@@ -78,8 +78,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 	e := &Error{File: "a.yml", Line: 3, Column: 1, Key: "k", Message: "is wrong"}
 	for n, want := range map[int]string{
 		1: "a.yml:3:1: k: is wrong",
-		2: "a.yml:3:1: k: is wrong (and 1 more mistake)",
-		3: "a.yml:3:1: k: is wrong (and 2 more mistakes)",
+		2: "a.yml:3:1: k: is wrong (and 1 more error)",
+		3: "a.yml:3:1: k: is wrong (and 2 more errors)",
 	} {
 		all := Errors(make([]*Error, n))
 		for i := range all {
@@ -283,6 +283,8 @@ func TestPasswordFile(t *testing.T) {
 		{"hunter2\n", "hunter2"},
 		{"hunter2", "hunter2"},
 		{"hunter3\r\n", "hunter3"},
+		{"\ufeffhunter4\r\n", "hunter4"}, // Notepad
+		{"\ufeff", ""},
 		{" with spaces \n", " with spaces "},
 		{"", ""},
 		{"\n", ""},
