@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -150,6 +151,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
+		failures:  failures{known: make(map[ledger.Key]Failure)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
@@ -162,6 +164,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
+		maps.Copy(p.known.failures.known, before.Failures)
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)

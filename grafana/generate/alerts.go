@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -60,15 +59,6 @@ func loadAlerts(path string) (*alerts, error) {
 	return a, nil
 }
 
-// cheaply returns the same alerts with another expression for what a record is, for boards:
-// these are read more often than a rule is evaluated, and by several people at once.
-func (a *alerts) cheaply(record, expr string) *alerts {
-	a.record(record)
-	b := &alerts{file: a.file, records: maps.Clone(a.records), exprs: a.exprs}
-	b.records[record] = expr
-	return b
-}
-
 // record returns the expression of what the rules record under a name.
 func (a *alerts) record(name string) string {
 	expr, ok := a.records[name]
@@ -95,15 +85,6 @@ func (a *alerts) expr(alert string) (string, error) {
 		return "", fmt.Errorf("write out the expression of %s: %w", alert, err)
 	}
 	return parser.Prettify(e), nil
-}
-
-// mustExpr is for boards, in whose code the name of the alert stands.
-func (a *alerts) mustExpr(alert string) string {
-	expr, err := a.expr(alert)
-	if err != nil {
-		panic(err)
-	}
-	return expr
 }
 
 // standalone replaces, bottom up, selectors of recorded series and of ALERTS.
