@@ -165,6 +165,9 @@ var (
 	endpointForbidden = newGauge("vbaws_exporter_endpoint_forbidden",
 		"Whether the account lacks the right to use the endpoint.",
 		[]string{"appliance", "endpoint"})
+	endpointErrors = newGauge("vbaws_exporter_endpoint_errors",
+		"Endpoints that no poll depends on and whose last request failed, for another reason than a missing right. Their last values are kept.",
+		byAppliance)
 
 	schedulesUnreadable = newGauge("vbaws_exporter_schedules_unreadable",
 		"Number of policies with a schedule that could not be understood. Such a schedule makes no run due. Absent until policies are known.",
@@ -181,7 +184,7 @@ var (
 		policyInfo, policyEnabled, policyInterval, policyDue, policySuccess,
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
-		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
+		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden, endpointErrors,
 		schedulesUnreadable, overLimit,
 	}
 )

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // rulesDir has what is shipped.
@@ -53,6 +55,21 @@ func TestRulesOfDistribution(t *testing.T) {
 		t.Skip("no promtool is installed")
 	}
 	promtool(t, path, "check", "rules", "alerts.yml", "rules.yml")
+	promtool(t, path, "check", "config", "prometheus.yml")
+}
+
+// TestDistributionEvaluates: the Prometheus that is installed evaluates every rule.
+func TestDistributionEvaluates(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Skip("no Prometheus is installed")
+	}
+	s := newSite(t, "eu", vbawstest.Config{Seed: 1})
+	s.fail(s.policy("bad", vbawstest.EC2), "PolicyBackup")
+	p := startPrometheus(t, startExporter(t, hold, s).address, prometheusOptions{binary: path, classic: true})
+	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"})`, 1)
+	p.checkRules()
 }
 
 // alerts returns the alerts of alerts.yml.
@@ -99,8 +116,11 @@ func TestAlerts(t *testing.T) {
 		if !slices.Contains([]string{"critical", "warning", "info", "none"}, a.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
 		}
-		if got, want := a.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(a.Alert); got != want {
+		if got, want := a.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(a.Alert); !strings.HasSuffix(got, want) {
 			t.Errorf("%s has its runbook at %s, want %s", a.Alert, got, want)
+		}
+		if len(a.Annotations["summary"]) > 240 {
+			t.Errorf("%s has a summary of %d bytes", a.Alert, len(a.Annotations["summary"]))
 		}
 		if !strings.Contains(tests, "alertname: "+a.Alert+"\n") || !strings.Contains(tests, "runbook_url: "+a.Annotations["runbook_url"]+"\n") {
 			t.Errorf("no unit test lets %s fire", a.Alert)
@@ -113,16 +133,40 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestKeptFiring: what is said of a policy outlasts the time in which an exporter that is
+// TestInhibitorsFireFirst: an alert that inhibits another waits for less time than that, so that
+// what begins together is one notification.
+func TestInhibitorsFireFirst(t *testing.T) {
+	t.Parallel()
+	wait := map[string]model.Duration{}
+	for _, a := range alerts(t) {
+		wait[a.Alert] = a.For
+	}
+	for _, pair := range [][2]string{
+		{"VbawsManyPoliciesOverdue", "VbawsPolicyOverdue"},
+		{"VbawsPolicyStuck", "VbawsPolicyFailing"},
+		{"VbawsPolicyStuck", "VbawsPolicyOverdue"},
+		{"VbawsPolicyOverdueCritical", "VbawsPolicyFailing"},
+	} {
+		if wait[pair[0]] >= wait[pair[1]] {
+			t.Errorf("%s waits for %v, and %s for %v", pair[0], wait[pair[0]], pair[1], wait[pair[1]])
+		}
+	}
+	// It becomes overdue 5 minutes after the session that failed, at the earliest.
+	if wait["VbawsPolicyFailing"] > wait["VbawsPolicyOverdue"] {
+		t.Errorf("failing waits for %v, overdue for %v", wait["VbawsPolicyFailing"], wait["VbawsPolicyOverdue"])
+	}
+}
+
+// TestKeptFiring: an alert on a policy outlasts the time in which an exporter that is
 // gone is missed, so that it is inhibited before it seems resolved.
 func TestKeptFiring(t *testing.T) {
 	t.Parallel()
 	var missed, kept []model.Duration
 	for _, a := range alerts(t) {
 		switch {
-		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotWatched":
+		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotPolled":
 			missed = append(missed, a.For)
-		case strings.HasPrefix(a.Alert, "VbawsPolicy") || regexp.MustCompile(`^VbawsSession(Long|VeryLong|Stuck)$`).MatchString(a.Alert):
+		case strings.HasPrefix(a.Alert, "VbawsPolicy") || a.Alert == "VbawsManyPoliciesOverdue":
 			kept = append(kept, a.KeepFiringFor)
 		}
 	}

@@ -1,4 +1,4 @@
-// The alerts, recording rules and dashboards of vbaws_exporter as a Prometheus mixin. The plain
+// The alerts, examples of service levels and dashboards of vbaws_exporter as a Prometheus mixin. The plain
 // files are the source: this file imports them and adds nothing but the runbook's address.
 {
   _config+:: {

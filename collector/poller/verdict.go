@@ -441,6 +441,9 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 			tx.Decide(m.PolicyKey, j.row.Verdict.Decided)
 		}
 	}
+	if p.ledger.Meta().JudgedAt.Before(p.known.applianceTime(done.start)) {
+		tx.JudgeAt(now) // time alone made them different
+	}
 	if tx.Changes().Empty() {
 		return nil
 	}

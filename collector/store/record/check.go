@@ -146,7 +146,7 @@ func (k *Checker) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
+	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt, m.JudgedAt))
 }
 
 func (k *Checker) series(s *ledger.Series) error {
