@@ -372,7 +372,7 @@ func (m *moving) move(s *site, from, to *unit) {
 	// It is still in the list.
 	refuses := from.spawn()
 	refuses.await("itself")
-	if code := refuses.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(refuses.log.String(), "another exporter goes on with it") {
+	if code := refuses.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(refuses.log.String(), "to another exporter") {
 		t.Errorf("an exporter of which an appliance was exported: status %d: %s", code, refuses.log)
 	}
 	m.mu.Lock()
