@@ -1,11 +1,13 @@
-// Command vbaws_exporter tells Prometheus how the backup sessions of Veeam
-// Backup for AWS appliances end.
+// Command vbaws_exporter exposes the backup sessions and policies of Veeam Backup for
+// AWS appliances to Prometheus.
 package main
 
 import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 	_ "time/tzdata" // schedules are in the appliances' time zones, and an image can have none
 
 	"github.com/alecthomas/kingpin/v2"
@@ -24,7 +26,8 @@ type flags struct {
 	log                          app.Logging
 	serve, demo                  app.Web
 	serveStorage, collectStorage string
-	offline                      bool
+	offline, verbose             bool
+	logLevelGiven                bool
 	output                       string
 	healthcheckAddresses         []string
 	state                        stateFlags
@@ -51,70 +54,83 @@ const (
 	cmdList        = "list"
 )
 
-func newParser(f *flags) *kingpin.Application {
+// newParser returns the parser of the command line. defaultCommand is whether serve is
+// run when no command is named.
+func newParser(f *flags, defaultCommand bool) *kingpin.Application {
 	p := kingpin.New("vbaws_exporter", "Prometheus exporter for the backup sessions of Veeam Backup for AWS appliances.")
 	p.HelpFlag.Short('h')
-	p.UsageTemplate(kingpin.LongHelpTemplate)
 	p.Version(version.Print("vbaws_exporter"))
 	p.Flag("config.file", "Configuration file. The demo brings its own.").Default("config.yml").StringVar(&f.configFile)
-	p.Flag("log.level", "Least level of what is logged: debug, info, warn or error.").Default("info").EnumVar(&f.log.Level, "debug", "info", "warn", "error")
+	p.Flag("log.level", "Lowest level that is logged: debug, info, warn or error. collect logs errors only unless this is given.").
+		Default("info").IsSetByUser(&f.logLevelGiven).EnumVar(&f.log.Level, "debug", "info", "warn", "error")
 	p.Flag("log.format", "Format of the log: logfmt or json.").Default("logfmt").EnumVar(&f.log.Format, "logfmt", "json")
 
-	serve := p.Command(cmdServe, "Polls the appliances and serves what it finds. This is the default command.").Default()
+	serve := p.Command(cmdServe, "Polls the appliances and serves the metrics, the status page and the API. This is the default command; serve --help lists its flags.")
+	if defaultCommand {
+		serve.Default()
+	}
 	addWeb(&f.serve, serve)
-	serve.Flag("storage.path", "Folder of the state that makes counters last. Empty: nothing is kept, and counters start with the process.").
+	serve.Flag("storage.path", "State directory. Counters continue from it after a restart. Empty: no state is kept, and counters start at 0.").
 		Default("data/").StringVar(&f.serveStorage)
 
-	probe := p.Command(cmdCheck, "Validates the configuration and tries each appliance: a line a finding, and what to do about it; the status is 0 if all can be monitored.")
-	probe.Flag("offline", "Looks at the configuration file and the files that it names, and touches no network.").BoolVar(&f.offline)
-	probe.Flag("output", "How to write the findings: table or json.").Default("table").EnumVar(&f.output, "table", "json")
+	probe := p.Command(cmdCheck, "Validates the configuration, tests each appliance, and prints problems first, each with its remedy. The exit status is 0 if all appliances can be monitored.")
+	probe.Flag("offline", "Check only the configuration file and the files that it names. Use no network.").BoolVar(&f.offline)
+	probe.Flag("output", "Format of the findings: table or json.").Default("table").EnumVar(&f.output, "table", "json")
+	probe.Flag("verbose", "Also print what was found out about the API: USN, paging and times. JSON always has it.").BoolVar(&f.verbose)
 
-	collect := p.Command(cmdCollect, "Polls every appliance once, prints the metrics to stdout and exits; the status is 1 if an appliance failed.")
-	collect.Flag("storage.path", "Folder of the state, not that of serve. Empty: counters cover the time of backfill.").
+	collect := p.Command(cmdCollect, "Polls every appliance once, prints the metrics to stdout and exits. The exit status is 1 if an appliance failed.")
+	collect.Flag("storage.path", "State directory, not the one of serve. Empty: counters cover the backfill window.").
 		Default("").StringVar(&f.collectStorage)
 
-	addWeb(&f.demo, p.Command(cmdDemo, "Serves a simulated appliance, polls it and serves what it finds. Needs no configuration."))
+	addWeb(&f.demo, p.Command(cmdDemo, "Runs a simulated appliance and the exporter that polls it. Needs no configuration."))
 
-	health := p.Command(cmdHealthcheck, "Asks the exporter that serves on this machine whether it is healthy; the status is 0 if so. For containers.")
-	health.Flag("web.listen-address", "Where the exporter listens. Several times: all must be healthy.").
+	health := p.Command(cmdHealthcheck, "Requests /-/healthy of the exporter on this machine. The exit status is 0 if it is healthy. For containers.")
+	health.Flag("web.listen-address", "Address on which the exporter listens. Repeatable: all must be healthy.").
 		Default(defaultAddress).StringsVar(&f.healthcheckAddresses)
-	f.state.add(p.Command(cmdState, "Moves what is known of an appliance to another exporter, which then counts on. The exporters concerned must be stopped meanwhile."))
+	f.state.add(p.Command(cmdState, "Moves the state of an appliance to another exporter. Stop both exporters first."))
 	return p
 }
 
 func (f *stateFlags) add(c *kingpin.CmdClause) {
 	add := func(name, help string) *kingpin.CmdClause {
 		c := c.Command(name, help)
-		c.Flag("storage.path", "Folder of the exporter's state.").Required().StringVar(&f.storage)
+		c.Flag("storage.path", "State directory of the exporter.").Required().StringVar(&f.storage)
 		return c
 	}
-	export := add(cmdExport, "Writes the state of an appliance to a file. The exporter refuses to poll the appliance from then on.")
+	export := add(cmdExport, "Writes the state of an appliance to a file. From then on this exporter refuses to poll the appliance.")
 	export.Flag("appliance", "Name of the appliance.").Required().StringVar(&f.appliance)
-	export.Flag("output", "File to write, which must not exist, or - for stdout.").Required().StringVar(&f.output)
-	take := add(cmdImport, "Takes in such a file, as a whole or not at all. The exporter then counts on from there.")
-	take.Flag("replace", "Overwrites the state that there is of the appliance.").BoolVar(&f.replace)
-	take.Arg("file", "The file, or /dev/stdin.").Required().StringVar(&f.file)
-	add(cmdList, "Lists the appliances that there is state of.").
-		Flag("output", "How to write the list: table or json.").Default("table").EnumVar(&f.list, "table", "json")
+	export.Flag("output", "File to create, or - for stdout. The file must not exist.").Required().StringVar(&f.output)
+	take := add(cmdImport, "Imports an exported state completely or not at all. This exporter then continues the counters.")
+	take.Flag("replace", "Replace the existing state of the appliance.").BoolVar(&f.replace)
+	take.Arg("file", "File to import, or /dev/stdin.").Required().StringVar(&f.file)
+	add(cmdList, "Lists the appliances that have state in the directory.").
+		Flag("output", "Format of the list: table or json.").Default("table").EnumVar(&f.list, "table", "json")
 }
 
 func addWeb(w *app.Web, c *kingpin.CmdClause) {
 	w.Toolkit = kingpinflag.AddFlags(c, defaultAddress)
 	c.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&w.TelemetryPath)
-	c.Flag("web.enable-lifecycle", "Reloads the configuration on POST and PUT to /-/reload. SIGHUP does so in any case.").BoolVar(&w.Lifecycle)
-	c.Flag("web.enable-pprof", "Serves Go's profiles below /debug/pprof/.").BoolVar(&w.Pprof)
-	c.Flag("web.openmetrics-created-samples", "Adds _created samples to OpenMetrics text. Prometheus stores them as series.").BoolVar(&w.CreatedSamples)
+	c.Flag("web.enable-lifecycle", "Reload the configuration on POST or PUT to /-/reload. SIGHUP always does.").BoolVar(&w.Lifecycle)
+	c.Flag("web.enable-pprof", "Serve Go profiles under /debug/pprof/.").BoolVar(&w.Pprof)
+	c.Flag("web.openmetrics-created-samples", "Add _created samples to OpenMetrics text. Prometheus stores them as separate series.").BoolVar(&w.CreatedSamples)
+}
+
+// completesCommand reports whether args ask for the completion of a word that is not a
+// flag. kingpin's default command would take that word for an argument of its own.
+func completesCommand(args []string) bool {
+	return len(args) > 0 && args[0] == "--completion-bash" &&
+		slices.ContainsFunc(args[1:], func(word string) bool { return !strings.HasPrefix(word, "-") })
 }
 
 func main() {
 	if version.Version == "" {
-		// Not set by the linker: go install and go run know it all the same.
+		// The linker didn't set it. The build information has it for go install and go run.
 		if info, ok := debug.ReadBuildInfo(); ok {
 			version.Version = info.Main.Version
 		}
 	}
 	var f flags
-	command, err := newParser(&f).UsageWriter(os.Stdout).Parse(os.Args[1:])
+	command, err := newParser(&f, !completesCommand(os.Args[1:])).UsageWriter(os.Stdout).Parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", err)
 		os.Exit(2)
@@ -123,8 +139,11 @@ func main() {
 	case cmdServe:
 		err = app.Serve(f.configFile, f.serveStorage, &f.serve, &f.log)
 	case cmdCheck:
-		err = app.Check(f.configFile, f.offline, f.output == "json", os.Stdout)
+		err = app.Check(f.configFile, app.CheckOptions{Offline: f.offline, JSON: f.output == "json", Verbose: f.verbose}, os.Stdout)
 	case cmdCollect:
+		if !f.logLevelGiven {
+			f.log.Level = "error" // cron mails each line
+		}
 		err = app.Collect(f.configFile, f.collectStorage, &f.log, os.Stdout)
 	case cmdDemo:
 		err = app.Demo(&f.demo, &f.log, os.Stdout)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/internal/apptest"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 )
 
 // TestMain lets the tests run the exporter as a process.
@@ -23,17 +23,31 @@ func TestHelpAndVersion(t *testing.T) {
 	if status != 0 || stderr != "" {
 		t.Errorf("--help: status %d, stderr %q", status, stderr)
 	}
-	parser := newParser(new(flags)).Model()
-	all := parser.Flags
+	parser := newParser(new(flags), true).Model()
+	has := func(name, help string, all []*kingpin.FlagModel) {
+		t.Helper()
+		for _, f := range all {
+			if !f.Hidden && !strings.Contains(help, f.Name+" ") && !strings.Contains(help, f.Name+"=") {
+				t.Errorf("%s lacks --%s", name, f.Name)
+			}
+		}
+	}
+	has("--help", help, parser.Flags)
 	for _, c := range parser.FlattenedCommands() {
-		if !strings.Contains(help, "\n"+c.FullCommand+" ") {
+		if !strings.Contains(help, "\n"+c.FullCommand) {
 			t.Errorf("--help lacks %s", c.FullCommand)
 		}
-		all = append(all, c.Flags...)
-	}
-	for _, f := range all {
-		if !f.Hidden && strings.Count(help, f.Name+" ")+strings.Count(help, f.Name+"=") == 0 {
-			t.Errorf("--help lacks --%s", f.Name)
+		// The help of a command has its flags, and those of no other command.
+		status, help, stderr := apptest.Once(t, append(strings.Fields(c.FullCommand), "--help")...)
+		if status != 0 || stderr != "" || !strings.HasPrefix(help, "usage: vbaws_exporter "+c.FullCommand+" ") {
+			t.Errorf("%s --help: status %d, %q, %s", c.FullCommand, status, stderr, help)
+		}
+		has(c.FullCommand+" --help", help, append(c.Flags, parser.Flags...))
+		for _, other := range []string{"--replace", "--verbose", "--web.telemetry-path"} {
+			own := slices.ContainsFunc(c.Flags, func(f *kingpin.FlagModel) bool { return "--"+f.Name == other })
+			if strings.Contains(help, strings.TrimPrefix(other, "--")) != own {
+				t.Errorf("%s --help: has %s: %v, want %v", c.FullCommand, other, !own, own)
+			}
 		}
 	}
 	status, out, stderr := apptest.Once(t, "--version")
@@ -42,10 +56,31 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ words, want string }{
+		{"", "check"},
+		{"che", "check"},
+		{"state l", "list"},
+		{"check --off", "--offline"},
+		{"--web.listen-a", "--web.listen-address"}, // of serve, the default command
+		{"serve --storage.p", "--storage.path"},
+	} {
+		args := append([]string{"--completion-bash"}, strings.Fields(test.words)...)
+		if test.words == "" {
+			args = append(args, "")
+		}
+		status, out, stderr := apptest.Once(t, args...)
+		if status != 0 || stderr != "" || !slices.Contains(strings.Fields(out), test.want) {
+			t.Errorf("%q: status %d, stderr %q, got %q, want %s among them", test.words, status, stderr, out, test.want)
+		}
+	}
+}
+
 // TestFlagsOfCommands: serve and demo must not share what a flag is read into.
 func TestFlagsOfCommands(t *testing.T) {
 	var f flags
-	parser := newParser(&f).Terminate(nil)
+	parser := newParser(&f, true).Terminate(nil)
 	if got, err := parser.Parse([]string{"demo", "--web.listen-address=:1", "--log.level=debug"}); got != cmdDemo || err != nil {
 		t.Fatal(got, err)
 	}
@@ -63,9 +98,9 @@ func TestFlagsOfCommands(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryFlag compares the flags, their commands and their defaults.
-func TestReadmeHasEveryFlag(t *testing.T) {
-	parser := newParser(new(flags)).Model()
+// TestDocsHaveEveryFlag compares the flags, their commands and their defaults.
+func TestDocsHaveEveryFlag(t *testing.T) {
+	parser := newParser(new(flags), true).Model()
 	commands := map[string][]string{} // by flag and default
 	for _, f := range parser.Flags {
 		if f.Name != "help" && f.Name != "version" && !f.Hidden {
@@ -84,12 +119,12 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 		slices.SortFunc(commands[flag], func(a, b string) int { return strings.Compare(b, a) }) // serve, demo
 		want = append(want, flag+": "+strings.Join(commands[flag], ", "))
 	}
-	for _, r := range readme.Rows(t, "flag", "commands", "default") {
+	for _, r := range docstest.Rows(t, "commands.md", "flag", "commands", "default") {
 		value := ""
 		if r[2] != "" {
-			value = readme.Code(t, r[2])
+			value = docstest.Code(t, r[2])
 		}
-		got = append(got, fmt.Sprintf("%s=%s: %s", readme.Code(t, r[0]), value, r[1]))
+		got = append(got, fmt.Sprintf("%s=%s: %s", docstest.Code(t, r[0]), value, r[1]))
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -212,13 +212,13 @@ func fleet() []*source {
 
 	return []*source{
 		newSource("prod-eu", &poller.Published{View: read, Policies: policies, Facts: facts, Status: poller.Status{
-			Passes: 9, Up: true, LastPoll: epoch.Add(2 * time.Hour), LastSuccess: epoch.Add(2 * time.Hour),
+			Polls: 9, Up: true, LastPoll: epoch.Add(2 * time.Hour), LastSuccess: epoch.Add(2 * time.Hour),
 			Result: poller.ResultSuccess, APIVersion: "1.7-rev0", Version: "9.0.0.304",
 			CertificateExpiry: epoch.AddDate(0, 2, 0), ClockOffset: -3 * time.Second, ClockKnown: true,
 			Forbidden: map[string]bool{"/api/v1/system/version": false, "/api/v1/licensing/license": true},
 		}}),
 		newSource("dead", &poller.Published{Status: poller.Status{
-			Passes: 2, LastPoll: epoch.Add(time.Minute + 250*time.Millisecond), Result: poller.Result(vbaws.KindTLS),
+			Polls: 2, LastPoll: epoch.Add(time.Minute + 250*time.Millisecond), Result: poller.Result(vbaws.KindTLS),
 		}}),
 		newSource("restarted", &poller.Published{Facts: &poller.Facts{
 			Summary: &vbaws.Summary{Alarms: 1, Instances: 2, ProtectedInstances: 2, Policies: 0, Repositories: 1},

@@ -72,7 +72,7 @@ func render(appliance string, p *poller.Published, old *rendering) *rendering {
 
 func renderStatus(appliance string, s *poller.Status) []*metric {
 	var b builder
-	if s.Passes > 0 {
+	if s.Polls > 0 {
 		b.gauge(up, boolean(s.Up), appliance)
 	}
 	if s.APIVersion != "" {

@@ -18,7 +18,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -117,7 +117,7 @@ func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
 		}
 	}
 	want := make(map[string]string)
-	for _, row := range readme.Rows(t, "what", "role") {
+	for _, row := range docstest.Rows(t, "metrics.md", "what", "role") {
 		for name := range strings.SplitSeq(row[0], ", ") {
 			want[strings.ReplaceAll(name, "`", "")] = row[1]
 		}
@@ -128,7 +128,7 @@ func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, least); diff != "" {
-		t.Errorf("-README +seen:\n%s", diff)
+		t.Errorf("-docs +seen:\n%s", diff)
 	}
 }
 

@@ -1,9 +1,10 @@
-// Package docs compares README.md and what it refers to with the code.
+// Package docs compares the documentation with the code.
 package docs
 
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,16 +18,16 @@ import (
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/internal/config"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 )
 
-func TestReadmeHasEveryMetric(t *testing.T) {
+func TestDocsHaveEveryMetric(t *testing.T) {
 	var want, got []string
 	for _, m := range collector.Metrics() {
 		want = append(want, fmt.Sprintf("%s %s %s", m.Name, m.Type, strings.Join(m.Labels, ", ")))
 	}
-	for _, r := range readme.Rows(t, "metric", "type", "labels") {
-		got = append(got, fmt.Sprintf("%s %s %s", readme.Code(t, r[0]), r[1], r[2]))
+	for _, r := range docstest.Rows(t, "metrics.md", "metric", "type", "labels") {
+		got = append(got, fmt.Sprintf("%s %s %s", docstest.Code(t, r[0]), r[1], r[2]))
 	}
 	slices.Sort(want)
 	slices.Sort(got)
@@ -35,12 +36,12 @@ func TestReadmeHasEveryMetric(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryKey compares the keys, their defaults and their ranges.
-func TestReadmeHasEveryKey(t *testing.T) {
-	rows := readme.Rows(t, "key", "default")
+// TestDocsHaveEveryKey compares the keys, their defaults and their ranges.
+func TestDocsHaveEveryKey(t *testing.T) {
+	rows := docstest.Rows(t, "configuration.md", "key", "default")
 	var got, want []string
 	for _, r := range rows {
-		got = append(got, readme.Code(t, r[0]))
+		got = append(got, docstest.Code(t, r[0]))
 	}
 	for _, k := range config.Keys() {
 		want = append(want, k.Name)
@@ -97,12 +98,11 @@ func knownMetrics(t *testing.T, expr string) {
 	}
 }
 
-func TestReadmeRules(t *testing.T) {
-	_, section, _ := strings.Cut(readme.Text(t), "### Alerts\n")
-	_, after, _ := strings.Cut(section, "```yaml\n")
+func TestRuleOfAlertingPage(t *testing.T) {
+	_, after, _ := strings.Cut(docstest.Page(t, "alerting.md"), "```yaml\n")
 	rules, _, ok := strings.Cut(after, "```\n")
 	if !ok {
-		t.Fatal("README has no rules")
+		t.Fatal("the page has no rules")
 	}
 	knownMetrics(t, rules)
 	promtool(t, rules)
@@ -153,4 +153,58 @@ func TestDashboards(t *testing.T) {
 		t.Fatal(err)
 	}
 	promtool(t, string(text))
+}
+
+// TestLinks follows the links of all documents to files and to headings.
+func TestLinks(t *testing.T) {
+	root, err := docstest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages []string
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "node_modules" || path != root && strings.HasPrefix(d.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages: %v", len(pages), err)
+	}
+	headings := make(map[string][]string) // of each page, as anchors
+	links := make(map[string][]string)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(prose, -1) {
+			anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+			headings[page] = append(headings[page], strings.ReplaceAll(anchor, " ", "-"))
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(prose, -1) {
+			links[page] = append(links[page], m[1])
+		}
+	}
+	for page, targets := range links {
+		for _, link := range targets {
+			file, anchor, _ := strings.Cut(link, "#")
+			if strings.Contains(file, ":") {
+				continue // a URL
+			}
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", page, link, err)
+			} else if anchor != "" && !slices.Contains(headings[target], anchor) {
+				t.Errorf("%s: %s: no such heading", page, link)
+			}
+		}
+	}
 }

@@ -97,7 +97,7 @@ func (a *appliance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.login(w, r)
 	case r.Method == http.MethodDelete:
 		a.revoke()
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(emptyPage))

@@ -144,7 +144,7 @@ func unquote(v jsontext.Value) []byte {
 // end checks that nothing follows the document.
 func end(dec *jsontext.Decoder) error {
 	switch _, err := dec.ReadToken(); {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
 		return err
@@ -500,7 +500,7 @@ func decodeOne(b *body) (jsontext.Value, error) {
 
 // loosely are the options for all documents but lists of sessions: a member of another
 // type than documented, or out of range, is a member that is not there.
-var loosely = append(tolerant[:len(tolerant):len(tolerant)], json.WithUnmarshalers(json.JoinUnmarshalers(
+var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
 	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
 	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
 	optional(func(v jsontext.Value) (bool, bool) {

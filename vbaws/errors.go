@@ -45,8 +45,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // KindOf returns the kind of the first *Error in err's chain, and KindHTTP for
 // an error that has none. It is only meant for a non-nil err.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return KindHTTP

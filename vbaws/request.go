@@ -92,7 +92,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}
 	b := newBody(resp.Body, in.limit)
 	err = read(resp.Header, b)
-	if _, ok := err.(*Error); ok || err == nil {
+	if _, ok := errors.AsType[*Error](err); ok || err == nil {
 		return err
 	}
 	switch {
@@ -146,7 +146,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	case in.isWebPage(h):
 		return fmt.Errorf("the answer is a web page (%s), not the REST API's: %s", clip(kind, 60), ports)
 	case in.private:
-		if shape, ok := cause.(errShape); ok {
+		if shape, ok := errors.AsType[errShape](cause); ok {
 			return fmt.Errorf("the answer is not the API's: %w", shape)
 		}
 		return fmt.Errorf("the answer is not the API's: it is %s", kind)
@@ -281,7 +281,7 @@ func (e *safeError) As(target any) bool   { return errors.As(e.err, target) }
 // bare takes off the *url.Error, which repeats the request's address.
 func bare(err error) error {
 	for {
-		e, ok := err.(*url.Error)
+		e, ok := err.(*url.Error) //nolint:errorlint // the layers are taken off one by one
 		if !ok {
 			return err
 		}
@@ -377,7 +377,7 @@ func (c *Client) retry(ctx context.Context, op string, again func(error) bool, t
 
 // cause takes the op off, where another one is to be put on.
 func cause(err error) error {
-	if e, ok := err.(*Error); ok {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Err
 	}
 	return err

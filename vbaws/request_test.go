@@ -165,7 +165,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 				err := get(t.Context(), c)
 				took := time.Since(start)
 				var e *APIError
-				if !errors.As(err, &e) || e.StatusCode != 503 {
+				if !errors.As(err, &e) || e.StatusCode != http.StatusServiceUnavailable {
 					t.Fatal(err)
 				}
 				if took < test.atLeast || took >= test.less {

@@ -426,7 +426,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // What isn't the REST API gets no password, and the error says where the API is.
 func TestWrongPortOrPath(t *testing.T) {
-	empty := func(w http.ResponseWriter) { w.WriteHeader(404) }
+	empty := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 	for name, test := range map[string]struct {
 		h        http.HandlerFunc
 		fixed    string
@@ -438,7 +438,7 @@ func TestWrongPortOrPath(t *testing.T) {
 			[]string{"the URL has a wrong port or path (the REST API is on port 11005 unless it was changed, port 443 is the web UI), or the appliance accepts none of the API versions tried: 1.9-rev0, ", "1.14-rev0: HTTP status 404"}},
 		"web UI": {func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/api/oauth2/token" {
-				w.WriteHeader(405)
+				w.WriteHeader(http.StatusMethodNotAllowed)
 				return
 			}
 			empty(w)

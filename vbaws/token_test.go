@@ -432,7 +432,7 @@ func TestRejectedBy403(t *testing.T) {
 	mustGet(t, c)
 	a.routes["/api/v1/token"] = nil
 	c.cfg.URL, c.http.Transport = cfg.URL, roundTrip(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 403, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+		return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 	})
 	if err := c.Logout(t.Context()); err != nil {
 		t.Error(err)

@@ -50,7 +50,7 @@ type exporter struct {
 	Appliances []target
 	Hold       time.Duration
 	PartSize   int
-	// DieAt is a step of a pass or a crash point of the store, and the process
+	// DieAt is a step of a poll or a crash point of the store, and the process
 	// kills itself at its Visit-th visit. Empty: it lives on.
 	DieAt string
 	Visit int
@@ -82,7 +82,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if os.Getenv("RAPID_CHECKS") == "" && !given("rapid.checks") {
-		// Each check is a life of some passes.
+		// Each check is a life of some polls.
 		_ = flag.Set("rapid.checks", "5")
 	}
 	apptest.Main(m)
@@ -224,7 +224,9 @@ func readClock(r io.Reader) (func() time.Time, error) {
 		return nil, err
 	}
 	go func() {
-		for read() == nil {
+		var err error
+		for err == nil {
+			err = read()
 		}
 		os.Exit(1)
 	}()

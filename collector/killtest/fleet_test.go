@@ -14,7 +14,7 @@ import (
 
 const (
 	// backfill is long before what fleets find when they begin, and oldest long
-	// before it: when first contact is made doesn't change what it counts.
+	// before it: when initial sync is made doesn't change what it counts.
 	backfill = 72 * time.Hour
 	oldest   = 100 * time.Hour
 	// delay is the longest that a change takes to become visible.
@@ -44,9 +44,9 @@ type fleet struct {
 	// storm is how many more requests find the world moving fast, and in a faulty
 	// fleet the network failing. Then it calms down, so that long readings end.
 	storm int
-	// resting says that nothing happens, contacted that the exporter knows what
+	// resting says that nothing happens, synced that the exporter knows what
 	// was there at the beginning.
-	resting, contacted bool
+	resting, synced bool
 	// tell is told of the time; nil tells nobody.
 	tell func(time.Time)
 }
@@ -118,10 +118,10 @@ func (f *fleet) start(at time.Time, opts ...vbawstest.ChangeOption) string {
 func (f *fleet) advance(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.pass(d)
+	f.poll(d)
 }
 
-func (f *fleet) pass(d time.Duration) {
+func (f *fleet) poll(d time.Duration) {
 	now := f.clock.Advance(d)
 	if f.tell != nil {
 		f.tell(now)
@@ -165,7 +165,7 @@ func (f *fleet) step() {
 	if f.resting {
 		return
 	}
-	f.pass(f.upTo(2 * time.Minute))
+	f.poll(f.upTo(2 * time.Minute))
 	var late []vbawstest.ChangeOption
 	if f.faulty && f.rng.IntN(5) == 0 {
 		late = append(late, vbawstest.VisibleAfter(f.upTo(delay)))
@@ -186,7 +186,7 @@ func (f *fleet) step() {
 	case n < 82 && len(f.ended) > 0: // an old row is touched and rises to the top
 		f.a.Update(pick(f.rng, f.ended), func(s *vbawstest.Session) { s.Reason += "." })
 	case !f.faulty:
-	case n < 90 && !f.contacted: // what follows would change what first contact counts
+	case n < 90 && !f.synced: // what follows would change what the initial sync counts
 	case n < 84:
 		f.a.RevokeTokens()
 	case n < 90 && len(f.dispensable) > 0: // rows below it move up
@@ -205,17 +205,17 @@ func (f *fleet) step() {
 func (f *fleet) absence() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.contacted {
-		f.pass(f.upTo(12 * time.Hour))
+	if f.synced {
+		f.poll(f.upTo(12 * time.Hour))
 	}
 }
 
-// inject turns the faults of the network on. Before first contact they spare
+// inject turns the faults of the network on. Before initial sync they spare
 // what says which names are policies': where it can't be read, sessions other
 // than those of type Policy are counted of no policy, and for good.
 func (f *fleet) inject() {
 	routes := []string{""}
-	if !f.contacted {
+	if !f.synced {
 		routes = []string{"/api/v1/sessions", "/api/v1/sessions/{id}"}
 	}
 	faults := []vbawstest.Fault{

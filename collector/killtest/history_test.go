@@ -23,14 +23,14 @@ var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlo
 type costs struct {
 	n int
 	// heap is what a process adds to the heap that has loaded its books and made
-	// a pass, in bytes.
+	// a poll, in bytes.
 	heap int64
 	file int64 // bytes
 	// open is how long it takes to open and check the file and to load the books,
-	// idle a pass without news, busy one with a session that ended, sweep one that
+	// idle a poll without news, busy one with a session that ended, resync one that
 	// reads by time.
-	open, idle, busy, sweep time.Duration
-	// requests and lookups are those of the busy passes together.
+	open, idle, busy, resync time.Duration
+	// requests and lookups are those of the busy polls together.
 	requests, lookups int
 }
 
@@ -52,8 +52,8 @@ func TestHistoryCostsDiskAlone(t *testing.T) {
 	few := measure(t, 1000)
 	many := measure(t, *history)
 	for _, c := range []costs{few, many} {
-		t.Logf("%d sessions: heap %d KiB, file %.1f MiB (%.0f bytes a session), open %v, pass without news %v, with a session %v, with a sweep %v",
-			c.n, c.heap>>10, float64(c.file)/(1<<20), float64(c.file)/float64(c.n), c.open, c.idle, c.busy, c.sweep)
+		t.Logf("%d sessions: heap %d KiB, file %.1f MiB (%.0f bytes a session), open %v, poll without news %v, with a session %v, with a resync %v",
+			c.n, c.heap>>10, float64(c.file)/(1<<20), float64(c.file)/float64(c.n), c.open, c.idle, c.busy, c.resync)
 	}
 	// A filter of three bytes a session at most.
 	if grown := many.heap - few.heap; grown > 256<<10+3*int64(many.n) {
@@ -63,14 +63,14 @@ func TestHistoryCostsDiskAlone(t *testing.T) {
 		t.Errorf("the file has %.0f bytes a session", per)
 	}
 	if many.requests != few.requests || many.lookups != few.lookups {
-		t.Errorf("passes took %d requests and %d look-ups with %d sessions, and %d and %d with %d",
+		t.Errorf("polls took %d requests and %d look-ups with %d sessions, and %d and %d with %d",
 			few.requests, few.lookups, few.n, many.requests, many.lookups, many.n)
 	}
 }
 
 func measure(t *testing.T, n int) (c costs) {
 	t.Helper()
-	const passes = 20
+	const polls = 20
 	c.n = n
 	f, server := newPlainFleet(t, 8)
 	s := setup{dir: t.TempDir()}
@@ -97,7 +97,7 @@ func measure(t *testing.T, n int) (c costs) {
 
 	best := func(prepare func()) time.Duration {
 		least := time.Duration(math.MaxInt64)
-		for range passes {
+		for range polls {
 			prepare()
 			begun := time.Now()
 			p.poll()
@@ -113,7 +113,7 @@ func measure(t *testing.T, n int) (c costs) {
 		f.a.Finish(s.ID, "Succeeded", time.Time{})
 	})
 	c.requests, c.lookups = len(f.a.Requests())-asked, b.lookups-looked
-	c.sweep = best(func() { f.advance(time.Hour) })
+	c.resync = best(func() { f.advance(time.Hour) })
 	p.close()
 	info, err := os.Stat(filepath.Join(s.dir, store.FileName))
 	if err != nil {

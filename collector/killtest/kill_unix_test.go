@@ -61,7 +61,7 @@ func (t *tally) add(o tally) {
 	t.doubled += o.doubled
 }
 
-// TestKill kills exporters, at random instants and between the steps of a pass,
+// TestKill kills exporters, at random instants and between the steps of a poll,
 // while the fleet goes on and Prometheus scrapes. Half of the fleets have all
 // the faults.
 func TestKill(t *testing.T) {
@@ -122,7 +122,7 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 			f.absence()
 		}
 		o := order
-		// A part of a pass is a transaction: with small ones there are instants between.
+		// A part of a poll is a transaction: with small ones there are instants between.
 		o.PartSize = []int{0, 1, 3}[rng.IntN(3)]
 		if rng.IntN(5) < 2 {
 			o.DieAt, o.Visit, o.Scraped = points[(n+kind)%len(points)], 1+rng.IntN(2), rng.IntN(2) == 0
@@ -156,7 +156,7 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	l := begin(t, f, order, file, log)
 	for _, d := range untilAllIsFound {
 		f.advance(d)
-		s.awaitPass(seconds(f.clock.Now()))
+		s.awaitPoll(seconds(f.clock.Now()))
 	}
 	l.signal(syscall.SIGTERM)
 	l.mustDie(0)
@@ -186,8 +186,8 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	return seen
 }
 
-// untilAllIsFound is how far to go on before each of some passes: anything is found
-// by a sweep, and any sweep by the next but one.
+// untilAllIsFound is how far to go on before each of some polls: anything is found
+// by a resync, and any resync by the next but one.
 var untilAllIsFound = []time.Duration{61 * time.Minute, 61 * time.Minute, 61 * time.Minute, 25 * time.Hour}
 
 // finished matches the log line of a session.
@@ -381,15 +381,15 @@ func (s *scraper) take(p *page) {
 	}
 	s.last = p
 	if _, known := p.values["vbaws_exporter_watermark_timestamp_seconds "]; known {
-		s.f.madeContact()
+		s.f.markSynced()
 	}
 }
 
-// madeContact says that the exporter knows what there was at the beginning.
-func (f *fleet) madeContact() {
+// markSynced says that the exporter knows what there was at the beginning.
+func (f *fleet) markSynced() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.contacted = true
+	f.synced = true
 }
 
 // stop ends the scraping, and a scrape that waits for a process that will never
@@ -399,19 +399,19 @@ func (s *scraper) stop() {
 	<-s.ended
 }
 
-// awaitPass waits until a pass that began at the given time or later was scraped.
-func (s *scraper) awaitPass(at float64) {
+// awaitPoll waits until a poll that began at the given time or later was scraped.
+func (s *scraper) awaitPoll(at float64) {
 	s.t.Helper()
-	awaitPass(s.t, func() *page {
+	awaitPoll(s.t, func() *page {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.last
 	}, at)
 }
 
-// awaitPass waits until last, what was scraped last, shows a pass that began at
+// awaitPoll waits until last, what was scraped last, shows a poll that began at
 // the given time or later.
-func awaitPass(t *testing.T, last func() *page, at float64) {
+func awaitPoll(t *testing.T, last func() *page, at float64) {
 	t.Helper()
 	good := func() (end, n float64) {
 		p := last()
@@ -427,7 +427,7 @@ func awaitPass(t *testing.T, last func() *page, at float64) {
 		end, n = good()
 		return end >= at
 	})
-	// The pass that ended then may have begun earlier, and may not be counted in n,
+	// The poll that ended then may have begun earlier, and may not be counted in n,
 	// which is collected beside the other.
 	waitFor(t, func() bool { _, now := good(); return now > n+1 })
 }

@@ -41,7 +41,7 @@ func TestMove(t *testing.T) {
 		x.start()
 	}
 	for _, s := range m.sites {
-		waitFor(t, s.madeContactAndMore)
+		waitFor(t, s.syncedAndMore)
 	}
 	first := a.polls[0]
 	for _, move := range []struct {
@@ -63,7 +63,7 @@ func TestMove(t *testing.T) {
 		m.sites[0].advance(d)
 		now := seconds(m.clock.Now())
 		for _, s := range m.sites {
-			awaitPass(t, s.page, now)
+			awaitPoll(t, s.page, now)
 		}
 	}
 	m.stopLooking()
@@ -298,7 +298,7 @@ func (s *site) take(t *testing.T, p *page, by *unit) {
 	}
 	s.got, s.by = p, by
 	if _, known := p.values["vbaws_exporter_watermark_timestamp_seconds "]; known {
-		s.fleet.madeContact()
+		s.fleet.markSynced()
 	}
 }
 
@@ -321,7 +321,7 @@ func (s *site) counted() (n float64) {
 	return n
 }
 
-func (s *site) madeContactAndMore() bool { return s.counted() > 0 }
+func (s *site) syncedAndMore() bool { return s.counted() > 0 }
 
 // live lets the fleets go on for some requests.
 func (m *moving) live() {
@@ -354,7 +354,7 @@ func (m *moving) mustRefuse(want string, args ...string) {
 	}
 }
 
-// move moves an appliance as README says, mistakes apart.
+// move moves an appliance as docs/operations.md says, mistakes apart.
 func (m *moving) move(s *site, from, to *unit) {
 	t := m.t
 	t.Helper()

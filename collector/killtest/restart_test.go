@@ -109,7 +109,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 	return p
 }
 
-// poll makes a pass, which must be good.
+// poll makes a poll, which must be good.
 func (p *process) poll() {
 	p.t.Helper()
 	if err := p.poller.Poll(context.Background()); err != nil {
@@ -175,14 +175,14 @@ func (f *fleet) live(steps int) {
 	}
 }
 
-// ofTheFirstPass are the families that a process knows by a pass alone.
-var ofTheFirstPass = []string{
+// ofTheFirstPoll are the families that a process knows by a poll alone.
+var ofTheFirstPoll = []string{
 	"vbaws_up", "vbaws_appliance_info", "vbaws_exporter_last_poll_timestamp_seconds",
 	"vbaws_exporter_last_successful_poll_timestamp_seconds", "vbaws_exporter_endpoint_forbidden",
 }
 
 // TestStartPublishesWhatIsStored: what Prometheus gets between the start and the
-// first pass is what it got before the end.
+// first poll is what it got before the end.
 func TestStartPublishesWhatIsStored(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 1)
@@ -222,18 +222,18 @@ func TestStartPublishesWhatIsStored(t *testing.T) {
 	// And nothing happened, so nothing changes.
 	p.poll()
 	if d := cmp.Diff(stored(before["text/plain"]), stored(p.body("text/plain"))); d != "" {
-		t.Errorf("-before +after a pass with no news:\n%s", d)
+		t.Errorf("-before +after a poll with no news:\n%s", d)
 	}
 }
 
-// stored leaves out of a scrape what a process knows by a pass alone, and what
+// stored leaves out of a scrape what a process knows by a poll alone, and what
 // the appliance is asked for anew by each process.
 func stored(body string) string {
 	var b strings.Builder
 	for line := range strings.Lines(body) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), " ")
 		name, _, _ = strings.Cut(strings.TrimPrefix(name, "# UNIT "), "{")
-		if strings.HasPrefix(line, "#") || slices.Contains(ofTheFirstPass, name) {
+		if strings.HasPrefix(line, "#") || slices.Contains(ofTheFirstPoll, name) {
 			continue
 		}
 		if strings.Contains(line, `what="repositories"`) { // inventory, which is not stored
@@ -263,7 +263,7 @@ func TestDownForAWeek(t *testing.T) {
 	}
 	p = start(t, f, server, s)
 	p.poll()
-	p.mustEqualTheTruth(f) // the first pass sees it all
+	p.mustEqualTheTruth(f) // the first poll sees it all
 	if wrong := p.scrape().after(before); len(wrong) > 0 {
 		t.Error(wrong)
 	}
@@ -333,7 +333,7 @@ func TestWithoutStorage(t *testing.T) {
 		}
 		p.poll()
 		if got := total(); got != 0 {
-			t.Errorf("life %d: first contact counts %d sessions", life, got)
+			t.Errorf("life %d: initial sync counts %d sessions", life, got)
 		}
 		for k, v := range f.truth("1.8-rev0") {
 			if strings.HasPrefix(k, "vbaws_session_last_end_timestamp_seconds ") && p.scrape().values[k] != v {

@@ -46,13 +46,13 @@ func (b *book) Skipped(id ledger.ID) (bool, error) {
 	return b.Book.Skipped(id)
 }
 
-// failed makes a pass that must fail by storage, and show as nothing else.
+// failed makes a poll that must fail by storage, and show as nothing else.
 func (p *process) failed() {
 	p.t.Helper()
 	before := p.poller.Published()
 	err := p.poller.Poll(context.Background())
 	if !errors.Is(err, errDisk) {
-		p.t.Fatalf("pass: %v, want %v", err, errDisk)
+		p.t.Fatalf("poll: %v, want %v", err, errDisk)
 	}
 	after := p.poller.Published()
 	if after.Result != poller.ResultStorage {
@@ -65,11 +65,11 @@ func (p *process) failed() {
 		p.t.Fatal("a view was published that is not on the disk")
 	}
 	if after.LastSuccess != before.LastSuccess {
-		p.t.Fatal("the pass counts as a good one")
+		p.t.Fatal("the poll counts as a good one")
 	}
 }
 
-// TestDiskFull: a pass that can't be saved is not shown, and what it had read is
+// TestDiskFull: a poll that can't be saved is not shown, and what it had read is
 // counted once the disk allows.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
@@ -81,7 +81,7 @@ func TestDiskFull(t *testing.T) {
 	}}
 	p := start(t, f, server, s)
 	b.failSave = true
-	p.failed() // first contact
+	p.failed() // initial sync
 	if v := p.poller.Published().View; v != nil {
 		t.Fatal("something is known before anything was saved")
 	}
@@ -125,7 +125,7 @@ func TestDiskFull(t *testing.T) {
 	saves := b.saves
 	p.poll()
 	if b.saves != saves {
-		t.Error("a pass without news wrote")
+		t.Error("a poll without news wrote")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestDiskFailsNowAndThen(t *testing.T) {
 		s := setup{hold: 10 * time.Minute, wrap: func(store.Book) poller.Book { return b }}
 		p := start(t, f, server, s)
 		last := p.scrape()
-		for range rapid.IntRange(1, 25).Draw(t, "passes") {
+		for range rapid.IntRange(1, 25).Draw(t, "polls") {
 			f.live(rapid.IntRange(0, 10).Draw(t, "steps"))
 			f.advance(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
 			b.failSave = rapid.IntRange(0, 2).Draw(t, "save fails") == 0

@@ -6,20 +6,20 @@
 // the past it asks of a SeenIndex, what it has to have written it hands out as
 // Changes, and what may be seen of it is a View.
 //
-// A pass over the appliance is one transaction:
+// A poll of the appliance is one transaction:
 //
-//	pass := ledger.Begin(now)  // fold into pass
-//	changes := pass.Changes()  // save them
-//	view := pass.Commit()      // only then; an abandoned pass leaves no trace
-//	pass = pass.Next()         // a long pass is several transactions
+//	tx := ledger.Begin(now)   // fold into tx
+//	changes := tx.Changes()   // save them
+//	view := tx.Commit(now)    // only then; an abandoned transaction leaves no trace
+//	tx = tx.Next()            // a long poll is several transactions
 //
 // Of each session that a list shows, one look-up makes an Entry, which says what is known
 // of the session and takes it in:
 //
-//	entry, err := pass.Entry(&session)
+//	entry, err := tx.Entry(&session)
 //	if !entry.Unchanged() {
 //		entry.Fold(policy, origin)
 //	}
 //
-// A Ledger and its passes belong to one goroutine. Views are immutable.
+// A Ledger and its transactions belong to one goroutine. Views are immutable.
 package ledger

@@ -10,9 +10,9 @@ import (
 )
 
 // Entry is all that the ledger knows of one session, from one look-up. It is valid
-// until its pass takes in the session, by whatever Entry, or is committed.
+// until its transaction takes in the session, by whatever Entry, or is committed.
 type Entry struct {
-	p  *Pass
+	tx *Tx
 	s  *vbaws.Session
 	id ID
 	// open is the session as an unfinished one; nil if it isn't.
@@ -25,26 +25,26 @@ type Entry struct {
 // Entry looks up s, which must not change while the Entry is in use. An unfinished
 // session without a usable start starts when it was seen first. An error is one of the
 // seen index.
-func (p *Pass) Entry(s *vbaws.Session) (*Entry, error) {
-	e := &Entry{p: p, s: s} // inlined, it stays on the stack of the caller
+func (tx *Tx) Entry(s *vbaws.Session) (*Entry, error) {
+	e := &Entry{tx: tx, s: s} // inlined, it stays on the stack of the caller
 	err := e.lookUp()
 	return e, err
 }
 
 func (e *Entry) lookUp() (err error) {
-	p, s := e.p, e.s
+	tx, s := e.tx, e.s
 	e.id = ParseID(s.ID)
-	e.open = p.unfinishedOf(e.id)
-	if e.seen, e.indexed = p.seen[e.id]; !e.indexed {
+	e.open = tx.unfinishedOf(e.id)
+	if e.seen, e.indexed = tx.seen[e.id]; !e.indexed {
 		// Whatever became of its dates since. The days beside them come first: the precision
 		// of another API version, or its idea of a time zone, is what changes them most.
-		if e.seen, e.indexed, err = p.l.index.Lookup(e.id, p.daysNear(s)); err != nil {
+		if e.seen, e.indexed, err = tx.l.index.Lookup(e.id, tx.daysNear(s)); err != nil {
 			return err
 		}
 	}
-	if !Finished(s) && p.Times(s).Start.IsZero() {
+	if !Finished(s) && tx.Times(s).Start.IsZero() {
 		began := *s
-		began.Start = p.clock()
+		began.Start = tx.clock()
 		if e.open != nil && !e.open.Session.Start.IsZero() {
 			began.Start = e.open.Session.Start
 		}
@@ -55,8 +55,8 @@ func (e *Entry) lookUp() (err error) {
 
 // daysNear returns the days that a session is likely to be indexed by, in an array that
 // the next call changes.
-func (p *Pass) daysNear(s *vbaws.Session) []int32 {
-	days := p.days[:0]
+func (tx *Tx) daysNear(s *vbaws.Session) []int32 {
+	days := tx.days[:0]
 	for _, t := range [...]time.Time{s.Start, s.Stop} {
 		if d := dayOf(t); d != DayUnknown && !slices.Contains(days, d) {
 			days = append(days, d, d-1, d+1)
@@ -76,7 +76,7 @@ func (e *Entry) Unfinished() bool { return e.open != nil }
 // policy is only now of interest.
 func (e *Entry) Known() bool {
 	if e.open != nil {
-		return !e.open.Unresolved || !e.p.l.opts.Filter.matchesType(e.s.Type)
+		return !e.open.Unresolved || !e.tx.l.opts.Filter.MatchesType(e.s.Type)
 	}
 	return e.indexed && !e.seen.Uncounted
 }
@@ -108,7 +108,7 @@ func (e *Entry) disposition(from Origin) Disposition {
 		return e.open.Disposition
 	case e.indexed && !e.seen.Uncounted:
 		return Counted
-	case e.indexed, e.p.isNew(e.s, from):
+	case e.indexed, e.tx.isNew(e.s, from):
 		return Countable
 	}
 	return Excluded
@@ -118,10 +118,10 @@ func (e *Entry) disposition(from Origin) Disposition {
 func (e *Entry) index(owed bool) {
 	day := e.seen.Day
 	if !e.indexed {
-		day = dayOf(e.p.Times(e.s).Start)
+		day = dayOf(e.tx.Times(e.s).Start)
 	}
-	e.p.seen[e.id] = SeenSession{
-		ID: e.id, Day: day, USN: e.s.USN, Fingerprint: fingerprint(e.s), At: e.p.now.Truncate(time.Second), Uncounted: owed,
+	e.tx.seen[e.id] = SeenSession{
+		ID: e.id, Day: day, USN: e.s.USN, Fingerprint: fingerprint(e.s), At: e.tx.now.Truncate(time.Second), Uncounted: owed,
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Event is something to be logged once the pass is published.
+// Event is something to be logged once the transaction is published.
 type Event struct {
 	// Skipped is the reason why a session was not counted; empty for one that was.
 	Skipped string
@@ -48,42 +48,42 @@ const (
 	RunningAtStart
 )
 
-// Events returns the events of the pass so far.
-func (p *Pass) Events() []Event { return p.events }
+// Events returns the events of the transaction so far.
+func (tx *Tx) Events() []Event { return tx.events }
 
 // Fold takes in the session, which belongs to policy (empty for none). A session may be
 // folded any number of times, each time from a new Entry: its last state counts. Of
 // sessions that are filtered out it takes in what Ignore does.
 func (e *Entry) Fold(policy string, from Origin) {
-	p, s := e.p, e.s
-	if !p.l.opts.Filter.matches(s.Type, policy) {
+	tx, s := e.tx, e.s
+	if !tx.l.opts.Filter.matches(s.Type, policy) {
 		e.ignore(policy, true)
 		return
 	}
-	key := p.place(s, policy)
+	key := tx.place(s, policy)
 	policy = key.Policy
 	if e.open != nil && s.USN < e.open.Session.USN {
-		p.Reset()
+		tx.Reset()
 	}
 	disposition := e.disposition(from)
 	if disposition == Excluded && e.open == nil && from == Incremental {
-		p.skip(SkipBeforeCutoff, Event{Session: *s, Policy: policy})
+		tx.skip(SkipBeforeCutoff, Event{Session: *s, Policy: policy})
 	}
 	if !Finished(s) {
 		u := &Unfinished{Session: *s, Policy: policy, Disposition: disposition}
-		if p.keepOpen(e.id, u) && !p.hasSeries(key) {
-			p.touch(key)
+		if tx.keepOpen(e.id, u) && !tx.hasSeries(key) {
+			tx.touch(key)
 		}
 		return
 	}
-	series := p.touch(key)
-	p.close(e.id)
-	times := p.Times(s)
-	status := p.statusIn(series, s.Status)
+	series := tx.touch(key)
+	tx.close(e.id)
+	times := tx.Times(s)
+	status := tx.statusIn(series, s.Status)
 	if disposition == Countable {
-		p.count(series, s, status, times, policy, from)
+		tx.count(series, s, status, times, policy, from)
 	}
-	p.see(series, e.id, status, times)
+	tx.see(series, e.id, status, times)
 	if s.Type == vbaws.TypePolicy {
 		e.record(series, status, times)
 	}
@@ -100,54 +100,54 @@ func (e *Entry) Ignore() {
 
 func (e *Entry) ignore(policy string, resolved bool) {
 	from := Incremental
-	if e.p.inInitialSync() {
+	if e.tx.inInitialSync() {
 		from = Preceding
 	}
 	if d := e.disposition(from); !Finished(e.s) && d != Counted {
-		e.p.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
+		e.tx.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
 		return
 	}
-	e.p.close(e.id)
+	e.tx.close(e.id)
 	e.index(false)
 }
 
 // isNew decides whether a session that the ledger does not have is to be counted when
 // it has finished.
-func (p *Pass) isNew(s *vbaws.Session, from Origin) bool {
+func (tx *Tx) isNew(s *vbaws.Session, from Origin) bool {
 	switch from {
 	case RunningAtStart:
 		return true
 	case Preceding:
 		return !Finished(s)
 	case Backfill:
-		return !Finished(s) || !p.l.opts.Ephemeral
+		return !Finished(s) || !tx.l.opts.Ephemeral
 	}
-	start := p.Times(s).Start
-	return start.IsZero() || !start.Before(p.meta.Cutoff)
+	start := tx.Times(s).Start
+	return start.IsZero() || !start.Before(tx.meta.Cutoff)
 }
 
 // count counts s as status, in the one place where anything is.
-func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
-	c := p.counter(series, status)
+func (tx *Tx) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
+	c := tx.counter(series, status)
 	if c.Histogram == nil {
-		c.Histogram = newHistogram(p.born(), c.Count, p.meta.Bounds)
+		c.Histogram = newHistogram(tx.born(), c.Count, tx.meta.Bounds)
 	}
 	var e *Exemplar
 	if len(s.ID) <= maxExemplarID {
 		e = &Exemplar{SessionID: s.ID, Duration: times.Duration, End: times.End}
 	}
 	c.Count++
-	p.counted[series.Key] = true
+	tx.counted[series.Key] = true
 	c.Exemplar = e
-	c.Histogram.observe(times.Duration, e, p.meta.Bounds)
+	c.Histogram.observe(times.Duration, e, tx.meta.Bounds)
 	backfilled := from == Backfill
 	if backfilled {
-		p.backfilled++
+		tx.backfilled++
 	}
-	if !backfilled || p.backfilled <= maxBackfilled {
+	if !backfilled || tx.backfilled <= maxBackfilled {
 		seen := *s
 		seen.Start, seen.Stop = times.Start, times.End
-		p.events = append(p.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Backfilled: backfilled})
+		tx.events = append(tx.events, Event{Session: seen, Policy: policy, Duration: times.Duration, Backfilled: backfilled})
 	}
 }
 
@@ -156,9 +156,9 @@ func (p *Pass) count(series *Series, s *vbaws.Session, status string, times Time
 const maxExemplarID = 100
 
 // see moves the gauges of finished sessions.
-func (p *Pass) see(series *Series, id ID, status string, times Times) {
+func (tx *Tx) see(series *Series, id ID, status string, times Times) {
 	last := Last{ID: id, Status: status, End: times.End, Duration: times.Duration}
-	c := p.counter(series, status)
+	c := tx.counter(series, status)
 	if last.End.After(c.End) {
 		c.End = last.End
 	}
@@ -188,26 +188,26 @@ func newer(a, b Last) bool {
 }
 
 // SkipRow takes in a row that could not be understood.
-func (p *Pass) SkipRow(row *vbaws.Row) error {
+func (tx *Tx) SkipRow(row *vbaws.Row) error {
 	id := RowID(row)
-	if _, ok := p.skipped[id]; ok {
+	if _, ok := tx.skipped[id]; ok {
 		return nil
 	}
-	if done, err := p.l.index.Skipped(id); err != nil || done {
+	if done, err := tx.l.index.Skipped(id); err != nil || done {
 		return err
 	}
-	p.skipped[id] = p.now.Truncate(time.Second)
-	p.skip(SkipUndecodable, Event{Session: row.Session, Err: row.Err})
+	tx.skipped[id] = tx.now.Truncate(time.Second)
+	tx.skip(SkipUndecodable, Event{Session: row.Session, Err: row.Err})
 	return nil
 }
 
-func (p *Pass) skip(reason string, e Event) {
-	m := p.editMeta()
+func (tx *Tx) skip(reason string, e Event) {
+	m := tx.editMeta()
 	m.Skipped = maps.Clone(m.Skipped)
 	if m.Skipped == nil {
 		m.Skipped = make(map[string]uint64)
 	}
 	m.Skipped[reason]++
 	e.Skipped = reason
-	p.events = append(p.events, e)
+	tx.events = append(tx.events, e)
 }

@@ -55,8 +55,8 @@ func TestNothingForgottenIsCountedAgain(t *testing.T) {
 			cutoff := b.Meta().Cutoff
 			b.now = b.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours later")) * time.Hour)
 			before := epoch.Add(time.Duration(rapid.IntRange(-10, 500).Draw(t, "hours")) * time.Hour)
-			b.pass(func(p *ledger.Pass) {
-				if err := p.Forget(before); err != nil {
+			b.transact(func(tx *ledger.Tx) {
+				if err := tx.Forget(before); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -85,8 +85,8 @@ func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
 	b.fold("", ledger.Incremental, ended(3, "Failed", epoch))
 	forget := func(before time.Time) {
 		t.Helper()
-		b.pass(func(p *ledger.Pass) {
-			if err := p.Forget(before); err != nil {
+		b.transact(func(tx *ledger.Tx) {
+			if err := tx.Forget(before); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -110,16 +110,16 @@ func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
 
 func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
-	b.pass(func(p *ledger.Pass) {
-		p.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, true, b.now)
+	b.transact(func(tx *ledger.Tx) {
+		tx.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, true, b.now)
 	})
 	b.fold("", ledger.Incremental, ended(1, "Failed", epoch))
 	for range 2 {
 		b.now = b.now.Add(day)
-		b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{{ID: "b", Name: "B"}}, true, b.now) })
+		b.transact(func(tx *ledger.Tx) { tx.Listed("ec2", []vbaws.Policy{{ID: "b", Name: "B"}}, true, b.now) })
 	}
-	b.pass(func(p *ledger.Pass) {
-		if err := p.Forget(b.now); err != nil {
+	b.transact(func(tx *ledger.Tx) {
+		if err := tx.Forget(b.now); err != nil {
 			t.Fatal(err)
 		}
 	})

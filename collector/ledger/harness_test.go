@@ -48,10 +48,10 @@ func open(t tb, opts ledger.Options) *testLedger {
 // synced returns a ledger after its initial sync, with the given cutoff.
 func synced(t tb, opts ledger.Options, cutoff time.Time) *testLedger {
 	b := open(t, opts)
-	b.pass(func(p *ledger.Pass) {
-		p.BeginInitialSync(b.now.Add(-24 * time.Hour))
-		p.EndInitialSync()
-		p.SetCutoff(cutoff)
+	b.transact(func(tx *ledger.Tx) {
+		tx.BeginInitialSync(b.now.Add(-24 * time.Hour))
+		tx.EndInitialSync()
+		tx.SetCutoff(cutoff)
 	})
 	return b
 }
@@ -66,45 +66,45 @@ func (b *testLedger) restart() {
 	b.Ledger = ledger.New(state, b.book, b.opts, b.now)
 }
 
-// Begin begins a pass, by the appliance's clock.
-func (b *testLedger) Begin(now time.Time) *ledger.Pass {
-	p := b.Ledger.Begin(now)
-	p.SetClock(now.Add(b.ahead))
-	return p
+// Begin begins a transaction, by the appliance's clock.
+func (b *testLedger) Begin(now time.Time) *ledger.Tx {
+	tx := b.Ledger.Begin(now)
+	tx.SetClock(now.Add(b.ahead))
+	return tx
 }
 
-// pass makes one pass and saves it.
-func (b *testLedger) pass(f func(*ledger.Pass)) *ledger.View {
+// transact makes one transaction and saves it.
+func (b *testLedger) transact(f func(*ledger.Tx)) *ledger.View {
 	b.Helper()
-	p := b.Begin(b.now)
-	f(p)
-	if c := p.Changes(); !c.Empty() {
+	tx := b.Begin(b.now)
+	f(tx)
+	if c := tx.Changes(); !c.Empty() {
 		if err := b.book.Save(c); err != nil {
 			b.Fatal(err)
 		}
 	}
-	return p.Commit(b.now)
+	return tx.Commit(b.now)
 }
 
-// fold makes one pass that folds the sessions, all of one policy.
+// fold makes one transaction that folds the sessions, all of one policy.
 func (b *testLedger) fold(policy string, from ledger.Origin, sessions ...vbaws.Session) *ledger.View {
 	b.Helper()
-	return b.pass(func(p *ledger.Pass) {
+	return b.transact(func(tx *ledger.Tx) {
 		for _, s := range sessions {
-			b.into(p, s, policy, from)
+			b.into(tx, s, policy, from)
 		}
 	})
 }
 
-func (b *testLedger) into(p *ledger.Pass, s vbaws.Session, policy string, from ledger.Origin) {
+func (b *testLedger) into(tx *ledger.Tx, s vbaws.Session, policy string, from ledger.Origin) {
 	b.Helper()
-	b.entry(p, &s).Fold(policy, from)
+	b.entry(tx, &s).Fold(policy, from)
 }
 
 // entry looks a session up.
-func (b *testLedger) entry(p *ledger.Pass, s *vbaws.Session) *ledger.Entry {
+func (b *testLedger) entry(tx *ledger.Tx, s *vbaws.Session) *ledger.Entry {
 	b.Helper()
-	e, err := p.Entry(s)
+	e, err := tx.Entry(s)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -112,9 +112,9 @@ func (b *testLedger) entry(p *ledger.Pass, s *vbaws.Session) *ledger.Entry {
 }
 
 // missing takes in that the appliance doesn't have the n-th session.
-func (b *testLedger) missing(p *ledger.Pass, n int) {
+func (b *testLedger) missing(tx *ledger.Tx, n int) {
 	b.Helper()
-	if err := p.MarkMissing(ledger.ParseID(vbawstest.ID(n))); err != nil {
+	if err := tx.MarkMissing(ledger.ParseID(vbawstest.ID(n))); err != nil {
 		b.Fatal(err)
 	}
 }

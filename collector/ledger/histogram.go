@@ -67,12 +67,12 @@ func (h *Histogram) clone() *Histogram {
 }
 
 // rebucket starts every histogram over, with the configured bounds.
-func (p *Pass) rebucket() {
-	p.editMeta().Bounds = slices.Clone(p.l.opts.Bounds)
-	for k, s := range p.l.state.Series {
+func (tx *Tx) rebucket() {
+	tx.editMeta().Bounds = slices.Clone(tx.l.opts.Bounds)
+	for k, s := range tx.l.state.Series {
 		for i, c := range s.Counters {
 			if c.Histogram != nil {
-				p.touch(k).Counters[i].Histogram = newHistogram(p.now, c.Count, p.meta.Bounds)
+				tx.touch(k).Counters[i].Histogram = newHistogram(tx.now, c.Count, tx.meta.Bounds)
 			}
 		}
 	}

@@ -41,15 +41,15 @@ func (l *Ledger) NextLift() time.Time {
 }
 
 // lift ends the holds that are over.
-func (p *Pass) lift() {
-	for h, until := range p.l.holds {
-		if p.now.Before(until) {
+func (tx *Tx) lift() {
+	for h, until := range tx.l.holds {
+		if tx.now.Before(until) {
 			continue
 		}
-		c := p.touch(h.key).counter(h.status)
+		c := tx.touch(h.key).counter(h.status)
 		c.Held = false
 		if c.Count > 0 {
-			p.counted[h.key] = true
+			tx.counted[h.key] = true
 		}
 	}
 }

@@ -57,17 +57,17 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 func TestASessionThatComesBackIsCounted(t *testing.T) {
 	for _, start := range []time.Time{epoch.Add(time.Hour), epoch.Add(-9 * day), {}} {
 		b := open(t, ledger.Options{})
-		b.pass(func(p *ledger.Pass) {
-			p.BeginInitialSync(b.now)
-			p.SetCutoff(epoch)
-			b.into(p, running(1, start), "Nightly", ledger.Backfill)
-			p.EndInitialSync()
+		b.transact(func(tx *ledger.Tx) {
+			tx.BeginInitialSync(b.now)
+			tx.SetCutoff(epoch)
+			b.into(tx, running(1, start), "Nightly", ledger.Backfill)
+			tx.EndInitialSync()
 		})
 		gone := func() {
 			t.Helper()
 			for range 2 {
 				b.now = b.now.Add(time.Minute)
-				b.pass(func(p *ledger.Pass) { b.missing(p, 1) })
+				b.transact(func(tx *ledger.Tx) { b.missing(tx, 1) })
 				b.restart()
 			}
 		}
@@ -110,9 +110,9 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 			b.restart()
 		}
 		// meet does what a poll does.
-		meet := func(p *ledger.Pass, s vbaws.Session, from ledger.Origin) {
+		meet := func(tx *ledger.Tx, s vbaws.Session, from ledger.Origin) {
 			t.Helper()
-			switch e := b.entry(p, &s); {
+			switch e := b.entry(tx, &s); {
 			case e.Unchanged():
 			case b.opts.Filter.Type != nil && !b.opts.Filter.Type(s.Type):
 				e.Ignore()
@@ -121,45 +121,45 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 			}
 		}
 		out(true)
-		b.pass(func(p *ledger.Pass) {
-			p.BeginInitialSync(b.now)
-			p.SetCutoff(epoch)
-			meet(p, running(1, old), ledger.Backfill)
-			meet(p, running(2, old), ledger.Backfill)
-			p.EndInitialSync()
+		b.transact(func(tx *ledger.Tx) {
+			tx.BeginInitialSync(b.now)
+			tx.SetCutoff(epoch)
+			meet(tx, running(1, old), ledger.Backfill)
+			meet(tx, running(2, old), ledger.Backfill)
+			tx.EndInitialSync()
 		})
 		out(false)
-		b.pass(func(p *ledger.Pass) {
-			meet(p, running(1, old), ledger.Incremental)
-			meet(p, running(2, old), ledger.Incremental)
-			meet(p, running(3, epoch), ledger.Incremental)
+		b.transact(func(tx *ledger.Tx) {
+			meet(tx, running(1, old), ledger.Incremental)
+			meet(tx, running(2, old), ledger.Incremental)
+			meet(tx, running(3, epoch), ledger.Incremental)
 		})
 		if s := series(b.View(), "Nightly"); s == nil || s.Running != 3 {
 			t.Errorf("%s: what runs doesn't show: %+v", left, s)
 		}
 		out(true)
-		b.pass(func(p *ledger.Pass) {
-			meet(p, running(4, epoch), ledger.Incremental)
+		b.transact(func(tx *ledger.Tx) {
+			meet(tx, running(4, epoch), ledger.Incremental)
 			two := running(2, old)
 			two.USN = 100
-			meet(p, two, ledger.Incremental)
-			meet(p, ended(3, "Failed", epoch), ledger.Incremental)
+			meet(tx, two, ledger.Incremental)
+			meet(tx, ended(3, "Failed", epoch), ledger.Incremental)
 		})
 		if n := len(b.View().Series); n != 0 {
 			t.Errorf("%s: %d series of what is left out", left, n)
 		}
-		p := b.Begin(b.now)
+		tx := b.Begin(b.now)
 		four := running(4, epoch)
-		meet(p, four, ledger.Incremental)
-		if !p.Changes().Empty() {
-			t.Errorf("%s: what is left out is saved with every poll: %+v", left, p.Changes())
+		meet(tx, four, ledger.Incremental)
+		if !tx.Changes().Empty() {
+			t.Errorf("%s: what is left out is saved with every poll: %+v", left, tx.Changes())
 		}
 		out(false)
-		b.pass(func(p *ledger.Pass) { meet(p, four, ledger.Incremental) })
+		b.transact(func(tx *ledger.Tx) { meet(tx, four, ledger.Incremental) })
 		if s := series(b.View(), "Nightly"); s.Running != 3 {
 			t.Errorf("%s: %d run, want 3", left, s.Running)
 		}
-		b.pass(func(p *ledger.Pass) {
+		b.transact(func(tx *ledger.Tx) {
 			for n := range 5 {
 				if n > 0 {
 					s := ended(n, "Failed", epoch)
@@ -167,7 +167,7 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 						s = session(n, "Failed", old, epoch.Add(time.Hour))
 					}
 					s.USN = int64(200 + n)
-					meet(p, s, ledger.Incremental)
+					meet(tx, s, ledger.Incremental)
 				}
 			}
 		})
@@ -183,22 +183,22 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 func TestAClockFarAheadForgetsNothing(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch.Add(-day))
 	b.ahead = 0
-	list := func(p *ledger.Pass) {
-		p.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, p.Times(&vbaws.Session{}).End)
+	list := func(tx *ledger.Tx) {
+		tx.Listed("ec2", []vbaws.Policy{{ID: "1", Name: "idle", Enabled: true}}, true, tx.Times(&vbaws.Session{}).End)
 	}
 	for n := range 5 {
 		b.now = b.now.Add(day)
 		b.fold("Nightly", ledger.Incremental, ended(n, "Failed", b.now.Add(-time.Hour)))
-		b.pass(list)
+		b.transact(list)
 	}
 	forget := func() {
 		t.Helper()
-		b.pass(func(p *ledger.Pass) {
+		b.transact(func(tx *ledger.Tx) {
 			// No answer has a Date: the appliance's clock is the exporter's.
-			if err := p.Forget(p.Agreed(b.now).Add(-400 * day)); err != nil {
+			if err := tx.Forget(tx.Agreed(b.now).Add(-400 * day)); err != nil {
 				t.Fatal(err)
 			}
-			p.Retire(b.now, 35*day)
+			tx.Retire(b.now, 35*day)
 		})
 	}
 	want := b.View()
@@ -247,8 +247,8 @@ func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
 	for n := range 3 {
 		b.now = b.now.Add(300 * day)
 		b.fold("Nightly", ledger.Incremental, ended(10+n, "Failed", b.now.Add(-time.Hour)))
-		b.pass(func(p *ledger.Pass) {
-			if err := p.Forget(b.now.Add(-400 * day)); err != nil {
+		b.transact(func(tx *ledger.Tx) {
+			if err := tx.Forget(b.now.Add(-400 * day)); err != nil {
 				t.Fatal(err)
 			}
 		})

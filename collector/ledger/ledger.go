@@ -5,7 +5,7 @@ import "time"
 // Options of a Ledger.
 type Options struct {
 	// Bounds are the classic buckets of histograms, in seconds, ascending. If
-	// they differ from the stored ones, the first pass starts the histograms over.
+	// they differ from the stored ones, the first transaction starts the histograms over.
 	Bounds []float64
 	// Hold is for how long a counter that is made after the initial sync is published
 	// as 0. 0: not at all.
@@ -16,7 +16,7 @@ type Options struct {
 	// Filter says which series are of interest. What others counted stays in the State,
 	// and is in no View.
 	Filter Filter
-	// OneShot says that the process makes one pass, and shows its result at once.
+	// OneShot says that the process makes one poll, and shows its result at once.
 	OneShot bool
 	// Ephemeral says that no state outlives the process: sessions that had finished before
 	// the initial sync are then not counted.
@@ -30,10 +30,14 @@ type Filter struct {
 	Type, Policy func(string) bool
 }
 
-func (f *Filter) matchesType(typ string) bool { return f.Type == nil || f.Type(typ) }
+// MatchesType reports whether sessions of that type are of interest.
+func (f *Filter) MatchesType(typ string) bool { return f.Type == nil || f.Type(typ) }
+
+// MatchesPolicy reports whether sessions of that policy are of interest.
+func (f *Filter) MatchesPolicy(name string) bool { return f.Policy == nil || f.Policy(name) }
 
 func (f *Filter) matches(typ, policy string) bool {
-	return f.matchesType(typ) && (f.Policy == nil || f.Policy(policy))
+	return f.MatchesType(typ) && f.MatchesPolicy(policy)
 }
 
 // Ledger counts the sessions of one appliance.
@@ -75,12 +79,12 @@ func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 	return l
 }
 
-// View returns what may be seen after the last committed pass.
+// View returns what may be seen after the last committed transaction.
 func (l *Ledger) View() *View { return l.view }
 
 // Synced reports whether the initial sync is complete.
 func (l *Ledger) Synced() bool { return l.state.Meta.Phase.Stage == Synced }
 
 // Meta returns what is known of the appliance as a whole after the last
-// committed pass. Its maps, slices and pointers must not be changed.
+// committed transaction. Its maps, slices and pointers must not be changed.
 func (l *Ledger) Meta() Meta { return l.state.Meta }

@@ -63,7 +63,7 @@ func (o overLimit) add(name string) bool {
 	return true
 }
 
-// Exceeded says that a pass found something beyond a limit for the first time.
+// Exceeded says that a transaction found something beyond a limit for the first time.
 type Exceeded struct {
 	Limit string
 	// Count is how many were new, and Example the first.
@@ -72,10 +72,10 @@ type Exceeded struct {
 }
 
 // Exceeded returns what was found beyond the limits so far, in the order of Limits.
-func (p *Pass) Exceeded() []Exceeded {
+func (tx *Tx) Exceeded() []Exceeded {
 	var all []Exceeded
 	for _, limit := range Limits {
-		if e := p.exceeded[limit]; e != nil {
+		if e := tx.exceeded[limit]; e != nil {
 			all = append(all, *e)
 		}
 	}
@@ -83,25 +83,25 @@ func (p *Pass) Exceeded() []Exceeded {
 }
 
 // beyond notes that name is beyond a limit.
-func (p *Pass) beyond(limit, name string) {
-	if _, known := p.l.overLimit[limit][maphash.String(overLimitSeed, name)]; known {
+func (tx *Tx) beyond(limit, name string) {
+	if _, known := tx.l.overLimit[limit][maphash.String(overLimitSeed, name)]; known {
 		return
 	}
-	if p.overLimit[limit] == nil {
-		p.overLimit[limit] = make(overLimit)
+	if tx.overLimit[limit] == nil {
+		tx.overLimit[limit] = make(overLimit)
 	}
-	if !p.overLimit[limit].add(name) {
+	if !tx.overLimit[limit].add(name) {
 		return
 	}
-	if p.exceeded[limit] == nil {
-		p.exceeded[limit] = &Exceeded{Limit: limit, Example: vbaws.Shorten(name, 100)}
+	if tx.exceeded[limit] == nil {
+		tx.exceeded[limit] = &Exceeded{Limit: limit, Example: vbaws.Shorten(name, 100)}
 	}
-	p.exceeded[limit].Count++
+	tx.exceeded[limit].Count++
 }
 
-// keepOverLimit adds what a pass found beyond the limits to the ledger's.
-func (l *Ledger) keepOverLimit(p *Pass) {
-	for limit, names := range p.overLimit {
+// keepOverLimit adds what a transaction found beyond the limits to the ledger's.
+func (l *Ledger) keepOverLimit(tx *Tx) {
+	for limit, names := range tx.overLimit {
 		if l.overLimit[limit] == nil {
 			l.overLimit[limit] = make(overLimit)
 		}
@@ -152,57 +152,57 @@ func (l *Ledger) maxCounters(fresh int) int {
 
 // admit reports whether name may be a label's value. What the stored series have may
 // always be, so that it stays the same after a restart.
-func (p *Pass) admit(limit, name string) bool {
+func (tx *Tx) admit(limit, name string) bool {
 	switch {
-	case name == "", name == Other, p.l.known[limit][name], p.fresh[limit][name]:
+	case name == "", name == Other, tx.l.known[limit][name], tx.fresh[limit][name]:
 		return true
-	case !p.l.room(limit, len(p.fresh[limit])):
-		p.beyond(limit, name)
+	case !tx.l.room(limit, len(tx.fresh[limit])):
+		tx.beyond(limit, name)
 		return false
 	}
-	if p.fresh[limit] == nil {
-		p.fresh[limit] = make(map[string]bool)
+	if tx.fresh[limit] == nil {
+		tx.fresh[limit] = make(map[string]bool)
 	}
-	p.fresh[limit][name] = true
+	tx.fresh[limit][name] = true
 	return true
 }
 
 // place returns the key that a session of a policy is counted by.
-func (p *Pass) place(s *vbaws.Session, policy string) Key {
+func (tx *Tx) place(s *vbaws.Session, policy string) Key {
 	k := keyOf(s, policy)
-	if !p.admit(LimitPolicies, k.Policy) {
+	if !tx.admit(LimitPolicies, k.Policy) {
 		k.Policy = ""
 	}
-	if !p.admit(LimitTypes, k.Type) {
+	if !tx.admit(LimitTypes, k.Type) {
 		k.Type = Other
 	}
-	if !p.admit(LimitExtendedTypes, k.ExtendedType) {
+	if !tx.admit(LimitExtendedTypes, k.ExtendedType) {
 		k.ExtendedType = Other
 	}
-	if !p.hasSeries(k) && !p.roomForCounter() {
-		p.beyond(LimitSeries, k.Type+"\x00"+k.ExtendedType+"\x00"+k.Policy)
-		k = standIn(k, p.hasSeries)
+	if !tx.hasSeries(k) && !tx.roomForCounter() {
+		tx.beyond(LimitSeries, k.Type+"\x00"+k.ExtendedType+"\x00"+k.Policy)
+		k = standIn(k, tx.hasSeries)
 	}
 	return k
 }
 
 // statusIn returns the status that a session's is counted as in a series.
-func (p *Pass) statusIn(s *Series, status string) string {
+func (tx *Tx) statusIn(s *Series, status string) string {
 	if s.counter(status) != nil {
 		return status
 	}
-	if !p.admit(LimitStatuses, status) {
+	if !tx.admit(LimitStatuses, status) {
 		return Other
 	}
-	if !p.roomForCounter() {
-		p.beyond(LimitSeries, s.Key.Type+"\x00"+s.Key.ExtendedType+"\x00"+s.Key.Policy+"\x00"+status)
+	if !tx.roomForCounter() {
+		tx.beyond(LimitSeries, s.Key.Type+"\x00"+s.Key.ExtendedType+"\x00"+s.Key.Policy+"\x00"+status)
 		return Other
 	}
 	return status
 }
 
-func (p *Pass) roomForCounter() bool {
-	return p.l.counters+p.counters < p.l.maxCounters(len(p.fresh[LimitPolicies]))
+func (tx *Tx) roomForCounter() bool {
+	return tx.l.counters+tx.counters < tx.l.maxCounters(len(tx.fresh[LimitPolicies]))
 }
 
 // standIn returns k or, if there is no such series, the one that has its sessions: its

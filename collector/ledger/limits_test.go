@@ -66,13 +66,13 @@ func TestLimits(t *testing.T) {
 			exceeded := map[string]int{}
 			for round := range 3 {
 				for part := 0; part < sessions; part += 500 {
-					b.pass(func(p *ledger.Pass) {
+					b.transact(func(tx *ledger.Tx) {
 						for n := part; n < part+500; n++ {
 							s := all[n]
 							s.USN += int64(round * sessions)
-							b.into(p, s, policies[n], ledger.Incremental)
+							b.into(tx, s, policies[n], ledger.Incremental)
 						}
-						for _, e := range p.Exceeded() {
+						for _, e := range tx.Exceeded() {
 							exceeded[e.Limit] += e.Count
 							if e.Example == "" {
 								t.Errorf("no example: %+v", e)
@@ -113,11 +113,11 @@ func TestLimits(t *testing.T) {
 // many others there are before.
 func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 	b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
-	b.pass(func(p *ledger.Pass) {
+	b.transact(func(tx *ledger.Tx) {
 		for n := range 5000 {
 			s := ended(n, fmt.Sprint("status-", n), epoch)
 			s.Type, s.ExtendedType = fmt.Sprint("type-", n), fmt.Sprint("extended-", n%45)
-			b.into(p, s, "Nightly", ledger.Incremental)
+			b.into(tx, s, "Nightly", ledger.Incremental)
 		}
 	})
 	s := ended(6000, "Failed", epoch)
@@ -151,17 +151,17 @@ func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 func TestUnfinishedSessionsAreLimited(t *testing.T) {
 	const sessions, most = 11_000, 10_000
 	b := synced(t, ledger.Options{}, epoch)
-	b.pass(func(p *ledger.Pass) {
+	b.transact(func(tx *ledger.Tx) {
 		for n := range sessions {
-			b.into(p, running(n, epoch), "Nightly", ledger.Incremental)
+			b.into(tx, running(n, epoch), "Nightly", ledger.Incremental)
 		}
 	})
 	if s := series(b.View(), "Nightly"); s.Running != most || b.View().OverLimit[ledger.LimitUnfinished] != sessions-most {
 		t.Errorf("%d run, %v over the limit", s.Running, b.View().OverLimit)
 	}
-	v := b.pass(func(p *ledger.Pass) {
+	v := b.transact(func(tx *ledger.Tx) {
 		for n := range sessions {
-			b.into(p, ended(n, "Failed", epoch), "Nightly", ledger.Incremental)
+			b.into(tx, ended(n, "Failed", epoch), "Nightly", ledger.Incremental)
 		}
 	})
 	if got := counts(v)["Nightly/Policy/Failed"]; got != sessions || v.OverLimit[ledger.LimitUnfinished] != 0 {
@@ -181,7 +181,7 @@ func TestLongIDsMakeNoExemplar(t *testing.T) {
 	}
 }
 
-// Random sessions of many policies, types and statuses, in random passes and restarts
+// Random sessions of many policies, types and statuses, in random transactions and restarts
 // with limits that are met: each counts once, under labels that are never more than
 // there may be, and never moves to others.
 func TestLimitsEqualTheModel(t *testing.T) {
@@ -190,9 +190,9 @@ func TestLimitsEqualTheModel(t *testing.T) {
 		known := map[int]bool{}
 		last := map[string]uint64{}
 		var usn int64
-		for range rapid.IntRange(1, 12).Draw(t, "passes") {
+		for range rapid.IntRange(1, 12).Draw(t, "transactions") {
 			b.now = b.now.Add(time.Minute)
-			p := b.Begin(b.now)
+			tx := b.Begin(b.now)
 			var folded []int
 			for range rapid.IntRange(0, 60).Draw(t, "sessions") {
 				n := rapid.IntRange(0, 400).Draw(t, "n")
@@ -203,13 +203,13 @@ func TestLimitsEqualTheModel(t *testing.T) {
 				if n%3 == 0 {
 					s.Type, s.ExtendedType = vbaws.TypePolicy, ""
 				}
-				b.into(p, s, fmt.Sprint("policy-", n%7), ledger.Incremental)
+				b.into(tx, s, fmt.Sprint("policy-", n%7), ledger.Incremental)
 				folded = append(folded, n)
 			}
 			if rapid.IntRange(0, 3).Draw(t, "abandoned") == 0 {
 				continue
 			}
-			if c := p.Changes(); !c.Empty() {
+			if c := tx.Changes(); !c.Empty() {
 				if err := b.book.Save(c); err != nil {
 					t.Fatal(err)
 				}
@@ -217,7 +217,7 @@ func TestLimitsEqualTheModel(t *testing.T) {
 			if rapid.Bool().Draw(t, "restart") {
 				b.restart()
 			} else {
-				p.Commit(b.now)
+				tx.Commit(b.now)
 			}
 			for _, n := range folded {
 				known[n] = true

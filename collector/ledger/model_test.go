@@ -40,7 +40,7 @@ type known struct {
 	missing  int
 }
 
-// happening is something that a pass meets.
+// happening is something that a transaction takes in.
 type happening struct {
 	n       int
 	session vbaws.Session
@@ -231,25 +231,25 @@ func shown(t tb, view *ledger.View) map[string]*seen {
 	return v
 }
 
-// TestLedgerEqualsTheModel lets random passes end well, be abandoned, or be saved
+// TestLedgerEqualsTheModel makes random transactions that are committed, abandoned, or saved
 // by a process that dies before it publishes, and compares the view after each
 // with the model.
 func TestLedgerEqualsTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := open(t, ledger.Options{})
 		m := &model{sessions: make(map[int]*known), last: make(map[string]*lastSeen)}
-		contact := false
+		synced := false
 		var usn int64
 		var old []*ledger.View
 		var oldPrints []string
 		last := make(map[string]int64)
 
-		for range rapid.IntRange(1, 30).Draw(t, "passes") {
+		for range rapid.IntRange(1, 30).Draw(t, "transactions") {
 			b.now = b.now.Add(time.Minute)
-			p := b.Begin(b.now)
-			if !contact {
-				p.BeginInitialSync(epoch.Add(-48 * time.Hour))
-				p.SetCutoff(startOf(beforeCutoff))
+			tx := b.Begin(b.now)
+			if !synced {
+				tx.BeginInitialSync(epoch.Add(-48 * time.Hour))
+				tx.SetCutoff(startOf(beforeCutoff))
 			}
 			var happened []happening
 			for range rapid.IntRange(0, 8).Draw(t, "happenings") {
@@ -258,7 +258,7 @@ func TestLedgerEqualsTheModel(t *testing.T) {
 				switch rapid.IntRange(0, 9).Draw(t, "happening") {
 				case 0:
 					h.gone = true
-					b.missing(p, h.n)
+					b.missing(tx, h.n)
 				case 1, 2, 3:
 					h.session = running(h.n, startOf(h.n))
 				case 4:
@@ -274,40 +274,40 @@ func TestLedgerEqualsTheModel(t *testing.T) {
 						h.session = moved(t, h.session)
 					}
 					h.from = ledger.Incremental
-					if !contact {
+					if !synced {
 						h.from = rapid.SampledFrom([]ledger.Origin{ledger.Backfill, ledger.Preceding, ledger.Incremental}).Draw(t, "origin")
 					}
 					// A list may show it again at once.
 					for range rapid.IntRange(1, 2).Draw(t, "times") {
-						b.into(p, h.session, policyOf(h.n), h.from)
+						b.into(tx, h.session, policyOf(h.n), h.from)
 					}
-					if !b.entry(p, &h.session).Unchanged() {
+					if !b.entry(tx, &h.session).Unchanged() {
 						t.Fatal("a session that was just taken in has changed")
 					}
 				}
 				happened = append(happened, h)
 			}
-			p.EndInitialSync()
-			switch rapid.IntRange(0, 5).Draw(t, "end of the pass") {
-			case 0: // the pass is abandoned
+			tx.EndInitialSync()
+			switch rapid.IntRange(0, 5).Draw(t, "end of the transaction") {
+			case 0: // the transaction is abandoned
 				continue
 			case 1: // the process dies before it saves
 				b.restart()
 				continue
 			case 2: // and after
-				if err := b.book.Save(p.Changes()); err != nil {
+				if err := b.book.Save(tx.Changes()); err != nil {
 					t.Fatal(err)
 				}
 				b.restart()
 			default:
-				if c := p.Changes(); !c.Empty() {
+				if c := tx.Changes(); !c.Empty() {
 					if err := b.book.Save(c); err != nil {
 						t.Fatal(err)
 					}
 				}
-				p.Commit(b.now)
+				tx.Commit(b.now)
 			}
-			contact = true
+			synced = true
 			for _, h := range happened {
 				m.take(h)
 			}
@@ -342,7 +342,7 @@ func TestLedgerEqualsTheModel(t *testing.T) {
 		}
 		for i, v := range old {
 			if now := dump(t, v); now != oldPrints[i] {
-				t.Fatalf("a later pass changed view %d:\n%s", i, cmp.Diff(oldPrints[i], now))
+				t.Fatalf("a later transaction changed view %d:\n%s", i, cmp.Diff(oldPrints[i], now))
 			}
 		}
 	})

@@ -16,30 +16,30 @@ import (
 
 // Listed takes in a listing of a workload's policies, made at the given time of the
 // appliance's clock. If it is whole, a policy that it lacks is missing.
-func (p *Pass) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
-	p.names = nil
+func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
+	tx.names = nil
 	present := make(map[PolicyKey]bool, len(listing))
 	for _, l := range listing {
 		k := PolicyKey{Workload: workload, ID: l.ID}
 		present[k] = true
-		p.listedPolicy(k, l, at)
+		tx.listedPolicy(k, l, at)
 	}
-	for k, old := range p.allPolicies() {
+	for k, old := range tx.allPolicies() {
 		if whole && k.Workload == workload && !present[k] && !old.Gone() {
-			p.editPolicy(k).Missing++
+			tx.editPolicy(k).Missing++
 		}
 	}
 }
 
-func (p *Pass) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
-	day := p.now.Truncate(oneDay)
+func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
+	day := tx.now.Truncate(oneDay)
 	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
-	old := p.policy(k)
+	old := tx.policy(k)
 	if old != nil {
 		if old.Name != l.Name {
 			// The old name goes as that of a policy that was removed.
 			was := PolicyKey{Workload: k.Workload, ID: l.ID + " was " + old.Name}
-			p.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
+			tx.policies[was] = &Policy{PolicyKey: was, Name: old.Name, Missing: GoneAfter, Listed: day}
 		}
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
@@ -49,12 +49,12 @@ func (p *Pass) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	}
 	switch {
 	// When the filter matches it again, it is new.
-	case !pol.Enabled, !p.l.opts.Filter.matches(vbaws.TypePolicy, l.Name):
+	case !pol.Enabled, !tx.l.opts.Filter.matches(vbaws.TypePolicy, l.Name):
 		pol.Since, pol.InitialSync = time.Time{}, false
 	case pol.Since.IsZero() || pol.Since.After(at):
 		pol.Since = at.UTC().Truncate(time.Second)
 		// The first inventory follows the poll that completed the initial sync.
-		pol.InitialSync = old == nil && (!p.Synced() || p.meta.Phase.Time.Equal(p.now))
+		pol.InitialSync = old == nil && (!tx.Synced() || tx.meta.Phase.Time.Equal(tx.now))
 	}
 	switch {
 	case pol.Enabled:
@@ -63,7 +63,7 @@ func (p *Pass) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 		pol.DisabledSince = at.UTC().Truncate(time.Second)
 	}
 	if old == nil || !reflect.DeepEqual(&pol, old) {
-		p.policies[k] = &pol
+		tx.policies[k] = &pol
 	}
 }
 
@@ -101,11 +101,11 @@ func formerOf(old *Policy, name string, at time.Time) *Former {
 
 // keepFormer keeps the history of a series that is dropped for the policies that had its
 // name.
-func (p *Pass) keepFormer(s *Series) {
+func (tx *Tx) keepFormer(s *Series) {
 	if s == nil || s.Key.Type != vbaws.TypePolicy || s.History.Empty() {
 		return
 	}
-	for k, pol := range p.allPolicies() {
+	for k, pol := range tx.allPolicies() {
 		if pol.Former == nil || pol.Former.Name != s.Key.Policy || pol.Gone() {
 			continue
 		}
@@ -115,57 +115,57 @@ func (p *Pass) keepFormer(s *Series) {
 			f.Histories = make(map[string]verdict.History)
 		}
 		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History)
-		p.editPolicy(k).Former = &f
+		tx.editPolicy(k).Former = &f
 	}
 }
 
 // Decide takes in the Verdict.Decided of a policy.
-func (p *Pass) Decide(k PolicyKey, d verdict.Decided) {
-	if old := p.policy(k); old != nil && !maps.EqualFunc(old.Decided, d, time.Time.Equal) {
-		p.editPolicy(k).Decided = d
+func (tx *Tx) Decide(k PolicyKey, d verdict.Decided) {
+	if old := tx.policy(k); old != nil && !maps.EqualFunc(old.Decided, d, time.Time.Equal) {
+		tx.editPolicy(k).Decided = d
 	}
 }
 
 // ObserveClocks takes in what our clock and the appliance's show at a poll, and reports
 // whether the appliance's can be judged by. What moves by less than driftKept is not
 // worth a write.
-func (p *Pass) ObserveClocks(ours, appliance time.Time) bool {
-	old := p.meta.Clock
+func (tx *Tx) ObserveClocks(ours, appliance time.Time) bool {
+	old := tx.meta.Clock
 	g := old
 	open := g.Poll(ours.UTC().Round(0), appliance)
 	drift := (g.Offset - old.Offset).Abs()
 	if old.Offset = g.Offset; old != g || drift > driftKept {
-		p.editMeta().Clock = g
+		tx.editMeta().Clock = g
 	}
 	return open
 }
 
 const driftKept = time.Minute
 
-// editPolicy returns a copy of a known policy for this pass to change.
-func (p *Pass) editPolicy(k PolicyKey) *Policy {
-	pol := *p.policy(k)
-	p.policies[k] = &pol
+// editPolicy returns a copy of a known policy for this transaction to change.
+func (tx *Tx) editPolicy(k PolicyKey) *Policy {
+	pol := *tx.policy(k)
+	tx.policies[k] = &pol
 	return &pol
 }
 
 // HasPolicy reports whether the appliance lists a policy of that name.
-func (p *Pass) HasPolicy(name string) bool {
-	if p.names == nil {
-		p.names = make(map[string]bool)
-		for _, pol := range p.allPolicies() {
+func (tx *Tx) HasPolicy(name string) bool {
+	if tx.names == nil {
+		tx.names = make(map[string]bool)
+		for _, pol := range tx.allPolicies() {
 			if !pol.Gone() {
-				p.names[pol.Name] = true
+				tx.names[pol.Name] = true
 			}
 		}
 	}
-	return p.names[name]
+	return tx.names[name]
 }
 
 // ToLookUp returns the policies whose newest sessions were not asked for.
-func (p *Pass) ToLookUp() []Policy {
+func (tx *Tx) ToLookUp() []Policy {
 	var due []Policy
-	for _, pol := range p.allPolicies() {
+	for _, pol := range tx.allPolicies() {
 		if !pol.LookedUp && !pol.Gone() {
 			due = append(due, *pol)
 		}
@@ -179,38 +179,38 @@ func (k PolicyKey) compare(o PolicyKey) int {
 }
 
 // LookedUp records that the newest sessions of a policy were asked for.
-func (p *Pass) LookedUp(k PolicyKey) {
-	if old := p.policy(k); old != nil && !old.LookedUp {
-		p.editPolicy(k).LookedUp = true
+func (tx *Tx) LookedUp(k PolicyKey) {
+	if old := tx.policy(k); old != nil && !old.LookedUp {
+		tx.editPolicy(k).LookedUp = true
 	}
 }
 
 // SetZone takes in the name of the appliance's time zone, at the given time of its
 // clock. If it was another, schedules start again: nothing was due by the new one before.
-func (p *Pass) SetZone(name string, at time.Time) {
-	if p.meta.Zone == name {
+func (tx *Tx) SetZone(name string, at time.Time) {
+	if tx.meta.Zone == name {
 		return
 	}
-	if p.meta.Zone != "" {
-		for k, old := range p.allPolicies() {
+	if tx.meta.Zone != "" {
+		for k, old := range tx.allPolicies() {
 			if !old.Since.IsZero() {
-				pol := p.editPolicy(k)
+				pol := tx.editPolicy(k)
 				pol.Since, pol.InitialSync = at.UTC().Truncate(time.Second), false
 			}
 		}
 	}
-	p.editMeta().Zone = name
+	tx.editMeta().Zone = name
 }
 
-func (p *Pass) policy(k PolicyKey) *Policy {
-	if pol, ok := p.policies[k]; ok {
+func (tx *Tx) policy(k PolicyKey) *Policy {
+	if pol, ok := tx.policies[k]; ok {
 		return pol
 	}
-	return p.l.state.Policies[k]
+	return tx.l.state.Policies[k]
 }
 
-func (p *Pass) allPolicies() map[PolicyKey]*Policy {
-	return overlay(p.l.state.Policies, p.policies)
+func (tx *Tx) allPolicies() map[PolicyKey]*Policy {
+	return overlay(tx.l.state.Policies, tx.policies)
 }
 
 // goneNames returns the names that only policies have that are gone.

@@ -21,7 +21,7 @@ func TestDurationAndEnd(t *testing.T) {
 		start, stop time.Time
 		own         time.Duration // executionDuration
 		took        time.Duration
-		end         time.Time // zero: the time of the pass
+		end         time.Time // zero: the time of the transaction
 	}{
 		"stop less start, whatever the appliance says": {start, at(2550602 * time.Microsecond), 550 * time.Millisecond, 2550602 * time.Microsecond, at(2550602 * time.Microsecond)},
 		"at once":                      {start, start, time.Second, 0, start},
@@ -91,16 +91,16 @@ func TestFinished(t *testing.T) {
 func TestInitialSyncCountsItsBackfill(t *testing.T) {
 	initialSync := func(opts ledger.Options) *testLedger {
 		b := open(t, opts)
-		b.pass(func(p *ledger.Pass) {
-			p.BeginInitialSync(epoch.Add(-24 * time.Hour))
-			p.SetCutoff(epoch.Add(-48 * time.Hour))
-			b.into(p, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
-			b.into(p, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Backfill)
-			b.into(p, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
-			b.into(p, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
-			b.into(p, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
-			b.into(p, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Incremental)
-			p.EndInitialSync()
+		b.transact(func(tx *ledger.Tx) {
+			tx.BeginInitialSync(epoch.Add(-24 * time.Hour))
+			tx.SetCutoff(epoch.Add(-48 * time.Hour))
+			b.into(tx, ended(1, "Failed", epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(tx, ended(2, "Failed", epoch.AddDate(-6, 0, 0)), "Nightly", ledger.Backfill)
+			b.into(tx, ended(3, "Warning", epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(tx, running(4, epoch.Add(-time.Hour)), "Nightly", ledger.Backfill)
+			b.into(tx, running(5, epoch.Add(-30*time.Hour)), "Nightly", ledger.Preceding)
+			b.into(tx, ended(6, "Canceled", epoch.Add(-time.Minute)), "Nightly", ledger.Incremental)
+			tx.EndInitialSync()
 		})
 		return b
 	}
@@ -204,30 +204,30 @@ func TestHold(t *testing.T) {
 		}
 		return c.Held
 	}
-	nothing := func(*ledger.Pass) {}
+	nothing := func(*ledger.Tx) {}
 
 	// It ends so long after it was published, not after it was read.
-	p := b.Begin(b.now)
-	b.into(p, ended(1, "Failed", epoch), "Nightly", ledger.Incremental)
-	if err := b.book.Save(p.Changes()); err != nil {
+	tx := b.Begin(b.now)
+	b.into(tx, ended(1, "Failed", epoch), "Nightly", ledger.Incremental)
+	if err := b.book.Save(tx.Changes()); err != nil {
 		t.Fatal(err)
 	}
 	b.now = b.now.Add(time.Minute)
-	p.Commit(b.now)
+	tx.Commit(b.now)
 	if got, want := b.NextLift(), b.now.Add(hold); !got.Equal(want) || !held() {
 		t.Fatalf("next lift %v, want %v", got, want)
 	}
 	b.now = b.now.Add(hold - time.Second)
-	b.pass(nothing)
+	b.transact(nothing)
 	if !held() {
 		t.Fatal("lifted too early")
 	}
 
-	// A pass that is abandoned lifts nothing.
+	// A transaction that is abandoned lifts nothing.
 	b.now = b.now.Add(time.Second)
 	b.Begin(b.now)
 	if !held() || b.NextLift().IsZero() {
-		t.Fatal("lifted by an abandoned pass")
+		t.Fatal("lifted by an abandoned transaction")
 	}
 
 	// A stored hold begins anew.
@@ -236,7 +236,7 @@ func TestHold(t *testing.T) {
 		t.Fatalf("next lift after a restart %v, want %v", got, want)
 	}
 	b.now = b.now.Add(hold)
-	b.pass(nothing)
+	b.transact(nothing)
 	if held() || !b.NextLift().IsZero() {
 		t.Fatal("not lifted")
 	}
@@ -259,7 +259,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	b.opts.Bounds = []float64{1, 2}
 	b.restart()
 	b.now = b.now.Add(time.Hour)
-	c := counter(b.pass(func(*ledger.Pass) {}), "Nightly", "Failed")
+	c := counter(b.transact(func(*ledger.Tx) {}), "Nightly", "Failed")
 	if c.Count != 2 || !c.Born.Equal(epoch) {
 		t.Errorf("counter %d, born %v", c.Count, c.Born)
 	}
@@ -273,9 +273,9 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	if dump(t, before) != was {
 		t.Error("the view of before was changed")
 	}
-	p := b.Begin(b.now)
-	if !p.Changes().Empty() {
-		t.Error("the bounds are started over with every pass")
+	tx := b.Begin(b.now)
+	if !tx.Changes().Empty() {
+		t.Error("the bounds are started over with every poll")
 	}
 }
 
@@ -286,13 +286,13 @@ func TestARowIsSkippedOnce(t *testing.T) {
 	other := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{3}}
 	skip := func(rows ...vbaws.Row) (*ledger.View, int) {
 		var events int
-		v := b.pass(func(p *ledger.Pass) {
+		v := b.transact(func(tx *ledger.Tx) {
 			for _, r := range rows {
-				if err := p.SkipRow(&r); err != nil {
+				if err := tx.SkipRow(&r); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for _, e := range p.Events() {
+			for _, e := range tx.Events() {
 				if e.Skipped != ledger.SkipUndecodable || e.Err == nil {
 					t.Errorf("event %+v", e)
 				}
@@ -343,7 +343,7 @@ func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
 func TestMissingTwiceInARowIsGone(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, running(1, epoch))
-	missing := func() *ledger.View { return b.pass(func(p *ledger.Pass) { b.missing(p, 1) }) }
+	missing := func() *ledger.View { return b.transact(func(tx *ledger.Tx) { b.missing(tx, 1) }) }
 	check := func(v *ledger.View, running, gone int) {
 		t.Helper()
 		if s := series(v, "Nightly"); s.Running != running || v.Skipped["gone"] != uint64(gone) {
@@ -352,7 +352,7 @@ func TestMissingTwiceInARowIsGone(t *testing.T) {
 	}
 	check(missing(), 1, 0)
 	present := running(1, epoch)
-	b.pass(func(p *ledger.Pass) { b.entry(p, &present).MarkPresent() })
+	b.transact(func(tx *ledger.Tx) { b.entry(tx, &present).MarkPresent() })
 	check(missing(), 1, 0)
 	b.restart()
 	check(missing(), 0, 1)
@@ -379,7 +379,7 @@ func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
 	b.fold("Nightly", ledger.Incremental, one, two)
 	one.USN, two.USN = 5, 6
 	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
-		t.Errorf("%d resets, want 1 a pass", v.Resets)
+		t.Errorf("%d resets, want 1 a poll", v.Resets)
 	}
 	if v := b.fold("Nightly", ledger.Incremental, one, two); v.Resets != 1 {
 		t.Errorf("%d resets though nothing fell since", v.Resets)
@@ -412,9 +412,9 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	b.fold("", ledger.Incremental, ended(5, "Failed", epoch))
 	list := func(workload string, policies ...vbaws.Policy) *ledger.View {
 		b.now = b.now.Add(6 * time.Minute)
-		return b.pass(func(p *ledger.Pass) {
-			p.Listed(workload, policies, true, b.now)
-			p.DropGone(true)
+		return b.transact(func(tx *ledger.Tx) {
+			tx.Listed(workload, policies, true, b.now)
+			tx.DropGone(true)
 		})
 	}
 	has := func(v *ledger.View, want ...string) {
@@ -456,18 +456,18 @@ func TestFailuresOfTheSeenIndexAreReturned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := ledger.New(state, failing{broken}, b.opts, b.now).Begin(b.now)
+	tx := ledger.New(state, failing{broken}, b.opts, b.now).Begin(b.now)
 	s := ended(1, "Failed", epoch)
-	if _, err := p.Entry(&s); !errors.Is(err, broken) {
+	if _, err := tx.Entry(&s); !errors.Is(err, broken) {
 		t.Errorf("Entry: %v", err)
 	}
-	if err := p.SkipRow(&vbaws.Row{Err: errors.New("no id")}); !errors.Is(err, broken) {
+	if err := tx.SkipRow(&vbaws.Row{Err: errors.New("no id")}); !errors.Is(err, broken) {
 		t.Errorf("SkipRow: %v", err)
 	}
-	if err := p.Forget(epoch); !errors.Is(err, broken) {
+	if err := tx.Forget(epoch); !errors.Is(err, broken) {
 		t.Errorf("Forget: %v", err)
 	}
-	if c := p.Changes(); !c.Empty() {
+	if c := tx.Changes(); !c.Empty() {
 		t.Errorf("changes though nothing could be known: %+v", c)
 	}
 }

@@ -1,4 +1,4 @@
-// The series of a pass: the ledger's own until the pass changes them.
+// The series of a transaction: the ledger's own until the transaction changes them.
 
 package ledger
 
@@ -10,19 +10,19 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// touch returns the series of k for this pass to change, made if need be.
-func (p *Pass) touch(k Key) *Series {
-	if s := p.series[k]; s != nil {
+// touch returns the series of k for this transaction to change, made if need be.
+func (tx *Tx) touch(k Key) *Series {
+	if s := tx.series[k]; s != nil {
 		return s
 	}
-	s := p.l.state.Series[k].clone()
+	s := tx.l.state.Series[k].clone()
 	if s == nil {
 		s = &Series{Key: k}
 		for _, status := range vbaws.FinalStatuses {
-			p.counter(s, status)
+			tx.counter(s, status)
 		}
 	}
-	p.series[k] = s
+	tx.series[k] = s
 	return s
 }
 
@@ -41,12 +41,12 @@ func (s *Series) search(status string) (int, bool) {
 }
 
 // counter returns the counter of a series that touch returned, made if need be.
-func (p *Pass) counter(s *Series, status string) *Counter {
+func (tx *Tx) counter(s *Series, status string) *Counter {
 	at, found := s.search(status)
 	if !found {
-		c := &Counter{Status: status, Born: p.born(), Held: !p.inInitialSync() && p.l.opts.Hold > 0}
+		c := &Counter{Status: status, Born: tx.born(), Held: !tx.inInitialSync() && tx.l.opts.Hold > 0}
 		s.Counters = slices.Insert(s.Counters, at, c)
-		p.counters++
+		tx.counters++
 	}
 	return s.Counters[at]
 }
@@ -71,24 +71,24 @@ func keyOf(s *vbaws.Session, policy string) Key {
 	return Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: policy}
 }
 
-func (p *Pass) drop(k Key) {
-	if _, stored := p.l.state.Series[k]; stored {
-		p.series[k] = nil
+func (tx *Tx) drop(k Key) {
+	if _, stored := tx.l.state.Series[k]; stored {
+		tx.series[k] = nil
 	} else {
-		delete(p.series, k)
+		delete(tx.series, k)
 	}
 }
 
-// keys are those of all series, as this pass has them so far.
-func (p *Pass) keys() []Key {
-	return slices.Collect(maps.Keys(overlay(p.l.state.Series, p.series)))
+// keys are those of all series, as this transaction has them so far.
+func (tx *Tx) keys() []Key {
+	return slices.Collect(maps.Keys(overlay(tx.l.state.Series, tx.series)))
 }
 
-func (p *Pass) seriesOf(k Key) *Series {
-	if s, ok := p.series[k]; ok {
+func (tx *Tx) seriesOf(k Key) *Series {
+	if s, ok := tx.series[k]; ok {
 		return s
 	}
-	return p.l.state.Series[k]
+	return tx.l.state.Series[k]
 }
 
-func (p *Pass) hasSeries(k Key) bool { return p.seriesOf(k) != nil }
+func (tx *Tx) hasSeries(k Key) bool { return tx.seriesOf(k) != nil }

@@ -54,7 +54,7 @@ func (k Key) Compare(o Key) int {
 // State is all that is stored of one appliance, except the ids in its SeenIndex.
 type State struct {
 	Meta Meta
-	// Series, and all below it, are immutable once they are here: a pass
+	// Series, and all below it, are immutable once they are here: a transaction
 	// replaces what it changes.
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
@@ -181,7 +181,7 @@ type Counter struct {
 	// Born is the created time of the counter.
 	Born time.Time
 	// Held says that the counter is published as 0, and its histogram, if it has
-	// one, as empty, until a pass lifts the hold.
+	// one, as empty, until a transaction lifts the hold.
 	Held bool
 	// Count is how many sessions were counted.
 	Count uint64
@@ -246,7 +246,7 @@ type Unfinished struct {
 	// are filtered out.
 	Unresolved  bool
 	Disposition Disposition
-	// Missing counts the passes in a row in which the appliance did not have the
+	// Missing counts the polls in a row in which the appliance did not have the
 	// session.
 	Missing int
 }
@@ -361,7 +361,7 @@ type SeenIndex interface {
 	Forgettable(before time.Time) (day int32, found bool, err error)
 }
 
-// Changes is what a pass has changed. Maps hold new values, and nil for what is
+// Changes is what a transaction has changed. Maps hold new values, and nil for what is
 // to be removed. Nothing in it may be modified.
 type Changes struct {
 	Meta       *Meta // nil: unchanged

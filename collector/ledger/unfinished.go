@@ -11,62 +11,62 @@ import (
 )
 
 // keepOpen takes in a session that has not finished, and reports whether there was room.
-func (p *Pass) keepOpen(id ID, u *Unfinished) bool {
-	if p.unfinishedOf(id) == nil {
-		if p.open >= maxUnfinished {
-			p.beyond(LimitUnfinished, u.Session.ID)
+func (tx *Tx) keepOpen(id ID, u *Unfinished) bool {
+	if tx.unfinishedOf(id) == nil {
+		if tx.open >= maxUnfinished {
+			tx.beyond(LimitUnfinished, u.Session.ID)
 			return false
 		}
-		p.open++
+		tx.open++
 	}
-	p.unfinished[id] = u
+	tx.unfinished[id] = u
 	return true
 }
 
 // close removes a session from the unfinished ones.
-func (p *Pass) close(id ID) {
-	if p.unfinishedOf(id) != nil {
-		p.unfinished[id] = nil
-		p.open--
+func (tx *Tx) close(id ID) {
+	if tx.unfinishedOf(id) != nil {
+		tx.unfinished[id] = nil
+		tx.open--
 	}
 }
 
-// Unfinished returns the sessions that have not finished, as this pass has them so
+// Unfinished returns the sessions that have not finished, as this transaction has them so
 // far, in the order of their ids.
-func (p *Pass) Unfinished() []*Unfinished {
-	all := overlay(p.l.state.Unfinished, p.unfinished)
+func (tx *Tx) Unfinished() []*Unfinished {
+	all := overlay(tx.l.state.Unfinished, tx.unfinished)
 	return slices.SortedFunc(maps.Values(all), func(a, b *Unfinished) int {
 		return strings.Compare(a.Session.ID, b.Session.ID)
 	})
 }
 
-// goneAfter is in how many passes in a row a session must be missing.
+// goneAfter is in how many polls in a row a session must be missing.
 const goneAfter = 2
 
 // MarkMissing takes in that the appliance does not have the session of that id. In the
-// second pass in a row the session is dropped. An error is one of the seen index.
-func (p *Pass) MarkMissing(id ID) error {
-	u := p.unfinishedOf(id)
+// second poll in a row the session is dropped. An error is one of the seen index.
+func (tx *Tx) MarkMissing(id ID) error {
+	u := tx.unfinishedOf(id)
 	switch {
 	case u == nil:
 		return nil
 	case u.Missing+1 < goneAfter:
-		p.setMissing(id, u.Missing+1)
+		tx.setMissing(id, u.Missing+1)
 		return nil
 	}
-	e, err := p.Entry(&u.Session)
+	e, err := tx.Entry(&u.Session)
 	if err != nil {
 		return err
 	}
-	p.close(id)
+	tx.close(id)
 	if u.Disposition == Counted {
 		return nil // it is in the seen index already
 	}
 	// Should it come back after all, it is counted: it never was.
 	owed := u.Disposition == Countable
 	e.index(owed)
-	if owed && p.l.opts.Filter.matches(u.Session.Type, u.Policy) && !u.Unresolved {
-		p.skip(SkipGone, Event{Session: u.Session, Policy: u.Policy})
+	if owed && tx.l.opts.Filter.matches(u.Session.Type, u.Policy) && !u.Unresolved {
+		tx.skip(SkipGone, Event{Session: u.Session, Policy: u.Policy})
 	}
 	return nil
 }
@@ -74,25 +74,25 @@ func (p *Pass) MarkMissing(id ID) error {
 // MarkPresent takes in that the appliance still has an unfinished session as it was.
 func (e *Entry) MarkPresent() {
 	if e.open != nil && e.open.Missing > 0 {
-		e.p.setMissing(e.id, 0)
+		e.tx.setMissing(e.id, 0)
 	}
 }
 
-func (p *Pass) setMissing(id ID, n int) {
-	u := *p.unfinishedOf(id)
+func (tx *Tx) setMissing(id ID, n int) {
+	u := *tx.unfinishedOf(id)
 	u.Missing = n
-	p.unfinished[id] = &u
+	tx.unfinished[id] = &u
 }
 
 // IsUnfinished reports whether the ledger has a session of that id that has not
 // finished.
-func (p *Pass) IsUnfinished(id ID) bool { return p.unfinishedOf(id) != nil }
+func (tx *Tx) IsUnfinished(id ID) bool { return tx.unfinishedOf(id) != nil }
 
-func (p *Pass) unfinishedOf(id ID) *Unfinished {
-	if u, ok := p.unfinished[id]; ok {
+func (tx *Tx) unfinishedOf(id ID) *Unfinished {
+	if u, ok := tx.unfinished[id]; ok {
 		return u
 	}
-	return p.l.state.Unfinished[id]
+	return tx.l.state.Unfinished[id]
 }
 
 func (u *Unfinished) key() Key { return keyOf(&u.Session, u.Policy) }

@@ -42,9 +42,9 @@ func TestHistoryOfSessions(t *testing.T) {
 func (b *testLedger) list(p vbaws.Policy) *ledger.Policy {
 	b.Helper()
 	b.now = b.now.Add(time.Hour)
-	v := b.pass(func(pass *ledger.Pass) {
-		pass.Listed("ec2", []vbaws.Policy{p}, true, b.now)
-		pass.DropGone(true)
+	v := b.transact(func(tx *ledger.Tx) {
+		tx.Listed("ec2", []vbaws.Policy{p}, true, b.now)
+		tx.DropGone(true)
 	})
 	if len(v.Policies) != 1 {
 		b.Fatalf("%d policies", len(v.Policies))
@@ -102,9 +102,9 @@ func TestDisabledSince(t *testing.T) {
 func TestInitialSyncOfPolicies(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	old, added := vbaws.Policy{ID: "1", Name: "Old", Enabled: true}, vbaws.Policy{ID: "2", Name: "New", Enabled: true}
-	b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{old}, true, b.now) })
+	b.transact(func(tx *ledger.Tx) { tx.Listed("ec2", []vbaws.Policy{old}, true, b.now) })
 	b.now = b.now.Add(time.Hour)
-	v := b.pass(func(p *ledger.Pass) { p.Listed("ec2", []vbaws.Policy{old, added}, true, b.now) })
+	v := b.transact(func(tx *ledger.Tx) { tx.Listed("ec2", []vbaws.Policy{old, added}, true, b.now) })
 	if !v.Policies[0].InitialSync || v.Policies[1].InitialSync {
 		t.Errorf("of the initial sync: %v and %v", v.Policies[0].InitialSync, v.Policies[1].InitialSync)
 	}
@@ -141,14 +141,14 @@ func TestClocks(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	observe := func(offset time.Duration) (open, written bool) {
 		b.now = b.now.Add(10 * time.Minute)
-		p := b.Ledger.Begin(b.now)
-		open = p.ObserveClocks(b.now, b.now.Add(offset))
-		c := p.Changes()
+		tx := b.Ledger.Begin(b.now)
+		open = tx.ObserveClocks(b.now, b.now.Add(offset))
+		c := tx.Changes()
 		written = !c.Empty()
 		if err := b.book.Save(c); err != nil {
 			t.Fatal(err)
 		}
-		p.Commit(b.now)
+		tx.Commit(b.now)
 		b.restart()
 		return open, written
 	}

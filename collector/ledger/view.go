@@ -9,7 +9,7 @@ import (
 )
 
 // View is what may be seen of a ledger: immutable, so that any number of
-// goroutines may read it while passes go on.
+// goroutines may read it while polls go on.
 type View struct {
 	// Series are sorted by Key.
 	Series []SeriesView

@@ -46,9 +46,9 @@ func (b forgetful) Save(c *ledger.Changes) error {
 	return b.Book.Save(&d)
 }
 
-// BenchmarkFirstContact measures what becomes of sessions between the decoder and
+// BenchmarkInitialSync measures what becomes of sessions between the decoder and
 // the books.
-func BenchmarkFirstContact(b *testing.B) {
+func BenchmarkInitialSync(b *testing.B) {
 	const n, policies = 100_000, 1000
 	now := time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC)
 	a := &listed{now: now}

@@ -132,7 +132,7 @@ func TestWrongClocksWithoutAStateDirectory(t *testing.T) {
 				w.ends(20, "Failed")
 				w.clock.Advance(time.Second)
 				w.through(&changed{page: func(page *vbaws.SessionsPage) { page.Date = page.Date.Add(date) }})
-				w.pass()
+				w.poll()
 				w.counted(map[string]int{})
 				w.ends(2, "Warning")
 				w.later(time.Minute)
@@ -153,12 +153,12 @@ func TestDateThatSteps(t *testing.T) {
 				page.Date = page.Date.Add([]time.Duration{0, 7 * day, -3 * day, 0, 30 * day, 0, -90 * day}[n%7])
 			}})
 			w.ends(50, "Succeeded")
-			w.pass()
+			w.poll()
 			for range 100 {
 				n++
 				w.clock.Advance(20 * time.Minute)
 				w.end("Failed")
-				w.pass()
+				w.poll()
 			}
 			w.counted(map[string]int{"Nightly/Policy/Succeeded": 50, "Nightly/Policy/Failed": 100})
 			w.skipped(map[string]uint64{})
@@ -172,7 +172,7 @@ func TestARestoredConfiguration(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
-			w.pass()
+			w.poll()
 			w.later(time.Hour)
 			for i := range 90 * 4 {
 				at := w.Now().Add(-time.Duration(i) * 6 * time.Hour)
@@ -249,7 +249,7 @@ func TestAWatermarkThatIsSwitched(t *testing.T) {
 			w.clock.Set(epoch)
 			w.ends(5, "Succeeded")
 			running := w.begin()
-			w.pass()
+			w.poll()
 			before, _ := w.sample("vbaws_sessions_total", failedSeries)
 			w.ends(2, "Warning")
 			w.clock.Advance(time.Hour)
@@ -258,7 +258,7 @@ func TestAWatermarkThatIsSwitched(t *testing.T) {
 			w.restart()
 			lines := len(w.log.with(""))
 			w.ResetRequests()
-			w.pass()
+			w.poll()
 			if n := len(w.queries()); n > 12 {
 				t.Errorf("%d pages of sessions", n)
 			}
@@ -298,7 +298,7 @@ func TestSessionsWithoutAUSN(t *testing.T) {
 					}
 				}})
 				w.ends(3, "Succeeded")
-				w.pass()
+				w.poll()
 				without = true
 				for range 3 {
 					w.ends(2, "Failed")
@@ -329,7 +329,7 @@ func TestSessionsWithoutTimes(t *testing.T) {
 				}
 			}})
 			w.ends(3, "Succeeded")
-			w.pass()
+			w.poll()
 			w.ends(1, "Failed")
 			w.later(time.Minute)
 			seen := w.Now()
@@ -345,7 +345,7 @@ func TestSessionsWithoutTimes(t *testing.T) {
 // A poll writes a hundred log lines of one kind, and one that says how many it left out.
 func TestLogLinesOfAPoll(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	for range 2 {
 		w.ends(250, "Succeeded")
 		w.later(time.Minute)

@@ -42,7 +42,7 @@ func TestSessionsWithOddFieldsAreCounted(t *testing.T) {
 			t.Run(string(mode)+"/"+name, func(t *testing.T) {
 				w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
 				w.ends(2, "Succeeded")
-				w.pass()
+				w.poll()
 				w.clock.Advance(10 * time.Minute)
 				w.row(50, "Failed", `"usn":50,`+members)
 				want := map[string]int{"Nightly/Policy/Succeeded": 2, "Nightly/Policy/Failed": 1}
@@ -74,10 +74,10 @@ func TestOddUSNs(t *testing.T) {
 						w.row(50, "Failed", usn+`,"executionStartTime":"2026-03-28T22:08:00Z","executionStopTime":"2026-03-28T22:13:00Z"`)
 					}
 					w.ends(2, "Succeeded")
-					if before { // at first contact
+					if before { // at the initial sync
 						put()
 					}
-					w.pass()
+					w.poll()
 					w.clock.Advance(time.Minute)
 					put()
 					want := map[string]int{"Nightly/Policy/Succeeded": 2, "Nightly/Policy/Failed": 1}
@@ -106,7 +106,7 @@ func TestOddUSNs(t *testing.T) {
 func TestRunningWithoutAStart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Offset: 5 * time.Minute}, poller.Config{})
 	w.ends(2, "Succeeded")
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.row(50, "Running", `"usn":50,"executionStartTime":"N/A"`)
 	w.later(time.Minute)
@@ -117,7 +117,7 @@ func TestRunningWithoutAStart(t *testing.T) {
 		saves := w.book.saves
 		w.later(time.Minute)
 		if w.book.saves > saves+1 {
-			t.Errorf("%d saves in a pass without news", w.book.saves-saves)
+			t.Errorf("%d saves in a poll without news", w.book.saves-saves)
 		}
 	}
 	w.restart()
@@ -134,8 +134,8 @@ func TestRunningWithoutAStart(t *testing.T) {
 // the client knows. One among others is skipped, even if a poll sees no other.
 func TestAListThatCannotBeUnderstood(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkFromUTC} {
-		for _, contacted := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/%t", mode, contacted), func(t *testing.T) {
+		for _, synced := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%t", mode, synced), func(t *testing.T) {
 				reg := prometheus.NewRegistry()
 				instruments := collector.NewInstruments(reg)
 				instruments.Add("test")
@@ -150,8 +150,8 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 					w.reg = newRegistry(w.p)
 				}
 				ids := w.ends(5, "Succeeded")
-				if contacted {
-					w.pass()
+				if synced {
+					w.poll()
 					w.is("vbaws_up", "", 1)
 				}
 				other := func(n int) { // as of a later version that calls the status another name
@@ -171,7 +171,7 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				}
 				w.ResetUSN(200)
 				want := map[string]int{"Nightly/Policy/Failed": 1}
-				if contacted {
+				if synced {
 					want["Nightly/Policy/Succeeded"] = 5
 				}
 				w.ends(1, "Failed")

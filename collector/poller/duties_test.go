@@ -12,6 +12,7 @@ import (
 	kitlog "github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
 
+	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws/vbawstest"
@@ -48,7 +49,7 @@ func newDuties(t *testing.T, start string, cfg vbawstest.Config, pcfg poller.Con
 	return d
 }
 
-// after lets time pass, makes a pass and returns the row of a policy.
+// after lets time pass, makes a poll and returns the row of a policy.
 func (d *duties) after(wait time.Duration, policy string) *poller.PolicyRow {
 	d.t.Helper()
 	d.clock.Advance(wait)
@@ -110,7 +111,7 @@ func TestWhatIsDueIsTold(t *testing.T) {
 	// What was due before it was first seen is nobody's fault.
 	r := d.after(0, "Nightly")
 	if k := kind(t, r, "backup"); !k.Due.IsZero() || !k.Success.IsZero() || k.Interval != 25*time.Hour || !r.Enabled {
-		t.Errorf("at first contact: %+v", r)
+		t.Errorf("at the initial sync: %+v", r)
 	}
 	if k := kind(t, r, "snapshot"); k.Interval != 13*time.Hour {
 		t.Errorf("the snapshots' longest gap is %v", k.Interval)
@@ -145,7 +146,7 @@ func TestWhatIsDueIsTold(t *testing.T) {
 		t.Errorf("a missed night: %+v", k)
 	}
 
-	// A restart says the same before its first pass.
+	// A restart says the same before its first poll.
 	d.p = d.build()
 	if diff := cmp.Diff(r, row(d.p, "Nightly")); diff != "" {
 		t.Errorf("after a restart: %s", diff)
@@ -202,7 +203,7 @@ func TestRevisionWithoutKinds(t *testing.T) {
 	if len(r.Kinds) != 1 || k.Due.IsZero() || k.Success.Before(k.Due) || k.Interval != 13*time.Hour {
 		t.Errorf("%+v", r)
 	}
-	// Nor does the first pass of the next process, which changes nothing.
+	// Nor does the first poll of the next process, which changes nothing.
 	d.a.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
 	d.after(6*time.Minute, "Never")
 	d.after(time.Minute, "Never")
@@ -295,9 +296,9 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := false
-			d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Wanted: poller.Wanted{
+			d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
 				Policy: func(name string) bool { return !out || name != "Nightly" },
-			}})
+			}}})
 			pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 			d.after(0, "Nightly")
 			d.after(7*time.Hour+40*time.Minute, "Nightly")
@@ -322,9 +323,9 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 // TestAPolicyThatIsLetIn: nothing was due of it before it was listed since.
 func TestAPolicyThatIsLetIn(t *testing.T) {
 	out := true
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Wanted: poller.Wanted{
+	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
 		Policy: func(name string) bool { return !out || name != "Nightly" },
-	}})
+	}}})
 	d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "")
 	d.after(6*time.Minute, "")
@@ -356,9 +357,9 @@ func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
 	}
 }
 
-// TestSuccessesOfBeforeFirstContact: a weekly backup that succeeded days ago isn't
+// TestSuccessesOfBeforeInitialSync: a weekly backup that succeeded days ago isn't
 // late because the exporter is new.
-func TestSuccessesOfBeforeFirstContact(t *testing.T) {
+func TestSuccessesOfBeforeInitialSync(t *testing.T) {
 	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
 		WeeklyEnabled: true,
@@ -399,8 +400,8 @@ func TestSuccessesOfBeforeFirstContact(t *testing.T) {
 	}
 }
 
-// TestInventoryHarmsNoPass lets every endpoint that isn't sessions fail or hang.
-func TestInventoryHarmsNoPass(t *testing.T) {
+// TestInventoryHarmsNoPoll lets every endpoint that isn't sessions fail or hang.
+func TestInventoryHarmsNoPoll(t *testing.T) {
 	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{
 		Summary: vbawstest.Summary{Instances: 9, ProtectedInstances: 7},
 	}, poller.Config{})
@@ -424,13 +425,13 @@ func TestInventoryHarmsNoPass(t *testing.T) {
 	if !after.Up || after.Facts.Summary.ProtectedInstances != 7 || after.Version != before.Version {
 		t.Errorf("up %v, facts %+v, version %q: the last values must stay", after.Up, after.Facts, after.Version)
 	}
-	if len(after.Troubles) < 5 {
-		t.Errorf("troubles %v: every endpoint that fails must show", after.Troubles)
+	if len(after.EndpointErrors) < 5 {
+		t.Errorf("endpoint errors %v: every endpoint that fails must show", after.EndpointErrors)
 	}
 	d.a.OnRequest(nil)
 	d.after(10*time.Minute, "Nightly")
-	if got := d.p.Published().Troubles; len(got) != 0 {
-		t.Errorf("troubles that are over: %v", got)
+	if got := d.p.Published().EndpointErrors; len(got) != 0 {
+		t.Errorf("endpoint errors that are over: %v", got)
 	}
 }
 
@@ -456,7 +457,7 @@ func TestRepositoriesThatMove(t *testing.T) {
 	}
 	slices.Sort(got)
 	if want := []string{"repository 1", "repository 2", "repository 3", "repository 4"}; !moved || !slices.Equal(got, want) {
-		t.Errorf("%q, moved %v, troubles %v", got, moved, d.p.Published().Troubles)
+		t.Errorf("%q, moved %v, endpoint errors %v", got, moved, d.p.Published().EndpointErrors)
 	}
 	if _, err := newRegistry(d.p).Gather(); err != nil {
 		t.Error(err)
@@ -472,8 +473,8 @@ func TestALicenseThatIsRemoved(t *testing.T) {
 		Kind: vbawstest.FaultStatus, Route: "/api/v1/licensing/license", Status: 404, ErrorCode: "NotFound", Count: -1,
 	})
 	d.after(6*time.Minute, "")
-	if p := d.p.Published(); p.Facts.License != nil || len(p.Troubles) > 0 {
-		t.Errorf("license %+v, troubles %v", p.Facts.License, p.Troubles)
+	if p := d.p.Published(); p.Facts.License != nil || len(p.EndpointErrors) > 0 {
+		t.Errorf("license %+v, endpoint errors %v", p.Facts.License, p.EndpointErrors)
 	}
 	in.Remove()
 	d.after(6*time.Minute, "")
@@ -492,7 +493,7 @@ func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
 	})
 	d.a.RevokeTokens()
 	if err := d.p.Poll(context.Background()); err == nil {
-		t.Fatal("the password is wrong and the pass is good")
+		t.Fatal("the password is wrong and the poll is good")
 	}
 	if got := d.p.Published(); got.Result != "auth" || got.Mode != "usn" {
 		t.Errorf("result %s, read by %s, want auth and usn", got.Result, got.Mode)
@@ -510,19 +511,19 @@ func TestAListingThatFails(t *testing.T) {
 			Type: "Job", Name: pol.Name, PolicyID: pol.ID, Status: "Failed", Start: now.Add(-time.Minute), Stop: now,
 		})
 		fault := d.a.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: http.StatusServiceUnavailable})
-		passes := 0
-		for good := false; !good; passes++ {
-			if passes == failing {
+		polls := 0
+		for good := false; !good; polls++ {
+			if polls == failing {
 				fault.Remove()
 			}
 			good = d.p.Poll(context.Background()) == nil
 			d.clock.Advance(time.Minute)
-			if passes == 2 && failing == 3 {
+			if polls == 2 && failing == 3 {
 				fault.Remove()
 			}
 		}
-		if want := min(failing, 2) + 1; passes != want {
-			t.Errorf("%d failures of the listing: good in pass %d, want %d", failing, passes, want)
+		if want := min(failing, 2) + 1; polls != want {
+			t.Errorf("%d failures of the listing: good in poll %d, want %d", failing, polls, want)
 		}
 		if s := d.p.Published().View.Series; len(s) != 1 || s[0].Key.Policy != policy {
 			t.Errorf("%d failures of the listing: counted as %+v, want policy %q", failing, s, policy)
@@ -530,7 +531,7 @@ func TestAListingThatFails(t *testing.T) {
 	}
 }
 
-// TestWhatWasSavedIsTold: a pass that was saved when it is told to end still
+// TestWhatWasSavedIsTold: a poll that was saved when it is told to end still
 // publishes and logs what it saved, since no later one will.
 func TestWhatWasSavedIsTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -556,7 +557,7 @@ func TestWhatWasSavedIsTold(t *testing.T) {
 	if n := strings.Count(log.String(), "session finished"); n != 1 {
 		t.Errorf("%d sessions are told, want 1: %s", n, log.String())
 	}
-	if got := d.p.Published(); got.Passes != 2 || len(got.Recent) != 1 {
+	if got := d.p.Published(); got.Polls != 2 || len(got.Recent) != 1 {
 		t.Errorf("published: %+v", got.Status)
 	}
 }

@@ -45,12 +45,12 @@ func (e *endpoints) forget() {
 
 // publish copies the state of the endpoints.
 func (e *endpoints) publish(s *Status) {
-	s.Forbidden, s.Troubles = maps.Clone(e.forbidden), nil
+	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), nil
 	for endpoint, err := range e.errs {
-		if s.Troubles == nil {
-			s.Troubles = make(map[string]string)
+		if s.EndpointErrors == nil {
+			s.EndpointErrors = make(map[string]string)
 		}
-		s.Troubles[endpoint] = err.Error()
+		s.EndpointErrors[endpoint] = err.Error()
 	}
 }
 

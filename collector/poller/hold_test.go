@@ -29,16 +29,16 @@ func holding() poller.Config {
 
 func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.shows(failedSeries, 0)
 	// What is known of the session otherwise is not held.
 	w.is("vbaws_session_last_status", failedSeries, 1)
 	w.later(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.shows(failedSeries, 0)
 	w.later(time.Minute - time.Second)
 	w.shows(failedSeries, 0)
@@ -53,7 +53,7 @@ func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
 // ends.
 func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
-	w.pass()
+	w.poll()
 	s := w.begin()
 	w.later(time.Minute)
 	w.is("vbaws_sessions_total", failedSeries, 0)
@@ -63,18 +63,18 @@ func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestCountersOfFirstContactShowAtOnce(t *testing.T) {
+func TestCountersOfInitialSyncShowAtOnce(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.ends(3, "Failed")
-	w.pass()
+	w.poll()
 	w.shows(failedSeries, 3)
-	if at := w.created("vbaws_sessions_total", failedSeries); !at.Equal(w.contactSince()) {
-		t.Errorf("created %v, want the start of the window, %v", at, w.contactSince())
+	if at := w.created("vbaws_sessions_total", failedSeries); !at.Equal(w.backfillStart()) {
+		t.Errorf("created %v, want the start of the window, %v", at, w.backfillStart())
 	}
 }
 
-// contactSince is the start of the window of a first contact that was made now.
-func (w *world) contactSince() time.Time { return w.Now().Truncate(time.Second).Add(-backfill) }
+// backfillStart is the start of the window of a the initial sync that was made now.
+func (w *world) backfillStart() time.Time { return w.Now().Truncate(time.Second).Add(-backfill) }
 
 // created returns the created time of a counter or a histogram.
 func (w *world) created(name, series string) time.Time {
@@ -113,12 +113,12 @@ func (w *world) held() bool {
 	return false
 }
 
-func TestHoldsEndWhilePassesFail(t *testing.T) {
+func TestHoldsEndWhilePollsFail(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 500, Count: -1})
 	w.clock.Advance(time.Minute)
 	w.fails()
@@ -133,10 +133,10 @@ func TestHoldsEndWhilePassesFail(t *testing.T) {
 
 	// Where it can't be saved it isn't published.
 	w = newWorld(t, vbawstest.Config{}, holding())
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.book.err = errDisk
 	w.clock.Advance(3 * time.Minute)
 	w.fails()
@@ -146,19 +146,19 @@ func TestHoldsEndWhilePassesFail(t *testing.T) {
 	}
 	w.is("vbaws_up", "", 1)
 	w.book.err = nil
-	w.pass()
+	w.poll()
 	w.shows(failedSeries, 1)
 }
 
-func TestAStoredHoldBeginsAnewAtStart(t *testing.T) {
+func TestAStoredHoldBeginsAgainAtStart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.restart()
-	w.shows(failedSeries, 0) // before any pass
+	w.shows(failedSeries, 0) // before any poll
 	w.later(time.Minute)
 	w.shows(failedSeries, 0)
 	w.later(time.Minute)
@@ -170,13 +170,13 @@ func TestAStoredHoldBeginsAnewAtStart(t *testing.T) {
 func TestOtherBucketsStartHistogramsOverAlone(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Failed")
-	w.pass()
+	w.poll()
 	w.shows(failedSeries, 3)
 	since := w.created("vbaws_sessions_total", failedSeries)
 	w.cfg.Ledger.Bounds = []float64{30, 90}
 	w.clock.Advance(time.Hour)
 	w.restart()
-	w.pass()
+	w.poll()
 	w.is("vbaws_sessions_total", failedSeries, 3)
 	w.is("vbaws_session_duration_seconds", failedSeries, 0)
 	if at := w.created("vbaws_sessions_total", failedSeries); !at.Equal(since) {

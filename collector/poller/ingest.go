@@ -50,7 +50,7 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 		delete(p.pending, e.ID())
 		return nil
 	}
-	if !p.cfg.Wanted.session(row.Type) {
+	if !p.cfg.Ledger.Filter.MatchesType(row.Type) {
 		e.Ignore()
 		return nil
 	}

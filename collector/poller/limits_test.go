@@ -16,7 +16,7 @@ import (
 func TestOddTimesHideNothing(t *testing.T) {
 	const labels = `extended_type="PolicyBackup" policy="Nightly" `
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	put := func(status string, start, stop time.Time) {
 		w.Put(vbawstest.Session{
 			Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: status, Start: start, Stop: stop,
@@ -66,7 +66,7 @@ func TestTimesAreJudgedByTheLastAnswer(t *testing.T) {
 		ended = w.end("Failed")
 		return true
 	})
-	w.pass()
+	w.poll()
 	w.later(2 * time.Hour)
 	w.is("vbaws_session_last_end_timestamp_seconds", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`,
 		float64(ended.Stop.UnixMicro())/1e6)
@@ -77,14 +77,14 @@ func TestTimesAreJudgedByTheLastAnswer(t *testing.T) {
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("x", 3000)
 	w := newWorld(t, vbawstest.Config{}, poller.Config{
-		Wanted: poller.Wanted{Policy: func(name string) bool { return !strings.HasSuffix(name, "-out") }},
+		Ledger: ledger.Options{Filter: ledger.Filter{Policy: func(name string) bool { return !strings.HasSuffix(name, "-out") }}},
 	})
 	put := func(name string) {
 		w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true})
 		now := w.Now()
 		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: name, Name: name, Status: "Failed", Start: now, Stop: now})
 	}
-	w.pass()
+	w.poll()
 	put(long + "-1")
 	put(long + "-2")
 	put(long + "-out")
@@ -119,7 +119,7 @@ func TestLongNames(t *testing.T) {
 func TestLogLinesAreLimited(t *testing.T) {
 	const n = 250
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 3}, PartSize: 40})
-	w.pass()
+	w.poll()
 	for i := range n {
 		now := w.Now()
 		w.Put(vbawstest.Session{Type: "Policy", Name: fmt.Sprint("policy-", i), Status: fmt.Sprint("status-", i), Start: now, Stop: now})
@@ -155,15 +155,15 @@ func TestLogLinesAreLimited(t *testing.T) {
 // revision that says nothing of policies as well.
 func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
-		for left, wanted := range map[string]poller.Wanted{
+		for left, filter := range map[string]ledger.Filter{
 			"policy": {Policy: func(name string) bool { return name != "Nightly" }},
 			"type":   {Type: func(typ string) bool { return typ != "Policy" }},
 		} {
 			w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
-			w.pass()
+			w.poll()
 			s := w.begin()
 			w.later(time.Minute)
-			w.cfg.Wanted = wanted
+			w.cfg.Ledger.Filter = filter
 			w.restart()
 			w.later(time.Minute)
 			other := w.begin()
@@ -176,7 +176,7 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 			if n := len(w.Requests()); n != 1 {
 				t.Errorf("%s, %s left out: %d requests of an idle poll", revision, left, n)
 			}
-			w.cfg.Wanted = poller.Wanted{}
+			w.cfg.Ledger.Filter = ledger.Filter{}
 			w.restart()
 			w.later(2 * time.Hour)
 			w.is("vbaws_sessions_running", running1(revision), 2)

@@ -98,7 +98,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 			t.Run(fmt.Sprintf("%s by %s", name, mode), func(t *testing.T) {
 				w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
 				s := w.begin()
-				w.pass()
+				w.poll()
 				w.Delete(s.ID)
 				f.Route, f.Count = "/api/v1/sessions/{id}", -1
 				w.Inject(f)
@@ -106,7 +106,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				for range 23 {
 					w.clock.Advance(time.Hour)
 					w.end("Failed")
-					w.pass()
+					w.poll()
 					failed++
 					if last := w.p.Published().View.LastResync; !last.Equal(w.Now().Truncate(time.Second)) {
 						t.Fatalf("the last complete resync was at %v, and it is %v", last, w.Now())
@@ -116,7 +116,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				w.is("vbaws_up", "", 1)
 				w.is("vbaws_sessions_running", runningSeries, 1)
 				w.skipped(map[string]uint64{})
-				if got := w.p.Published().Troubles; got["/api/v1/sessions/{id}"] == "" {
+				if got := w.p.Published().EndpointErrors; got["/api/v1/sessions/{id}"] == "" {
 					t.Errorf("it does not show: %v", got)
 				}
 				for range 4 {
@@ -125,7 +125,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				w.is("vbaws_sessions_running", runningSeries, 0)
 				w.skipped(map[string]uint64{"gone": 1})
 				w.later(time.Hour)
-				if got := w.p.Published().Troubles; len(got) > 0 {
+				if got := w.p.Published().EndpointErrors; len(got) > 0 {
 					t.Errorf("it still shows: %v", got)
 				}
 				if got := w.log.with("endpoint failed"); len(got) != 1 {
@@ -151,12 +151,12 @@ func TestASessionThatHangsWhenItIsAskedFor(t *testing.T) {
 		return nil
 	}})
 	w.ends(1, "Succeeded")
-	w.pass()
+	w.poll()
 	for _, id := range ids {
 		w.Finish(id, "Failed", time.Time{})
 	}
 	w.ends(1, "Warning")
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1, "Nightly/Policy/Warning": 1})
 	w.later(time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1, "Nightly/Policy/Warning": 1, "Nightly/Policy/Failed": 4})
@@ -184,7 +184,7 @@ func TestManyUnfinishedSessionsThatNoListShows(t *testing.T) {
 				return nil
 			}})
 			w.ends(1, "Succeeded")
-			w.pass()
+			w.poll()
 			w.clock.Advance(5 * time.Minute) // to the next resync
 			total := 0
 			for n := range 60 {
@@ -271,7 +271,7 @@ func TestAListThatGainsARowEveryPage(t *testing.T) {
 				check := func(what string) {
 					t.Helper()
 					w.AfterPage(gain)
-					w.pass()
+					w.poll()
 					w.AfterPage(nil)
 					for list, n := range w.readings() {
 						if n > limit {
@@ -281,7 +281,7 @@ func TestAListThatGainsARowEveryPage(t *testing.T) {
 				}
 				check("initial sync")
 				w.clock.Advance(time.Second)
-				w.pass()
+				w.poll()
 				w.counted(map[string]int{"Nightly/Policy/Succeeded": n, "Nightly/Policy/Warning": gained})
 
 				w.clock.Advance(25 * time.Hour) // the daily one
@@ -320,7 +320,7 @@ func TestALimitThatIsRefused(t *testing.T) {
 					}
 					w.through(&changed{policies: refuse, query: func(q *vbaws.SessionsQuery) error { return refuse(q.Limit) }})
 					w.ends(300, "Succeeded")
-					w.pass()
+					w.poll()
 					w.ends(300, "Failed")
 					w.endOf("Job", "Nightly", vbawstest.ID(1))
 					w.later(time.Minute)
@@ -334,8 +334,8 @@ func TestALimitThatIsRefused(t *testing.T) {
 					if refusals > 0 {
 						t.Errorf("refused %d times more", refusals)
 					}
-					if got := w.p.Published().Troubles; len(got) > 0 {
-						t.Errorf("troubles %v", got)
+					if got := w.p.Published().EndpointErrors; len(got) > 0 {
+						t.Errorf("endpoint errors %v", got)
 					}
 				})
 			}
@@ -359,7 +359,7 @@ func TestAQuestionThatIsRefused(t *testing.T) {
 		t.Errorf("after %d questions: %v", asked, err)
 	}
 	c.query = nil
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Failed": 3})
 }
 
@@ -371,7 +371,7 @@ func TestOffsetThatIsIgnored(t *testing.T) {
 			w.through(&changed{query: func(q *vbaws.SessionsQuery) error { q.Offset = 0; return nil }})
 			w.ends(5, "Succeeded")
 			w.ResetRequests()
-			w.pass()
+			w.poll()
 			w.ends(40, "Failed")
 			w.begin()
 			w.later(time.Minute)
@@ -417,7 +417,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 			api := &endlessAPI{total: 1000}
 			w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
 			w.reg = newRegistry(w.p)
-			w.pass()
+			w.poll()
 			api.on = true
 			w.clock.Advance(2 * time.Hour)
 			if err := w.fails(); vbaws.KindOf(err) != vbaws.KindDecode || errors.Is(err, context.DeadlineExceeded) {
@@ -437,7 +437,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 // Restores have names that no policy has: policies are not listed for each of them.
 func TestSessionsWithUniqueNames(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{})
-	w.pass()
+	w.poll()
 	w.ResetRequests()
 	for i := range 60 {
 		w.endOf("RestoreTask", fmt.Sprint("restored-", i), "")
@@ -468,8 +468,8 @@ func TestSessionsWithUniqueNames(t *testing.T) {
 func TestAPolicyThatCannotBeAskedForItsSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	hourly := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Hourly", Enabled: true})
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	c := w.through(&changed{query: func(q *vbaws.SessionsQuery) error {
 		if q.PolicyID == hourly.ID {
 			return status(500, "UnknownError")

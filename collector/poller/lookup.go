@@ -34,7 +34,7 @@ type policyLookUps struct {
 // newest session of each extended type, and the newest success of each kind. Its failure is no failure
 // of the poll; the policy that it failed for comes after the others in the next.
 func (p *poll) lookUpPolicies(ctx context.Context) {
-	if !p.cfg.Wanted.session(vbaws.TypePolicy) {
+	if !p.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy) {
 		return
 	}
 	due := p.tx.ToLookUp()
@@ -50,7 +50,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 	})
 	asked := 0
 	for _, pol := range due {
-		if p.cfg.Wanted.policy(pol.Name) {
+		if p.cfg.Ledger.Filter.MatchesPolicy(pol.Name) {
 			ask, err := p.lookUpPolicy(ctx, &pol)
 			if err != nil && !refuses(err) {
 				failures[pol.PolicyKey]++

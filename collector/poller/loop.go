@@ -54,8 +54,7 @@ func (p *Poller) delay(err error) time.Duration {
 		d = min(d, limit)
 	}
 	d = time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1)))
-	var api *vbaws.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*vbaws.APIError](err); ok {
 		// Never earlier than asked.
 		d = max(d, min(api.RetryAfter, maxRetryAfter))
 	}

@@ -78,14 +78,14 @@ type loop struct {
 	p       *poller.Poller
 	results []poller.Result
 	ends    []time.Time
-	// polled, where not nil, is called after each pass.
+	// polled, where not nil, is called after each poll.
 	polled func(n int)
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// run starts a poller, and stops it after that many passes.
-func run(t *testing.T, passes int, l *loop, cfg poller.Config) {
+// run starts a poller, and stops it after that many polls.
+func run(t *testing.T, polls int, l *loop, cfg poller.Config) {
 	t.Helper()
 	if l.api == nil {
 		l.api = &fakeAPI{}
@@ -95,14 +95,14 @@ func run(t *testing.T, passes int, l *loop, cfg poller.Config) {
 		if polled != nil {
 			polled(n)
 		}
-		if n == passes {
+		if n == polls {
 			l.cancel()
 		}
 	}
 	l.start(t, cfg)
 	<-l.done
-	if len(l.ends) != passes {
-		t.Fatalf("%d passes, want %d", len(l.ends), passes)
+	if len(l.ends) != polls {
+		t.Fatalf("%d polls, want %d", len(l.ends), polls)
 	}
 }
 
@@ -134,7 +134,7 @@ func (l *loop) startOn(t *testing.T, api poller.API, cfg poller.Config) {
 	}()
 }
 
-// gaps are the times between passes; those of a fake API take none.
+// gaps are the times between polls; those of a fake API take none.
 func (l *loop) gaps() []time.Duration {
 	var gaps []time.Duration
 	for i, t := range l.ends[1:] {
@@ -153,7 +153,7 @@ func near(t *testing.T, gaps []time.Duration, want ...time.Duration) {
 	}
 }
 
-func TestPassesAreJittered(t *testing.T) {
+func TestPollsAreJittered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var l loop
@@ -164,7 +164,7 @@ func TestPassesAreJittered(t *testing.T) {
 			t.Errorf("gaps between %v and %v: want them spread over ± 10 %%", least, most)
 		}
 		if first := l.ends[0].Sub(start); first > time.Second {
-			t.Errorf("the first pass comes after %v", first)
+			t.Errorf("the first poll comes after %v", first)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestRetriesBackOff(t *testing.T) {
 			})
 		})
 	}
-	t.Run("until a pass is good", func(t *testing.T) {
+	t.Run("until a poll is good", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			down := failure(vbaws.KindUnreachable, errors.New("refused"))
 			l := loop{api: &fakeAPI{err: down}}
@@ -293,8 +293,8 @@ func TestAnEndpointThatHangs(t *testing.T) {
 				if len(p.Policies.All) != 1 || p.Version != "8.0.0.1" || (p.Facts.License != nil) == (what == "license") {
 					t.Errorf("policies %v, version %q, facts %+v", p.Policies.All, p.Version, p.Facts)
 				}
-				if len(p.Troubles) != 1 {
-					t.Errorf("troubles %v", p.Troubles)
+				if len(p.EndpointErrors) != 1 {
+					t.Errorf("endpoint errors %v", p.EndpointErrors)
 				}
 			})
 		})
@@ -329,16 +329,16 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestRunReturnsOnceThePassHasEnded(t *testing.T) {
+func TestRunReturnsOnceThePollHasEnded(t *testing.T) {
 	for name, when := range map[string]func(*loop){
-		"between passes": func(*loop) { time.Sleep(90 * time.Second) },
-		"within a pass":  func(l *loop) { <-l.api.asked },
-		"before any":     func(*loop) {},
+		"between polls": func(*loop) { time.Sleep(90 * time.Second) },
+		"within a poll": func(l *loop) { <-l.api.asked },
+		"before any":    func(*loop) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := loop{api: &fakeAPI{}}
-				if name == "within a pass" {
+				if name == "within a poll" {
 					l.api.hold, l.api.asked = make(chan struct{}), make(chan struct{})
 				}
 				l.start(t, poller.Config{})
@@ -349,9 +349,9 @@ func TestRunReturnsOnceThePassHasEnded(t *testing.T) {
 				if took := time.Since(stopped); took != 0 {
 					t.Errorf("it took %v to stop", took)
 				}
-				// A pass that was cut off is neither good nor bad.
-				if passes := int(l.p.Published().Passes); passes != len(l.ends) || l.p.Published().Err != nil {
-					t.Errorf("%d passes, %v", passes, l.p.Published().Err)
+				// A poll that was cut off is neither good nor bad.
+				if polls := int(l.p.Published().Polls); polls != len(l.ends) || l.p.Published().Err != nil {
+					t.Errorf("%d polls, %v", polls, l.p.Published().Err)
 				}
 				if lines := l.log.with("level=error"); len(lines) > 0 {
 					t.Errorf("log lines: %q", lines)
@@ -369,7 +369,7 @@ func TestAHangingApplianceTimesOut(t *testing.T) {
 		l.start(t, poller.Config{})
 		<-l.done
 		if took := l.ends[0].Sub(start); took < 2*time.Minute || took > 2*time.Minute+time.Second {
-			t.Errorf("the pass took %v, want the timeout of 2m", took)
+			t.Errorf("the poll took %v, want the timeout of 2m", took)
 		}
 		if l.results[0] != "timeout" || l.p.Published().Up {
 			t.Errorf("result %s, up %v", l.results[0], l.p.Published().Up)
@@ -408,7 +408,7 @@ func TestOutagesAreLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestResultsOfPasses(t *testing.T) {
+func TestResultsOfPolls(t *testing.T) {
 	poll := func(t *testing.T, api *fakeAPI, book poller.Book) (*poller.Poller, poller.Result, error) {
 		var result poller.Result
 		p, err := poller.New(poller.Config{
@@ -446,7 +446,7 @@ func TestResultsOfPasses(t *testing.T) {
 	})
 	t.Run("unreadable storage", func(t *testing.T) {
 		torn := errors.New("bad sector")
-		broken := brokenMemory{store.NewMemory(), torn}
+		broken := brokenIndex{store.NewMemory(), torn}
 		api := &rowAPI{row: vbaws.Row{HasUSN: true, Session: vbaws.Session{
 			ID: "x", Type: "Policy", Name: "Nightly", Status: "Failed", Start: epoch, Stop: epoch, USN: 1,
 		}}}
@@ -484,13 +484,13 @@ func (f *rowAPI) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 	return page, nil
 }
 
-// brokenMemory can't be read.
-type brokenMemory struct {
+// brokenIndex can't be read.
+type brokenIndex struct {
 	poller.Book
 	err error
 }
 
-func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
+func (b brokenIndex) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
 	return ledger.SeenSession{}, false, b.err
 }
 
@@ -499,16 +499,16 @@ func (b brokenMemory) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, erro
 func TestBefore(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	before := w.p.Published()
 	if before.Facts == nil || before.Version == "" || len(before.Recent) == 0 {
 		t.Fatalf("nothing to hand over: %+v", before)
 	}
 	w.cfg.Before = before
-	w.cfg.Wanted.Policy = func(name string) bool { return name != "Nightly" }
+	w.cfg.Ledger.Filter.Policy = func(name string) bool { return name != "Nightly" }
 	w.restart()
 	if w.p.Published() != before {
 		t.Error("what is published changed before anything was read")
@@ -516,7 +516,7 @@ func TestBefore(t *testing.T) {
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 500, Count: -1})
 	w.fails()
 	switch p := w.p.Published(); {
-	case p.Passes != before.Passes+1 || p.Err == nil || p.Up || !p.LastSuccess.Equal(before.LastSuccess):
+	case p.Polls != before.Polls+1 || p.Err == nil || p.Up || !p.LastSuccess.Equal(before.LastSuccess):
 		t.Errorf("after a failed poll: %+v", p.Status)
 	case p.Facts != before.Facts || p.Version != before.Version || p.APIVersion != before.APIVersion || len(p.Recent) != len(before.Recent):
 		t.Errorf("a failed poll took away what was known: %+v", p)

@@ -40,8 +40,8 @@ func TestPoliciesClaimTheirSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	id := func(name string) string { return w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true}).ID }
 	hourly, weekly := id("Hourly"), id("Weekly")
-	w.pass()
-	w.pass() // looks each policy up
+	w.poll()
+	w.poll() // looks each policy up
 	check := func(listings int, claims ...string) {
 		t.Helper()
 		w.ResetRequests()
@@ -113,7 +113,7 @@ func TestPoliciesClaimTheirSessionsInAnyOrder(t *testing.T) {
 						w.endOf("Policy", "", vbawstest.ID(2))
 						w.clock.Advance(10 * time.Minute)
 					}
-					w.pass()
+					w.poll()
 					want := map[string]int{"Nightly/Policy/Succeeded": old, "Hourly/Policy/Succeeded": old}
 					for i := range 3 {
 						w.clock.Advance(time.Hour)
@@ -140,10 +140,10 @@ func TestACleanClaimCostsAPageOfEachPolicy(t *testing.T) {
 			w.endOf("Policy", "", vbawstest.ID(1+i))
 		}
 	}
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	w.clock.Advance(time.Hour)
-	w.pass()
+	w.poll()
 	w.ResetRequests()
 	w.endOf("RetentionActivity", "", "")
 	w.later(time.Minute)
@@ -158,18 +158,18 @@ func TestACleanClaimCostsAPageOfEachPolicy(t *testing.T) {
 	}
 }
 
-// Where a policy's own sessions can't be asked for, the pass fails: there is no
+// Where a policy's own sessions can't be asked for, the poll fails: there is no
 // other way to know, and a session is counted only once.
-func TestAClaimThatFailsFailsThePass(t *testing.T) {
+func TestAClaimThatFailsFailsThePoll(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	w.endOf("Policy", "", vbawstest.ID(1))
 	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Status: 500, Count: -1})
 	w.fails()
 	w.counted(map[string]int{})
 	f.Remove()
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
 }
 
@@ -178,21 +178,21 @@ func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{InventoryInterval: 1000 * time.Hour})
 		w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
-		w.pass()
-		w.pass()
+		w.poll()
+		w.poll()
 		w.endOf("Policy", "", vbawstest.ID(1))
 		f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Skip: skip, Status: 404, HTML: true})
 		err := w.p.Poll(t.Context())
 		hits := f.Hits()
 		f.Remove()
 		if hits > 0 && err == nil {
-			t.Errorf("question %d is answered with a 404, and the pass is good", skip+1)
+			t.Errorf("question %d is answered with a 404, and the poll is good", skip+1)
 		}
-		w.pass()
+		w.poll()
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
 		if hits == 0 {
 			if skip < 3 {
-				t.Errorf("the pass asks for sessions %d times", skip)
+				t.Errorf("the poll asks for sessions %d times", skip)
 			}
 			return
 		}
@@ -203,8 +203,8 @@ func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
 func TestA404OfTheListingIsNotBelieved(t *testing.T) {
 	for _, f := range []vbawstest.Fault{{Status: 404, HTML: true}, {Status: 405}, {Status: 501}, {Status: 400, ErrorCode: "UnsupportedApiVersion"}} {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
-		w.pass()
-		w.pass()
+		w.poll()
+		w.poll()
 		w.endOf("Policy", "", vbawstest.ID(1))
 		f.Kind, f.Route, f.Count = vbawstest.FaultStatus, "/api/v1/policies", -1
 		in := w.Inject(f)
@@ -222,11 +222,11 @@ func TestARouteOfOtherRevisions(t *testing.T) {
 	w.Inject(vbawstest.Fault{
 		Kind: vbawstest.FaultStatus, Route: "/api/v1/dynamoDb/policies", Status: 400, ErrorCode: "UnsupportedApiVersion", Count: -1,
 	})
-	w.pass()
+	w.poll()
 	w.ResetRequests()
 	w.later(6 * time.Minute)
-	if p := w.p.Published(); len(p.Troubles) > 0 || p.APIVersion == "" {
-		t.Errorf("at %q troubles are %v", p.APIVersion, p.Troubles)
+	if p := w.p.Published(); len(p.EndpointErrors) > 0 || p.APIVersion == "" {
+		t.Errorf("at %q endpoint errors are %v", p.APIVersion, p.EndpointErrors)
 	}
 	if n := w.requests("/api/v1/dynamoDb/policies"); n > 0 {
 		t.Errorf("it is asked %d times more", n)
@@ -235,8 +235,8 @@ func TestARouteOfOtherRevisions(t *testing.T) {
 
 func TestNamesOfSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}}, poller.Config{})
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	w.ResetRequests()
 	want := map[string]int{
 		// A Policy's name is a policy's, listed or not.
@@ -281,8 +281,8 @@ func TestNamesOfSessions(t *testing.T) {
 // Its first session may come before the next listing.
 func TestAPolicyThatIsNewSinceTheLastListing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	w.endOf("Job", "Fresh", "")
 	w.PutPolicy(vbawstest.Policy{Name: "Fresh", Enabled: true, Workload: vbawstest.RDS})
 	w.later(time.Second)
@@ -296,12 +296,12 @@ func TestAListingThatIsForbidden(t *testing.T) {
 	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: vmPolicies, Status: 403, ErrorCode: "AccessDenied", Count: -1})
 	w.endOf("Policy", "Nightly", "")
 	w.endOf("Job", "Nightly", "")
-	w.pass()
+	w.poll()
 	for range 3 {
 		w.later(6 * time.Minute)
 		w.endOf("Policy", "Nightly", "")
 	}
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 4, "/Job/Succeeded": 1})
 	w.is("vbaws_exporter_endpoint_forbidden", fmt.Sprintf("endpoint=%q", vmPolicies), 1)
 	w.is("vbaws_exporter_endpoint_forbidden", `endpoint="/api/v1/rds/policies"`, 0)
@@ -325,7 +325,7 @@ func TestAnAccountWithoutRights(t *testing.T) {
 		{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Restore Operator"},
 	}}, poller.Config{})
 	w.endOf("Policy", "Nightly", "")
-	w.pass()
+	w.poll()
 	w.later(6 * time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
 	var got []string
@@ -349,7 +349,7 @@ func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
 	other := w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
 	w.ends(2, "Failed")
 	w.endOf("Policy", "Hourly", other.ID)
-	w.pass()
+	w.poll()
 	there := map[string]int{"Nightly/Policy/Failed": 2, "Hourly/Policy/Succeeded": 1}
 	gone := map[string]int{"Hourly/Policy/Succeeded": 1}
 	next := func(want map[string]int) {
@@ -393,7 +393,7 @@ func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
 func TestARenamedPolicy(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(2, "Failed")
-	w.pass()
+	w.poll()
 	twin := w.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
 	w.later(6 * time.Minute)
 	w.RenamePolicy(twin.ID, "Weekly")
@@ -421,7 +421,7 @@ func TestARenamedPolicyThatRuns(t *testing.T) {
 		partSize int
 	}{{"1.0-rev0", 0}, {"1.0-rev0", 1}, {"1.8-rev0", 0}, {"1.8-rev0", 1}} {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{test.revision}}, poller.Config{PartSize: test.partSize})
-		w.pass()
+		w.poll()
 		s := w.begin()
 		w.later(time.Minute)
 		w.RenamePolicy(vbawstest.ID(1), "Daily")
@@ -450,7 +450,7 @@ func TestARenamedPolicyThatRuns(t *testing.T) {
 func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
 	for offset := time.Duration(0); offset < 5*time.Minute; offset += time.Minute {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Hold: 10 * time.Minute}})
-		w.pass()
+		w.poll()
 		w.clock.Advance(offset)
 		s := w.begin()
 		w.later(30 * time.Second)
@@ -464,7 +464,7 @@ func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
 			}
 		}
 		if shown < 8 || shown > 30 {
-			t.Errorf("after %v it is shown by %d passes", offset, shown)
+			t.Errorf("after %v it is shown by %d polls", offset, shown)
 		}
 		w.counted(map[string]int{})
 	}
@@ -474,7 +474,7 @@ func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
 // be listed.
 func TestANameThatIsUsedAgain(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	w.DeletePolicy(vbawstest.ID(1))
 	for range 3 {
 		w.later(6 * time.Minute)
@@ -488,16 +488,16 @@ func TestANameThatIsUsedAgain(t *testing.T) {
 	}
 }
 
-// Where each pass is a process of its own, what is gone goes too.
+// Where each poll is a process of its own, what is gone goes too.
 func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{OneShot: true}})
 	w.ends(1, "Failed")
-	w.pass()
+	w.poll()
 	w.DeletePolicy(vbawstest.ID(1))
 	for _, want := range []map[string]int{{"Nightly/Policy/Failed": 1}, {}} {
 		w.clock.Advance(time.Hour)
 		w.restart()
-		w.pass()
+		w.poll()
 		w.counted(want)
 	}
 }
@@ -505,7 +505,7 @@ func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
 // A session that changes after its policy was removed is a change once.
 func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
-	w.pass()
+	w.poll()
 	s := w.end("Failed")
 	w.later(time.Minute)
 	w.DeletePolicy(vbawstest.ID(1))
@@ -519,7 +519,7 @@ func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
 	w.ResetRequests()
 	w.later(time.Minute)
 	if n := len(w.Requests()); n != 1 {
-		t.Errorf("%d requests of an idle pass", n)
+		t.Errorf("%d requests of an idle poll", n)
 	}
 }
 
@@ -527,7 +527,7 @@ func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
 func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(1, "Failed")
-	w.pass()
+	w.poll()
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Status: 500, Count: -1})
 	w.DeletePolicy(vbawstest.ID(1))
 	w.later(6 * time.Minute)
@@ -560,7 +560,7 @@ func TestTheOnlyPolicyOfAWorkload(t *testing.T) {
 			t.Errorf("there: %v, want %v", ok, want)
 		}
 	}
-	w.pass()
+	w.poll()
 	there(false)
 	vpc := w.PutPolicy(vbawstest.Policy{Name: "VPC", Workload: vbawstest.VPC, Enabled: true})
 	w.later(6 * time.Minute)
@@ -600,7 +600,7 @@ func TestAListingThatMoves(t *testing.T) {
 		t.Run(test.revision, func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{MaxPageSize: 3, Revisions: []string{test.revision}}, poller.Config{})
 			w.DeletePolicy(vbawstest.ID(1))
-			w.pass()
+			w.poll()
 			first := w.PutPolicy(vbawstest.Policy{Name: "First", Enabled: true})
 			want := make(map[string]int)
 			for i := range 8 {
@@ -621,8 +621,8 @@ func TestAListingThatMoves(t *testing.T) {
 				t.Fatal("it was read in one page")
 			}
 			w.counted(want)
-			if troubles := w.p.Published().Troubles; len(troubles) > 0 {
-				t.Error(troubles)
+			if endpointErrors := w.p.Published().EndpointErrors; len(endpointErrors) > 0 {
+				t.Error(endpointErrors)
 			}
 		})
 	}
@@ -632,7 +632,7 @@ func TestAListingThatMoves(t *testing.T) {
 func TestAListingThatIsCutOff(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{PartSize: 5})
 	w.DeletePolicy(vbawstest.ID(1))
-	w.pass()
+	w.poll()
 	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
 	for range 30 {
 		w.endOf("Job", "Nightly", vbawstest.ID(1))
@@ -675,22 +675,22 @@ func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
 	w.reg = newRegistry(w.p)
 	w.ends(2, "Failed")
-	w.pass()
+	w.poll()
 	api.odd = true
 	for range 4 {
 		w.later(6 * time.Minute)
 	}
 	w.counted(map[string]int{"Nightly/Policy/Failed": 2})
-	if got := w.p.Published().Troubles[vmPolicies]; got != "it is odd" {
-		t.Errorf("trouble is %q", got)
+	if got := w.p.Published().EndpointErrors[vmPolicies]; got != "it is odd" {
+		t.Errorf("endpoint error is %q", got)
 	}
 	if got := w.log.with("it is odd"); len(got) != 1 {
 		t.Errorf("it was said %q", got)
 	}
 	api.odd = false
 	w.later(6 * time.Minute)
-	if troubles := w.p.Published().Troubles; len(troubles) > 0 {
-		t.Error(troubles)
+	if endpointErrors := w.p.Published().EndpointErrors; len(endpointErrors) > 0 {
+		t.Error(endpointErrors)
 	}
 	w.DeletePolicy(vbawstest.ID(1))
 	w.later(6 * time.Minute)
@@ -699,7 +699,7 @@ func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 }
 
 // Policies without a session in the window are asked for their newest one: a few a
-// pass, after the first.
+// poll, after the first.
 func TestLookUps(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
 	w.DeletePolicy(vbawstest.ID(1))
@@ -723,7 +723,7 @@ func TestLookUps(t *testing.T) {
 		got = append(got, len(w.claims()))
 	}
 	if d := cmp.Diff([]int{0, 20, 20, 10, 0}, got); d != "" {
-		t.Errorf("look-ups a pass, -want +got:\n%s", d)
+		t.Errorf("look-ups a poll, -want +got:\n%s", d)
 	}
 	w.counted(map[string]int{})
 	w.skipped(map[string]uint64{})
@@ -748,20 +748,20 @@ func TestALookUpThatFailsIsTriedAgain(t *testing.T) {
 		w.endOf("RestoreTask", "", "") // so that the old one is not the newest
 		old := w.Now().Add(-5 * 24 * time.Hour)
 		w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
-		w.pass()
+		w.poll()
 		f.Kind, f.Route, f.Skip, f.Count = vbawstest.FaultStatus, "/api/v1/sessions", 1, -1
 		in := w.Inject(f)
-		w.later(time.Minute) // the walk is well
+		w.later(time.Minute) // the incremental read is well
 		if _, ok := w.sample("vbaws_session_last_status", failedSeries); ok || in.Hits() == 0 {
 			t.Fatalf("%d: it was looked up", f.Status)
 		}
-		if len(w.p.Published().Troubles) == 0 {
+		if len(w.p.Published().EndpointErrors) == 0 {
 			t.Errorf("%d: its failure doesn't show", f.Status)
 		}
 		in.Remove()
 		w.later(time.Minute)
 		w.is("vbaws_session_last_status", failedSeries, 1)
-		if got := w.p.Published().Troubles; len(got) > 0 {
+		if got := w.p.Published().EndpointErrors; len(got) > 0 {
 			t.Errorf("%d: its failure still shows: %v", f.Status, got)
 		}
 	}
@@ -796,8 +796,8 @@ func TestALookUpThatAlwaysFails(t *testing.T) {
 	if n := len(w.gather("vbaws_session_last_end_timestamp_seconds")); n != 30 {
 		t.Errorf("%d policies were looked up", n)
 	}
-	if len(w.p.Published().Troubles) != 1 {
-		t.Errorf("troubles %v", w.p.Published().Troubles)
+	if len(w.p.Published().EndpointErrors) != 1 {
+		t.Errorf("endpoint errors %v", w.p.Published().EndpointErrors)
 	}
 	if lines := w.log.with("endpoint failed"); len(lines) != 1 {
 		t.Errorf("it was said %q", lines)
@@ -806,8 +806,8 @@ func TestALookUpThatAlwaysFails(t *testing.T) {
 	for range 3 {
 		w.later(6 * time.Minute)
 	}
-	if got := w.p.Published().Troubles; len(got) > 0 {
-		t.Errorf("troubles of a policy that is gone: %v", got)
+	if got := w.p.Published().EndpointErrors; len(got) > 0 {
+		t.Errorf("endpoint errors of a policy that is gone: %v", got)
 	}
 }
 
@@ -816,15 +816,15 @@ func TestARouteThatGoes(t *testing.T) {
 	for _, status := range []int{403, 500} {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{})
 		in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Count: -1, Status: status})
-		w.pass()
-		if got := w.p.Published(); !got.Forbidden["/api/v1/fsx/policies"] && len(got.Troubles) == 0 {
+		w.poll()
+		if got := w.p.Published(); !got.Forbidden["/api/v1/fsx/policies"] && len(got.EndpointErrors) == 0 {
 			t.Fatalf("%d does not show", status)
 		}
 		in.Remove()
 		w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Count: -1, Status: 404, ErrorCode: "NotFound"})
 		w.later(6 * time.Minute)
-		if got := w.p.Published(); got.Forbidden["/api/v1/fsx/policies"] || len(got.Troubles) > 0 {
-			t.Errorf("after %d: forbidden %v, troubles %v", status, got.Forbidden, got.Troubles)
+		if got := w.p.Published(); got.Forbidden["/api/v1/fsx/policies"] || len(got.EndpointErrors) > 0 {
+			t.Errorf("after %d: forbidden %v, endpoint errors %v", status, got.Forbidden, got.EndpointErrors)
 		}
 	}
 }
@@ -834,7 +834,7 @@ func TestARouteThatGoes(t *testing.T) {
 func TestARevisionThatGoes(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}}, poller.Config{})
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
-	w.pass()
+	w.poll()
 	if !w.p.Published().Forbidden["/api/v1/policies"] {
 		t.Fatal("the listing isn't forbidden")
 	}

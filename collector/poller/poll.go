@@ -22,7 +22,7 @@ type poll struct {
 	ledger *ledger.Ledger
 	// tx is the transaction under way. endPart saves, publishes and logs it, and
 	// begins the next.
-	tx      *ledger.Pass
+	tx      *ledger.Tx
 	endPart func(context.Context, *poll) error
 
 	// start is when the poll began.
@@ -104,7 +104,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.
 		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
-			err = fmt.Errorf("%w (and %v)", err, liftErr) // what failed is the poll
+			err = fmt.Errorf("%w (and %v)", err, liftErr) //nolint:errorlint // the poll's result is that of err
 		}
 	}
 	took := p.cfg.Now().Sub(start)
@@ -125,7 +125,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 }
 
 // keep saves what was read.
-func (p *Poller) keep(tx *ledger.Pass) error {
+func (p *Poller) keep(tx *ledger.Tx) error {
 	p.step(StepRead)
 	if err := p.save(tx); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (p *Poller) keep(tx *ledger.Pass) error {
 }
 
 // save makes what was folded durable, and only then the ledger's.
-func (p *Poller) save(tx *ledger.Pass) error {
+func (p *Poller) save(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
 		if err := p.book.Save(changes); err != nil {
 			return &storageError{err}

@@ -49,17 +49,6 @@ const (
 	WatermarkFromUTC Watermark = "from_utc"
 )
 
-// Wanted says what is of interest: a nil function means everything.
-type Wanted struct {
-	// Type is asked of a session's type, Policy of a policy's name; the empty name
-	// is that of sessions of no policy.
-	Type, Policy func(string) bool
-}
-
-func (w *Wanted) session(typ string) bool { return w.Type == nil || w.Type(typ) }
-
-func (w *Wanted) policy(name string) bool { return w.Policy == nil || w.Policy(name) }
-
 // Config configures a Poller.
 type Config struct {
 	// Appliance is the value of the label "appliance".
@@ -81,8 +70,7 @@ type Config struct {
 	// counted.
 	Interval, Timeout, Backfill time.Duration
 	Watermark                   Watermark
-	// Wanted decides which sessions are looked at.
-	Wanted Wanted
+	// Ledger has the options of the ledger. Its Filter decides which sessions are looked at.
 	Ledger ledger.Options
 	// Secret returns the password; if it changes, refused logins are retried at once. Nil:
 	// never.
@@ -145,7 +133,6 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	if cfg.PartSize == 0 {
 		cfg.PartSize = DefaultPartSize
 	}
-	cfg.Ledger.Filter = ledger.Filter(cfg.Wanted)
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
 	state, err := book.Load()
@@ -172,7 +159,7 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 		published.View = p.ledger.View()
 		published.Policies = p.known.verdicts.judge(published.View, p.known.applianceTime(opened), nil)
 	}
-	if before := cfg.Before; before != nil && before.Passes > 0 {
+	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
 	}

@@ -28,7 +28,7 @@ func (p *Poller) publishPoll(err error) {
 	delay := p.delay(err)
 	result := resultOf(err)
 	p.publish(func(next *Published) {
-		next.Passes++
+		next.Polls++
 		next.LastPoll, next.Err, next.Result = end, err, result
 		next.APIVersion, next.Mode = cmp.Or(p.api.APIVersion(), next.APIVersion), p.known.mode.name()
 		next.Up = result == ResultSuccess || result == ResultStorage

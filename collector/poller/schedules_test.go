@@ -156,7 +156,7 @@ func TestPayloads(t *testing.T) {
 		"/rds/policies":               `{"totalCount":0,"results":[]}`,
 	}}
 	p, log, metrics := d.watch(t)
-	pass := func() map[string]float64 {
+	poll := func() map[string]float64 {
 		t.Helper()
 		if err := p.Poll(t.Context()); err != nil {
 			t.Fatal(err)
@@ -171,7 +171,7 @@ func TestPayloads(t *testing.T) {
 			}
 		}
 	}
-	got := pass()
+	got := poll()
 	vpc := vbaws.VPCPolicyName
 	check(got, map[string]float64{
 		"vbaws_policy_expected_interval_seconds snapshot policy-a ec2":  7 * 3600, // six hours and the change of the clocks
@@ -199,7 +199,7 @@ func TestPayloads(t *testing.T) {
 	// 06:10 in Prague: snapshots were due at 06:00, file systems at 06:00.
 	clock.Set(time.Date(2025, 9, 1, 4, 10, 0, 0, time.UTC))
 	due := float64(time.Date(2025, 9, 1, 4, 0, 0, 0, time.UTC).Unix())
-	got = pass()
+	got = poll()
 	check(got, map[string]float64{
 		"vbaws_policy_last_due_timestamp_seconds snapshot policy-a ec2": due,
 		"vbaws_policy_last_due_timestamp_seconds backup efs-a efs":      due,
@@ -214,8 +214,8 @@ func TestPayloads(t *testing.T) {
 	}
 	// What this version is documented to lack isn't asked for, and what this appliance
 	// lacks all the same is no error.
-	if troubles := p.Published().Troubles; len(troubles) > 0 {
-		t.Errorf("endpoint errors: %v", troubles)
+	if endpointErrors := p.Published().EndpointErrors; len(endpointErrors) > 0 {
+		t.Errorf("endpoint errors: %v", endpointErrors)
 	}
 	for _, line := range log.with("schedule") {
 		if strings.Contains(line, "schedule") {
@@ -254,8 +254,8 @@ func TestVPCSessionWithoutAName(t *testing.T) {
 	if err := p.Poll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if troubles := p.Published().Troubles; len(troubles) > 0 || metrics()["vbaws_policy_enabled other ec2"] != 1 {
-		t.Errorf("%v", troubles)
+	if endpointErrors := p.Published().EndpointErrors; len(endpointErrors) > 0 || metrics()["vbaws_policy_enabled other ec2"] != 1 {
+		t.Errorf("%v", endpointErrors)
 	}
 }
 
@@ -272,7 +272,6 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		"/sessions": payload(t, "sessions-1.7.json"), "/settings/dateTime": `{"timezone":{"name":"UTC"}}`,
 	}}
 	p, log, metrics := d.watch(t)
-	lines := 0
 	for _, step := range []struct {
 		day        string
 		unreadable float64
@@ -302,10 +301,10 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		if diff := cmp.Diff(step.reason, row(p, "odd").Unreadable); diff != "" {
 			t.Errorf("%s: %s", step.day, diff)
 		}
-		if troubles := p.Published().Troubles; len(troubles) > 0 {
-			t.Errorf("%s: endpoint errors: %v", step.day, troubles)
+		if endpointErrors := p.Published().EndpointErrors; len(endpointErrors) > 0 {
+			t.Errorf("%s: endpoint errors: %v", step.day, endpointErrors)
 		}
-		lines = 0
+		lines := 0
 		for _, line := range log.with("schedule") {
 			if strings.Contains(line, "a schedule can't be understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
 				lines++

@@ -89,10 +89,10 @@ type Repositories struct {
 // Status is how the polling of one appliance goes. It belongs to the process:
 // none of it is stored.
 type Status struct {
-	// Passes counts finished polls, successful or not.
-	Passes uint64
+	// Polls counts finished polls, successful or not.
+	Polls uint64
 	// Up says that the last finished poll read the appliance. It means nothing
-	// while Passes is 0.
+	// while Polls is 0.
 	Up bool
 	// LastPoll is the end of the last poll, LastSuccess of the last successful one;
 	// zero if there was none.
@@ -119,8 +119,8 @@ type Status struct {
 	// Forbidden lists the endpoints that the account has no right to, and false
 	// for those that were allowed.
 	Forbidden map[string]bool
-	// Troubles are the other errors of endpoints that no poll depends on.
-	Troubles map[string]string
+	// EndpointErrors are the other errors of endpoints that no poll depends on.
+	EndpointErrors map[string]string
 	// Recent are sessions that ended, the newest first; failures are kept longer
 	// than others.
 	Recent []Ended

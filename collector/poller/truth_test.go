@@ -95,7 +95,7 @@ func newSwitches(row []any) switches {
 		backfill: row[15].(time.Duration), partSize: row[16].(int), faults: row[17].(bool),
 	}
 	if s.refuseDesc && s.watermark == poller.WatermarkUSN {
-		s.refuseDesc = false // a pass must fail there: TestForcedUSNFailsWhereItIsRefused
+		s.refuseDesc = false // a poll must fail there: TestForcedUSNFailsWhereItIsRefused
 	}
 	return s
 }
@@ -159,7 +159,7 @@ func pairwise(factors [][]any) [][]any {
 }
 
 // TestMetricsEqualTheTruth lets a fleet live through a thousand random steps
-// under every pair of values of the switches, with passes in between, and
+// under every pair of values of the switches, with polls in between, and
 // compares all of /metrics with what happened.
 func TestMetricsEqualTheTruth(t *testing.T) {
 	for i, row := range pairwise(factors) {
@@ -185,21 +185,21 @@ type life struct {
 	p      *poller.Poller
 	reg    *prometheus.Registry
 	policy []vbawstest.Policy
-	// contact is the appliance's clock at first contact, and stepped how far it was set
+	// synced is the appliance's clock at the initial sync, and stepped how far it was set
 	// since.
-	contact time.Time
+	synced  time.Time
 	stepped time.Duration
 	// seen are the sessions as they were at the last settlement.
 	seen map[string]vbawstest.Session
 	// touched are sessions that were changed since then after their end, or
-	// removed: once is enough, since what happens twice between two passes can't
+	// removed: once is enough, since what happens twice between two polls can't
 	// be seen.
 	touched map[string]bool
 	removed map[string]bool // before their end
 	// owners are the policies that sessions belonged to when they began.
 	owners map[string]string
-	passes int
-	// refusals are faults of questions for one session, which fail no pass: it is
+	polls  int
+	// refusals are faults of questions for one session, which fail no poll: it is
 	// asked for again later.
 	refusals []*vbawstest.Injection
 }
@@ -226,7 +226,7 @@ func live(t *rapid.T, s switches) {
 		l.policy = append(l.policy, a.PutPolicy(vbawstest.Policy{Name: name, Enabled: i != 3, Workload: vbawstest.EC2}))
 	}
 
-	// What was there before, all of it within reach of first contact.
+	// What was there before, all of it within reach of initial sync.
 	for range rapid.IntRange(0, 40).Draw(t, "old sessions") {
 		start := a.Now().Add(-time.Duration(rapid.Int64Range(int64(time.Minute), int64(s.backfill+10*time.Hour)).Draw(t, "age")))
 		id := l.start(start)
@@ -238,14 +238,14 @@ func live(t *rapid.T, s switches) {
 			a.Finish(id, l.final(), end)
 		}
 	}
-	l.contact = a.Now().Truncate(time.Second)
+	l.synced = a.Now().Truncate(time.Second)
 	l.p = newPoller(t, server, clock, poller.Config{
 		Watermark: s.watermark, Backfill: s.backfill, PartSize: s.partSize,
 		InventoryInterval: 24 * time.Hour, // it is no part of this
 	})
 	l.reg = newRegistry(l.p)
 	l.poll()
-	l.passed()
+	l.succeeds()
 	l.settle()
 
 	for range *steps {
@@ -448,25 +448,25 @@ func (l *life) betweenPages() {
 	})
 }
 
-// poll makes a pass, which may fail only while faults are on.
+// poll makes a poll, which may fail only while faults are on.
 func (l *life) poll() {
-	l.passes++
+	l.polls++
 	if err := l.p.Poll(context.Background()); err != nil && !l.faults {
-		l.Fatalf("pass %d: %v", l.passes, err)
+		l.Fatalf("poll %d: %v", l.polls, err)
 	}
 }
 
-// passed makes passes until one is good.
-func (l *life) passed() {
+// succeeds makes polls until one is good.
+func (l *life) succeeds() {
 	var err error
 	for range 30 {
-		l.passes++
+		l.polls++
 		if err = l.p.Poll(context.Background()); err == nil {
 			return
 		}
 		l.clock.Advance(time.Minute)
 	}
-	l.Fatalf("no pass gets through: %v", err)
+	l.Fatalf("no poll gets through: %v", err)
 }
 
 // settle lets the fleet rest for as long as anything may take to be seen, and
@@ -480,15 +480,15 @@ func (l *life) settle() {
 	l.refusals = nil
 	for range 3 {
 		l.clock.Advance(61 * time.Minute)
-		l.passed()
+		l.succeeds()
 	}
-	// Where FromUtc is misread, only the wide sweep of each day is sure to see.
+	// Where FromUtc is misread, only the daily resync of each day is sure to see.
 	l.clock.Advance(25 * time.Hour)
-	l.passed()
-	l.passed()
+	l.succeeds()
+	l.succeeds()
 	want, got := l.truth(), scrape(l, l.reg)
 	if d := cmp.Diff(want, got); d != "" {
-		l.Fatalf("after %d passes, -truth +/metrics:\n%s\nby %s", l.passes, d, l.p.Published().Mode)
+		l.Fatalf("after %d polls, -truth +/metrics:\n%s\nby %s", l.polls, d, l.p.Published().Mode)
 	}
 	clear(l.touched)
 	clear(l.seen)
@@ -528,7 +528,7 @@ func (l *life) truth() map[string]float64 {
 	}
 	lasts := make(map[string]last)
 	statuses := make(map[string]map[string]bool)
-	since := l.contact.Add(-l.backfill)
+	since := l.synced.Add(-l.backfill)
 	for _, h := range l.a.History() {
 		s := h.States[0].Session
 		k := l.key(s)
@@ -595,7 +595,7 @@ func (l *life) truth() map[string]float64 {
 	return m
 }
 
-// wasInWindow reports whether first contact counted a session that had ended by
+// wasInWindow reports whether initial sync counted a session that had ended by
 // then, or a later one is to be counted.
 func (l *life) wasInWindow(ended vbawstest.State, since time.Time) bool {
 	if ended.Committed.After(epoch) {

@@ -152,7 +152,7 @@ func (d *verdicts) gather(view *ledger.View, zone *time.Location) (all map[polic
 	}
 	over := make(map[string]bool) // names beyond the limit
 	for _, pol := range view.Policies {
-		if !d.cfg.Wanted.policy(pol.Name) || d.cfg.Ledger.MaxPolicies > 0 && len(list) >= d.cfg.Ledger.MaxPolicies {
+		if !d.cfg.Ledger.Filter.MatchesPolicy(pol.Name) || d.cfg.Ledger.MaxPolicies > 0 && len(list) >= d.cfg.Ledger.MaxPolicies {
 			over[pol.Name] = true
 			continue
 		}
@@ -222,7 +222,7 @@ func (d *verdicts) judgePolicy(p *judged, name policyName, now time.Time, stale 
 		}
 	}
 	done := successesIn(own)
-	judges := d.cfg.Wanted.session(vbaws.TypePolicy)
+	judges := d.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy)
 	for _, pol := range p.members {
 		p.row.Enabled = p.row.Enabled || pol.Enabled
 		unreadable := pol.Schedule != nil && pol.Schedule.Unreadable != ""
@@ -340,7 +340,7 @@ func (d *verdicts) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]
 // scheduled and those that were done; the empty kind alone if sessions don't say; none if
 // sessions of policies are left out, so that nothing is ever known to be done.
 func (d *verdicts) kindsOf(plan *schedule.Plan, done successes, typed bool) []schedule.Kind {
-	if !d.cfg.Wanted.session(vbaws.TypePolicy) {
+	if !d.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy) {
 		return nil
 	}
 	if !typed {
@@ -470,7 +470,7 @@ func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 	logged := make(map[string]string)
 	lines := 0
 	for _, pol := range policies {
-		if pol.Schedule == nil || pol.Schedule.Unreadable == "" || !p.cfg.Wanted.policy(pol.Name) {
+		if pol.Schedule == nil || pol.Schedule.Unreadable == "" || !p.cfg.Ledger.Filter.MatchesPolicy(pol.Name) {
 			continue
 		}
 		reason := pol.Schedule.Unreadable

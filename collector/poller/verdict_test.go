@@ -34,7 +34,7 @@ func newJudged(t *testing.T) (*world, vbawstest.Policy) {
 	w.cfg = poller.Config{Backfill: time.Hour, Logger: w.log}
 	pol := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	w.restart()
-	w.pass()
+	w.poll()
 	return w, pol
 }
 
@@ -121,7 +121,7 @@ func TestOverdueOverMetrics(t *testing.T) {
 	w.haveProblems("while the appliance can't be polled", overdue...)
 	w.backups("vbaws_policy_overdue_runs", 1)
 	down.Remove()
-	w.pass()
+	w.poll()
 	w.haveProblems("the day after", overdue...)
 	w.backups("vbaws_policy_overdue_runs", 2)
 

@@ -60,27 +60,27 @@ func (w *world) restart() {
 	w.reg = newRegistry(w.p)
 }
 
-// pass makes a pass that must be good.
-func (w *world) pass() {
+// poll makes a poll that must be good.
+func (w *world) poll() {
 	w.Helper()
 	if err := w.p.Poll(context.Background()); err != nil {
 		w.Fatal(err)
 	}
 }
 
-// later makes a good pass after a while.
+// later makes a good poll after a while.
 func (w *world) later(d time.Duration) {
 	w.Helper()
 	w.clock.Advance(d)
-	w.pass()
+	w.poll()
 }
 
-// fails makes a pass that must fail.
+// fails makes a poll that must fail.
 func (w *world) fails() error {
 	w.Helper()
 	err := w.p.Poll(context.Background())
 	if err == nil {
-		w.Fatal("the pass is good")
+		w.Fatal("the poll is good")
 	}
 	return err
 }

@@ -42,10 +42,12 @@ func TestStarts(t *testing.T) {
 						continue
 					}
 					day := missing.Truncate(24 * time.Hour)
-					s := Start{At: u, Later: u, Skipped: true}
-					for s.DayStart = u; !wall(s.DayStart).Equal(day); s.DayStart = s.DayStart.Add(-30 * time.Minute) {
+					s := Start{At: u, Later: u, Skipped: true, DayStart: u, DayEnd: u}
+					for !wall(s.DayStart).Equal(day) {
+						s.DayStart = s.DayStart.Add(-30 * time.Minute)
 					}
-					for s.DayEnd = u; !wall(s.DayEnd).Equal(day.Add(24 * time.Hour)); s.DayEnd = s.DayEnd.Add(30 * time.Minute) {
+					for !wall(s.DayEnd).Equal(day.Add(24 * time.Hour)) {
+						s.DayEnd = s.DayEnd.Add(30 * time.Minute)
 					}
 					want = append(want, s)
 				}

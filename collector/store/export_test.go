@@ -224,8 +224,7 @@ func TestImportRefuses(t *testing.T) {
 	refuse := func(name string, file []byte, want ...string) {
 		t.Helper()
 		_, err := s.Import(bytes.NewReader(file), false)
-		var bad *ExportFileError
-		if !errors.As(err, &bad) {
+		if _, ok := errors.AsType[*ExportFileError](err); !ok {
 			t.Fatalf("%s: got %v", name, err)
 		}
 		for _, w := range want {
@@ -252,7 +251,7 @@ func TestImportRefuses(t *testing.T) {
 		refuse(fmt.Sprintf("byte %d is another", n), damaged)
 	}
 	header := bytes.IndexByte(file[len(exportWords)+2:], '\n') + len(exportWords) + 3
-	edit := func(old, new string) []byte { return resum(bytes.Replace(file, []byte(old), []byte(new), 1)) }
+	edit := func(from, to string) []byte { return resum(bytes.Replace(file, []byte(from), []byte(to), 1)) }
 	refuse("empty", nil, "is empty")
 	refuse("text", []byte("some text\n"), "the file is not an exported state")
 	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows version 1 only")
@@ -281,7 +280,7 @@ func TestImportRefuses(t *testing.T) {
 
 // rewritten returns the file with changes to its header, or to one record, and
 // sums that are right.
-func rewritten(t *testing.T, file []byte, header func(*Header), bucket, old, new string) []byte {
+func rewritten(t *testing.T, file []byte, header func(*Header), bucket, from, to string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var e *exportWriter
@@ -293,9 +292,9 @@ func rewritten(t *testing.T, file []byte, header func(*Header), bucket, old, new
 		e, err = newExportWriter(&out, h)
 		return err
 	}, func(in string, key, payload []byte) error {
-		if in == bucket && bytes.Contains(payload, []byte(old)) && !found {
+		if in == bucket && bytes.Contains(payload, []byte(from)) && !found {
 			found = true
-			payload = bytes.Replace(payload, []byte(old), []byte(new), 1)
+			payload = bytes.Replace(payload, []byte(from), []byte(to), 1)
 		}
 		return e.record(slices.Index(exportBuckets, in), key, payload)
 	})
@@ -303,7 +302,7 @@ func rewritten(t *testing.T, file []byte, header func(*Header), bucket, old, new
 		t.Fatal(err)
 	}
 	if !found {
-		t.Fatalf("no record of %q has %s", bucket, old)
+		t.Fatalf("no record of %q has %s", bucket, from)
 	}
 	return out.Bytes()
 }
@@ -807,8 +806,7 @@ func FuzzReadExport(f *testing.F) {
 		}
 		h, rows, err := read(file)
 		if err != nil {
-			var bad *ExportFileError
-			if !errors.As(err, &bad) {
+			if _, ok := errors.AsType[*ExportFileError](err); !ok {
 				t.Fatalf("got %T: %v", err, err)
 			}
 			return

@@ -393,7 +393,7 @@ func TestDropUnused(t *testing.T) {
 		for name, want := range map[string]bool{"kept": true, "new": true, "old": false, "older": false} {
 			b := openBook(t, s, name)
 			_, found, err := b.Lookup(session(1), nil)
-			if _, any := b.NewestDay(); err != nil || found != want || any != want || (resets(t, b) == 1) != want {
+			if _, stored := b.NewestDay(); err != nil || found != want || stored != want || (resets(t, b) == 1) != want {
 				t.Errorf("%s is there: %v, %v, want %v", name, found, err, want)
 			}
 		}

@@ -292,7 +292,7 @@ var weekdays = map[string]time.Weekday{"Sun": 0, "Mon": 1, "Tue": 2, "Wed": 3, "
 func parsePlan(t testing.TB, f []string) *vbaws.Schedule {
 	t.Helper()
 	var s vbaws.Schedule
-	for _, term := range strings.Split(strings.Join(f, " "), ", ") {
+	for term := range strings.SplitSeq(strings.Join(f, " "), ", ") {
 		f := strings.Fields(term)
 		every := vbaws.Weekdays{true, true, true, true, true, true, true}
 		if s.Daily == nil && (f[1] == "daily" || f[1] == "hourly") {

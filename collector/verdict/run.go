@@ -33,7 +33,7 @@ func (j *judgement) all() []run {
 		t := &j.tracks[i]
 		for _, s := range t.finished.Recent {
 			until := s.End
-			if s.End.Sub(s.Start) > stuckMin {
+			if s.End.Sub(s.Start) > shortestStuck {
 				until = earliest(until, s.Start.Add(j.stuckAfter(t, s.Start)))
 			}
 			j.runs = append(j.runs, run{t.what, s.Start, until})

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	stuckMin = 2 * time.Hour
-	stuckMax = 24 * time.Hour
+	shortestStuck = 2 * time.Hour
+	longestStuck  = 24 * time.Hour
 )
 
 // stuck judges the running sessions of a kind.
@@ -36,12 +36,12 @@ func (j *judgement) stuck(k schedule.Kind) Problem {
 func (j *judgement) stuckAfter(t *track, start time.Time) time.Duration {
 	typical, typicalKnown := t.finished.typicalAt(start)
 	gap, gapKnown := j.longestGap(t.kind)
-	limit := stuckMin
+	limit := shortestStuck
 	switch {
 	case gapKnown:
-		limit = max(limit, min(gap, stuckMax))
+		limit = max(limit, min(gap, longestStuck))
 	case !typicalKnown:
-		return stuckMax
+		return longestStuck
 	}
 	return max(limit, 3*typical)
 }

@@ -16,13 +16,20 @@ import (
 	"vbaws_exporter/internal/healthcheck"
 )
 
+// CheckOptions are the flags of check.
+type CheckOptions struct {
+	Offline bool // use no network
+	JSON    bool // write all findings as JSON
+	Verbose bool // write all findings in the table
+}
+
 // Check writes findings about a configuration and, unless offline, about its
 // appliances.
-func Check(configFile string, offline, asJSON bool, stdout io.Writer) error {
+func Check(configFile string, o CheckOptions, stdout io.Writer) error {
 	cfg, findings := check.File(configFile)
 	switch {
 	case cfg == nil:
-	case offline:
+	case o.Offline:
 		findings = append(findings, check.LocalFiles(cfg)...)
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -33,11 +40,11 @@ func Check(configFile string, offline, asJSON bool, stdout io.Writer) error {
 		}
 		findings = append(findings, more...)
 	}
-	write := check.Table
-	if asJSON {
-		write = check.JSON
+	write := func() error { return check.Table(stdout, findings, o.Verbose) }
+	if o.JSON {
+		write = func() error { return check.JSON(stdout, findings) }
 	}
-	if err := write(stdout, findings); err != nil {
+	if err := write(); err != nil {
 		return fmt.Errorf("write the findings: %w", err)
 	}
 	if cfg == nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"vbaws_exporter/internal/apptest"
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -24,7 +24,7 @@ func TestCollect(t *testing.T) {
 	}
 	status, stateless, stderr := collect()
 	counted := apptest.Lines(stateless, "vbaws_sessions_total{")
-	if status != 0 || len(counted) == 0 || len(apptest.Lines(stateless, "go_")) > 0 {
+	if status != 0 || stderr != "" || len(counted) == 0 || len(apptest.Lines(stateless, "go_")) > 0 {
 		t.Errorf("status %d\n%s\n%s", status, stateless, stderr)
 	}
 	if !slices.ContainsFunc(counted, func(s string) bool { return !strings.HasSuffix(s, " 0") }) {
@@ -32,14 +32,14 @@ func TestCollect(t *testing.T) {
 	}
 
 	// With a folder, runs count on. A status that is new shows 0 for one run.
-	if status, _, stderr = collect("--storage.path=" + storage); status != 0 {
+	if status, _, stderr = collect("--storage.path="+storage, "--log.level=info"); status != 0 || !strings.Contains(stderr, "level=info") {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	now := time.Now()
 	site.Start(vbawstest.Session{ID: vbawstest.ID(1), Type: "Policy", ExtendedType: "PolicyBackup", Name: "web", Start: now})
 	site.Finish(vbawstest.ID(1), "Odd", now)
 	for _, want := range []string{" 0", " 1", " 1"} {
-		_, out, stderr := collect("--storage.path=" + storage)
+		_, out, stderr := collect("--storage.path="+storage, "--log.level=debug")
 		odd := apptest.Lines(out, `vbaws_sessions_total{appliance="site",extended_type="PolicyBackup",policy="web",status="Odd"`)
 		if len(odd) != 1 || !strings.HasSuffix(odd[0], want) {
 			t.Errorf("got %v, want%s; log:\n%s", odd, want, stderr)
@@ -56,11 +56,11 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// TestCollectByCron runs the README's recipe: what Prometheus gets says that an
+// TestCollectByCron runs the recipe of docs/operations.md: what Prometheus gets says that an
 // appliance can't be read, and lacks no run of the others.
 func TestCollectByCron(t *testing.T) {
 	t.Parallel()
-	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).FindString(readme.Text(t))
+	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).FindString(docstest.Page(t, "operations.md"))
 	if recipe == "" {
 		t.Fatal("there is no recipe")
 	}

@@ -376,7 +376,7 @@ func TestFlood(t *testing.T) {
 	wg.Wait()
 	p.Await("a scrape", func() bool { return passes() >= 2 })
 	// So many scrapes as there are processors are worked on at once.
-	most := float64(int(128+4*runtime.GOMAXPROCS(0)) << 20)
+	most := float64((128 + 4*runtime.GOMAXPROCS(0)) << 20)
 	if grown := memory() - before; grown > most || before < 0 {
 		t.Errorf("memory grew by %.0f MiB, from %.0f", grown/(1<<20), before/(1<<20))
 	} else {

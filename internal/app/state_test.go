@@ -17,7 +17,7 @@ import (
 	"vbaws_exporter/internal/apptest"
 )
 
-// TestState moves an appliance from one exporter to another, as README says, and
+// TestState moves an appliance from one exporter to another, as docs/operations.md says, and
 // does wrong what can be done wrong.
 func TestState(t *testing.T) {
 	t.Parallel()

@@ -30,7 +30,7 @@ import (
 	"testing"
 	"time"
 
-	"vbaws_exporter/internal/readme"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -65,7 +65,7 @@ func Binary(t testing.TB) string {
 }
 
 func build() {
-	root, err := readme.Root()
+	root, err := docstest.Root()
 	if err == nil {
 		// go test knows of files that a test reads, and of packages that it imports, but
 		// not what go build reads: without this, a result of before a change would do.

@@ -220,7 +220,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			return p.client.Version(ctx)
 		}},
 	}
-	var policies listing
+	policies := listing{workloads: make(map[string]map[string]string)}
 	for _, w := range p.client.Workloads() {
 		must := !vbaws.NamesSessions(p.client.APIVersion()) && !w.Single
 		all = append(all, right{w.Path, p.withoutPolicies(w), must, func(ctx context.Context) (string, error) {

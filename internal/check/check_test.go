@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -103,9 +104,7 @@ func (b *bench) tls() map[string]any {
 // entry returns the appliance's entry of a configuration. JSON is YAML.
 func (b *bench) entry(name, url string) map[string]any {
 	e := map[string]any{"name": name, "url": url, "username": "prometheus", "password": password}
-	for k, v := range b.more {
-		e[k] = v
-	}
+	maps.Copy(e, b.more)
 	if _, ok := e["password_file"]; ok {
 		delete(e, "password")
 	}
@@ -134,7 +133,7 @@ func (b *bench) check(url string) []Finding {
 		b.t.Fatal(err)
 	}
 	var table, doc bytes.Buffer
-	if err := errors.Join(Table(&table, findings), JSON(&doc, findings)); err != nil {
+	if err := errors.Join(Table(&table, findings, true), JSON(&doc, findings)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.mu.Lock()
@@ -814,7 +813,12 @@ func TestTables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, 9, nil)
 			var table bytes.Buffer
-			if err := Table(&table, b.check(setup(b))); err != nil {
+			findings := b.check(setup(b))
+			if err := Table(&table, findings, false); err != nil {
+				t.Fatal(err)
+			}
+			table.WriteString("\nWith --verbose:\n")
+			if err := Table(&table, findings, true); err != nil {
 				t.Fatal(err)
 			}
 			got := anyPrint.ReplaceAllString(anyPort.ReplaceAllString(table.String(), "127.0.0.1:11005"), "<fingerprint>")
@@ -842,7 +846,7 @@ func FuzzTable(f *testing.F) {
 	f.Add("", "\u202e\xff", "")
 	f.Fuzz(func(t *testing.T, name, text, do string) {
 		var b strings.Builder
-		if err := Table(&b, []Finding{{name, Sessions, OK, text, do}}); err != nil {
+		if err := Table(&b, []Finding{{name, Sessions, OK, text, do}}, false); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Count(b.String(), "\n") != 2 || strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && r < ' ' || r == '\u202e' }) {

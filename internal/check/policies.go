@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"vbaws_exporter/vbaws"
@@ -20,6 +22,9 @@ const (
 // listing is what the appliance lists of policies.
 type listing struct {
 	policies int
+	// workloads are those of the policies of a name, by id: a list that moves shows some
+	// policies twice.
+	workloads map[string]map[string]string
 	// unreadable are the policies whose schedule can't be understood, with the reason;
 	// odd is what else can't be, by route.
 	unreadable, odd []string
@@ -36,6 +41,10 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 		odd = cmp.Or(odd, page.Err)
 		for _, pol := range page.Policies {
 			l.policies++
+			if l.workloads[pol.Name] == nil {
+				l.workloads[pol.Name] = make(map[string]string)
+			}
+			l.workloads[pol.Name][pol.ID] = w.Name
 			if pol.Schedule != nil && pol.Schedule.Unreadable != "" {
 				l.unreadable = append(l.unreadable, fmt.Sprintf("%q (%s): %s", pol.Name, w.Name, pol.Schedule.Unreadable))
 			}
@@ -57,15 +66,33 @@ func (l *listing) findings() []Finding {
 		all = append(all, warn(Rights, "report it with the API version: the rest is read",
 			"not all of the policies can be understood: %s", strings.Join(l.odd, "; ")))
 	}
-	n := len(l.unreadable)
-	if n == 0 {
-		return append(all, ok(Schedules, "%d %s, with no schedule that can't be understood", l.policies, plural(l.policies, "policy", "policies")))
+	if shared := l.shared(); len(shared) > 0 {
+		all = append(all, warn(Schedules, "rename all but one of them in the appliance",
+			"sessions carry only the name of their policy, so policies that share a name can't be told apart: %s", firstOf(shared)))
 	}
-	named := l.unreadable[:min(n, policyNames)]
-	more := ""
-	if n > len(named) {
-		more = fmt.Sprintf("; and %d more", n-len(named))
+	if n := len(l.unreadable); n > 0 {
+		return append(all, warn(Schedules, "look at the schedule in the appliance; if it is correct, report this with the API version",
+			"%d of %d policies have a schedule that can't be understood completely, and that part is not monitored: %s", n, l.policies, firstOf(l.unreadable)))
 	}
-	return append(all, warn(Schedules, "look at the schedule in the appliance; if it is in order, report this with the API version",
-		"of %d of %d policies a part of the schedule can't be understood, and no run is due by it: %s%s", n, l.policies, strings.Join(named, "; "), more))
+	return append(all, ok(Schedules, "%d %s; every schedule is understood", l.policies, plural(l.policies, "policy", "policies")))
+}
+
+// shared returns the names that several policies have, with their workloads.
+func (l *listing) shared() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(l.workloads)) {
+		if w := l.workloads[name]; len(w) > 1 {
+			names = append(names, fmt.Sprintf("%q (%s)", name, strings.Join(slices.Sorted(maps.Values(w)), ", ")))
+		}
+	}
+	return names
+}
+
+// firstOf joins the first few of a list, and says how many more there are.
+func firstOf(list []string) string {
+	text := strings.Join(list[:min(len(list), policyNames)], "; ")
+	if more := len(list) - policyNames; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }

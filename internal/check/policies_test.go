@@ -27,7 +27,26 @@ func TestUnreadableSchedules(t *testing.T) {
 		}})
 	}
 	findings := b.check(url)
-	expect(t, findings, Schedules, Warn, "of 7 of 8 policies", `(rds): dailySchedule: kind: "Fortnightly" is not known`, "and 2 more", "report this")
+	expect(t, findings, Schedules, Warn, "7 of 8 policies have a schedule", `(rds): dailySchedule: kind: "Fortnightly" is not known`, "and 2 more", "report this")
+}
+
+// TestSharedNames has policies whose sessions can't be told apart.
+func TestSharedNames(t *testing.T) {
+	b := newBench(t, 9, nil)
+	url := b.serve()
+	for i := range 7 {
+		for _, w := range []vbawstest.Workload{vbawstest.RDS, vbawstest.EFS} {
+			b.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Twin ", i), Workload: w, Enabled: true})
+		}
+	}
+	b.PutPolicy(vbawstest.Policy{Name: "Single", Workload: vbawstest.RDS, Enabled: true})
+	findings := b.check(url)
+	expect(t, findings, Schedules, Warn, "share a name", `"Twin 0" (efs, rds); "Twin 1" (efs, rds)`, "and 2 more", "rename")
+	for _, f := range findings {
+		if strings.Contains(f.Message, "Single") {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 // listed returns what is listed of documents by route.
@@ -55,7 +74,7 @@ func listed(t *testing.T, documents map[string]string) (*listing, error) {
 	if _, err := client.Sessions(t.Context(), vbaws.SessionsQuery{}); !vbaws.NotFound(err) && err != nil {
 		t.Fatal(err)
 	}
-	var l listing
+	l := listing{workloads: map[string]map[string]string{}}
 	for _, w := range []vbaws.Workload{{Name: "rds", Path: "/api/v1/rds/policies"}, {Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}} {
 		err = errors.Join(err, l.read(t.Context(), client, w))
 	}
@@ -74,6 +93,7 @@ func TestVPC(t *testing.T) {
 			documents["/api/v1/vpc/policy"] = vpc
 		}
 		l, err := listed(t, documents)
+		l.workloads = nil
 		if diff := cmp.Diff(&listing{policies: want}, l, cmp.AllowUnexported(listing{})); diff != "" || err != nil {
 			t.Errorf("%s: %v %s", vpc, err, diff)
 		}
@@ -89,7 +109,7 @@ func TestVPC(t *testing.T) {
 	if !slices.ContainsFunc(found, func(f Finding) bool {
 		return f.Check == Rights && f.Level == Warn && strings.Contains(f.Message, "rds/policies: a policy has no id or no name; /api/v1/vpc/policy: ")
 	}) || !slices.ContainsFunc(found, func(f Finding) bool {
-		return f.Check == Schedules && f.Level == Warn && strings.Contains(f.Message, "of 1 of 2 policies") && strings.Contains(f.Message, "(vpc): scheduleOptions: ")
+		return f.Check == Schedules && f.Level == Warn && strings.Contains(f.Message, "1 of 2 policies") && strings.Contains(f.Message, "(vpc): scheduleOptions: ")
 	}) {
 		t.Errorf("%+v", found)
 	}

@@ -9,18 +9,39 @@ import (
 	"unicode"
 )
 
-// Table writes the findings for people, a line each.
-func Table(w io.Writer, findings []Finding) error {
+// Table writes the findings for people, a line each: failures, then warnings, then the
+// rest, each in the order of the findings. Without verbose it leaves out what was found
+// out about the API and needs no action, and says how many lines those are.
+func Table(w io.Writer, findings []Finding, verbose bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "APPLIANCE\tCHECK\t\tMESSAGE\n")
-	for _, f := range findings {
-		message := f.Message
-		if f.Remedy != "" {
-			message += ". Remedy: " + f.Remedy
+	fmt.Fprint(t, "LEVEL\tAPPLIANCE\tCHECK\tMESSAGE\n")
+	details := 0
+	for _, level := range []Level{Fail, Warn, OK} {
+		for _, f := range findings {
+			switch {
+			case f.Level != level:
+				continue
+			case !verbose && f.isDetail():
+				details++
+				continue
+			}
+			message := f.Message
+			if f.Remedy != "" {
+				message += ". Remedy: " + f.Remedy
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Level, printable(orDash(f.Appliance)), f.Check, printable(message))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable(orDash(f.Appliance)), f.Check, f.Level, printable(message))
 	}
-	return t.Flush()
+	err := t.Flush()
+	if err == nil && details > 0 {
+		_, err = fmt.Fprintf(w, "\n%d %s about the API not shown; see --verbose.\n", details, plural(details, "detail", "details"))
+	}
+	return err
+}
+
+// isDetail reports whether f describes the API and needs no action.
+func (f *Finding) isDetail() bool {
+	return f.Level == OK && (f.Check == USN || f.Check == Paging || f.Check == Times)
 }
 
 func orDash(s string) string {

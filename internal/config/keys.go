@@ -124,7 +124,7 @@ func (p *parser) read(path string, v *yaml.Node, k *key, into reflect.Value) err
 			return nil
 		}
 		into.Set(fresh.Elem())
-		if t, ok := fresh.Interface().(*commoncfg.TLSConfig); ok {
+		if t, ok := reflect.TypeAssert[*commoncfg.TLSConfig](fresh); ok {
 			return checkTLS(t)
 		}
 		return nil

@@ -75,13 +75,13 @@ func TestOneThatHangsDelaysNoOther(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { d.Run(ctx); close(done) }()
-	for end := time.Now().Add(30 * time.Second); d.Sources()[1].Published().Passes == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); d.Sources()[1].Published().Polls == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the good appliance isn't polled")
 		}
 	}
-	if p := d.Sources()[0].Published(); p.Passes != 0 {
-		t.Errorf("the appliance that hangs had a pass: %+v", p.Status)
+	if p := d.Sources()[0].Published(); p.Polls != 0 {
+		t.Errorf("the appliance that hangs had a poll: %+v", p.Status)
 	}
 	cancel()
 	<-done
@@ -103,7 +103,7 @@ func TestPollNamesThoseThatFailed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for i, up := range []bool{false, true} {
-		if p := d.Sources()[i].Published(); p.Passes != 1 || p.Up != up {
+		if p := d.Sources()[i].Published(); p.Polls != 1 || p.Up != up {
 			t.Errorf("%s: %+v", d.Sources()[i].Name(), p.Status)
 		}
 	}

@@ -103,7 +103,7 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 	w := run(t, memoryBooks, "poll_interval: 5s", sites...)
 	await(t, "the count of the good one", func() bool { return w.sum(counted("good")) == 1 })
 	for name, c := range cases {
-		w.awaitPass(name)
+		w.awaitPoll(name)
 		p := w.source(name).Published()
 		if p.Up || p.Result != resultConfig || !strings.Contains(p.Err.Error(), c.want) {
 			t.Errorf("%s: %+v", name, p.Status)
@@ -143,11 +143,11 @@ func TestReloadWithAMissingFile(t *testing.T) {
 	finish(a, "web", "Failed")
 	w := run(t, memoryBooks, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
 	await(t, "the count", func() bool { return w.sum(counted("a")) == 1 })
-	w.awaitPass("b")
+	w.awaitPoll("b")
 	untouched := w.source("b").poller
 	missing := filepath.Join(t.TempDir(), "ca.pem")
 	w.reload(site{"a", a.URL, fmt.Sprintf(", tls_config: {ca_file: %q}", missing)}, site{"b", b.URL, ""})
-	w.awaitPass("a")
+	w.awaitPoll("a")
 	if p := w.source("a").Published(); p.Up || p.Result != resultConfig || !errors.Is(p.Err, os.ErrNotExist) {
 		t.Errorf("%+v", p.Status)
 	}
@@ -176,7 +176,7 @@ func TestPollWithAMissingFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for i, up := range []bool{true, false} {
-		if p := d.Sources()[i].Published(); p.Passes != 1 || p.Up != up {
+		if p := d.Sources()[i].Published(); p.Polls != 1 || p.Up != up {
 			t.Errorf("%s: %+v", d.Sources()[i].Name(), p.Status)
 		}
 	}

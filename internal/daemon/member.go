@@ -79,21 +79,21 @@ func (m *member) open(book poller.Book, before *poller.Published) error {
 		hold = time.Nanosecond
 	}
 	p, err := poller.New(poller.Config{
-		Appliance: a.Name,
-		Interval:  a.PollInterval,
-		Timeout:   a.PollTimeout,
-		Backfill:  a.Backfill,
-		Watermark: poller.Watermark(a.Watermark),
-		Wanted: poller.Wanted{
-			Type:   a.Types.Wants,
-			Policy: func(name string) bool { return name == "" || a.Policies.Wants(name) },
-		},
+		Appliance:         a.Name,
+		Interval:          a.PollInterval,
+		Timeout:           a.PollTimeout,
+		Backfill:          a.Backfill,
+		Watermark:         poller.Watermark(a.Watermark),
 		TimeZone:          a.TimeZone,
 		InventoryInterval: a.InventoryInterval,
 		PolicyRetention:   a.PolicyRetention,
 		OverdueGrace:      a.OverdueGrace,
 		Ledger: ledger.Options{
 			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Ephemeral: o.Forgetful, OneShot: o.Once,
+			Filter: ledger.Filter{
+				Type:   a.Types.Wants,
+				Policy: func(name string) bool { return name == "" || a.Policies.Wants(name) },
+			},
 		},
 		Secret: a.Password,
 		Logger: o.Logger,

@@ -47,7 +47,7 @@ type world struct {
 	registry *prometheus.Registry
 	settings string
 	stop     func()
-	// before has how many passes the predecessors of those that poll now had made.
+	// before has how many polls the predecessors of those that poll now had made.
 	before map[*member]uint64
 }
 
@@ -97,7 +97,7 @@ func (w *world) reload(sites ...site) {
 	for _, m := range w.current.Load().members {
 		for _, o := range old {
 			if o.Name() == m.Name() && o != m {
-				w.before[m] = o.Published().Passes
+				w.before[m] = o.Published().Polls
 			}
 		}
 	}
@@ -113,11 +113,11 @@ func (w *world) source(name string) *member {
 	return nil
 }
 
-// awaitPass waits for the first pass of the poller that an appliance has now.
-func (w *world) awaitPass(name string) {
+// awaitPoll waits for the first poll of the poller that an appliance has now.
+func (w *world) awaitPoll(name string) {
 	w.t.Helper()
 	m := w.source(name)
-	await(w.t, "a pass over "+name, func() bool { return m.Published().Passes > w.before[m] })
+	await(w.t, "a poll over "+name, func() bool { return m.Published().Polls > w.before[m] })
 }
 
 // gather returns the values of all series: counters and gauges, and counts of
@@ -296,7 +296,7 @@ func TestReloads(t *testing.T) {
 		finish(places[name].Server, []string{"web", "db"}[rng.IntN(2)], []string{"Succeeded", "Failed", "Warning"}[rng.IntN(3)])
 		places[name].finished++
 		if i%12 == 0 {
-			w.awaitPass(s.name)
+			w.awaitPoll(s.name)
 		}
 		if t.Failed() {
 			break
@@ -315,7 +315,7 @@ func TestReloads(t *testing.T) {
 	}
 	w.reload(sites...)
 	for _, name := range names {
-		w.awaitPass(name)
+		w.awaitPoll(name)
 		if got, want := w.sum(counted(name)), float64(places[name].finished); got != want {
 			t.Errorf("%s: counted %v sessions of %v", name, got, want)
 		}
@@ -363,12 +363,12 @@ func TestPredecessorStaysVisible(t *testing.T) {
 	// It comes back, at another address, and nothing was missed or repeated.
 	finish(a, "web", "Failed")
 	w.reload(site{"a", a.URL, ", new_series_hold: 0s"})
-	w.awaitPass("a")
+	w.awaitPoll("a")
 	if got := w.sum(counted("a")); got != 2 {
 		t.Errorf("counted %v", got)
 	}
 	await(t, "what ended last", func() bool { return len(w.source("a").Published().Recent) == 2 })
-	if got := w.source("a").Published(); got.Passes != before.Passes+1 || got.Version == "" {
+	if got := w.source("a").Published(); got.Polls != before.Polls+1 || got.Version == "" {
 		t.Errorf("%+v", got.Status)
 	}
 }
@@ -395,11 +395,11 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 		}}, nil
 	}
 	w := run(t, books, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
-	w.awaitPass("a")
-	w.awaitPass("b")
+	w.awaitPoll("a")
+	w.awaitPoll("b")
 	members := w.current.Load().members
-	passes := func(i int) uint64 { return members[i].poller.Published().Passes }
-	before := []uint64{passes(0), passes(1)}
+	polls := func(i int) uint64 { return members[i].poller.Published().Polls }
+	before := []uint64{polls(0), polls(1)}
 
 	for name, test := range map[string]struct {
 		more    string
@@ -425,7 +425,7 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 			t.Errorf("%s: shows an appliance that isn't there", name)
 		}
 	}
-	await(t, "what goes on", func() bool { return passes(0) > before[0] && passes(1) > before[1] })
+	await(t, "what goes on", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
 }
 
 // brokenBook fails to load when told.
@@ -452,7 +452,7 @@ func TestAppliancesComeAndGo(t *testing.T) {
 			finish(b, "web", "Failed")
 			sites := []site{{"a", a.URL, ""}, {"b", b.URL, ""}}
 			w := run(t, books, "", sites...)
-			w.awaitPass("b")
+			w.awaitPoll("b")
 			await(t, "the count", func() bool { return w.sum(counted("b")) == 1 })
 			w.reload(sites[0])
 			gone := func() {
@@ -473,10 +473,10 @@ func TestAppliancesComeAndGo(t *testing.T) {
 			held := b.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/sessions"})
 			w.reload(sites...)
 			if got := w.sum(counted("b")); got != 1 {
-				t.Errorf("before a pass: counted %v", got)
+				t.Errorf("before a poll: counted %v", got)
 			}
 			held.Remove()
-			w.awaitPass("b")
+			w.awaitPoll("b")
 			if got := w.sum(counted("b")); got != 2 {
 				t.Errorf("counted %v", got)
 			}
@@ -490,10 +490,10 @@ func TestNewBucketsStartHistogramsOver(t *testing.T) {
 	a := appliance(t)
 	finish(a, "web", "Failed")
 	w := run(t, storeBooks(t), "duration_buckets: [60]", site{"a", a.URL, ""})
-	w.awaitPass("a")
+	w.awaitPoll("a")
 	w.settings = "duration_buckets: [60, 120]"
 	w.reload(site{"a", a.URL, ""})
-	w.awaitPass("a")
+	w.awaitPoll("a")
 	if sessions, durations := w.sum(counted("a")), w.sum("vbaws_session_duration_seconds{"); sessions != 1 || durations != 0 {
 		t.Errorf("%v sessions, %v durations", sessions, durations)
 	}

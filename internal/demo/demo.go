@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -106,12 +107,13 @@ func (d *Demo) Close() error {
 // Describe says where to look. The addresses are those that the exporter was
 // told to listen on, for http or https.
 func (d *Demo) Describe(w io.Writer, scheme string, addresses []string, telemetryPath string) error {
-	text := "A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n\n"
+	var text strings.Builder
+	text.WriteString("A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n\n")
 	for _, address := range addresses {
 		base := scheme + "://" + visible(address)
-		text += fmt.Sprintf("  status page  %s/\n  metrics      %s%s\n", base, base, telemetryPath)
+		text.WriteString(fmt.Sprintf("  status page  %s/\n  metrics      %s%s\n", base, base, telemetryPath))
 	}
-	text += fmt.Sprintf(`
+	text.WriteString(fmt.Sprintf(`
   appliance    %s/api/v1
   account      %s
   password     %s
@@ -120,8 +122,8 @@ func (d *Demo) Describe(w io.Writer, scheme string, addresses []string, telemetr
 
 Ctrl-C ends it.
 
-`, d.URL, d.Username, d.Password, d.CertFile, d.Dir)
-	_, err := io.WriteString(w, text)
+`, d.URL, d.Username, d.Password, d.CertFile, d.Dir))
+	_, err := io.WriteString(w, text.String())
 	return err
 }
 

@@ -20,7 +20,8 @@ func TestMedian(t *testing.T) {
 
 func TestSpent(t *testing.T) {
 	work := func() {
-		for end := CPU() + 20*time.Millisecond; CPU() < end; {
+		end := CPU() + 20*time.Millisecond
+		for CPU() < end { //nolint:revive // it burns time
 		}
 	}
 	if got := Spent(work); got < 20*time.Millisecond {

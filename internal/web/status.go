@@ -16,7 +16,7 @@ import (
 )
 
 // status is all that is known, for the page and, as JSON, for programs. The
-// names of fields are documented in the README and stay. Times are UTC, and left
+// names of fields are documented in docs/commands.md and stay. Times are UTC, and left
 // out where there is none.
 type status struct {
 	Version string    `json:"version"`
@@ -217,13 +217,13 @@ var results = map[poller.Result]struct{ message, remedy string }{
 
 func newAppliance(name string, p *poller.Published) applianceStatus {
 	a := applianceStatus{
-		Name: name, Result: string(p.Result), Polls: p.Passes,
+		Name: name, Result: string(p.Result), Polls: p.Polls,
 		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), NextPoll: utc(p.Next),
-		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.Troubles,
+		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.EndpointErrors,
 		Policies: policies(p),
 	}
 	switch r, known := results[p.Result]; {
-	case p.Passes == 0:
+	case p.Polls == 0:
 		a.State, a.Message = statePending, "first poll pending"
 	case p.Result == poller.ResultSuccess:
 		a.State, a.Message = stateOK, r.message

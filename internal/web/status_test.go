@@ -7,7 +7,6 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws"
 )
 
@@ -97,7 +97,7 @@ func published() poller.Published {
 			off, silent, unlisted,
 		}},
 		Status: poller.Status{
-			Passes: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
+			Polls: 1, Up: true, Result: poller.ResultSuccess, LastPoll: noon, LastSuccess: noon,
 			Recent: []poller.Ended{{
 				Session: vbaws.Session{ID: "1", Type: "Policy", ExtendedType: "PolicyBackup", Status: "Failed", Start: early, Stop: done},
 				Policy:  "failed", Duration: time.Hour, Errors: []string{"Access denied", "and more"},
@@ -232,7 +232,7 @@ func TestHostileNames(t *testing.T) {
 		p.View.Series = append(p.View.Series, series(name, name, name, 1))
 		p.Recent = append(p.Recent, poller.Ended{Session: vbaws.Session{ID: name, Type: name, ExtendedType: name, Status: name}, Policy: name, Errors: []string{name}})
 	}
-	p.Troubles = map[string]string{names[0]: names[1]}
+	p.EndpointErrors = map[string]string{names[0]: names[1]}
 	p.Forbidden = map[string]bool{names[2]: true}
 	p.APIVersion, p.Version, p.Err = names[0], names[1], errors.New(names[2])
 	var list []*source
@@ -313,17 +313,11 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// TestReadmeHasEveryField compares the documented fields with those there are.
-func TestReadmeHasEveryField(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(readme), "\n| field | |\n| --- | --- |\n")
-	table, _, _ = strings.Cut(table, "\n\n")
+// TestDocsHaveEveryField compares the documented fields with those there are.
+func TestDocsHaveEveryField(t *testing.T) {
 	var got []string
-	for line := range strings.Lines(table) {
-		got = append(got, strings.Split(line, "`")[1])
+	for _, row := range docstest.Rows(t, "commands.md", "field") {
+		got = append(got, docstest.Code(t, row[0]))
 	}
 	want := fields("", reflect.TypeFor[status]())
 	slices.Sort(got)
@@ -473,12 +467,12 @@ func TestPagesAreLimited(t *testing.T) {
 // TestReadyStaysReady: an appliance that a reload adds must not take the process
 // out of service.
 func TestReadyStaysReady(t *testing.T) {
-	list := []*source{{"first", poller.Published{Status: poller.Status{Passes: 1}}}}
+	list := []*source{{"first", poller.Published{Status: poller.Status{Polls: 1}}}}
 	h := handler(t, Options{Sources: sources(list...)})
 	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
 		t.Fatal(got)
 	}
-	list[0].p.Passes = 0
+	list[0].p.Polls = 0
 	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {
 		t.Errorf("%d, though it was ready", got)
 	}

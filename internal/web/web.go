@@ -168,7 +168,7 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	var waiting []string
 	if !s.wasReady.Load() {
 		for _, source := range s.Sources() {
-			if source.Published().Passes == 0 {
+			if source.Published().Polls == 0 {
 				waiting = append(waiting, fmt.Sprintf("%q", source.Name()))
 			}
 		}

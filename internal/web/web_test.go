@@ -87,7 +87,7 @@ func body(t *testing.T, r *http.Response) string {
 }
 
 func TestProbes(t *testing.T) {
-	first := &source{name: "first", p: poller.Published{Status: poller.Status{Passes: 1}}}
+	first := &source{name: "first", p: poller.Published{Status: poller.Status{Polls: 1}}}
 	second := &source{name: `second "2"`}
 	third := &source{name: "a third"}
 	h := handler(t, Options{Sources: sources(first, second, third)})
@@ -99,7 +99,7 @@ func TestProbes(t *testing.T) {
 	if got, want := body(t, r), "Waiting for the first poll of \"a third\", \"second \\\"2\\\"\".\n"; r.StatusCode != http.StatusServiceUnavailable || got != want {
 		t.Errorf("ready: %d %s, want %s", r.StatusCode, got, want)
 	}
-	second.p.Passes, third.p.Passes = 1, 1
+	second.p.Polls, third.p.Polls = 1, 1
 	third.p.Err = errors.New("a failed poll is a poll")
 	if r := get(h, "/-/ready"); r.StatusCode != http.StatusOK {
 		t.Errorf("ready after all were polled: %d %s", r.StatusCode, body(t, r))
@@ -215,18 +215,18 @@ func TestStatusPage(t *testing.T) {
 	}
 	h := handler(t, Options{Version: "1.2.3 <dirty>", Sources: sources(
 		&source{"good", poller.Published{View: view, Status: poller.Status{
-			Passes: 9, Up: true, Result: poller.ResultSuccess, Mode: "usn",
+			Polls: 9, Up: true, Result: poller.ResultSuccess, Mode: "usn",
 			LastPoll: noon.Add(-20 * time.Second), LastSuccess: noon.Add(-20 * time.Second), Next: noon.Add(40 * time.Second),
 			APIVersion: "1.7-rev0", Version: "9.0",
 			Forbidden: map[string]bool{"/api/v1/b": true, "/api/v1/a": true, "/api/v1/fine": false},
 		}}},
 		&source{`<b>& "bad"`, poller.Published{View: view, Status: poller.Status{
-			Passes: 3, Result: poller.Result(vbaws.KindAuth), Err: errors.New("login as <script>alert(1)</script>: refused"), Mode: "from_utc",
+			Polls: 3, Result: poller.Result(vbaws.KindAuth), Err: errors.New("login as <script>alert(1)</script>: refused"), Mode: "from_utc",
 			LastPoll: noon.Add(-72 * time.Hour), Next: noon,
 		}}},
 		&source{name: "new"},
-		&source{"full", poller.Published{Status: poller.Status{Passes: 1, Up: true, Result: poller.ResultStorage, Err: errors.New("no space left"), LastPoll: noon.Add(-3 * time.Hour)}}},
-		&source{"odd", poller.Published{Status: poller.Status{Passes: 1, Result: "moon", LastPoll: noon.Add(-3 * time.Minute)}}},
+		&source{"full", poller.Published{Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultStorage, Err: errors.New("no space left"), LastPoll: noon.Add(-3 * time.Hour)}}},
+		&source{"odd", poller.Published{Status: poller.Status{Polls: 1, Result: "moon", LastPoll: noon.Add(-3 * time.Minute)}}},
 	)})
 	r := get(h, "/")
 	got := body(t, r)

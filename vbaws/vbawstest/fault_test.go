@@ -33,7 +33,7 @@ const sessionsPath = "/api/v1/sessions"
 func checkWell(t *testing.T, s *vbawstest.Server, token string) {
 	t.Helper()
 	resp, body, err := fetch(s, sessionsPath, token)
-	if err != nil || resp.StatusCode != 200 || !bytes.Contains(body, []byte(`"totalCount":5`)) {
+	if err != nil || resp.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"totalCount":5`)) {
 		t.Errorf("after the fault: %v, %v, %s", err, resp, body)
 	}
 }
@@ -93,7 +93,7 @@ func TestAFaultTruncatesTheBody(t *testing.T) {
 	s, token := serve(t)
 	s.Inject(vbawstest.Fault{Kind: vbawstest.FaultTruncate})
 	resp, body, err := fetch(s, sessionsPath, token)
-	if !errors.Is(err, io.ErrUnexpectedEOF) || resp.StatusCode != 200 || int64(len(body)) != resp.ContentLength/2 {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || resp.StatusCode != http.StatusOK || int64(len(body)) != resp.ContentLength/2 {
 		t.Errorf("got %v, %d of %d bytes", err, len(body), resp.ContentLength)
 	}
 	checkWell(t, s, token)
@@ -249,7 +249,7 @@ func TestPlainHTTPIsServedWithoutACertificate(t *testing.T) {
 	s := vbawstest.NewHTTPServer(a)
 	defer s.Close()
 	resp, body, err := fetch(s, sessionsPath, "")
-	if err != nil || resp.StatusCode != 401 || !strings.HasPrefix(s.URL, "http://") {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(s.URL, "http://") {
 		t.Errorf("%s: %v, %v", s.URL, resp, err)
 	}
 	if !bytes.Contains(body, []byte(`"type":"`+s.URL+"/api/v1/problems/")) {
@@ -268,14 +268,14 @@ func TestListenTakesAnAddressAndReportsWhenItCannot(t *testing.T) {
 		t.Errorf("URL %s", s.URL)
 	}
 	resp, _, err := fetch(s, sessionsPath, "")
-	if err != nil || resp.StatusCode != 401 {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("got %v, %v", resp, err)
 	}
 	if _, err := vbawstest.Listen(a, strings.TrimPrefix(s.URL, "http://"), false); err == nil {
 		t.Error("an address in use was taken")
 	}
 	s.BreakConnections()
-	if resp, _, err := fetch(s, sessionsPath, ""); err != nil || resp.StatusCode != 401 {
+	if resp, _, err := fetch(s, sessionsPath, ""); err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after a break: %v, %v", resp, err)
 	}
 }
@@ -285,7 +285,7 @@ func TestPipesWorkInABubble(t *testing.T) {
 		a := vbawstest.New(vbawstest.Config{})
 		s := vbawstest.NewPipeServer(a)
 		resp, _, err := fetch(s, sessionsPath, "")
-		if err != nil || resp.StatusCode != 401 {
+		if err != nil || resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("got %v, %v", resp, err)
 		}
 		in := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})

@@ -3,6 +3,7 @@ package vbawstest
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -184,9 +185,7 @@ func (ans *answer) write(w http.ResponseWriter) {
 
 // announce sends the header of an answer whose body follows.
 func (ans *answer) announce(w http.ResponseWriter) {
-	for k, v := range ans.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), ans.header)
 	if ans.status != http.StatusNoContent {
 		w.Header().Set("Content-Length", strconv.Itoa(len(ans.body)))
 	}
@@ -443,7 +442,7 @@ func (a *Appliance) sessionLog(q *request) *answer {
 // summaryNames are the counts of /statistics/summary.
 var summaryNames = [5]string{"alarmsCount", "instancesCount", "protectedInstancesCount", "policiesCount", "repositoriesCount"}
 
-func (a *Appliance) statistics(q *request) *answer {
+func (a *Appliance) statistics(*request) *answer {
 	out := make(map[string]any)
 	for i, name := range summaryNames {
 		now, before := a.summary.now[i], a.summary.before[i]

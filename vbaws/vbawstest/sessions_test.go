@@ -479,7 +479,7 @@ func TestPagesOfAStillListAreTheList(t *testing.T) {
 		size := rapid.IntRange(1, 8).Draw(t, "size")
 
 		var got []string
-		total := 0
+		var total int
 		for {
 			page := s.sessions(t, fmt.Sprintf("%s&Offset=%d&Limit=%d", q, len(got), size))
 			total = page.TotalCount

@@ -103,9 +103,12 @@ func (p Plan) Starts(z Zone, kind string, from, to int64) []Start {
 		for missing := shown + minute; missing < wall; missing += minute {
 			if p.has(kind, missing) {
 				s := Start{At: t, Later: t, skipped: true}
-				for s.dayFrom = t; z.wall(s.dayFrom-minute)/day == missing/day; s.dayFrom -= minute {
+				s.dayFrom, s.dayTo = t, t
+				for z.wall(s.dayFrom-minute)/day == missing/day {
+					s.dayFrom -= minute
 				}
-				for s.dayTo = t; z.wall(s.dayTo)/day == missing/day; s.dayTo += minute {
+				for z.wall(s.dayTo)/day == missing/day {
+					s.dayTo += minute
 				}
 				add(s)
 			}

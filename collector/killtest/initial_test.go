@@ -9,9 +9,9 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestLateCommitDuringFirstContact: a session that ended before first contact,
+// TestLateCommitDuringInitialSync: a session that ended before the initial sync,
 // and is committed late, is counted wherever in the reading it appears.
-func TestLateCommitDuringFirstContact(t *testing.T) {
+func TestLateCommitDuringInitialSync(t *testing.T) {
 	t.Parallel()
 	for page := range 8 {
 		t.Run(strconv.Itoa(page), func(t *testing.T) {
@@ -44,9 +44,9 @@ func TestLateCommitDuringFirstContact(t *testing.T) {
 	}
 }
 
-// TestOldRowRaisedDuringFirstContact: a session of before the window is not
-// counted for being touched while first contact is made.
-func TestOldRowRaisedDuringFirstContact(t *testing.T) {
+// TestOldRowRaisedDuringInitialSync: a session of before the window is not
+// counted for being touched while the initial sync is made.
+func TestOldRowRaisedDuringInitialSync(t *testing.T) {
 	t.Parallel()
 	for page := range 8 {
 		t.Run(strconv.Itoa(page), func(t *testing.T) {

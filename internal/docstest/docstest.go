@@ -1,5 +1,6 @@
-// Package readme reads README.md for the tests that compare it with the code.
-package readme
+// Package docstest reads the pages in docs for the tests that compare them with the
+// code.
+package docstest
 
 import (
 	"errors"
@@ -22,27 +23,27 @@ func Root() (string, error) {
 	return dir, err
 }
 
-// Text returns README.md.
-func Text(t *testing.T) string {
+// Page returns the text of a page, such as metrics.md.
+func Page(t *testing.T, page string) string {
 	t.Helper()
 	root, err := Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	text, err := os.ReadFile(filepath.Join(root, "docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
 }
 
-// Rows returns the cells of README's table whose header begins with the given
+// Rows returns the cells of the table of a page whose header begins with the given
 // cells.
-func Rows(t *testing.T, header ...string) [][]string {
+func Rows(t *testing.T, page string, header ...string) [][]string {
 	t.Helper()
-	_, table, ok := strings.Cut(Text(t), "\n| "+strings.Join(header, " | ")+" |")
+	_, table, ok := strings.Cut(Page(t, page), "\n| "+strings.Join(header, " | ")+" |")
 	if !ok {
-		t.Fatalf("README has no table %v", header)
+		t.Fatalf("%s has no table %v", page, header)
 	}
 	var found [][]string
 	for i, line := range strings.Split(table, "\n") {
@@ -61,7 +62,7 @@ func Rows(t *testing.T, header ...string) [][]string {
 	return found
 }
 
-// Code returns what is between the backticks, which must be all of the cell.
+// Code returns the text between the backticks, which must enclose the whole cell.
 func Code(t *testing.T, cell string) string {
 	t.Helper()
 	if len(cell) < 2 || cell[0] != '`' || cell[len(cell)-1] != '`' {

@@ -12,8 +12,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// swept returns the FromUtc of the pages asked for since ResetRequests, each once.
-func (w *world) swept() (from []time.Time) {
+// resynced returns the FromUtc of the pages asked for since ResetRequests, each once.
+func (w *world) resynced() (from []time.Time) {
 	w.Helper()
 	for _, q := range w.queries() {
 		if s := q.Get("FromUtc"); s != "" {
@@ -29,36 +29,36 @@ func (w *world) swept() (from []time.Time) {
 	return from
 }
 
-func TestSweepsComeAtDoublingIntervals(t *testing.T) {
+func TestResyncsComeAtDoublingIntervals(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	w.ends(3, "Succeeded")
-	// What never ends doesn't hold a sweep back.
+	// What never ends doesn't hold a resync back.
 	w.Put(vbawstest.Session{Type: "Policy", Name: "Nightly", Status: "Running", Start: w.Now().Add(-10 * 24 * time.Hour)})
 	w.clock.Set(epoch.Add(time.Minute).Truncate(time.Second))
-	w.pass()
-	contact := w.Now()
-	last := contact
+	w.poll()
+	synced := w.Now()
+	last := synced
 	var got []time.Duration
 	wide := 0
 	for range 26 * 12 {
 		w.ResetRequests()
-		w.ends(1, "Succeeded") // no sweep begins after the newest session
+		w.ends(1, "Succeeded") // no resync begins after the newest session
 		w.later(5*time.Minute - time.Second)
-		from := w.swept()
+		from := w.resynced()
 		if len(from) == 0 {
 			continue
 		}
-		got = append(got, w.Now().Sub(contact))
+		got = append(got, w.Now().Sub(synced))
 		switch reach := last.Sub(from[0]); {
 		case len(from) > 1:
-			t.Fatalf("one pass swept from %v", from)
+			t.Fatalf("one poll resynced from %v", from)
 		case reach >= 27*time.Hour:
-			if w.Now().Sub(contact) < 24*time.Hour {
-				t.Errorf("a wide sweep after %v", w.Now().Sub(contact))
+			if w.Now().Sub(synced) < 24*time.Hour {
+				t.Errorf("a daily resync after %v", w.Now().Sub(synced))
 			}
 			wide++
 		case reach != time.Hour:
-			t.Errorf("after %v: swept from %v before the last sweep", w.Now().Sub(contact), reach)
+			t.Errorf("after %v: resynced from %v before the last resync", w.Now().Sub(synced), reach)
 		}
 		last = w.Now()
 		if want := w.p.Published().View.LastResync; !want.Equal(last) {
@@ -71,15 +71,15 @@ func TestSweepsComeAtDoublingIntervals(t *testing.T) {
 		want = append(want, at)
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("sweeps after first contact, -want +got:\n%s", d)
+		t.Errorf("resyncs after the initial sync, -want +got:\n%s", d)
 	}
 	if wide != 1 {
-		t.Errorf("%d wide sweeps in 26 hours", wide)
+		t.Errorf("%d resyncs in 26 hours", wide)
 	}
 }
 
 // apart gives the exporter a clock of its own, and returns it, with what makes a good
-// pass after a while by both.
+// poll after a while by both.
 func (w *world) apart() (ours *vbawstest.Clock, later func(time.Duration)) {
 	ours = vbawstest.NewClock(epoch)
 	w.p = newPollerOver(w, w.server, ours, w.cfg, w.book)
@@ -103,12 +103,12 @@ func TestAClockThatIsYearsAhead(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 2 * years}, poller.Config{})
 			ours, later := w.apart()
 			w.end("Failed")
-			w.pass()
+			w.poll()
 			later(3 * time.Hour) // past midnight
 			w.end("Failed")
 			later(time.Minute)
 			ahead(w, ours, years)
-			later(21 * time.Hour) // with the wide sweep of the day, before the next midnight
+			later(21 * time.Hour) // with the daily resync of the day, before the next midnight
 			ahead(w, ours, -years)
 			later(time.Minute)
 			w.ends(2, "Failed")
@@ -158,10 +158,10 @@ func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
 	waits := w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "NeverExecuted", Start: w.Now()})
-	w.pass()
+	w.poll()
 	w.clock.Advance(3 * time.Hour)
-	w.end("Canceled") // so that no sweep looks back as far as to those two
-	w.pass()
+	w.end("Canceled") // so that no resync looks back as far as to those two
+	w.poll()
 	running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 	w.is("vbaws_sessions_running", running, 1)
 	w.ResetRequests()
@@ -197,11 +197,11 @@ func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
 			w.ends(1, "Succeeded")
 			s := w.begin()
 			w.ends(1, "Succeeded")
-			w.pass()
+			w.poll()
 			running := `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 			w.is("vbaws_sessions_running", running, 1)
 			w.Delete(s.ID)
-			w.later(time.Hour) // a sweep in either mode
+			w.later(time.Hour) // a resync in either mode
 			w.is("vbaws_sessions_running", running, 1)
 			w.skipped(map[string]uint64{})
 			w.later(time.Hour)
@@ -221,10 +221,10 @@ func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
 func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
-	w.pass()
+	w.poll()
 	w.clock.Advance(3 * time.Hour)
 	w.ends(1, "Canceled")
-	w.pass()
+	w.poll()
 	w.later(3 * time.Hour)
 	w.Finish(s.ID, "Failed", time.Time{})
 	for _, f := range []vbawstest.Fault{
@@ -250,11 +250,11 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 func TestQuestionsByIdThatAreForbidden(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
-	w.pass()
+	w.poll()
 	in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions/{id}", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
 	w.clock.Advance(3 * time.Hour)
 	w.ends(1, "Warning")
-	w.pass()
+	w.poll()
 	w.Finish(s.ID, "Failed", time.Time{})
 	w.later(6 * time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Warning": 1})
@@ -270,7 +270,7 @@ func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
-			w.pass()
+			w.poll()
 			w.clock.Advance(time.Minute)
 			s := w.end("Failed")
 			w.later(time.Minute)
@@ -283,7 +283,7 @@ func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
 			w.restart()
 			w.clock.Advance(time.Minute)
 			w.Finish(s.ID, "Succeeded", time.Time{})
-			w.pass()
+			w.poll()
 			w.is("vbaws_sessions_running", running, 0)
 			w.is("vbaws_session_last_status", last, 1)
 			w.is("vbaws_session_last_duration_seconds", running, (4 * time.Minute).Seconds())
@@ -294,7 +294,7 @@ func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
 
 func TestAnUnknownStatusCountsOnceThereIsAStop(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	s := w.begin()
 	w.Update(s.ID, func(s *vbawstest.Session) { s.Status = "Draining" })
 	w.later(time.Minute)
@@ -312,7 +312,7 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
 			w.ends(2, "Succeeded")
-			w.pass()
+			w.poll()
 			w.ends(2, "Failed")
 			w.PutRaw(vbawstest.ID(7), 90, w.Now(), fmt.Appendf(nil, `{"id":%q,"usn":90}`, vbawstest.ID(7)))
 			w.PutRaw(vbawstest.ID(8), 91, w.Now(), []byte(`{"usn":91,"status":{"a":[1]},"executionStartTime":7}`))
@@ -340,11 +340,11 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 	}
 }
 
-// A stranger from before first contact is no news, but told once.
-func TestAStrangerFromBeforeTheLineIsToldOnce(t *testing.T) {
+// A stranger from before the initial sync is no news, but told once.
+func TestBeforeCutoffIsReportedOnce(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(2, "Succeeded")
-	w.pass()
+	w.poll()
 	old := w.Now().AddDate(0, 0, -20)
 	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "Failed", Start: old, Stop: old})
 	for range 3 {

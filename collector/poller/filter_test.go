@@ -30,15 +30,15 @@ func counted(p *poller.Poller) map[string]int {
 	return n
 }
 
-// TestOnlyWhatIsWantedIsCounted lets sessions of every sort end and run, by names
+// TestFilter lets sessions of every sort end and run, by names
 // and by PolicyId.
-func TestOnlyWhatIsWantedIsCounted(t *testing.T) {
+func TestFilter(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{revision}}, poller.Config{
-			Wanted: poller.Wanted{
+			Ledger: ledger.Options{Filter: ledger.Filter{
 				Type:   func(typ string) bool { return typ != "Task" },
 				Policy: func(name string) bool { return name == "" || strings.HasPrefix(name, "prod-") },
-			},
+			}},
 		})
 		var policies []vbawstest.Policy
 		for _, name := range []string{"prod-1", "test"} {
@@ -65,7 +65,7 @@ func TestOnlyWhatIsWantedIsCounted(t *testing.T) {
 		d.after(0, "")
 		put()
 		d.after(time.Minute, "")
-		d.after(2*time.Hour, "") // with sweeps
+		d.after(2*time.Hour, "") // with resyncs
 		want := map[string]int{"Policy of prod-1": 2, "Job of prod-1": 2, "RetentionActivity of ": 2}
 		if diff := cmp.Diff(want, counted(d.p)); diff != "" {
 			t.Errorf("%s: %s", revision, diff)
@@ -76,7 +76,7 @@ func TestOnlyWhatIsWantedIsCounted(t *testing.T) {
 		d.a.ResetRequests()
 		d.after(time.Minute, "")
 		if n := len(d.a.Requests()); n != 1 {
-			t.Errorf("%s: %d requests of an idle pass: what is left out must not be asked for again", revision, n)
+			t.Errorf("%s: %d requests of an idle poll: what is left out must not be asked for again", revision, n)
 		}
 	}
 }
@@ -140,19 +140,19 @@ func TestTooManyPolicies(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoLongerWanted: what is left out later isn't shown from then on, nor does it
+// TestFilterThatChanges: what is left out later isn't shown from then on, nor does it
 // take the room of others, and it is there again when it is let in again.
-func TestWhatIsNoLongerWanted(t *testing.T) {
+func TestFilterThatChanges(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 1}})
 	w.ends(2, "Failed")
 	w.endOf("Job", "Nightly", vbawstest.ID(1))
-	w.pass()
+	w.poll()
 	other := w.PutPolicy(vbawstest.Policy{Name: "prod", Enabled: true})
 	w.endOf("Policy", "prod", other.ID)
 	w.later(time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Failed": 2, "Nightly/Job/Succeeded": 1, "/Policy/Succeeded": 1})
 
-	w.cfg.Wanted.Policy = func(name string) bool { return name != "Nightly" }
+	w.cfg.Ledger.Filter.Policy = func(name string) bool { return name != "Nightly" }
 	w.restart()
 	w.counted(map[string]int{"/Policy/Succeeded": 1})
 	w.ends(1, "Failed")
@@ -160,7 +160,7 @@ func TestWhatIsNoLongerWanted(t *testing.T) {
 	w.later(time.Minute)
 	w.counted(map[string]int{"/Policy/Succeeded": 1, "prod/Policy/Succeeded": 1})
 
-	w.cfg.Wanted = poller.Wanted{Type: func(typ string) bool { return typ == "Policy" }}
+	w.cfg.Ledger.Filter = ledger.Filter{Type: func(typ string) bool { return typ == "Policy" }}
 	w.restart()
 	w.ends(1, "Failed")
 	w.later(time.Minute)
@@ -168,14 +168,14 @@ func TestWhatIsNoLongerWanted(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
-// TestTypesThatAreNotWanted: nor are they looked up.
-func TestTypesThatAreNotWanted(t *testing.T) {
+// TestFilteredTypesAreNotLookedUp: nor are they looked up.
+func TestFilteredTypesAreNotLookedUp(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{
-		Backfill: time.Hour, Wanted: poller.Wanted{Type: func(typ string) bool { return typ == "Job" }},
+		Backfill: time.Hour, Ledger: ledger.Options{Filter: ledger.Filter{Type: func(typ string) bool { return typ == "Job" }}},
 	})
 	old := w.Now().Add(-5 * 24 * time.Hour)
 	w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", PolicyID: vbawstest.ID(1), Status: "Failed", Start: old, Stop: old})
-	w.pass()
+	w.poll()
 	w.later(time.Minute)
 	if got := w.p.Published().View.Series; len(got) > 0 {
 		t.Errorf("there is %+v", got[0].Key)
@@ -197,7 +197,7 @@ func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
 	w.PutPolicy(vbawstest.Policy{Name: "never ran", Enabled: true})
 	w.ends(2, "Failed")
 	w.endOf("Policy", "kept", kept.ID)
-	w.pass()
+	w.poll()
 	w.later(6 * time.Minute)
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: vmPolicies, Status: 403, ErrorCode: "AccessDenied", Count: -1})
 	names := func(want ...string) {

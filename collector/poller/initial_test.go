@@ -68,13 +68,13 @@ func TestTheVendorsSample(t *testing.T) {
 			w.RawSessions(sample)
 		}
 	})
-	w.pass()
+	w.poll()
 	series := `extended_type="" policy="" status="Succeeded" type="RetentionActivity"`
 	w.is("vbaws_sessions_total", series, 1)
 	w.is("vbaws_session_duration_seconds", series, 1)
 	w.is("vbaws_session_last_duration_seconds", `extended_type="" policy="" type="RetentionActivity"`, 2.550602)
 	w.golden("sample.prom")
-	for range 4 { // sweeps among them
+	for range 4 { // resyncs among them
 		w.later(30 * time.Minute)
 	}
 	w.is("vbaws_sessions_total", series, 1)
@@ -94,10 +94,10 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 					w.end("Succeeded")
 				}
 				w.begin()
-				w.pass()
-				w.pass()
+				w.poll()
+				w.poll()
 				w.clock.Advance(6 * time.Minute)
-				w.pass() // with the first sweep
+				w.poll() // with the first resync
 				view, saves := w.p.Published().View, w.book.saves
 				for range 3 {
 					w.ResetRequests()
@@ -108,7 +108,7 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 					}
 				}
 				if w.book.saves != saves || w.p.Published().View != view {
-					t.Errorf("%d saves by idle passes, and the view is the same: %v", w.book.saves-saves, w.p.Published().View == view)
+					t.Errorf("%d saves by idle polls, and the view is the same: %v", w.book.saves-saves, w.p.Published().View == view)
 				}
 			})
 		}
@@ -123,8 +123,8 @@ func TestCostIsInTheOrderOfChanges(t *testing.T) {
 		w.clock.Advance(6 * time.Minute)
 		w.end("Succeeded")
 	}
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	w.later(6 * time.Minute)
 	const row = 1024 // bytes, at most
 	all := 0
@@ -134,7 +134,7 @@ func TestCostIsInTheOrderOfChanges(t *testing.T) {
 			w.end("Canceled") // of others the log is asked for
 		}
 		w.ResetRequests()
-		w.pass()
+		w.poll()
 		all += k
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 240, "Nightly/Policy/Canceled": all})
 		bytes := 0
@@ -180,7 +180,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 		}
 		w := &world{T: t, Appliance: a, clock: clock, p: p, reg: newRegistry(p)}
 		w.end("Failed")
-		w.pass()
+		w.poll()
 		before := scrape(t, w.reg)
 
 		hang := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
@@ -199,10 +199,10 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 			t.Errorf("the scrapes waited %v", waited)
 		}
 		if err := <-done; vbaws.KindOf(err) != vbaws.KindTimeout {
-			t.Errorf("the pass ended with %v", err)
+			t.Errorf("the poll ended with %v", err)
 		}
 		if waited := time.Since(asked); waited != 2*time.Minute {
-			t.Errorf("the pass ended after %v", waited)
+			t.Errorf("the poll ended after %v", waited)
 		}
 		w.is("vbaws_up", "", 0)
 		if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
@@ -218,7 +218,7 @@ func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
 	w.ends(3, "Failed")
 	s := w.begin()
 	w.clock.Advance(time.Second)
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{})
 	w.is("vbaws_session_last_status", `extended_type="PolicyBackup" policy="Nightly" status="Failed" type="Policy"`, 1)
 	w.Finish(s.ID, "Warning", time.Time{})
@@ -228,9 +228,9 @@ func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
 }
 
-// What ends while first contact is read is news, whichever list shows it, how often,
+// What ends while the initial sync is read is news, whichever list shows it, how often,
 // and however long it takes to learn its policy.
-func TestSessionsThatEndDuringFirstContact(t *testing.T) {
+func TestSessionsThatEndDuringInitialSync(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		revision, typ string
@@ -265,7 +265,7 @@ func TestSessionsThatEndDuringFirstContact(t *testing.T) {
 					}
 					return n == pages
 				})
-				w.pass()
+				w.poll()
 				w.AfterPage(nil)
 				if !during {
 					w.Finish(s.ID, "Failed", time.Time{})
@@ -289,9 +289,9 @@ func TestSessionsThatEndDuringFirstContact(t *testing.T) {
 	}
 }
 
-// What runs at first contact is counted when it ends, however long ago it started, and
+// What runs at the initial sync is counted when it ends, however long ago it started, and
 // whether lists showed it once or more often.
-func TestOneThatRunsSinceLongBeforeFirstContact(t *testing.T) {
+func TestOneThatRunsSinceLongBeforeInitialSync(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		for _, typ := range []string{"Policy", "Job"} {
 			w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
@@ -299,7 +299,7 @@ func TestOneThatRunsSinceLongBeforeFirstContact(t *testing.T) {
 			w.clock.Advance(backfill + 60*time.Hour)
 			w.begin()
 			w.clock.Advance(time.Minute)
-			w.pass()
+			w.poll()
 			w.clock.Advance(time.Minute)
 			w.Finish(s.ID, "Failed", time.Time{})
 			w.later(time.Minute)
@@ -311,7 +311,7 @@ func TestOneThatRunsSinceLongBeforeFirstContact(t *testing.T) {
 }
 
 // Nor is it lost where it ends while the rest is read.
-func TestOneThatEndsAfterLongDuringFirstContact(t *testing.T) {
+func TestOneThatEndsAfterLongDuringInitialSync(t *testing.T) {
 	pages := 0
 	for during := true; during; {
 		pages++
@@ -321,14 +321,14 @@ func TestOneThatEndsAfterLongDuringFirstContact(t *testing.T) {
 		w.ends(3, "Succeeded")
 		during = false
 		w.afterPages(func(n int) bool {
-			if n == pages && pages > 1 { // before, it isn't first contact yet
+			if n == pages && pages > 1 { // before, it isn't initial sync yet
 				during = true
 				w.clock.Advance(time.Second)
 				w.Finish(s.ID, "Failed", time.Time{})
 			}
 			return n == pages
 		})
-		w.pass()
+		w.poll()
 		w.AfterPage(nil)
 		if pages == 1 || !during {
 			during = during || pages == 1
@@ -344,9 +344,9 @@ func TestOneThatEndsAfterLongDuringFirstContact(t *testing.T) {
 	}
 }
 
-// First contact that is cut off after a part of it was saved goes on as the one that it
+// The initial sync that is cut off after a part of it was saved goes on as the one that it
 // is: what ended since it began is news.
-func TestFirstContactThatIsCutOff(t *testing.T) {
+func TestInitialSyncThatIsCutOff(t *testing.T) {
 	for _, test := range []struct {
 		typ string
 		age time.Duration
@@ -383,7 +383,7 @@ func testContactThatIsCutOff(t *testing.T, typ string, age time.Duration) {
 		w.later(time.Minute)
 		w.later(2 * time.Hour)
 		want := map[string]int{"Nightly/Policy/Succeeded": 10}
-		if saved { // else it began only with the second pass
+		if saved { // else it began only with the second poll
 			parts++
 			want["Nightly/"+typ+"/Failed"] = 1
 		}

@@ -20,7 +20,7 @@ func TestDeletionBetweenPagesLosesNoSession(t *testing.T) {
 			t.Run(fmt.Sprintf("%d rows a page, after page %d", size, after), func(t *testing.T) {
 				w := newWorld(t, vbawstest.Config{MaxPageSize: size}, poller.Config{Watermark: poller.WatermarkUSN})
 				w.ends(3, "Succeeded")
-				w.pass()
+				w.poll()
 				ids := w.ends(30, "Failed")
 				// The newest rows are on the pages that were read.
 				w.afterPages(func(n int) bool {
@@ -32,8 +32,8 @@ func TestDeletionBetweenPagesLosesNoSession(t *testing.T) {
 					}
 					return n > after
 				})
-				w.pass()
-				if size == 1 { // pages can't overlap: left to the sweep
+				w.poll()
+				if size == 1 { // pages can't overlap: left to the resync
 					w.later(time.Hour)
 				}
 				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 30})
@@ -50,7 +50,7 @@ func TestInsertionBetweenPagesCountsEachOnce(t *testing.T) {
 		t.Run(fmt.Sprintf("%d rows a page", size), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{MaxPageSize: size}, poller.Config{Watermark: poller.WatermarkUSN})
 			ids := w.ends(3, "Succeeded")
-			w.pass()
+			w.poll()
 			w.ends(20, "Failed")
 			w.afterPages(func(n int) bool {
 				w.ends(1, "Warning")
@@ -58,9 +58,9 @@ func TestInsertionBetweenPagesCountsEachOnce(t *testing.T) {
 				w.Update(ids[n%3], func(s *vbawstest.Session) { s.Reason += "." })
 				return n == 5
 			})
-			w.pass()
+			w.poll()
 			w.AfterPage(nil)
-			w.pass()
+			w.poll()
 			inserted := len(w.History()) - 23
 			if inserted == 0 {
 				t.Fatal("nothing was inserted")
@@ -73,19 +73,19 @@ func TestInsertionBetweenPagesCountsEachOnce(t *testing.T) {
 func TestRemovalOfTheWatermarkRow(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	ids := w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	w.ends(1, "Failed")
 	w.Delete(ids[2])
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
 	w.resets(0)
 	// Where it was the top, the top falls.
 	all := w.ends(1, "Warning")
-	w.pass()
+	w.poll()
 	w.Delete(all[0])
-	w.pass()
+	w.poll()
 	w.ends(1, "Canceled")
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1, "Nightly/Policy/Canceled": 1})
 	w.mode(poller.WatermarkUSN)
 }
@@ -94,10 +94,10 @@ func TestAUSNThatStartsOver(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{FirstUSN: 1000}, poller.Config{})
 	w.ends(5, "Succeeded")
 	running := w.begin()
-	w.pass()
+	w.poll()
 	w.RenumberUSN(1)
 	w.ends(2, "Failed")
-	w.pass()
+	w.poll()
 	want := map[string]int{"Nightly/Policy/Succeeded": 5, "Nightly/Policy/Failed": 2}
 	w.counted(want)
 	w.resets(1)
@@ -109,7 +109,7 @@ func TestAUSNThatStartsOver(t *testing.T) {
 		t.Errorf("log lines: %q", got)
 	}
 	w.Finish(running.ID, "Warning", time.Time{})
-	w.pass()
+	w.poll()
 	want["Nightly/Policy/Warning"] = 1
 	w.counted(want)
 	w.later(2 * time.Hour)
@@ -125,10 +125,10 @@ func TestAUSNThatStartsOverAndOvertakesUnseen(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{FirstUSN: 30, MaxPageSize: size}, poller.Config{})
 			w.ends(5, "Succeeded")
 			running := w.begin() // at 35
-			w.pass()
+			w.poll()
 			w.RenumberUSN(1)
 			w.ends(50, "Failed") // from 7 on
-			w.pass()
+			w.poll()
 			want := map[string]int{"Nightly/Policy/Succeeded": 5, "Nightly/Policy/Failed": 50}
 			w.counted(want)
 			w.resets(1)
@@ -146,8 +146,8 @@ func TestAnEmptyListChangesNothing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.begin()
-	w.pass()
-	w.pass()
+	w.poll()
+	w.poll()
 	before, saves := w.p.Published().View, w.book.saves
 	w.RawSessions([]byte(`{"totalCount":0,"results":[]}`))
 	w.later(time.Minute)
@@ -156,30 +156,30 @@ func TestAnEmptyListChangesNothing(t *testing.T) {
 	}
 	w.RawSessions(nil)
 	w.ends(1, "Failed")
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
 	w.resets(0)
 }
 
-func TestFirstContactWithAnEmptyAppliance(t *testing.T) {
+func TestInitialSyncWithAnEmptyAppliance(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.pass()
+	w.poll()
 	if v := w.p.Published().View; v == nil || v.Watermark != nil {
 		t.Fatalf("view %+v", v)
 	}
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
 }
 
 func TestNegativeUSNs(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{FirstUSN: -8}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	for i := range 7 { // over 0
 		w.ends(2, "Failed")
-		w.pass()
+		w.poll()
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 2 * (i + 1)})
 	}
 	w.resets(0)
@@ -193,7 +193,7 @@ func TestSessionsThatShareAUSN(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
 			w.ends(3, "Succeeded")
-			w.pass()
+			w.poll()
 			w.mode(poller.WatermarkUSN)
 			s := w.end("Failed")
 			w.end("Warning", vbawstest.WithUSN(s.USN))
@@ -202,7 +202,7 @@ func TestSessionsThatShareAUSN(t *testing.T) {
 			w.counted(want)
 			w.mode(then)
 			// A tie with the watermark itself, which may hide below it until the next
-			// sweep.
+			// resync.
 			w.end("Canceled", vbawstest.WithUSN(s.USN))
 			w.later(11 * time.Minute)
 			want["Nightly/Policy/Canceled"] = 1
@@ -217,7 +217,7 @@ func TestSessionsThatShareAUSN(t *testing.T) {
 func TestOneUSNSequenceASession(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{USNPerSession: true}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	s := w.begin()
 	w.later(time.Minute)
 	w.ends(2, "Failed")
@@ -231,7 +231,7 @@ func TestOneUSNSequenceASession(t *testing.T) {
 func TestAnApplianceThatRefusesToSortByUSN(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{RefuseUsnDesc: true}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	w.ends(2, "Failed")
 	w.later(time.Minute)
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 2})
@@ -240,7 +240,7 @@ func TestAnApplianceThatRefusesToSortByUSN(t *testing.T) {
 	// It may come to refuse what it did before.
 	w = newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	w.Reconfigure(func(c *vbawstest.Config) { c.RefuseUsnDesc = true })
 	w.ends(2, "Failed")
 	w.later(time.Minute)
@@ -249,12 +249,12 @@ func TestAnApplianceThatRefusesToSortByUSN(t *testing.T) {
 }
 
 func TestForcedUSNFailsWhereItIsRefused(t *testing.T) {
-	for _, contacted := range []bool{false, true} {
-		t.Run(fmt.Sprint("contacted: ", contacted), func(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		t.Run(fmt.Sprint("synced: ", synced), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkUSN})
 			w.ends(3, "Succeeded")
-			if contacted {
-				w.pass()
+			if synced {
+				w.poll()
 			}
 			w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 400, Count: -1})
 			err := w.fails()
@@ -272,7 +272,7 @@ func TestForcedUSNFailsWhereItIsRefused(t *testing.T) {
 func TestRowsOutOfOrderWithinAPage(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	w.ends(1, "Failed")
 	// Sorted as if its USN were another than the one that is served.
 	w.PutRaw(vbawstest.ID(7), 50, w.Now(), fmt.Appendf(nil,
@@ -293,10 +293,10 @@ func TestRowsOutOfOrderWithinAPage(t *testing.T) {
 }
 
 // A transaction that commits late becomes visible below the watermark.
-func TestLateSessionsAreFoundByTheNextSweep(t *testing.T) {
+func TestLateSessionsAreFoundByTheNextResync(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	want := map[string]int{"Nightly/Policy/Succeeded": 3}
 	for i, interval := range []time.Duration{5 * time.Minute, 10 * time.Minute} {
 		w.mode(poller.WatermarkUSN)
@@ -307,7 +307,7 @@ func TestLateSessionsAreFoundByTheNextSweep(t *testing.T) {
 		want["Nightly/Policy/Warning"]++
 		w.counted(want)
 		w.Reveal()
-		w.later(time.Minute) // the walk can't see it
+		w.later(time.Minute) // the incremental read can't see it
 		w.counted(want)
 		w.later(interval)
 		want["Nightly/Policy/Failed"] = i + 1
@@ -325,12 +325,12 @@ func TestAnyPageSizeReadsEverything(t *testing.T) {
 				w.ends(12, "Succeeded")
 				w.begin()
 				w.begin()
-				w.pass()
+				w.poll()
 				w.ends(25, "Failed")
 				w.later(time.Minute)
 				want := map[string]int{"Nightly/Policy/Succeeded": 12, "Nightly/Policy/Failed": 25}
 				w.counted(want)
-				// Everything by the sweep alone.
+				// Everything by the resync alone.
 				for range 9 {
 					w.clock.Advance(time.Second)
 					w.end("Warning", vbawstest.Hidden())
@@ -350,7 +350,7 @@ func TestAnyPageSizeReadsEverything(t *testing.T) {
 func TestAnApplianceThatIgnoresOffset(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
-	w.pass()
+	w.poll()
 	var rows []string
 	for i := range 5 {
 		rows = append(rows, fmt.Sprintf(`{"id":%q,"type":"Policy","status":"Failed","usn":%d}`, vbawstest.ID(100+i), 1000-i))
@@ -368,25 +368,25 @@ func TestAnApplianceThatIgnoresOffset(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3})
 	w.RawSessions(nil)
 	w.ends(1, "Failed")
-	w.pass()
+	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
 }
 
-// A pass that is cut off after any number of requests leaves nothing behind, and
+// A poll that is cut off after any number of requests leaves nothing behind, and
 // the next one counts all.
-func TestAPassThatFailsAnywhereLeavesNothing(t *testing.T) {
+func TestAPollThatFailsAnywhereLeavesNothing(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{MaxPageSize: 4}, poller.Config{})
 		w.ends(6, "Succeeded")
-		w.pass()
-		w.pass()
+		w.poll()
+		w.poll()
 		w.ends(30, "Failed")
 		f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 418, Skip: skip, Count: -1})
 		before, saves := w.p.Published().View, w.book.saves
 		err := w.p.Poll(t.Context())
 		if f.Hits() == 0 {
 			if skip < 8 {
-				t.Errorf("the pass needs no more than %d requests", skip)
+				t.Errorf("the poll needs no more than %d requests", skip)
 			}
 			return
 		}
@@ -394,7 +394,7 @@ func TestAPassThatFailsAnywhereLeavesNothing(t *testing.T) {
 			t.Errorf("after %d requests: %v, and something remains", skip, err)
 		}
 		f.Remove()
-		w.pass()
+		w.poll()
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 6, "Nightly/Policy/Failed": 30})
 	}
 }
@@ -404,7 +404,7 @@ func TestACrashAtAnyStepCountsOnce(t *testing.T) {
 	type crash struct{}
 	for _, step := range []string{poller.StepRead, poller.StepSaved, poller.StepPublished} {
 		for _, first := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, first contact %v", step, first), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, initial sync %v", step, first), func(t *testing.T) {
 				armed := false
 				w := newWorld(t, vbawstest.Config{}, poller.Config{Step: func(name string) {
 					if armed && name == step {
@@ -413,7 +413,7 @@ func TestACrashAtAnyStepCountsOnce(t *testing.T) {
 				}})
 				w.ends(3, "Succeeded")
 				if !first {
-					w.pass()
+					w.poll()
 				}
 				w.ends(3, "Failed")
 				func() {
@@ -423,12 +423,12 @@ func TestACrashAtAnyStepCountsOnce(t *testing.T) {
 						}
 					}()
 					armed = true
-					w.pass()
+					w.poll()
 					t.Fatal("no crash")
 				}()
 				armed = false
 				w.restart()
-				w.pass()
+				w.poll()
 				w.later(2 * time.Hour)
 				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 3})
 				var ids []string
@@ -448,14 +448,14 @@ func TestACrashAtAnyStepCountsOnce(t *testing.T) {
 	}
 }
 
-// A long pass that fails in the sweep that must follow at once, after a part of it
-// was saved, owes that sweep to the next one: the watermark has moved already.
-func TestASweepThatIsOwed(t *testing.T) {
+// A long poll that fails in the resync that must follow at once, after a part of it
+// was saved, owes that resync to the next one: the watermark has moved already.
+func TestAResyncThatIsOwed(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{MaxPageSize: 4, FirstUSN: 1000}, poller.Config{PartSize: 3})
 		w.ends(5, "Succeeded")
-		w.pass()
-		w.later(time.Hour) // the first sweep is behind
+		w.poll()
+		w.later(time.Hour) // the first resync is behind
 		w.RenumberUSN(1)
 		w.ends(12, "Failed")
 		f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 418, Skip: skip, Count: -1})
@@ -463,11 +463,11 @@ func TestASweepThatIsOwed(t *testing.T) {
 		f.Remove()
 		if err == nil {
 			if skip < 6 {
-				t.Errorf("the pass needs no more than %d requests", skip)
+				t.Errorf("the poll needs no more than %d requests", skip)
 			}
 			return
 		}
-		w.pass()
+		w.poll()
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 5, "Nightly/Policy/Failed": 12})
 		w.resets(1)
 	}
