@@ -39,6 +39,7 @@ var (
 	byPolicyKind = []string{"appliance", "policy", "workload", "kind"}
 	byProblem    = []string{"appliance", "policy", "workload", "kind", "problem"}
 	byPolicyType = []string{"appliance", "extended_type", "policy"}
+	byInstance   = []string{"appliance", "instance_name", "instance_id"}
 )
 
 // What Collector shows of what was published.
@@ -144,6 +145,16 @@ var (
 		`Always 1, for each backup repository. encryption is "true" or "false".`,
 		[]string{"appliance", "repository", "repository_id", "bucket", "region", "encryption"})
 
+	instanceInfo = newGauge("vbaws_instance_info",
+		"Always 1, for each EC2 instance. instance_id is that of AWS, or the appliance's if that is not known. Only with instances: true.",
+		[]string{"appliance", "instance_name", "instance_id", "region"})
+	instanceProtected = newGauge("vbaws_instance_protected",
+		"Whether a policy protects the EC2 instance.",
+		byInstance)
+	instanceLastBackup = newGauge("vbaws_instance_last_backup_timestamp_seconds",
+		"When the newest backup, replica or snapshot of a protected EC2 instance was made, in Unix time. 0 if the appliance has none, absent if it is not known.",
+		byInstance)
+
 	lastPoll = newGauge("vbaws_exporter_last_poll_timestamp_seconds",
 		"End of the last poll of the appliance, successful or not, in Unix time.",
 		byAppliance)
@@ -170,7 +181,7 @@ var (
 		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
 		byAppliance)
 	overLimit = newGauge("vbaws_exporter_over_limit",
-		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end; repositories, not shown.",
+		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end; repositories and instances, not shown.",
 		[]string{"appliance", "what"})
 
 	collected = []*family{
@@ -181,6 +192,7 @@ var (
 		policyInfo, policyEnabled, policyInterval, policyDue, policySuccess,
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
+		instanceInfo, instanceProtected, instanceLastBackup,
 		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
 		schedulesUnreadable, overLimit,
 	}

@@ -59,6 +59,8 @@ type State struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
+	// Instances is nil if nothing of it is stored.
+	Instances map[ID]*InstanceBackup
 }
 
 // Meta is what is stored of an appliance as a whole.
@@ -368,6 +370,7 @@ type Changes struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
+	Instances  map[ID]*InstanceBackup
 	// Seen are new entries of the seen index, or replace those of the same id: an id that
 	// is there keeps its day.
 	Seen map[ID]SeenSession
@@ -381,7 +384,7 @@ type Changes struct {
 // Empty reports whether there is nothing to save.
 func (c *Changes) Empty() bool {
 	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
-		len(c.Seen) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+		len(c.Instances) == 0 && len(c.Seen) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
 }
 
 // Apply makes the changes that a State has: all but Seen, Skipped and Forget.
@@ -392,6 +395,10 @@ func (s *State) Apply(c *Changes) {
 	apply(s.Series, c.Series)
 	apply(s.Unfinished, c.Unfinished)
 	apply(s.Policies, c.Policies)
+	if s.Instances == nil && len(c.Instances) > 0 {
+		s.Instances = make(map[ID]*InstanceBackup)
+	}
+	apply(s.Instances, c.Instances)
 }
 
 func apply[K comparable, V any](to, changes map[K]*V) {

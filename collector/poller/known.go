@@ -25,6 +25,7 @@ type known struct {
 	unfinished  unfinished    // unfinished.go
 	endpoints   endpoints     // endpoints.go
 	inventory   inventory     // inventory.go
+	instances   instances     // instances.go
 	verdicts    verdicts      // verdict.go
 }
 
@@ -37,7 +38,7 @@ func (k *known) setAPIVersion(v string) {
 		k.endpoints.forget()
 		k.pageSize.Forget()
 		k.names.startsUnordered = false
-		k.inventory.at = time.Time{}
+		k.inventory.at, k.instances.at = time.Time{}, time.Time{}
 	}
 	k.apiVersion = v
 }

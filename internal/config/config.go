@@ -81,6 +81,10 @@ type Settings struct {
 	// MaxPolicies is how many policies have series of their own. The upper limit is
 	// more than an appliance has, and less than Prometheus minds.
 	MaxPolicies int `yaml:"max_policies" default:"2000" range:"1,100000"`
+	// Instances says whether EC2 instances and their newest backups are read.
+	Instances bool `yaml:"instances" default:"false"`
+	// MaxInstances is how many EC2 instances are shown, each of which has three series.
+	MaxInstances int `yaml:"max_instances" default:"5000" range:"1,100000"`
 	// Policies and Types choose sessions by the name of their policy and by type. An
 	// appliance's filter replaces the one for all.
 	Policies Filter `yaml:"policies"`
