@@ -78,7 +78,7 @@ func (e *APIError) Error() string {
 	if e.Title != "" {
 		s += ": " + e.Title
 	}
-	if e.Details != "" {
+	if e.Details != "" && e.Details != e.Title {
 		s += ": " + e.Details
 	}
 	return s

@@ -153,7 +153,7 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 		if bytes.HasPrefix(e.RecordHeader[:], []byte("SSH-")) {
 			return bad(portAdvice(u), "%s is an SSH server", where)
 		}
-		return bad(portAdvice(u), "%s doesn't speak TLS", where)
+		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s doesn't speak TLS", where)
 	}
 	timeout := errors.Is(err, context.DeadlineExceeded)
 	if e, isNet := errors.AsType[net.Error](err); isNet && e.Timeout() {
@@ -161,7 +161,7 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 	}
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return bad(portAdvice(u), "%s speaks HTTP without TLS, as no appliance does", where)
+		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s speaks HTTP without TLS, as no appliance does", where)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return bad(portAdvice(u)+"; and look whether its service runs", "nothing listens on %s", where)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -178,7 +178,11 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 		// The latter where it spoke before it was asked; net/http says no more of it.
 		return fail(Connection, portAdvice(u), "%s doesn't speak HTTP", where)
 	}
-	return bad(portAdvice(u), "the connection to %s breaks", where)
+	advice := portAdvice(u)
+	if u.Scheme == "http" {
+		advice += "; if it speaks TLS, write https:// in url"
+	}
+	return bad(advice, "the connection to %s breaks", where)
 }
 
 // refusesTunnel reports whether err is the text of an HTTP status and nothing

@@ -155,12 +155,15 @@ func (a *Appliance) Password() (string, error) {
 	if len(b) > limit {
 		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.Login.File)
 	}
-	password := trimBreaks(string(b))
+	password := trimBreaks(strings.TrimPrefix(string(b), byteOrderMark))
 	if password == "" {
 		return "", fmt.Errorf("reading password_file: %s is empty", a.Login.File)
 	}
 	return password, nil
 }
+
+// byteOrderMark is written at the start of a file by some editors on Windows.
+const byteOrderMark = "\ufeff"
 
 // trimBreaks leaves out what ends a file, or a block of YAML, and no password.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }

@@ -284,6 +284,8 @@ func TestPasswordFile(t *testing.T) {
 		{"hunter2\n", "hunter2"},
 		{"hunter2", "hunter2"},
 		{"hunter3\r\n", "hunter3"},
+		{"\ufeffhunter4\r\n", "hunter4"}, // Notepad
+		{"\ufeff", ""},
 		{" with spaces \n", " with spaces "},
 		{"", ""},
 		{"\n", ""},

@@ -84,6 +84,9 @@ func (k *key) show(x any) (any, error) {
 	case Filter:
 		return showNested(x)
 	case time.Duration:
+		if x > 0 && x%day == 0 {
+			return fmt.Sprintf("%dd", x/day), nil // the unit of the documentation; String writes 5w
+		}
 		return model.Duration(x).String(), nil
 	case *time.Location:
 		if x == nil {
@@ -107,6 +110,8 @@ func showNested(x any) (any, error) {
 	}
 	return n, nil
 }
+
+const day = 24 * time.Hour
 
 // hidden stands for a secret.
 const hidden = "<secret>"

@@ -127,7 +127,9 @@ func (f *File) Update(fn func(*bbolt.Tx) error) error {
 	number := uint64(tx.ID()) // which a transaction that has ended no longer knows
 	err = f.guard(func() error { return f.options.Commit(tx) })
 	if err != nil {
-		err = fmt.Errorf("write %s: %w", f.path, err)
+		if _, named := errors.AsType[*fs.PathError](err); !named {
+			err = fmt.Errorf("write %s: %w", f.path, err)
+		}
 		_ = f.guard(tx.Rollback) // it is still open if the commit panicked
 	}
 	f.mu.RUnlock()

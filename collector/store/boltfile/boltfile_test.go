@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -289,5 +290,21 @@ func TestOpenOfAnotherFormat(t *testing.T) {
 		"zeros": make([]byte, 1<<16),
 	} {
 		t.Run(name, func(t *testing.T) { refuses(t, content) })
+	}
+}
+
+// TestFailedCommitNamesTheFileOnce has a commit that fails as on a full disk, and one
+// that fails without the file's name.
+func TestFailedCommitNamesTheFileOnce(t *testing.T) {
+	path := newFile(t)
+	f := open(t, path)
+	for _, cause := range []error{&fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}, errors.New("no")} {
+		f.options.Commit = func(tx *bbolt.Tx) error {
+			_ = tx.Rollback()
+			return cause
+		}
+		if err := f.Update(value(1)); !errors.Is(err, cause) || strings.Count(err.Error(), path) != 1 {
+			t.Errorf("%v: got %v", cause, err)
+		}
 	}
 }

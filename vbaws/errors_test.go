@@ -1,0 +1,21 @@
+package vbaws
+
+import (
+	"testing"
+)
+
+// TestAPIErrorSaysATextOnce: appliances give title and details the same text.
+func TestAPIErrorSaysATextOnce(t *testing.T) {
+	for _, test := range []struct {
+		err  APIError
+		want string
+	}{
+		{APIError{StatusCode: 404, Code: "NotFound", Title: "no such resource", Details: "no such resource"}, "HTTP status 404 Not Found, NotFound: no such resource"},
+		{APIError{StatusCode: 404, Title: "no such resource", Details: "session 5"}, "HTTP status 404 Not Found: no such resource: session 5"},
+		{APIError{StatusCode: 503}, "HTTP status 503 Service Unavailable"},
+	} {
+		if got := test.err.Error(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
