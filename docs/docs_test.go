@@ -19,6 +19,7 @@ import (
 	"vbaws_exporter/collector"
 	"vbaws_exporter/internal/config"
 	"vbaws_exporter/internal/docstest"
+	"vbaws_exporter/vbaws"
 )
 
 func TestDocsHaveEveryMetric(t *testing.T) {
@@ -98,14 +99,72 @@ func knownMetrics(t *testing.T, expr string) {
 	}
 }
 
-func TestRuleOfAlertingPage(t *testing.T) {
-	_, after, _ := strings.Cut(docstest.Page(t, "alerting.md"), "```yaml\n")
-	rules, _, ok := strings.Cut(after, "```\n")
-	if !ok {
-		t.Fatal("the page has no rules")
+// maxReadme is how many lines README.md can have: it leads to the pages.
+const maxReadme = 160
+
+// TestReadme: the first page is short, has the commands to begin with, and lists the
+// API versions that the client knows.
+func TestReadme(t *testing.T) {
+	text := docstest.Page(t, "../README.md")
+	if n := strings.Count(text, "\n"); n > maxReadme {
+		t.Errorf("README.md has %d lines, want at most %d: reference belongs into docs", n, maxReadme)
 	}
-	knownMetrics(t, rules)
-	promtool(t, rules)
+	for _, command := range []string{"go run . demo", "go test ./..."} {
+		if !strings.Contains(text, "\n"+command+"\n") {
+			t.Errorf("README.md has no command %s", command)
+		}
+	}
+	var got, want []string
+	for _, row := range docstest.Rows(t, "../README.md", "Veeam Backup for AWS", "REST API") {
+		got = append(got, row[1])
+	}
+	for _, version := range vbaws.KnownAPIVersions() {
+		minor, _, _ := strings.Cut(version, "-")
+		want = append(want, minor)
+	}
+	if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
+		t.Errorf("API versions, -client +README: %s", diff)
+	}
+}
+
+// blocks returns the code blocks of a language in README.md and in the pages.
+func blocks(t *testing.T, language string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	for _, path := range append(paths, "../README.md") {
+		text := docstest.Page(t, path)
+		for _, m := range regexp.MustCompile("(?ms)^( *)```"+language+"\n(.*?)^ *```$").FindAllStringSubmatchIndex(text, -1) {
+			indent, block := text[m[2]:m[3]], text[m[4]:m[5]]
+			line := strings.Count(text[:m[4]], "\n")
+			found[fmt.Sprintf("%s:%d", path, line)] = strings.ReplaceAll("\n"+block, "\n"+indent, "\n")[1:]
+		}
+	}
+	return found
+}
+
+// TestExamples: rules and configurations in the documentation are valid.
+func TestExamples(t *testing.T) {
+	rules, configs := 0, 0
+	for at, text := range blocks(t, "yaml") {
+		switch {
+		case strings.HasPrefix(text, "groups:"):
+			rules++
+			knownMetrics(t, text)
+			promtool(t, text)
+		case strings.HasPrefix(text, "appliances:"):
+			configs++
+			if _, err := config.Parse(at, []byte(text)); err != nil {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+	}
+	if rules < 2 || configs < 2 {
+		t.Errorf("found %d rules and %d configurations", rules, configs)
+	}
 }
 
 // TestDashboards: whatever promtool is installed, as an old one of a distribution, understands

@@ -1,30 +1,29 @@
 // Package config reads the configuration file.
 //
-// It knows every key, its limits and its default, and builds from them what
-// talks to an appliance: a password that is read when it is needed, and an HTTP
-// transport whose certificates are read again when their files change. It
-// doesn't know what the values are used for, and opens no connection. A file that
-// is missing is no mistake of the configuration: it can come later.
+// It knows every key, its limits and its default. It reads the password when it is
+// needed, and makes an HTTP transport that reads certificates again when their files
+// change. It doesn't know the use of the values, and opens no connection. A missing
+// certificate or password file is not a mistake of the configuration: it can be
+// created later.
 //
-// A Config results only from a file that is right in every key, so its users need
-// not check it. Errors say file, line and key, and what would be right. They never
-// repeat a value of the file, because any value can be a secret that was put in the
-// wrong place.
+// A Config is always valid in every key. Errors name file, line and key, and the
+// valid values. They never quote a value of the file, because any value can be a
+// misplaced secret.
 //
 // # Keys
 //
 // A key is declared once: as a field of a struct, with tags. Decoding, defaults,
 // [Config.YAML] and [Keys] follow from them.
 //
-//	yaml     its name; ",inline" for a struct whose keys are those of the outer one
-//	default  its value if the file has none, as YAML
-//	range    the least and the greatest duration or number, separated by a comma
-//	oneof    the values of a text, separated by spaces
-//	format   how a text is checked: name, url, proxy_url, password, file, api_version
+//	yaml     its name; ",inline" for a struct whose keys belong to the outer one
+//	default  its default, as YAML
+//	range    minimum and maximum of a duration or number, separated by a comma
+//	oneof    the valid strings, separated by spaces
+//	format   how a string is validated: name, url, proxy_url, password, file, api_version
 //
-// The library parses YAML into nodes, and this package puts the nodes into structs
-// itself: the library's decoder quotes values in its errors, ends a mapping's list of
-// mistakes at the first of a key, and can't suggest the key that was meant.
+// The library parses YAML into nodes, and this package decodes the nodes itself: the
+// library's decoder quotes values in its errors, stops at the first error of a key,
+// and can't suggest the intended key.
 package config
 
 import (
@@ -44,10 +43,10 @@ import (
 // Config is a valid configuration. It is immutable.
 type Config struct {
 	// DurationBuckets are the upper bounds, in seconds, of the classic buckets of
-	// session durations: ascending, above 0, finite. The default reaches from
-	// retention, which takes seconds, over snapshots, which take minutes, to a backup
-	// that fills the day a daily policy has. The steps are finest, by two, where most
-	// backups end: from a quarter of an hour to eight hours.
+	// session durations: ascending, positive, finite. The default covers retention,
+	// which takes seconds, snapshots, which take minutes, and a backup that takes the
+	// whole day of a daily policy. The steps are finest, a factor of two, between a
+	// quarter of an hour and eight hours, the duration of most backups.
 	DurationBuckets []float64 `yaml:"duration_buckets" default:"[10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400]"`
 	// Appliances has at least one element. Their names differ.
 	Appliances []Appliance `yaml:"appliances"`
@@ -55,15 +54,15 @@ type Config struct {
 
 // Settings can be set for all appliances and for each.
 type Settings struct {
-	// PollInterval is the time from one poll to the next. A poll is a few requests:
-	// more often than every five seconds they would burden the appliance, and no
+	// PollInterval is the time from one poll to the next. A poll is a few requests;
+	// more often than every five seconds they would load the appliance, and no
 	// scrape would see the difference.
 	PollInterval time.Duration `yaml:"poll_interval" default:"1m" range:"5s,1d"`
-	// PollTimeout is the longest wait without a page arriving.
+	// PollTimeout is the longest wait for a page.
 	PollTimeout time.Duration `yaml:"poll_timeout" default:"2m" range:"1s,1h"`
-	// Backfill is how long before the initial sync the sessions began that are
-	// counted; 0 counts only what begins later. An appliance keeps sessions for 365
-	// days at most by default.
+	// Backfill is how far before the initial sync sessions are counted, by their
+	// start; 0 counts only later ones. An appliance keeps sessions for at most 365
+	// days by default.
 	Backfill time.Duration `yaml:"backfill" default:"1d" range:"0,365d"`
 	// Watermark is how the list of sessions is read: a poller.Watermark.
 	Watermark string `yaml:"watermark" default:"auto" oneof:"auto usn from_utc"`
@@ -74,51 +73,50 @@ type Settings struct {
 	InventoryInterval time.Duration `yaml:"inventory_interval" default:"5m" range:"1m,1d"`
 	// OverdueGrace is how long after a scheduled start its run is not overdue.
 	OverdueGrace time.Duration `yaml:"overdue_grace" default:"1h" range:"10m,7d"`
-	// PolicyRetention is how long after its last session a policy is removed that
-	// can't be listed. Shorter than a month, it would remove policies that run once a
-	// month.
+	// PolicyRetention is how long after its last session a policy that can't be
+	// listed is removed. Less than a month would remove policies that run monthly.
 	PolicyRetention time.Duration `yaml:"policy_retention" default:"35d" range:"7d,400d"`
-	// MaxPolicies is how many policies have series of their own. The upper limit is
-	// more than an appliance has, and less than Prometheus minds.
+	// MaxPolicies is how many policies have their own series. The upper limit is more
+	// than any appliance has, and few enough series for Prometheus.
 	MaxPolicies int `yaml:"max_policies" default:"2000" range:"1,100000"`
 	// Instances says whether EC2 instances and their newest backups are read.
 	Instances bool `yaml:"instances" default:"false"`
 	// MaxInstances is how many EC2 instances are shown, each of which has three series.
 	MaxInstances int `yaml:"max_instances" default:"5000" range:"1,100000"`
-	// Policies and Types choose sessions by the name of their policy and by type. An
-	// appliance's filter replaces the one for all.
+	// Policies and Types select sessions by the name of their policy and by type. The
+	// filter of an appliance replaces the one of the file.
 	Policies Filter `yaml:"policies"`
 	Types    Filter `yaml:"types"`
 }
 
-// Filter chooses words. The zero value chooses all. Each expression is for the
-// whole of a word.
+// Filter selects words. The zero value selects all. Each expression matches the
+// whole word.
 type Filter struct {
 	Include []*regexp.Regexp `yaml:"include"`
 	Exclude []*regexp.Regexp `yaml:"exclude"`
 }
 
-// Wants reports whether s is chosen: included, if anything is, and not excluded.
+// Wants reports whether s is selected: it matches an expression of Include, if there
+// is one, and none of Exclude.
 func (f *Filter) Wants(s string) bool {
 	matches := func(r *regexp.Regexp) bool { return r.MatchString(s) }
 	return (len(f.Include) == 0 || slices.ContainsFunc(f.Include, matches)) && !slices.ContainsFunc(f.Exclude, matches)
 }
 
-// Appliance is one appliance to watch. Printing or marshalling it shows no
-// secret.
+// Appliance is one appliance to monitor. Printing or marshalling it shows no secret.
 type Appliance struct {
-	// Name is the value of the label "appliance", and what state is kept under.
+	// Name is the value of the label "appliance", and the key of the state.
 	Name string `yaml:"name" format:"name"`
 	// URL has a scheme, http or https, and a host; no user, path or query.
 	URL *url.URL `yaml:"url" format:"url"`
 	// Username is the account's.
 	Username string `yaml:"username"`
-	// Login is behind a pointer, of which fmt prints the address, and so is Network.
+	// Login and Network are pointers, of which fmt prints only the address.
 	Login *login `yaml:",inline" json:"-"`
-	// APIVersion is the one to speak, such as 1.7-rev0; empty to negotiate.
+	// APIVersion is the version to use, such as 1.7-rev0; empty to negotiate.
 	APIVersion string `yaml:"api_version" default:"auto" format:"api_version"`
-	// TimeZone is that of the appliance's schedules, for an account that isn't allowed
-	// to read it; nil if it isn't given.
+	// TimeZone is the time zone of the schedules, for an account that is not allowed
+	// to read it; nil if it is not set.
 	TimeZone *time.Location `yaml:"timezone"`
 	Network  *network       `yaml:",inline" json:"-"`
 	Settings `yaml:",inline"`
@@ -130,14 +128,15 @@ type login struct {
 	File     string           `yaml:"password_file" format:"file"`
 }
 
-// network is the way to an appliance. Its tls_config has the keys of Prometheus's.
+// network has the settings of the connection. Its tls_config has the keys of that of
+// Prometheus.
 type network struct {
 	TLS   commoncfg.TLSConfig `yaml:"tls_config"`
 	Proxy *url.URL            `yaml:"proxy_url" format:"proxy_url"` // nil without one
 }
 
-// Password returns the account's password. One in a file is read again at each
-// call, so that it can be changed without a restart. Any goroutine may call.
+// Password returns the password of the account. It reads password_file at each call, so
+// a change needs no restart. It is safe for concurrent use.
 func (a *Appliance) Password() (string, error) {
 	if a.Login.File == "" {
 		return string(a.Login.Password), nil
@@ -153,7 +152,7 @@ func (a *Appliance) Password() (string, error) {
 		return "", fmt.Errorf("reading password_file: %w", err)
 	}
 	if len(b) > limit {
-		return "", fmt.Errorf("reading password_file: %s is longer than any password", a.Login.File)
+		return "", fmt.Errorf("reading password_file: %s is larger than 64 KiB", a.Login.File)
 	}
 	password := trimBreaks(strings.TrimPrefix(string(b), byteOrderMark))
 	if password == "" {
@@ -165,11 +164,11 @@ func (a *Appliance) Password() (string, error) {
 // byteOrderMark is written at the start of a file by some editors on Windows.
 const byteOrderMark = "\ufeff"
 
-// trimBreaks leaves out what ends a file, or a block of YAML, and no password.
+// trimBreaks removes line breaks at the end of a file or a block of YAML.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// maxSize is far beyond any configuration, and keeps a path that isn't one
-// (a device, a log) from filling memory.
+// maxSize is far larger than any configuration. It keeps other files (a device, a
+// log) from filling memory.
 const maxSize = 8 << 20
 
 // Load reads and validates the file at path.
@@ -189,8 +188,8 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Parse validates data, the content of the file called name: its folder is what
-// relative file names in it refer to. What is wrong comes as Errors.
+// Parse validates data, the content of the file called name. Relative file names are
+// relative to its directory. Mistakes are returned as Errors.
 func Parse(name string, data []byte) (*Config, error) {
 	p := &parser{file: name, dir: filepath.Dir(name)}
 	c := p.parse(data)

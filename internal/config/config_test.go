@@ -78,8 +78,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 	e := &Error{File: "a.yml", Line: 3, Column: 1, Key: "k", Message: "is wrong"}
 	for n, want := range map[int]string{
 		1: "a.yml:3:1: k: is wrong",
-		2: "a.yml:3:1: k: is wrong (and 1 more mistake)",
-		3: "a.yml:3:1: k: is wrong (and 2 more mistakes)",
+		2: "a.yml:3:1: k: is wrong (and 1 more error)",
+		3: "a.yml:3:1: k: is wrong (and 2 more errors)",
 	} {
 		all := Errors(make([]*Error, n))
 		for i := range all {

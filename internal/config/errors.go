@@ -15,7 +15,7 @@ type Error struct {
 	// Key is the path of the key, such as appliances[0].url; empty for the whole
 	// file.
 	Key string
-	// Message says what is wrong, and what would be right.
+	// Message describes the mistake and the valid values.
 	Message string
 }
 
@@ -36,8 +36,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors are all the mistakes in a file, in its order. It is never empty. As
-// an error it is one line: the first, and how many more there are.
+// Errors are all mistakes in a file, in the order of the file. It is never empty. Its
+// message is one line: the first mistake, and the number of further ones.
 type Errors []*Error
 
 func (e Errors) Error() string {
@@ -46,13 +46,13 @@ func (e Errors) Error() string {
 	case 0:
 		return s
 	case 1:
-		return s + " (and 1 more mistake)"
+		return s + " (and 1 more error)"
 	default:
-		return fmt.Sprintf("%s (and %d more mistakes)", s, n)
+		return fmt.Sprintf("%s (and %d more errors)", s, n)
 	}
 }
 
-// Unwrap makes each of them visible to errors.Is and errors.As.
+// Unwrap returns all of them, for errors.Is and errors.As.
 func (e Errors) Unwrap() []error {
 	errs := make([]error, len(e))
 	for i := range e {

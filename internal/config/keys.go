@@ -35,7 +35,7 @@ func keysOf(t reflect.Type) []key {
 				keys = append(keys, k)
 			}
 		case strings.HasSuffix(name, "_ref"):
-			// Of tls_config: it refers to a secret manager, which is Prometheus's own.
+			// Of tls_config: a reference to a secret manager, which only Prometheus has.
 		default:
 			k := key{name, f.Tag, f.Type, f.Index}
 			if t == reflect.TypeFor[commoncfg.TLSConfig]() && strings.HasSuffix(name, "_file") {
@@ -47,13 +47,13 @@ func keysOf(t reflect.Type) []key {
 	return keys
 }
 
-// limits returns what the tag range has.
+// limits returns the values of the tag range.
 func (k *key) limits() (lo, hi string) {
 	lo, hi, _ = strings.Cut(k.tag.Get("range"), ",")
 	return lo, hi
 }
 
-// Key is a key that a file can have. What isn't declared of it is empty.
+// Key is a key of the configuration file. A field that is not declared is empty.
 type Key struct {
 	Name     string // poll_interval, appliances[].tls_config.ca_file, …
 	Default  string
@@ -82,8 +82,8 @@ func keysBelow(prefix string, t reflect.Type) []Key {
 // entry is a key of a mapping of the file, and its value.
 type entry struct{ key, value *yaml.Node }
 
-// mapping reads the mapping n into a struct and returns what it has by key, or nil
-// if it isn't a mapping.
+// mapping reads the mapping n into a struct and returns its entries by key, or nil
+// if n is not a mapping.
 func (p *parser) mapping(path string, n *yaml.Node, into reflect.Value) map[string]entry {
 	if n.Kind != yaml.MappingNode {
 		p.fail(n, path, "must be a mapping: lines of the form key: value")
@@ -101,7 +101,7 @@ func (p *parser) mapping(path string, n *yaml.Node, into reflect.Value) map[stri
 		k := &keys[j]
 		at := strings.TrimPrefix(path+"."+k.name, ".")
 		if before, ok := seen[k.name]; ok {
-			p.fail(e.key, at, fmt.Sprintf("is set on line %d already: remove one of the two", before.key.Line))
+			p.fail(e.key, at, fmt.Sprintf("is already set on line %d: remove one of them", before.key.Line))
 			continue
 		}
 		seen[k.name] = e
@@ -112,14 +112,14 @@ func (p *parser) mapping(path string, n *yaml.Node, into reflect.Value) map[stri
 	return seen
 }
 
-// read reads v into a field. The error it returns is one of v as a whole; those
-// deeper down it reports itself, below path.
+// read reads v into a field. It returns an error about v as a whole, and adds errors
+// about values inside v to p.errs.
 func (p *parser) read(path string, v *yaml.Node, k *key, into reflect.Value) error {
 	switch {
 	case k.typ == reflect.TypeFor[[]Appliance]():
-		return nil // read last, since they begin with the settings
+		return nil // read last: they inherit the settings
 	case k.typ.Kind() == reflect.Struct:
-		fresh := reflect.New(k.typ) // of this place alone: an appliance's filter replaces the file's
+		fresh := reflect.New(k.typ) // a filter of an appliance replaces that of the file
 		if p.mapping(path, v, fresh.Elem()) == nil {
 			return nil
 		}
@@ -134,7 +134,7 @@ func (p *parser) read(path string, v *yaml.Node, k *key, into reflect.Value) err
 	return err
 }
 
-// defaults sets what has the tag default.
+// defaults sets the fields that have the tag default.
 func (p *parser) defaults(into reflect.Value) {
 	for _, k := range keysOf(into.Type()) {
 		text, ok := k.tag.Lookup("default")
@@ -147,12 +147,12 @@ func (p *parser) defaults(into reflect.Value) {
 			err = p.read(k.name, doc.Content[0], &k, into.FieldByIndex(k.index))
 		}
 		if err != nil { // a mistake in the declaration
-			p.fail(&yaml.Node{}, k.name, "has a default that can't be used: "+err.Error())
+			p.fail(&yaml.Node{}, k.name, "has an invalid default: "+err.Error())
 		}
 	}
 }
 
-// plainKey is what a key looks like. What looks otherwise isn't repeated.
+// plainKey matches keys that an error can quote. Anything else could be a secret.
 var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,39}$`)
 
 func unknownKey(k *yaml.Node, keys []key) string {
@@ -163,9 +163,9 @@ func unknownKey(k *yaml.Node, keys []key) string {
 	switch {
 	case k.Kind != yaml.ScalarNode || !plainKey.MatchString(k.Value):
 		if k.Value == "<<" {
-			return "merging with << isn't supported: repeat the keys"
+			return "YAML merge keys (<<) are not supported: repeat the keys"
 		}
-		return "unknown key: known are " + strings.Join(known, ", ")
+		return "unknown key: must be one of " + strings.Join(known, ", ")
 	}
 	best, least := "", 1+len(k.Value)/3
 	for _, name := range known {
@@ -176,11 +176,10 @@ func unknownKey(k *yaml.Node, keys []key) string {
 	if best != "" {
 		return fmt.Sprintf("unknown key %q: did you mean %s?", k.Value, best)
 	}
-	return fmt.Sprintf("unknown key %q: known are %s", k.Value, strings.Join(known, ", "))
+	return fmt.Sprintf("unknown key %q: must be one of %s", k.Value, strings.Join(known, ", "))
 }
 
-// distance is the least number of letters to change, add or leave out to make
-// b of a.
+// distance returns the Levenshtein distance between a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

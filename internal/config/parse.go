@@ -25,7 +25,7 @@ func (p *parser) fail(n *yaml.Node, path, message string) {
 	p.errs = append(p.errs, &Error{p.file, n.Line, n.Column, path, message})
 }
 
-// parse returns a Config that is only good if there are no errors.
+// parse returns a Config, which is valid only if p.errs is empty.
 func (p *parser) parse(data []byte) *Config {
 	root := p.document(data)
 	if root == nil {
@@ -39,7 +39,7 @@ func (p *parser) parse(data []byte) *Config {
 	}
 	list := seen["appliances"].value
 	if list == nil {
-		p.fail(root, "appliances", "is missing: list at least one, with name, url, username and password_file")
+		p.fail(root, "appliances", "is missing: at least one appliance is required, with name, url, username and password_file")
 		return nil
 	}
 	f.Appliances = p.appliances(list, f.Settings)
@@ -50,7 +50,7 @@ func (p *parser) parse(data []byte) *Config {
 func (p *parser) document(data []byte) *yaml.Node {
 	if at := invalidUTF8(data); at >= 0 {
 		line := 1 + strings.Count(string(data[:at]), "\n")
-		p.fail(&yaml.Node{Line: line}, "", "is not UTF-8: save the file in that encoding")
+		p.fail(&yaml.Node{Line: line}, "", "is not valid UTF-8: save the file as UTF-8")
 		return nil
 	}
 	var docs []yaml.Node
@@ -59,11 +59,11 @@ func (p *parser) document(data []byte) *yaml.Node {
 		return nil
 	}
 	if len(docs) > 1 {
-		p.fail(&docs[1], "", "a second document begins: the file must have only one, so remove the line ---")
+		p.fail(&docs[1], "", "the file has a second YAML document: remove the line ---")
 		return nil
 	}
 	if len(docs) == 0 || len(docs[0].Content) == 0 || isNull(docs[0].Content[0]) {
-		p.fail(&yaml.Node{}, "", "is empty: it needs the key appliances at least")
+		p.fail(&yaml.Node{}, "", "is empty: at least the key appliances is required")
 		return nil
 	}
 	return docs[0].Content[0]
@@ -80,25 +80,25 @@ func invalidUTF8(data []byte) int {
 	return -1
 }
 
-// syntaxError returns where a file stops to be YAML, and why. It leaves out
-// the messages that quote the file.
+// syntaxError returns the position and the reason of a syntax error. It omits
+// messages that quote the file.
 func syntaxError(err error) (at *yaml.Node, path, message string) {
 	at = &yaml.Node{}
 	var le *yaml.LoadError
 	if !errors.As(err, &le) {
-		return at, "", "is not YAML"
+		return at, "", "is not valid YAML"
 	}
 	at.Line, at.Column = le.Mark.Line, le.Mark.Column
 	switch le.Stage {
 	case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
-		message = "is not YAML: " + le.Message
+		message = "is not valid YAML: " + le.Message
 		if le.ContextMsg != "" {
 			message += " " + le.ContextMsg
 		}
 	case yaml.ComposerStage:
-		message = "is not YAML: a value that begins with * refers to an anchor, and there is none of that name: put it in quotes"
+		message = "is not valid YAML: unknown anchor; quote a value that starts with *"
 	default:
-		message = "is not YAML"
+		message = "is not valid YAML"
 	}
 	return at, "", message
 }
@@ -107,10 +107,10 @@ func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 	const path = "appliances"
 	switch {
 	case isNull(list) || list.Kind == yaml.SequenceNode && len(list.Content) == 0:
-		p.fail(list, path, "is empty: list at least one, with name, url, username and password_file")
+		p.fail(list, path, "is empty: at least one appliance is required, with name, url, username and password_file")
 		return nil
 	case list.Kind != yaml.SequenceNode:
-		p.fail(list, path, "must be a list: begin each appliance with a dash")
+		p.fail(list, path, "must be a list: start each appliance with a dash")
 		return nil
 	}
 	var all []Appliance
@@ -131,13 +131,13 @@ func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 		}
 		switch password, file := seen["password"].value, seen["password_file"].value; {
 		case password == nil && file == nil:
-			p.fail(n, path+".password_file", "is missing: name a file that holds the password (or give it as password)")
+			p.fail(n, path+".password_file", "is missing: set password_file or password")
 		case password != nil && file != nil:
-			p.fail(file, path+".password_file", "stands beside password: only one can be right, so remove the other")
+			p.fail(file, path+".password_file", "is mutually exclusive with password: remove one of them")
 		}
 		if at := seen["name"].value; a.Name != "" {
 			if line, ok := lines[a.Name]; ok {
-				p.fail(at, path+".name", fmt.Sprintf("is the name of the appliance on line %d already: each needs one of its own", line))
+				p.fail(at, path+".name", fmt.Sprintf("is already used by the appliance on line %d: names must be unique", line))
 			} else {
 				lines[a.Name] = at.Line
 			}

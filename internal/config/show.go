@@ -17,15 +17,15 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Equal reports whether a and b say the same. Of what doesn't compare, such as a
-// time zone that was loaded from a newer file, it may say that it differs. A
-// change inside of a file that they name is none.
+// Equal reports whether a and b have the same settings. Values that can't be compared,
+// such as a time zone that was loaded from a newer file, can count as different. The
+// content of files that they name is not compared.
 func (a *Appliance) Equal(b *Appliance) bool { return reflect.DeepEqual(a, b) }
 
-// YAML returns the configuration as a file that has every setting in force, the
-// defaults included, and no secret: passwords, keys, and the accounts of proxies
-// are replaced, and so are ca and cert if they are more than certificates.
-// Names of files are relative to the working directory.
+// YAML returns the configuration in use as a file, with all defaults and without
+// secrets: it replaces passwords, keys, the accounts of proxies, and ca and cert if
+// they contain more than certificates. File names are relative to the working
+// directory.
 func (c *Config) YAML() ([]byte, error) {
 	var out bytes.Buffer
 	d, err := yaml.NewDumper(&out, yaml.WithV4Defaults())
@@ -41,13 +41,13 @@ func (c *Config) YAML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// MarshalYAML returns what YAML writes.
+// MarshalYAML returns the configuration as [Config.YAML] writes it.
 func (c Config) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(c)) }
 
-// MarshalYAML returns what Config.YAML writes of the appliance.
+// MarshalYAML returns the appliance as [Config.YAML] writes it.
 func (a Appliance) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(a)) }
 
-// showStruct returns the keys of a struct, without those that are empty.
+// showStruct returns the keys of a struct that have a value.
 func showStruct(v reflect.Value) (*yaml.Node, error) {
 	m := &yaml.Node{Kind: yaml.MappingNode}
 	for _, k := range keysOf(v.Type()) {
@@ -74,8 +74,8 @@ func showStruct(v reflect.Value) (*yaml.Node, error) {
 	return m, nil
 }
 
-// show returns a value of the key as the file would have it; the zero value of a type
-// isn't written. A commoncfg.Secret hides itself.
+// show returns a value of the key in the form of the file. The zero value of a type is
+// not written. A commoncfg.Secret marshals as hidden.
 func (k *key) show(x any) (any, error) {
 	switch x := x.(type) {
 	case commoncfg.TLSConfig:
@@ -113,11 +113,11 @@ func showNested(x any) (any, error) {
 
 const day = 24 * time.Hour
 
-// hidden stands for a secret.
+// hidden replaces a secret.
 const hidden = "<secret>"
 
-// certificates returns the text if there is nothing but certificates in it: TLS
-// reads past keys and notes beside them.
+// certificates returns the text if it contains nothing but certificates, else hidden: TLS
+// ignores keys and notes beside them.
 func certificates(text string) string {
 	var all bytes.Buffer
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
@@ -133,7 +133,7 @@ func certificates(text string) string {
 	return text
 }
 
-// showURL leaves out user and password: some proxies take a token as the user.
+// showURL omits user and password: some proxies take a token as the user.
 func showURL(u *url.URL) string {
 	if u == nil {
 		return ""

@@ -9,8 +9,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// CheckTLS returns what is wrong with the certificates and the key of tls_config,
-// in files or not, as a *vbaws.Error of vbaws.KindConfig.
+// CheckTLS loads the certificates and the key of tls_config, in files or inline. Its
+// error is a *vbaws.Error of vbaws.KindConfig.
 func (a *Appliance) CheckTLS() error {
 	if _, err := commoncfg.NewTLSConfig(&a.Network.TLS); err != nil {
 		return &vbaws.Error{Kind: vbaws.KindConfig, Op: "tls_config", Err: err}
@@ -18,12 +18,12 @@ func (a *Appliance) CheckTLS() error {
 	return nil
 }
 
-// Transport returns a new transport to the appliance, with connections of its
-// own. It reads the files of tls_config at the first request, and again whenever
-// one changed. A request that fails while CheckTLS has an error fails with that.
+// Transport returns a new transport to the appliance, with its own connections. It
+// reads the files of tls_config at the first request, and again when one changed. A
+// request that fails while CheckTLS returns an error fails with that error.
 func (a *Appliance) Transport() http.RoundTripper { return &transport{appliance: a} }
 
-// transport is made of what the library's transport needs once that is there.
+// transport creates the library's transport once its files can be read.
 type transport struct {
 	appliance *Appliance
 
@@ -37,7 +37,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	// The library's errors have no type. It reads the files at each request and at
-	// each handshake, so if they are broken, that is why it failed.
+	// each handshake, so a broken file is the cause.
 	if local := t.appliance.CheckTLS(); local != nil {
 		err = local
 	}
@@ -62,15 +62,15 @@ func (t *transport) made() (_ http.RoundTripper, err error) {
 		t.next, err = commoncfg.NewRoundTripperFromConfig(commoncfg.HTTPClientConfig{
 			TLSConfig:   t.appliance.Network.TLS,
 			ProxyConfig: commoncfg.ProxyConfig{ProxyURL: commoncfg.URL{URL: t.appliance.Network.Proxy}},
-			// One request at a time gains nothing by HTTP/2, and its one connection
-			// would be kept after it stopped answering.
+			// HTTP/2 has no advantage for one request at a time, and its connection
+			// would be kept after it stopped responding.
 			EnableHTTP2: false,
 		}, t.appliance.Name)
 	}
 	return t.next, err
 }
 
-// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
+// CloseIdleConnections is called by http.Client.CloseIdleConnections.
 func (t *transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -20,9 +20,9 @@ import (
 	"vbaws_exporter/collector/schedule"
 )
 
-// value reads v as a value of the key, which is of the type that zero has. With an
-// error, it can be what v has all the same: it counts as set. Relative names of
-// files are in dir.
+// value reads v as a value of the key, of the type of zero. It can return a value
+// together with an error: the key then counts as set. Relative file names are
+// relative to dir.
 func (k *key) value(v *yaml.Node, dir string, zero any) (any, error) {
 	switch k.tag.Get("format") {
 	case "name":
@@ -61,12 +61,12 @@ func (k *key) value(v *yaml.Node, dir string, zero any) (any, error) {
 	return text(v)
 }
 
-var errNoValue = errors.New("has no value (one that begins with a character like # & * ! needs quotes)")
+var errNoValue = errors.New("has no value (quote a value that starts with # & * or !)")
 
-// text returns the value as it is written: a password 0123 is no number.
+// text returns the value as it is written: a password 0123 stays a string.
 func text(v *yaml.Node) (string, error) {
 	if v.Kind != yaml.ScalarNode {
-		return "", errors.New("must be a single text")
+		return "", errors.New("must be a string")
 	}
 	tagged := v.Style&yaml.TaggedStyle != 0 && v.ShortTag() != "!!str"
 	if isNull(v) || v.Value == "" || tagged {
@@ -75,15 +75,15 @@ func text(v *yaml.Node) (string, error) {
 	return v.Value, nil
 }
 
-// fileName returns the name of a file. It is in the error if that can't be read, so
-// it must not be the content: a key, or a password in a block of YAML.
+// fileName returns the name of a file. An error about an unreadable file quotes the
+// name, so it must not be the content: a key, or a password in a block of YAML.
 func fileName(v *yaml.Node) (string, error) {
 	s, err := text(v)
 	switch {
 	case err != nil:
 		return "", err
 	case len(s) > maxFileName || strings.ContainsFunc(s, unicode.IsControl):
-		return s, errors.New("is not the name of a file: it has a line break or is too long; what belongs in a file can't be written here")
+		return s, errors.New("is not a file name: it contains a line break or is too long; it must not be the content of the file")
 	}
 	return s, nil
 }
@@ -94,18 +94,18 @@ func duration(v *yaml.Node, k *key) (time.Duration, error) {
 		return 0, err
 	}
 	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return 0, errors.New("has no unit: write 30s, 1m, 1h30m or 1d")
+		return 0, errors.New("has no unit: use 30s, 1m, 1h30m or 1d")
 	}
 	d, err := model.ParseDuration(s)
 	if err != nil {
-		return 0, errors.New("is not a valid duration: write 30s, 1m, 1h30m or 1d")
+		return 0, errors.New("is not a valid duration: use 30s, 1m, 1h30m or 1d")
 	}
 	lo, hi, err := limits(k, model.ParseDuration)
 	if err != nil {
 		return 0, err
 	}
 	if d < lo || d > hi {
-		return 0, fmt.Errorf("%v is out of range: it must be from %v to %v", d, lo, hi)
+		return 0, fmt.Errorf("%v is out of range: must be from %v to %v", d, lo, hi)
 	}
 	return time.Duration(d), nil
 }
@@ -121,7 +121,7 @@ func number(v *yaml.Node, k *key) (n int, err error) {
 	return n, nil
 }
 
-// limits returns the parsed limits of a key. Its error is one of the declaration.
+// limits returns the parsed limits of a key. An error is a mistake in the declaration.
 func limits[T any](k *key, parse func(string) (T, error)) (lo, hi T, err error) {
 	least, greatest := k.limits()
 	if lo, err = parse(least); err == nil {
@@ -161,7 +161,7 @@ func tlsVersion(v *yaml.Node) (version commoncfg.TLSVersion, err error) {
 	return version, nil
 }
 
-// checkTLS returns what is wrong with the keys of tls_config together.
+// checkTLS validates the combination of the keys of tls_config.
 func checkTLS(t *commoncfg.TLSConfig) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -172,7 +172,7 @@ func checkTLS(t *commoncfg.TLSConfig) error {
 	return nil
 }
 
-// password returns a text without what ends a file, or a block of YAML.
+// password returns a string without line breaks at its end.
 func password(v *yaml.Node) (string, error) {
 	s, err := text(v)
 	if s = trimBreaks(s); err == nil && s == "" {
@@ -183,7 +183,7 @@ func password(v *yaml.Node) (string, error) {
 
 var revision = regexp.MustCompile(`^[0-9]{1,3}\.[0-9]{1,3}-rev[0-9]{1,3}$`)
 
-// apiVersion returns an empty one for auto.
+// apiVersion returns an empty string for auto.
 func apiVersion(v *yaml.Node) (string, error) {
 	s, err := text(v)
 	switch {
@@ -197,7 +197,7 @@ func apiVersion(v *yaml.Node) (string, error) {
 	return s, nil
 }
 
-// maxBuckets keeps a mistake from multiplying the series.
+// maxBuckets limits the number of series.
 const maxBuckets = 100
 
 func buckets(v *yaml.Node) ([]float64, error) {
@@ -206,21 +206,21 @@ func buckets(v *yaml.Node) ([]float64, error) {
 		return nil, errors.New("must be " + want)
 	}
 	if n := len(v.Content); n == 0 || n > maxBuckets {
-		return nil, fmt.Errorf("has %d elements: it must have from 1 to %d", n, maxBuckets)
+		return nil, fmt.Errorf("has %d elements: must have from 1 to %d", n, maxBuckets)
 	}
 	bounds := make([]float64, len(v.Content))
 	for i, n := range v.Content {
 		n = deref(n)
 		if n.Kind != yaml.ScalarNode || isNull(n) || n.Load(&bounds[i]) != nil {
-			return nil, fmt.Errorf("element %d is not a number: it must be %s", i+1, want)
+			return nil, fmt.Errorf("element %d is not a number: must be %s", i+1, want)
 		}
 		switch b := bounds[i]; {
 		case math.IsInf(b, 1):
-			return nil, fmt.Errorf("element %d is infinite: leave it out, there always is such a bucket", i+1)
+			return nil, fmt.Errorf("element %d is infinite: remove it, the bucket +Inf always exists", i+1)
 		case math.IsNaN(b) || b <= 0:
-			return nil, fmt.Errorf("element %d is not above 0: it must be %s", i+1, want)
+			return nil, fmt.Errorf("element %d is not positive: must be %s", i+1, want)
 		case i > 0 && b <= bounds[i-1]:
-			return nil, fmt.Errorf("element %d is not above the one before: sort them, and have each once", i+1)
+			return nil, fmt.Errorf("element %d is not greater than element %d: must be ascending", i+1, i)
 		}
 	}
 	return bounds, nil
@@ -240,32 +240,32 @@ func name(v *yaml.Node) (string, error) {
 	case utf8.RuneCountInString(s) > maxName:
 		return "", fmt.Errorf("has more than %d characters", maxName)
 	case strings.TrimSpace(s) != s:
-		return "", errors.New("begins or ends with a space: remove it")
+		return "", errors.New("starts or ends with a space: remove it")
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
-		return "", errors.New("has a control character: use letters, digits, punctuation and spaces")
+		return "", errors.New("contains a control character: use letters, digits, punctuation and spaces")
 	}
 	return s, nil
 }
 
 func applianceURL(v *yaml.Node) (*url.URL, error) {
-	const want = "write https://host:11005"
+	const want = "use https://host:11005"
 	u, err := parseURL(v, want)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("has a scheme other than https and http: " + want)
+		return nil, errors.New("has an unsupported scheme: " + want)
 	case u.User != nil:
-		return nil, errors.New("contains an account: put it under username and password_file")
+		return nil, errors.New("contains credentials: set username and password_file instead")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("goes on after the host: leave out path and query, " + want)
+		return nil, errors.New("contains a path or a query: " + want)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
 func proxyURL(v *yaml.Node) (*url.URL, error) {
-	const want = "write http://host:3128"
+	const want = "use http://host:3128"
 	u, err := parseURL(v, want)
 	if err != nil {
 		return nil, err
@@ -274,7 +274,7 @@ func proxyURL(v *yaml.Node) (*url.URL, error) {
 	case "http", "https", "socks5", "socks5h":
 		return u, nil
 	}
-	return nil, errors.New("has a scheme other than http, https, socks5 and socks5h: " + want)
+	return nil, errors.New("has an unsupported scheme, must be http, https, socks5 or socks5h: " + want)
 }
 
 // parseURL returns a URL that has a scheme and a host.
@@ -287,7 +287,7 @@ func parseURL(v *yaml.Node, want string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		// The library's error repeats the URL, and with it a password.
-		return nil, errors.New("is not a URL: " + want)
+		return nil, errors.New("is not a valid URL: " + want)
 	case !strings.Contains(s, "://"):
 		return nil, errors.New("has no scheme: " + want)
 	case u.Hostname() == "":
@@ -295,25 +295,25 @@ func parseURL(v *yaml.Node, want string) (*url.URL, error) {
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > math.MaxUint16 {
-			return nil, errors.New("has a port that is none: it must be from 1 to 65535")
+			return nil, errors.New("has an invalid port: must be from 1 to 65535")
 		}
 	}
 	return u, nil
 }
 
-// wholeBegin and wholeEnd around a pattern make it one for the whole of a word.
+// wholeBegin and wholeEnd anchor a pattern at both ends.
 const wholeBegin, wholeEnd = "^(?s:", ")$"
 
-// patterns reads a list of regular expressions, each for the whole of a word.
+// patterns reads a list of regular expressions, each of which matches a whole word.
 func patterns(v *yaml.Node) ([]*regexp.Regexp, error) {
 	var words []string
 	if isNull(v) || v.Kind != yaml.SequenceNode || v.Load(&words) != nil {
 		return nil, errors.New("must be a list of regular expressions, each in quotes")
 	}
-	var all []*regexp.Regexp // nil without any, as if the key is missing
+	var all []*regexp.Regexp // nil if the list is empty, as without the key
 	for i, w := range words {
 		if _, err := regexp.Compile(w); err != nil {
-			return nil, fmt.Errorf("number %d is not a regular expression in RE2 syntax", i+1)
+			return nil, fmt.Errorf("element %d is not a valid regular expression (RE2 syntax)", i+1)
 		}
 		all = append(all, regexp.MustCompile(wholeBegin+w+wholeEnd))
 	}
