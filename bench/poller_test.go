@@ -53,7 +53,7 @@ func newClient(b *testing.B, address string, transport http.RoundTripper, now ti
 	return c
 }
 
-func newPoller(b *testing.B, address string, transport http.RoundTripper, book poller.Book, now time.Time) *poller.Poller {
+func newPoller(b *testing.B, address string, transport http.RoundTripper, storage poller.Storage, now time.Time) *poller.Poller {
 	b.Helper()
 	p, err := poller.New(poller.Config{
 		Appliance: "bench", Interval: time.Minute, Timeout: 2 * time.Minute, Backfill: span, Watermark: poller.WatermarkAuto,
@@ -62,7 +62,7 @@ func newPoller(b *testing.B, address string, transport http.RoundTripper, book p
 			Hold:   2 * time.Minute,
 		},
 		Logger: log.NewNopLogger(), Now: func() time.Time { return now },
-	}, newClient(b, address, transport, now), book)
+	}, newClient(b, address, transport, now), storage)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -99,11 +99,11 @@ func BenchmarkTakeIn(b *testing.B) {
 	for _, form := range []string{"initial", "catchup"} {
 		b.Run(form, func(b *testing.B) {
 			paired.Compare(b, func() time.Duration {
-				book := store.NewMemory()
+				storage := store.NewMemory()
 				if form == "catchup" {
-					poll(b, newPoller(b, empty.urls[0], &http.Transport{}, book, epoch.Add(-span)))
+					poll(b, newPoller(b, empty.urls[0], &http.Transport{}, storage, epoch.Add(-span)))
 				}
-				p := newPoller(b, full.urls[0], &http.Transport{}, book, epoch)
+				p := newPoller(b, full.urls[0], &http.Transport{}, storage, epoch)
 				spent := paired.Spent(func() { poll(b, p) })
 				if got := counted(p); got != n {
 					b.Fatalf("%d sessions were counted of %d", got, n)
@@ -217,11 +217,11 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 			b.Error(err)
 		}
 	})
-	book, err := s.Book("bench")
+	storage, err := s.Appliance("bench")
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := newPoller(b, sim.urls[0], m.transport(), book, epoch)
+	p := newPoller(b, sim.urls[0], m.transport(), storage, epoch)
 	for range 3 {
 		poll(b, p)
 	}

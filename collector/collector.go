@@ -2,7 +2,7 @@
 //
 // It knows the table of metrics, and how what a poller has published is spelled
 // in it. It doesn't know how that came about: it asks no appliance, keeps no
-// books, reads no clock, starts no goroutine and waits for nothing. Collector
+// state, reads no clock, starts no goroutine and waits for nothing. Collector
 // shows what is published at the moment of a scrape; Instruments counts the
 // exporter's own doing while it happens.
 package collector

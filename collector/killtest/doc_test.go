@@ -2,7 +2,7 @@
 // whatever ends the process.
 //
 // It knows the exporter as Prometheus does, by what /metrics says, and puts its
-// parts together as the daemon does: client, poller, books on disk, collector,
+// parts together as the daemon does: client, poller, state on disk, collector,
 // HTTP. What is right it learns from the simulated appliance alone. It doesn't
 // know how anything is counted or kept.
 //

@@ -157,7 +157,7 @@ func (e *exporter) run() error {
 }
 
 func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instruments, now func() time.Time) (*poller.Poller, error) {
-	book, err := s.Book(a.Name)
+	storage, err := s.Appliance(a.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instr
 		Now:      now,
 		Polled:   func(r poller.Result, took time.Duration) { instruments.Polled(a.Name, r, took) },
 		Step:     e.die,
-	}, client, book)
+	}, client, storage)
 }
 
 // die ends the process where it is to die.

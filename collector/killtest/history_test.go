@@ -22,11 +22,11 @@ var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlo
 // costs are what n remembered sessions cost.
 type costs struct {
 	n int
-	// heap is what a process adds to the heap that has loaded its books and made
+	// heap is what a process adds to the heap that has loaded its state and made
 	// a poll, in bytes.
 	heap int64
 	file int64 // bytes
-	// open is how long it takes to open and check the file and to load the books,
+	// open is how long it takes to open and check the file and to load the state,
 	// idle a poll without news, busy one with a session that ended, resync one that
 	// reads by time.
 	open, idle, busy, resync time.Duration
@@ -34,15 +34,15 @@ type costs struct {
 	requests, lookups int
 }
 
-// counting counts what is asked of a book.
+// counting counts look-ups in storage.
 type counting struct {
-	store.Book
+	poller.Storage
 	lookups int
 }
 
 func (c *counting) Lookup(id ledger.ID, near []int32) (ledger.SeenSession, bool, error) {
 	c.lookups++
-	return c.Book.Lookup(id, near)
+	return c.Storage.Lookup(id, near)
 }
 
 // TestHistoryCostsDiskAlone measures what 400 days of history cost: neither heap
@@ -76,16 +76,16 @@ func measure(t *testing.T, n int) (c costs) {
 	s := setup{dir: t.TempDir()}
 	p := start(t, f, server, s)
 	p.poll()
-	book, err := p.store.Book("test")
+	storage, err := p.store.Appliance("test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	remember(t, book, n, f.clock.Now())
+	remember(t, storage, n, f.clock.Now())
 	p.close()
 
 	b := &counting{}
-	s.wrap = func(inner store.Book) poller.Book {
-		b.Book = inner
+	s.wrap = func(inner poller.Storage) poller.Storage {
+		b.Storage = inner
 		return b
 	}
 	before := heap()
@@ -123,9 +123,9 @@ func measure(t *testing.T, n int) (c costs) {
 	return c
 }
 
-// remember lets the book remember n sessions of the 400 days before now, in the
+// remember saves n seen sessions of the 400 days before now, in the
 // order in which they would have come.
-func remember(t *testing.T, book store.Book, n int, now time.Time) {
+func remember(t *testing.T, storage poller.Storage, n int, now time.Time) {
 	t.Helper()
 	const span = 400 * 24 * time.Hour
 	perSave := max(1, n/500)
@@ -139,7 +139,7 @@ func remember(t *testing.T, book store.Book, n int, now time.Time) {
 			}
 			i++
 		}
-		if err := book.Save(c); err != nil {
+		if err := storage.Save(c); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -45,32 +45,31 @@ type process struct {
 	close    func()
 }
 
-// setup says what a process is made of; the zero value keeps its books in memory.
+// setup says what a process is made of; the zero value keeps its state in memory.
 type setup struct {
 	dir       string
 	hold      time.Duration
 	forgetful bool
-	// wrap, where not nil, stands between the poller and the book.
-	wrap func(store.Book) poller.Book
+	// wrap, where not nil, stands between the poller and its storage.
+	wrap func(poller.Storage) poller.Storage
 }
 
 // start starts a process that polls what server serves.
 func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 	t.Helper()
 	p := &process{t: t}
-	book := store.NewMemory()
+	var storage poller.Storage = store.NewMemory()
 	if s.dir != "" {
 		var err error
 		if p.store, err = store.Open(s.dir, store.Options{Now: f.clock.Now}); err != nil {
 			t.Fatal(err)
 		}
-		if book, err = p.store.Book("test"); err != nil {
+		if storage, err = p.store.Appliance("test"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var wrapped poller.Book = book
 	if s.wrap != nil {
-		wrapped = s.wrap(book)
+		storage = s.wrap(storage)
 	}
 	u, err := url.Parse(server.URL)
 	if err != nil {
@@ -89,7 +88,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 		Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
 		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Ephemeral: s.forgetful},
 		Logger: log.NewNopLogger(), Now: f.clock.Now,
-	}, client, wrapped)
+	}, client, storage)
 	if err != nil {
 		t.Fatal(err)
 	}

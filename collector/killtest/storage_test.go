@@ -17,33 +17,33 @@ import (
 
 var errDisk = errors.New("no space left on device")
 
-// book is a store.Book on a disk that fails when it is told to.
-type book struct {
-	store.Book
+// faulty is storage on a disk that fails on demand.
+type faulty struct {
+	poller.Storage
 	failSave, failRead bool
 	saves              int // good ones
 }
 
-func (b *book) Save(c *ledger.Changes) error {
+func (b *faulty) Save(c *ledger.Changes) error {
 	if b.failSave {
 		return errDisk
 	}
 	b.saves++
-	return b.Book.Save(c)
+	return b.Storage.Save(c)
 }
 
-func (b *book) Lookup(id ledger.ID, near []int32) (ledger.SeenSession, bool, error) {
+func (b *faulty) Lookup(id ledger.ID, near []int32) (ledger.SeenSession, bool, error) {
 	if b.failRead {
 		return ledger.SeenSession{}, false, errDisk
 	}
-	return b.Book.Lookup(id, near)
+	return b.Storage.Lookup(id, near)
 }
 
-func (b *book) Skipped(id ledger.ID) (bool, error) {
+func (b *faulty) Skipped(id ledger.ID) (bool, error) {
 	if b.failRead {
 		return false, errDisk
 	}
-	return b.Book.Skipped(id)
+	return b.Storage.Skipped(id)
 }
 
 // failed makes a poll that must fail by storage, and show as nothing else.
@@ -74,9 +74,9 @@ func (p *process) failed() {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 7)
-	b := &book{}
-	s := setup{dir: t.TempDir(), hold: 10 * time.Minute, wrap: func(inner store.Book) poller.Book {
-		b.Book = inner
+	b := &faulty{}
+	s := setup{dir: t.TempDir(), hold: 10 * time.Minute, wrap: func(inner poller.Storage) poller.Storage {
+		b.Storage = inner
 		return b
 	}}
 	p := start(t, f, server, s)
@@ -138,8 +138,8 @@ func TestDiskFailsNowAndThen(t *testing.T) {
 		server := vbawstest.NewHTTPServer(f.a)
 		defer server.Close()
 		kept := store.NewMemory() // which outlives the processes
-		b := &book{Book: kept}
-		s := setup{hold: 10 * time.Minute, wrap: func(store.Book) poller.Book { return b }}
+		b := &faulty{Storage: kept}
+		s := setup{hold: 10 * time.Minute, wrap: func(poller.Storage) poller.Storage { return b }}
 		p := start(t, f, server, s)
 		last := p.scrape()
 		for range rapid.IntRange(1, 25).Draw(t, "polls") {
@@ -170,7 +170,7 @@ func TestDiskFailsNowAndThen(t *testing.T) {
 }
 
 // mustBeOn compares what is published with what is stored.
-func (p *process) mustBeOn(b store.Book) {
+func (p *process) mustBeOn(b poller.Storage) {
 	p.t.Helper()
 	state, err := b.Load()
 	if err != nil {

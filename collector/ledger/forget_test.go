@@ -123,7 +123,7 @@ func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	state, err := b.book.Load()
+	state, err := b.storage.Load()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,9 +27,9 @@ type tb interface {
 type testLedger struct {
 	tb
 	*ledger.Ledger
-	book store.Book
-	opts ledger.Options
-	now  time.Time
+	storage *store.Memory
+	opts    ledger.Options
+	now     time.Time
 	// ahead is how far the appliance's clock is ahead of now: far enough for what tests
 	// make, that look at no clock.
 	ahead time.Duration
@@ -40,7 +40,7 @@ func open(t tb, opts ledger.Options) *testLedger {
 	if opts.Bounds == nil {
 		opts.Bounds = bounds
 	}
-	b := &testLedger{tb: t, book: store.NewMemory(), opts: opts, now: epoch, ahead: 60 * 24 * time.Hour}
+	b := &testLedger{tb: t, storage: store.NewMemory(), opts: opts, now: epoch, ahead: 60 * 24 * time.Hour}
 	b.restart()
 	return b
 }
@@ -59,11 +59,11 @@ func synced(t tb, opts ledger.Options, cutoff time.Time) *testLedger {
 // restart opens the ledger again, as another process would.
 func (b *testLedger) restart() {
 	b.Helper()
-	state, err := b.book.Load()
+	state, err := b.storage.Load()
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Ledger = ledger.New(state, b.book, b.opts, b.now)
+	b.Ledger = ledger.New(state, b.storage, b.opts, b.now)
 }
 
 // Begin begins a transaction, by the appliance's clock.
@@ -79,7 +79,7 @@ func (b *testLedger) transact(f func(*ledger.Tx)) *ledger.View {
 	tx := b.Begin(b.now)
 	f(tx)
 	if c := tx.Changes(); !c.Empty() {
-		if err := b.book.Save(c); err != nil {
+		if err := b.storage.Save(c); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -210,7 +210,7 @@ func TestLimitsEqualTheModel(t *testing.T) {
 				continue
 			}
 			if c := tx.Changes(); !c.Empty() {
-				if err := b.book.Save(c); err != nil {
+				if err := b.storage.Save(c); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -295,13 +295,13 @@ func TestLedgerEqualsTheModel(t *testing.T) {
 				b.restart()
 				continue
 			case 2: // and after
-				if err := b.book.Save(tx.Changes()); err != nil {
+				if err := b.storage.Save(tx.Changes()); err != nil {
 					t.Fatal(err)
 				}
 				b.restart()
 			default:
 				if c := tx.Changes(); !c.Empty() {
-					if err := b.book.Save(c); err != nil {
+					if err := b.storage.Save(c); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -209,7 +209,7 @@ func TestHold(t *testing.T) {
 	// It ends so long after it was published, not after it was read.
 	tx := b.Begin(b.now)
 	b.into(tx, ended(1, "Failed", epoch), "Nightly", ledger.Incremental)
-	if err := b.book.Save(tx.Changes()); err != nil {
+	if err := b.storage.Save(tx.Changes()); err != nil {
 		t.Fatal(err)
 	}
 	b.now = b.now.Add(time.Minute)
@@ -452,7 +452,7 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 func TestFailuresOfTheSeenIndexAreReturned(t *testing.T) {
 	broken := errors.New("disk on fire")
 	b := synced(t, ledger.Options{}, epoch)
-	state, err := b.book.Load()
+	state, err := b.storage.Load()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,7 +145,7 @@ func TestClocks(t *testing.T) {
 		open = tx.ObserveClocks(b.now, b.now.Add(offset))
 		c := tx.Changes()
 		written = !c.Empty()
-		if err := b.book.Save(c); err != nil {
+		if err := b.storage.Save(c); err != nil {
 			t.Fatal(err)
 		}
 		tx.Commit(b.now)

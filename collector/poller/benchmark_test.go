@@ -37,17 +37,17 @@ func (a *listed) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 	return &vbaws.SessionsPage{Rows: rows, TotalCount: total, Date: a.now}, nil
 }
 
-// forgetful is a book that remembers no session: none comes twice.
-type forgetful struct{ store.Book }
+// forgetful is storage that remembers no session: none comes twice.
+type forgetful struct{ Storage }
 
 func (b forgetful) Save(c *ledger.Changes) error {
 	d := *c
 	d.Seen = nil
-	return b.Book.Save(&d)
+	return b.Storage.Save(&d)
 }
 
 // BenchmarkInitialSync measures what becomes of sessions between the decoder and
-// the books.
+// the storage.
 func BenchmarkInitialSync(b *testing.B) {
 	const n, policies = 100_000, 1000
 	now := time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC)

@@ -60,7 +60,7 @@ func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later stri
 		}
 	}}
 	restart := func() {
-		w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+		w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
 		w.reg = newRegistry(w.p)
 	}
 	restart()
@@ -207,7 +207,7 @@ func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
 			ours := vbawstest.NewClock(epoch)
 			c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) { page.Date = time.Time{} }}
-			w.p = newPollerOn(w, c, ours, w.cfg, w.book)
+			w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
 			w.reg = newRegistry(w.p)
 			next := func(d time.Duration) {
 				w.Helper()

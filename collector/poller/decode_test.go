@@ -114,10 +114,10 @@ func TestRunningWithoutAStart(t *testing.T) {
 	const labels = `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 	for range 3 {
 		w.is("vbaws_sessions_running_oldest_start_timestamp_seconds", labels, seen)
-		saves := w.book.saves
+		saves := w.storage.saves
 		w.later(time.Minute)
-		if w.book.saves > saves+1 {
-			t.Errorf("%d saves in a poll without news", w.book.saves-saves)
+		if w.storage.saves > saves+1 {
+			t.Errorf("%d saves in a poll without news", w.storage.saves-saves)
 		}
 	}
 	w.restart()

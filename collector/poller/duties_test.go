@@ -43,8 +43,8 @@ func newDuties(t *testing.T, start string, cfg vbawstest.Config, pcfg poller.Con
 	server := vbawstest.NewServer(d.a)
 	t.Cleanup(server.Close)
 	pcfg.Backfill = time.Hour
-	book := store.NewMemory()
-	d.build = func() *poller.Poller { return newPollerOver(t, server, d.clock, pcfg, book) }
+	storage := store.NewMemory()
+	d.build = func() *poller.Poller { return newPollerOver(t, server, d.clock, pcfg, storage) }
 	d.p = d.build()
 	return d
 }

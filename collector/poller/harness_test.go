@@ -39,19 +39,19 @@ func newClient(t fataler, server *vbawstest.Server, now func() time.Time) *vbaws
 	return c
 }
 
-// newPoller returns a poller over a simulated appliance that keeps its books in
+// newPoller returns a poller over a simulated appliance that keeps its state in
 // memory; cfg needs only what matters to the test.
 func newPoller(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, cfg poller.Config) *poller.Poller {
 	t.Helper()
 	return newPollerOver(t, server, clock, cfg, store.NewMemory())
 }
 
-func newPollerOver(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, cfg poller.Config, book poller.Book) *poller.Poller {
+func newPollerOver(t fataler, server *vbawstest.Server, clock *vbawstest.Clock, cfg poller.Config, storage poller.Storage) *poller.Poller {
 	t.Helper()
-	return newPollerOn(t, newClient(t, server, clock.Now), clock, cfg, book)
+	return newPollerOn(t, newClient(t, server, clock.Now), clock, cfg, storage)
 }
 
-func newPollerOn(t fataler, api poller.API, clock *vbawstest.Clock, cfg poller.Config, book poller.Book) *poller.Poller {
+func newPollerOn(t fataler, api poller.API, clock *vbawstest.Clock, cfg poller.Config, storage poller.Storage) *poller.Poller {
 	t.Helper()
 	cfg.Appliance = "test"
 	if cfg.Interval == 0 {
@@ -70,7 +70,7 @@ func newPollerOn(t fataler, api poller.API, clock *vbawstest.Clock, cfg poller.C
 		cfg.Logger = log.NewNopLogger()
 	}
 	cfg.Now = clock.Now
-	p, err := poller.New(cfg, api, book)
+	p, err := poller.New(cfg, api, storage)
 	if err != nil {
 		t.Fatal(err)
 	}

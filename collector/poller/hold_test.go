@@ -95,10 +95,10 @@ func createdOf(m *dto.Metric) time.Time {
 	return m.Histogram.GetCreatedTimestamp().AsTime()
 }
 
-// held reports whether the book has the hold still.
+// held reports whether the stored state still has the hold.
 func (w *world) held() bool {
 	w.Helper()
-	state, err := w.book.Load()
+	state, err := w.storage.Load()
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func (w *world) held() bool {
 			}
 		}
 	}
-	w.Fatal("the book has no such counter")
+	w.Fatal("the storage has no such counter")
 	return false
 }
 
@@ -137,15 +137,15 @@ func TestHoldsEndWhilePollsFail(t *testing.T) {
 	w.clock.Advance(time.Minute)
 	w.end("Failed")
 	w.poll()
-	w.book.err = errDisk
+	w.storage.err = errDisk
 	w.clock.Advance(3 * time.Minute)
 	w.fails()
 	w.shows(failedSeries, 0)
 	if !w.held() {
-		t.Error("saved by a book that fails")
+		t.Error("saved by a storage that fails")
 	}
 	w.is("vbaws_up", "", 1)
-	w.book.err = nil
+	w.storage.err = nil
 	w.poll()
 	w.shows(failedSeries, 1)
 }

@@ -148,10 +148,10 @@ func TestAnEmptyListChangesNothing(t *testing.T) {
 	w.begin()
 	w.poll()
 	w.poll()
-	before, saves := w.p.Published().View, w.book.saves
+	before, saves := w.p.Published().View, w.storage.saves
 	w.RawSessions([]byte(`{"totalCount":0,"results":[]}`))
 	w.later(time.Minute)
-	if w.p.Published().View != before || w.book.saves != saves {
+	if w.p.Published().View != before || w.storage.saves != saves {
 		t.Error("something was changed")
 	}
 	w.RawSessions(nil)
@@ -382,7 +382,7 @@ func TestAPollThatFailsAnywhereLeavesNothing(t *testing.T) {
 		w.poll()
 		w.ends(30, "Failed")
 		f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/sessions", Status: 418, Skip: skip, Count: -1})
-		before, saves := w.p.Published().View, w.book.saves
+		before, saves := w.p.Published().View, w.storage.saves
 		err := w.p.Poll(t.Context())
 		if f.Hits() == 0 {
 			if skip < 8 {
@@ -390,7 +390,7 @@ func TestAPollThatFailsAnywhereLeavesNothing(t *testing.T) {
 			}
 			return
 		}
-		if err == nil || w.p.Published().View != before || w.book.saves != saves {
+		if err == nil || w.p.Published().View != before || w.storage.saves != saves {
 			t.Errorf("after %d requests: %v, and something remains", skip, err)
 		}
 		f.Remove()

@@ -98,7 +98,7 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 				w.poll()
 				w.clock.Advance(6 * time.Minute)
 				w.poll() // with the first resync
-				view, saves := w.p.Published().View, w.book.saves
+				view, saves := w.p.Published().View, w.storage.saves
 				for range 3 {
 					w.ResetRequests()
 					w.later(time.Minute)
@@ -107,8 +107,8 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 						t.Errorf("requests %+v, want one of sessions with less than 2 KiB", all)
 					}
 				}
-				if w.book.saves != saves || w.p.Published().View != view {
-					t.Errorf("%d saves by idle polls, and the view is the same: %v", w.book.saves-saves, w.p.Published().View == view)
+				if w.storage.saves != saves || w.p.Published().View != view {
+					t.Errorf("%d saves by idle polls, and the view is the same: %v", w.storage.saves-saves, w.p.Published().View == view)
 				}
 			})
 		}
@@ -211,7 +211,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 	})
 }
 
-// Without a book that lasts, what had ended before the start is not counted, but
+// Without storage that lasts, what had ended before the start is not counted, but
 // seen.
 func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Ephemeral: true}})
@@ -376,7 +376,7 @@ func testContactThatIsCutOff(t *testing.T, typ string, age time.Duration) {
 			break
 		}
 		in.Remove()
-		saved := w.book.saves > 0
+		saved := w.storage.saves > 0
 		w.clock.Advance(time.Minute)
 		w.Finish(s.ID, "Failed", time.Time{})
 		w.later(time.Minute)

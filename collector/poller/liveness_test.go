@@ -65,7 +65,7 @@ func status(code int, word string) error {
 func (w *world) through(c *changed) *changed {
 	w.Helper()
 	c.API = newClient(w, w.server, w.clock.Now)
-	w.p = newPollerOn(w, c, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, c, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	return c
 }
@@ -415,7 +415,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{})
 			w.cfg.Watermark = mode
 			api := &endlessAPI{total: 1000}
-			w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
+			w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
 			w.reg = newRegistry(w.p)
 			w.poll()
 			api.on = true

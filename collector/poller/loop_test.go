@@ -83,7 +83,7 @@ func failure(kind vbaws.Kind, err error) error {
 // loop is a poller that runs in a bubble.
 type loop struct {
 	api     *fakeAPI
-	book    *countingBook
+	storage *countingStorage
 	log     *logbook
 	p       *poller.Poller
 	results []poller.Result
@@ -119,7 +119,7 @@ func run(t *testing.T, polls int, l *loop, cfg poller.Config) {
 func (l *loop) start(t *testing.T, cfg poller.Config) { l.startOn(t, l.api, cfg) }
 
 func (l *loop) startOn(t *testing.T, api poller.API, cfg poller.Config) {
-	l.book, l.log = &countingBook{Book: store.NewMemory()}, &logbook{}
+	l.storage, l.log = &countingStorage{Storage: store.NewMemory()}, &logbook{}
 	cfg.Appliance, cfg.Logger = "test", l.log
 	if cfg.Interval == 0 {
 		cfg.Interval = time.Minute
@@ -133,7 +133,7 @@ func (l *loop) startOn(t *testing.T, api poller.API, cfg poller.Config) {
 		}
 	}
 	var err error
-	if l.p, err = poller.New(cfg, api, l.book); err != nil {
+	if l.p, err = poller.New(cfg, api, l.storage); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -419,13 +419,13 @@ func TestOutagesAreLoggedOnce(t *testing.T) {
 }
 
 func TestResultsOfPolls(t *testing.T) {
-	poll := func(t *testing.T, api *fakeAPI, book poller.Book) (*poller.Poller, poller.Result, error) {
+	poll := func(t *testing.T, api *fakeAPI, storage poller.Storage) (*poller.Poller, poller.Result, error) {
 		var result poller.Result
 		p, err := poller.New(poller.Config{
 			Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: time.Hour,
 			Watermark: poller.WatermarkAuto, Ledger: ledger.Options{Bounds: []float64{60}}, Logger: &logbook{},
 			Polled: func(r poller.Result, _ time.Duration) { result = r },
-		}, api, book)
+		}, api, storage)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +449,7 @@ func TestResultsOfPolls(t *testing.T) {
 	}
 	t.Run("storage", func(t *testing.T) {
 		full := errors.New("disk is full")
-		p, result, err := poll(t, &fakeAPI{}, &countingBook{Book: store.NewMemory(), err: full})
+		p, result, err := poll(t, &fakeAPI{}, &countingStorage{Storage: store.NewMemory(), err: full})
 		if s := p.Published(); !errors.Is(err, full) || result != poller.ResultStorage || !s.Up || s.View != nil || !s.LastSuccess.IsZero() {
 			t.Errorf("%v, result %s, published %+v", err, result, s.Status)
 		}
@@ -496,7 +496,7 @@ func (f *rowAPI) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 
 // brokenIndex can't be read.
 type brokenIndex struct {
-	poller.Book
+	poller.Storage
 	err error
 }
 

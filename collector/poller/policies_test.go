@@ -672,7 +672,7 @@ func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit i
 func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	api := &unread{API: newClient(w, w.server, w.clock.Now)}
-	w.p = newPollerOn(w, api, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	w.ends(2, "Failed")
 	w.poll()
@@ -783,7 +783,7 @@ func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.
 // A look-up that always fails keeps no other from being made, and is said once.
 func TestALookUpThatAlwaysFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
-	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.book)
+	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 	old := w.Now().Add(-5 * 24 * time.Hour)
 	for i := range 30 {

@@ -138,7 +138,7 @@ func (p *Poller) keep(tx *ledger.Tx) error {
 // save makes what was folded durable, and only then the ledger's.
 func (p *Poller) save(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
-		if err := p.book.Save(changes); err != nil {
+		if err := p.storage.Save(changes); err != nil {
 			return &storageError{err}
 		}
 	}

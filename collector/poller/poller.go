@@ -34,8 +34,8 @@ type API interface {
 	CertificateExpiry() time.Time
 }
 
-// Book keeps the ledger of one appliance. collector/store has them.
-type Book interface {
+// Storage keeps the state of one appliance. collector/store implements it.
+type Storage interface {
 	ledger.SeenIndex
 	// Load returns what was saved last; an empty state if nothing was.
 	Load() (*ledger.State, error)
@@ -85,7 +85,7 @@ type Config struct {
 	// Now is the exporter's clock; nil is time.Now.
 	Now func() time.Time
 	// Before is what the poller of a previous configuration of the appliance published
-	// last, over the same book; nil for none. It stays published until the first poll has
+	// last, over the same state; nil for none. It stays published until the first poll has
 	// ended, and what that poll doesn't replace stays after it.
 	Before *Published
 	// Polled is called after each poll, before its result is published; nil: nothing.
@@ -111,10 +111,10 @@ const DefaultPartSize = 25_000
 // Poller polls one appliance. Poll and Run belong to one goroutine; Name and
 // Published are safe to call from any.
 type Poller struct {
-	cfg  Config
-	api  API
-	book Book
-	log  log.Logger
+	cfg     Config
+	api     API
+	storage Storage
+	log     log.Logger
 	// lines is what log writes to.
 	lines *lineLimit
 
@@ -125,8 +125,8 @@ type Poller struct {
 	published atomic.Pointer[Published]
 }
 
-// New returns a poller that has published what book holds, or Config.Before.
-func New(cfg Config, api API, book Book) (*Poller, error) {
+// New returns a poller that has published the state in storage, or Config.Before.
+func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -141,15 +141,15 @@ func New(cfg Config, api API, book Book) (*Poller, error) {
 	}
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
-	state, err := book.Load()
+	state, err := storage.Load()
 	if err != nil {
 		return nil, fmt.Errorf("appliance %q: load its state: %w", cfg.Appliance, err)
 	}
 	p := &Poller{
-		cfg: cfg, api: api, book: book,
+		cfg: cfg, api: api, storage: storage,
 		log:    log.With(lines, "appliance", cfg.Appliance),
 		lines:  lines,
-		ledger: ledger.New(state, book, cfg.Ledger, opened),
+		ledger: ledger.New(state, storage, cfg.Ledger, opened),
 	}
 	p.known = &known{
 		opened:    opened,

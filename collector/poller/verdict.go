@@ -432,16 +432,16 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 	if d.set == old {
 		return nil
 	}
-	books := p.ledger.Begin(done.start)
+	tx := p.ledger.Begin(done.start)
 	for _, j := range d.policies {
 		for _, m := range j.members {
-			books.Decide(m.PolicyKey, j.row.Verdict.Decided)
+			tx.Decide(m.PolicyKey, j.row.Verdict.Decided)
 		}
 	}
-	if books.Changes().Empty() {
+	if tx.Changes().Empty() {
 		return nil
 	}
-	if err := p.save(books); err != nil {
+	if err := p.save(tx); err != nil {
 		d.until = time.Time{} // decide again
 		return err
 	}

@@ -30,7 +30,7 @@ func newJudged(t *testing.T) (*world, vbawstest.Policy) {
 	w.Appliance = vbawstest.New(vbawstest.Config{Now: w.clock.Now, Zone: zone})
 	w.server = vbawstest.NewServer(w.Appliance)
 	t.Cleanup(w.server.Close)
-	w.book = &countingBook{Book: store.NewMemory()}
+	w.storage = &countingStorage{Storage: store.NewMemory()}
 	w.cfg = poller.Config{Backfill: time.Hour, Logger: w.log}
 	pol := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	w.restart()
@@ -105,12 +105,12 @@ func TestOverdueOverMetrics(t *testing.T) {
 	// Until something can change, a poll judges and writes nothing.
 	w.later(time.Minute)
 	w.ResetRequests()
-	saves, set := w.book.saves, w.p.Published().Policies
+	saves, set := w.storage.saves, w.p.Published().Policies
 	for range 3 {
 		w.later(10 * time.Second)
 	}
-	if n := len(w.Requests()); n != 3 || w.book.saves != saves || w.p.Published().Policies != set {
-		t.Errorf("3 idle polls: %d requests, %d saves, the same policies: %v", n, w.book.saves-saves, w.p.Published().Policies == set)
+	if n := len(w.Requests()); n != 3 || w.storage.saves != saves || w.p.Published().Policies != set {
+		t.Errorf("3 idle polls: %d requests, %d saves, the same policies: %v", n, w.storage.saves-saves, w.p.Published().Policies == set)
 	}
 
 	w.restart()

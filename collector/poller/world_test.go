@@ -25,13 +25,13 @@ import (
 type world struct {
 	*testing.T
 	*vbawstest.Appliance
-	clock  *vbawstest.Clock
-	server *vbawstest.Server
-	cfg    poller.Config
-	book   *countingBook
-	log    *logbook
-	p      *poller.Poller
-	reg    *prometheus.Registry
+	clock   *vbawstest.Clock
+	server  *vbawstest.Server
+	cfg     poller.Config
+	storage *countingStorage
+	log     *logbook
+	p       *poller.Poller
+	reg     *prometheus.Registry
 }
 
 // newWorld returns a world without sessions, and with one policy. Nothing was
@@ -43,7 +43,7 @@ func newWorld(t *testing.T, acfg vbawstest.Config, pcfg poller.Config) *world {
 	w.Appliance = vbawstest.New(acfg)
 	w.server = vbawstest.NewServer(w.Appliance)
 	t.Cleanup(w.server.Close)
-	w.book = &countingBook{Book: store.NewMemory()}
+	w.storage = &countingStorage{Storage: store.NewMemory()}
 	if w.cfg.Backfill == 0 {
 		w.cfg.Backfill = backfill
 	}
@@ -53,10 +53,10 @@ func newWorld(t *testing.T, acfg vbawstest.Config, pcfg poller.Config) *world {
 	return w
 }
 
-// restart replaces the exporter by another process over the same book.
+// restart replaces the exporter by another process over the same state.
 func (w *world) restart() {
 	w.Helper()
-	w.p = newPollerOver(w, w.server, w.clock, w.cfg, w.book)
+	w.p = newPollerOver(w, w.server, w.clock, w.cfg, w.storage)
 	w.reg = newRegistry(w.p)
 }
 
@@ -228,19 +228,19 @@ func (w *world) afterPages(f func(n int) (done bool)) {
 	})
 }
 
-// countingBook counts what is saved, and fails where it is told to.
-type countingBook struct {
-	poller.Book
+// countingStorage counts what is saved, and fails with err, if set.
+type countingStorage struct {
+	poller.Storage
 	saves int
 	err   error
 }
 
-func (b *countingBook) Save(c *ledger.Changes) error {
+func (b *countingStorage) Save(c *ledger.Changes) error {
 	if b.err != nil {
 		return b.err
 	}
 	b.saves++
-	return b.Book.Save(c)
+	return b.Storage.Save(c)
 }
 
 // logbook keeps log lines, those of debugging aside. Any goroutine may log.

@@ -10,23 +10,24 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
-// history fills a book with n sessions of 400 days, day by day, perSave at a
+// history fills an appliance with n sessions of 400 days, day by day, perSave at a
 // time, as passes would.
 func history(b *testing.B, s *Store, n, perSave int) *bbolt.DB {
 	b.Helper()
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	db := noSync(b, s) // filling is not measured
 	defer func() { db.NoSync = false }()
 	for i := 0; i < n; {
 		c := &ledger.Changes{Seen: make(map[ledger.ID]ledger.SeenSession, perSave)}
 		for range perSave {
 			day := int32(20000 + i*400/n)
-			c.Seen[session(i)] = ledger.SeenSession{Day: day, USN: int64(i), Fingerprint: uint32(i), At: time.Unix(int64(day)*86400, 0)}
+			c.Seen[recordtest.Session(i)] = ledger.SeenSession{Day: day, USN: int64(i), Fingerprint: uint32(i), At: time.Unix(int64(day)*86400, 0)}
 			i++
 		}
-		save(b, book, c)
+		save(b, a, c)
 	}
 	if err := db.Sync(); err != nil {
 		b.Fatal(err)
@@ -77,7 +78,7 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				for b.Loop() {
 					s := openBench(b, path)
-					openBook(b, s, "a")
+					openAppliance(b, s, "a")
 					if err := s.Close(); err != nil {
 						b.Fatal(err)
 					}
@@ -100,16 +101,16 @@ func BenchmarkSave(b *testing.B) {
 			s := openBench(b, b.TempDir())
 			defer func() { _ = s.Close() }()
 			db := history(b, s, 100_000, 100)
-			book := openBook(b, s, "a")
+			a := openAppliance(b, s, "a")
 			stats := db.Stats()
 			before, i, records := stats.TxStats.GetPageCount(), 100_000, 0
 			for b.Loop() {
 				c := &ledger.Changes{Seen: make(map[ledger.ID]ledger.SeenSession, 100)}
 				for range 100 {
-					c.Seen[session(i)] = ledger.SeenSession{Day: day(i), At: time.Unix(20400*86400, 0)}
+					c.Seen[recordtest.Session(i)] = ledger.SeenSession{Day: day(i), At: time.Unix(20400*86400, 0)}
 					i++
 				}
-				save(b, book, c)
+				save(b, a, c)
 				records += 100
 			}
 			stats = db.Stats()
@@ -123,33 +124,13 @@ func BenchmarkLookup(b *testing.B) {
 	s := openBench(b, b.TempDir())
 	defer func() { _ = s.Close() }()
 	history(b, s, 100_000, 100)
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	i := 0
 	for b.Loop() {
 		n := i * 7919 % 100_000
-		if _, found, err := book.Lookup(session(n), []int32{int32(20000 + n*400/100_000)}); !found || err != nil {
+		if _, found, err := a.Lookup(recordtest.Session(n), []int32{int32(20000 + n*400/100_000)}); !found || err != nil {
 			b.Fatal(found, err)
 		}
 		i++
-	}
-}
-
-// What each save of a series costs.
-func BenchmarkEncodeSeries(b *testing.B) {
-	s := &ledger.Series{Key: ledger.Key{Type: "Policy", ExtendedType: "PolicyBackup", Policy: "daily"}, Last: ledger.Last{ID: ledger.ID{1}, Status: "Succeeded", End: time.Unix(2e9, 0), Duration: 7e10}}
-	for _, st := range []string{"Succeeded", "Failed", "Warning"} {
-		e := &ledger.Exemplar{SessionID: "0c1d2e3f-0000-0000-0000-000000000000", Duration: 7e10, End: time.Unix(2e9, 0)}
-		h := &ledger.Histogram{Born: time.Unix(19e8, 0), Sum: 7e12, Buckets: make([]uint64, 12), Exemplars: make([]*ledger.Exemplar, 12)}
-		h.Exemplars[3] = e
-		for i := range int32(20) {
-			h.Native = append(h.Native, ledger.NativeBucket{Index: i, Count: uint64(i)})
-		}
-		s.Counters = append(s.Counters, &ledger.Counter{Status: st, Born: time.Unix(19e8, 0), Count: 77, End: time.Unix(2e9, 0), Exemplar: e, Histogram: h})
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := encodeSeries(s); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

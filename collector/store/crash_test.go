@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // A crash of the machine in the middle of a commit is simulated on the file as
@@ -49,7 +50,7 @@ func TestCrashWithinCommit(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		b, m := openBook(t, s, "a"), newModel()
+		b, m := openAppliance(t, s, "a"), newModel()
 		change := func(c *ledger.Changes) {
 			save(t, b, c)
 			m.save(c)
@@ -58,14 +59,14 @@ func TestCrashWithinCommit(t *testing.T) {
 		many := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range rapid.IntRange(0, 600).Draw(t, "many") {
 			at := time.Unix(20000*86400+int64(n%40)*10800, 0)
-			many.Seen[session(n)] = ledger.SeenSession{ID: session(n), Day: 19999, At: at}
+			many.Seen[recordtest.Session(n)] = ledger.SeenSession{ID: recordtest.Session(n), Day: 19999, At: at}
 		}
 		change(many)
 		for range rapid.IntRange(0, 4).Draw(t, "saves") {
-			change(genChanges.Draw(t, "changes"))
+			change(recordtest.Changes.Draw(t, "changes"))
 		}
 		before, mBefore := read(t), m.clone()
-		change(genChanges.Draw(t, "last"))
+		change(recordtest.Changes.Draw(t, "last"))
 		after, pageSize := read(t), os.Getpagesize()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -113,7 +114,7 @@ func TestCrashWithinCommit(t *testing.T) {
 		if s, err = Open(dir, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		b = openBook(t, s, "a")
+		b = openAppliance(t, s, "a")
 		switch toBefore, toAfter := mBefore.diff(t, b), m.diff(t, b); {
 		case toAfter == "":
 			outcomes["after"]++
@@ -124,14 +125,14 @@ func TestCrashWithinCommit(t *testing.T) {
 			t.Fatalf("neither the state before (-want +got):\n%s\nnor after:\n%s", toBefore, toAfter)
 		}
 		// And it goes on from there.
-		change(genChanges.Draw(t, "next"))
+		change(recordtest.Changes.Draw(t, "next"))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if s, err = Open(dir, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := m.diff(t, openBook(t, s, "a")); diff != "" {
+		if diff := m.diff(t, openAppliance(t, s, "a")); diff != "" {
 			t.Fatalf("state after the next save (-want +got):\n%s", diff)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 const damagedIDs = 500
@@ -32,19 +33,19 @@ func damagedBase(path string) (before, after []byte, err error) {
 		return nil, nil, err
 	}
 	for _, name := range []string{"a", "b"} {
-		b, err := s.Book(name)
+		b, err := s.Appliance(name)
 		if err != nil {
 			return nil, nil, err
 		}
 		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range damagedIDs {
-			c.Seen[session(n)] = ledger.SeenSession{ID: session(n), Day: 20000 + int32(n%10), USN: int64(n), At: time.Unix(20000*86400+int64(n), 0)}
+			c.Seen[recordtest.Session(n)] = ledger.SeenSession{ID: recordtest.Session(n), Day: 20000 + int32(n%10), USN: int64(n), At: time.Unix(20000*86400+int64(n), 0)}
 		}
 		if err := b.Save(c); err != nil {
 			return nil, nil, err
 		}
 		for seed := range 8 {
-			c := genChanges.Example(seed)
+			c := recordtest.Changes.Example(seed)
 			c.Forget = time.Time{}
 			if err := b.Save(c); err != nil {
 				return nil, nil, err
@@ -58,7 +59,7 @@ func damagedBase(path string) (before, after []byte, err error) {
 	if before, err = os.ReadFile(s.path); err != nil {
 		return nil, nil, err
 	}
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +86,7 @@ func dumpOf(path string) (d dump, err error) {
 	}
 	defer func() { _ = s.Close() }()
 	for _, name := range []string{"a", "b"} {
-		b, err := s.Book(name)
+		b, err := s.Appliance(name)
 		if err != nil {
 			return d, err
 		}
@@ -95,7 +96,7 @@ func dumpOf(path string) (d dump, err error) {
 		}
 		d.States = append(d.States, state)
 		for n := -1; n < damagedIDs+31; n++ {
-			id := session(n)
+			id := recordtest.Session(n)
 			if n >= damagedIDs {
 				m := byte(n - damagedIDs)
 				id = ledger.ID{0: m % 3, 15: m}
@@ -117,7 +118,7 @@ func dumpOf(path string) (d dump, err error) {
 		}
 	}
 	// It can be written to as well.
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		return d, err
 	}

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"vbaws_exporter/collector/store/record"
+	"vbaws_exporter/collector/store/transfer"
 )
 
 const (
-	// moveKey is the key of what an appliance's exports and imports leave.
-	moveKey = "move"
 	// importingBucket is the top bucket in which an import is prepared.
 	importingBucket = "importing"
 	// importBatch is how many bytes of records an import writes at once.
@@ -55,7 +56,7 @@ func (e *UnknownError) Error() string {
 type ExistsError struct {
 	Path     string
 	Existing Summary
-	Imported Header
+	Imported transfer.Header
 }
 
 func (e *ExistsError) Error() string {
@@ -92,7 +93,7 @@ func (s *Store) Summaries() (all []Summary, err error) {
 		all = nil
 		appliances := tx.Bucket([]byte(appliancesBucket))
 		return appliances.ForEach(func(name, _ []byte) error {
-			p := bookTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
+			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
 			one, err := p.summary()
 			all = append(all, one)
 			return err
@@ -101,8 +102,8 @@ func (s *Store) Summaries() (all []Summary, err error) {
 	return all, err
 }
 
-func (p bookTx) summary() (Summary, error) {
-	seen, err := p.seen()
+func (p applianceTx) summary() (Summary, error) {
+	saved, err := p.saved()
 	if err != nil {
 		return Summary{}, err
 	}
@@ -110,15 +111,15 @@ func (p bookTx) summary() (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Appliance: p.appliance, Saved: seen, Move: move.Number, Exported: move.Exported, Away: move.Away}
-	for _, name := range applianceBuckets {
+	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
+	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
 			return Summary{}, err
 		}
 		stats := b.Stats()
 		s.Bytes += uint64(stats.LeafAlloc + stats.BranchAlloc + stats.InlineBucketInuse)
-		if name == idsBucket {
+		if name == record.IDsBucket {
 			s.Sessions = uint64(stats.KeyN)
 		}
 	}
@@ -126,28 +127,28 @@ func (p bookTx) summary() (Summary, error) {
 }
 
 // move returns what exports and imports left, and nothing where there were none.
-func (p bookTx) move() (moveRecord, error) {
-	payload, found, err := p.get("", []byte(moveKey))
+func (p applianceTx) move() (record.Move, error) {
+	payload, found, err := p.get(record.OwnBucket, []byte(record.MoveKey))
 	if err != nil || !found {
-		return moveRecord{}, err
+		return record.Move{}, err
 	}
-	r, err := decodeMove(payload)
+	r, err := record.DecodeMove(payload)
 	if err != nil {
-		return moveRecord{}, p.damaged("", []byte(moveKey), err)
+		return record.Move{}, p.damaged(record.OwnBucket, []byte(record.MoveKey), err)
 	}
 	return r, nil
 }
 
-func (p bookTx) putMove(r moveRecord) error {
-	payload, err := encode(r)
+func (p applianceTx) putMove(m record.Move) error {
+	payload, err := record.EncodeMove(m)
 	if err != nil {
 		return err
 	}
-	return p.root.Put([]byte(moveKey), placeOf(p.appliance, "").seal([]byte(moveKey), payload))
+	return p.root.Put([]byte(record.MoveKey), record.PlaceOf(p.appliance, record.OwnBucket).Seal([]byte(record.MoveKey), payload))
 }
 
 // here returns a *MovedError for an appliance that another exporter goes on with.
-func (p bookTx) here() error {
+func (p applianceTx) here() error {
 	move, err := p.move()
 	if err == nil && move.Away {
 		err = &MovedError{p.path, p.appliance, move.Exported}
@@ -156,7 +157,7 @@ func (p bookTx) here() error {
 }
 
 // known returns an *UnknownError for an appliance without state.
-func (p bookTx) known(tx *bbolt.Tx) error {
+func (p applianceTx) known(tx *bbolt.Tx) error {
 	if p.root != nil {
 		return nil
 	}
@@ -168,12 +169,12 @@ func (p bookTx) known(tx *bbolt.Tx) error {
 	return e
 }
 
-// Export writes the state of an appliance to w, and then lets go of it: Book
-// refuses it by a *MovedError until it is imported here again. It may be exported
-// again, and what is written is the same again. No book of the appliance may be
-// at hand. exporter is the version of the exporter. When it fails, all is as
+// Export writes the state of an appliance to w, and then gives it up: Appliance
+// returns a *MovedError until it is imported here again. It may be exported
+// again, and what is written is the same again. The appliance must not be
+// open. exporter is the version of the exporter. When it fails, all is as
 // before, save for what was written to w.
-func (s *Store) Export(appliance, exporter string, w io.Writer) (Header, error) {
+func (s *Store) Export(appliance, exporter string, w io.Writer) (transfer.Header, error) {
 	return s.export(appliance, exporter, w, func() error { return nil })
 }
 
@@ -184,20 +185,20 @@ func (s *Store) Export(appliance, exporter string, w io.Writer) (Header, error) 
 // Only if something appears at path during the export, or the file can't be put
 // there, the appliance is exported although there is an error, which says so;
 // exporting it again gives the same file.
-func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err error) {
+func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header, err error) {
 	switch _, err := os.Lstat(path); {
 	case path == "":
-		return Header{}, errors.New("name of the file is empty")
+		return transfer.Header{}, errors.New("name of the file is empty")
 	case err == nil:
-		return Header{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
+		return transfer.Header{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	case !errors.Is(err, fs.ErrNotExist):
-		return Header{}, err
+		return transfer.Header{}, err
 	}
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		return (&book{store: s, appliance: appliance}).in(tx).known(tx)
+		return (&Appliance{store: s, name: appliance}).in(tx).known(tx)
 	})
 	if err != nil {
-		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
+		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	exported := false
 	err = createFile(path, s.link, func(f *os.File) (err error) {
@@ -207,23 +208,23 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h Header, err erro
 	})
 	switch {
 	case err != nil && exported:
-		return Header{}, fmt.Errorf("appliance %q is exported, but the file is not in place: %w; export it again", appliance, err)
+		return transfer.Header{}, fmt.Errorf("appliance %q is exported, but the file is not in place: %w; export it again", appliance, err)
 	case err != nil:
-		return Header{}, err
+		return transfer.Header{}, err
 	}
 	return h, nil
 }
 
 // export writes to w, and lets go of the state when durable has returned nil.
-func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h Header, err error) {
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
-	if s.books[appliance] != nil {
-		return Header{}, fmt.Errorf("appliance %q is being polled", appliance)
+func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h transfer.Header, err error) {
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
+	if s.appliances[appliance] != nil {
+		return transfer.Header{}, fmt.Errorf("appliance %q is being polled", appliance)
 	}
-	var move moveRecord
+	var move record.Move
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		p := (&book{store: s, appliance: appliance}).in(tx)
+		p := (&Appliance{store: s, name: appliance}).in(tx)
 		if err := p.known(tx); err != nil {
 			return err
 		}
@@ -231,85 +232,82 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 			return err
 		}
 		if !move.Away {
-			move = moveRecord{Number: move.Number + 1, Exported: s.now().UTC().Truncate(time.Second), Away: true}
+			move = record.Move{Number: move.Number + 1, Exported: s.now().UTC().Truncate(time.Second), Away: true}
 		}
-		h, err = p.export(w, Header{Appliance: appliance, Move: move.Number, Exported: move.Exported, Exporter: exporter})
+		h, err = p.export(w, transfer.Header{Appliance: appliance, Move: move.Number, Exported: move.Exported, Exporter: exporter})
 		return err
 	})
 	if err == nil {
 		err = durable()
 	}
 	if err != nil {
-		return Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
+		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error {
-		return (&book{store: s, appliance: appliance}).in(tx).putMove(move)
+		return (&Appliance{store: s, name: appliance}).in(tx).putMove(move)
 	})
 	if err != nil {
-		return Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
+		return transfer.Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
 	}
 	return h, nil
 }
 
 // export writes all records but that of the move.
-func (p bookTx) export(w io.Writer, h Header) (Header, error) {
+func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, error) {
 	h.Records = 1 // when it was saved
-	if p.root.Get([]byte(metaKey)) != nil {
+	if p.root.Get([]byte(record.MetaKey)) != nil {
 		h.Records++
 	}
-	for _, name := range applianceBuckets {
+	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
-			return Header{}, err
+			return transfer.Header{}, err
 		}
 		n := uint64(b.Stats().KeyN)
 		h.Records += n
-		if name == idsBucket {
+		if name == record.IDsBucket {
 			h.Sessions = n
 		}
 	}
-	e, err := newExportWriter(w, h)
+	e, err := transfer.NewWriter(w, h)
 	if err != nil {
-		return Header{}, err
+		return transfer.Header{}, err
 	}
-	for _, key := range []string{metaKey, seenKey} {
+	for _, key := range []string{record.MetaKey, record.SavedKey} {
 		payload, found, err := p.get("", []byte(key))
 		if err == nil && found {
-			err = e.record(0, []byte(key), payload)
+			err = e.Record(record.OwnBucket, []byte(key), payload)
 		}
 		if err != nil {
-			return Header{}, err
+			return transfer.Header{}, err
 		}
 	}
 	// What fails to be written is no fault of a record.
 	var failed error
-	for i, name := range exportBuckets[1:] {
+	for _, name := range record.Buckets[1:] {
 		err := p.each(name, func(key, payload []byte) error {
-			failed = e.record(i+1, key, payload)
+			failed = e.Record(name, key, payload)
 			return failed
 		})
 		if err != nil {
-			return Header{}, cmp.Or(failed, err)
+			return transfer.Header{}, cmp.Or(failed, err)
 		}
 	}
-	if e.records != h.Records {
-		return Header{}, fmt.Errorf("%d records were written, and there should be %d", e.records, h.Records)
-	}
-	return h, e.finish()
+	return h, e.Finish()
 }
 
 // Import takes in the state of an appliance that Export wrote, as a whole or not
 // at all. It refuses to overwrite what is there by an *ExistsError, unless that
 // was exported from here before, or replace says so. What is wrong with what is
-// read is an *ExportFileError. No book of the appliance may be at hand.
-func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
+// read is an *transfer.FileError. The appliance must not be open.
+func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error) {
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
 	if err := s.dropImport(); err != nil {
-		return Header{}, err
+		return transfer.Header{}, err
 	}
 	in := importing{store: s}
-	err = readExport(r, func(read Header) error {
+	err = transfer.Read(r, func(read transfer.Header) error {
 		h = read
 		in.appliance = h.Appliance
 		return s.mayImport(h, replace)
@@ -318,19 +316,19 @@ func (s *Store) Import(r io.Reader, replace bool) (h Header, err error) {
 		err = in.finish(h)
 	}
 	if err != nil {
-		return Header{}, errors.Join(err, s.dropImport())
+		return transfer.Header{}, errors.Join(err, s.dropImport())
 	}
 	s.crash(CrashImported)
 	return h, nil
 }
 
 // mayImport says why a state must not be imported.
-func (s *Store) mayImport(h Header, replace bool) error {
-	if s.books[h.Appliance] != nil {
+func (s *Store) mayImport(h transfer.Header, replace bool) error {
+	if s.appliances[h.Appliance] != nil {
 		return fmt.Errorf("appliance %q is being polled", h.Appliance)
 	}
 	return s.file.View(func(tx *bbolt.Tx) error {
-		p := (&book{store: s, appliance: h.Appliance}).in(tx)
+		p := (&Appliance{store: s, name: h.Appliance}).in(tx)
 		if p.root == nil || replace {
 			return nil
 		}
@@ -364,23 +362,23 @@ func (s *Store) dropImport() error {
 type importing struct {
 	store     *Store
 	appliance string
-	batch     []write
+	batch     []record.Write
 	size      int
 }
 
 // add takes in one record.
 func (in *importing) add(bucket string, key, payload []byte) error {
 	key = bytes.Clone(key)
-	record := placeOf(in.appliance, bucket).seal(key, payload)
-	in.batch = append(in.batch, write{bucket, key, record})
-	if in.size += len(key) + len(record); in.size < in.store.importBatch {
+	sealed := record.PlaceOf(in.appliance, bucket).Seal(key, payload)
+	in.batch = append(in.batch, record.Write{Bucket: bucket, Key: key, Record: sealed})
+	if in.size += len(key) + len(sealed); in.size < in.store.importBatch {
 		return nil
 	}
 	return in.flush(nil)
 }
 
 // flush writes the batch to the disk, and what then fills the bucket besides.
-func (in *importing) flush(also func(bookTx) error) error {
+func (in *importing) flush(also func(applianceTx) error) error {
 	err := in.store.file.Update(func(tx *bbolt.Tx) error {
 		all, err := tx.CreateBucketIfNotExists([]byte(importingBucket))
 		if err != nil {
@@ -390,12 +388,12 @@ func (in *importing) flush(also func(bookTx) error) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range applianceBuckets {
+		for _, name := range record.Buckets[1:] {
 			if _, err := root.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
-		p := bookTx{path: in.store.path, appliance: in.appliance, root: root}
+		p := applianceTx{path: in.store.path, appliance: in.appliance, root: root}
 		if err := p.write(in.batch); err != nil || also == nil {
 			return err
 		}
@@ -411,8 +409,8 @@ func (in *importing) flush(also func(bookTx) error) error {
 }
 
 // finish makes what was taken in the state of the appliance.
-func (in *importing) finish(h Header) error {
-	err := in.flush(func(p bookTx) error { return p.putMove(moveRecord{Number: h.Move, Exported: h.Exported}) })
+func (in *importing) finish(h transfer.Header) error {
+	err := in.flush(func(p applianceTx) error { return p.putMove(record.Move{Number: h.Move, Exported: h.Exported}) })
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +23,9 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
+	"vbaws_exporter/collector/store/record/recordtest"
+	"vbaws_exporter/collector/store/transfer"
 )
 
 func init() { children["import"] = importChild }
@@ -39,15 +41,15 @@ func records(t TB, s *Store, appliance string) map[string]string {
 			return nil
 		}
 		all = map[string]string{}
-		return root.ForEach(func(key, record []byte) error {
-			if record != nil {
-				if string(key) != moveKey {
-					all[string(key)] = hex.EncodeToString(record)
+		return root.ForEach(func(key, sealed []byte) error {
+			if sealed != nil {
+				if string(key) != record.MoveKey {
+					all[string(key)] = hex.EncodeToString(sealed)
 				}
 				return nil
 			}
-			return root.Bucket(key).ForEach(func(k, record []byte) error {
-				all[fmt.Sprintf("%s %x", key, k)] = hex.EncodeToString(record)
+			return root.Bucket(key).ForEach(func(k, sealed []byte) error {
+				all[fmt.Sprintf("%s %x", key, k)] = hex.EncodeToString(sealed)
 				return nil
 			})
 		})
@@ -98,21 +100,21 @@ func TestMove(t *testing.T) {
 			}
 			defer func() { _ = stores[i].Close() }()
 			stores[i].importBatch = rapid.IntRange(200, 5000).Draw(t, "batch")
-			save(t, openBook(t, stores[i], "neighbour"), genMovable.Draw(t, "neighbour"))
+			save(t, openAppliance(t, stores[i], "neighbour"), recordtest.Movable.Draw(t, "neighbour"))
 			neighbours[i] = records(t, stores[i], "neighbour")
 		}
 		m, at := newModel(), 0
 		live := func() {
-			b := openBook(t, stores[at], "a")
+			b := openAppliance(t, stores[at], "a")
 			for range rapid.IntRange(1, 3).Draw(t, "saves") {
-				c := genMovable.Draw(t, "changes")
+				c := recordtest.Movable.Draw(t, "changes")
 				if !c.Empty() {
 					save(t, b, c)
 					m.save(c)
 				}
 			}
 		}
-		save(t, openBook(t, stores[0], "a"), remember(1, 20000))
+		save(t, openAppliance(t, stores[0], "a"), remember(1, 20000))
 		m.save(remember(1, 20000))
 		live()
 		var files [][]byte
@@ -121,7 +123,7 @@ func TestMove(t *testing.T) {
 			from, to := stores[at], rapid.IntRange(0, len(stores)-1).Draw(t, "to")
 			var known *MovedError
 			if _, err := from.Export("a", "1.2.3", io.Discard); err == nil {
-				t.Fatal("was exported while there is a book")
+				t.Fatal("was exported while the appliance is open")
 			}
 			from = reopen(t, from)
 			stores[at] = from
@@ -130,8 +132,8 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, from, "a")); diff != "" {
 				t.Fatalf("exporting changed (-before +after):\n%s", diff)
 			}
-			if _, err := from.Book("a"); !errors.As(err, &known) || known.Appliance != "a" {
-				t.Fatalf("the book of what was exported: %v", err)
+			if _, err := from.Appliance("a"); !errors.As(err, &known) || known.Appliance != "a" {
+				t.Fatalf("open what was exported: %v", err)
 			}
 			if !bytes.Equal(file, export(t, from, "a")) {
 				t.Fatal("what is exported again is another")
@@ -158,7 +160,7 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, stores[at], "a")); diff != "" {
 				t.Fatalf("records (-exported +imported):\n%s", diff)
 			}
-			if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+			if diff := m.diff(t, openAppliance(t, stores[at], "a")); diff != "" {
 				t.Fatalf("state (-want +got):\n%s", diff)
 			}
 			files = append(files, file)
@@ -168,12 +170,12 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(neighbours[i], records(t, s, "neighbour")); diff != "" {
 				t.Fatalf("neighbour (-before +after):\n%s", diff)
 			}
-			if _, err := s.Book("a"); i != at && records(t, s, "a") != nil && err == nil {
+			if _, err := s.Appliance("a"); i != at && records(t, s, "a") != nil && err == nil {
 				t.Fatalf("it lives in store %d and in store %d", at, i)
 			}
 		}
 		stores[at] = reopen(t, stores[at])
-		if diff := m.diff(t, openBook(t, stores[at], "a")); diff != "" {
+		if diff := m.diff(t, openAppliance(t, stores[at], "a")); diff != "" {
 			t.Fatalf("state in the end (-want +got):\n%s", diff)
 		}
 	})
@@ -187,17 +189,17 @@ func exported(t testing.TB) []byte {
 	s.now = func() time.Time { return time.Unix(1.8e9, 0) }
 	c := remember(0, 20000)
 	for n := range 5 {
-		id := session(n)
+		id := recordtest.Session(n)
 		c.Seen[id] = ledger.SeenSession{ID: id, Day: 20000 + int32(n%2), At: time.Unix(20000*86400, 0)}
 	}
 	key := ledger.Key{Type: "Policy"}
 	c.Series = map[ledger.Key]*ledger.Series{key: {Key: key, Counters: []*ledger.Counter{{Status: "Failed", Held: true, Count: 3,
 		Exemplar: &ledger.Exemplar{SessionID: "x"}, Histogram: &ledger.Histogram{Sum: 4e6, Buckets: []uint64{3}, Exemplars: []*ledger.Exemplar{nil}, Zero: 1,
 			Native: []ledger.NativeBucket{{Index: 9, Count: 2}}}}}}}
-	c.Unfinished = map[ledger.ID]*ledger.Unfinished{session(9): {Policy: "daily"}}
+	c.Unfinished = map[ledger.ID]*ledger.Unfinished{recordtest.Session(9): {Policy: "daily"}}
 	c.Policies = map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}}
-	c.Skipped = map[ledger.ID]time.Time{session(8): time.Unix(1e9, 0)}
-	save(t, openBook(t, s, "a"), c)
+	c.Skipped = map[ledger.ID]time.Time{recordtest.Session(8): time.Unix(1e9, 0)}
+	save(t, openAppliance(t, s, "a"), c)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,12 +221,12 @@ func TestImportRefuses(t *testing.T) {
 	file := exported(t)
 	path := t.TempDir()
 	s := open(t, path)
-	save(t, openBook(t, s, "b"), remember(1, 20000))
+	save(t, openAppliance(t, s, "b"), remember(1, 20000))
 	before := records(t, s, "b")
 	refuse := func(name string, file []byte, want ...string) {
 		t.Helper()
 		_, err := s.Import(bytes.NewReader(file), false)
-		if _, ok := errors.AsType[*ExportFileError](err); !ok {
+		if _, ok := errors.AsType[*transfer.FileError](err); !ok {
 			t.Fatalf("%s: got %v", name, err)
 		}
 		for _, w := range want {
@@ -250,7 +252,7 @@ func TestImportRefuses(t *testing.T) {
 		damaged[n] ^= 1 << (n % 8)
 		refuse(fmt.Sprintf("byte %d is another", n), damaged)
 	}
-	header := bytes.IndexByte(file[len(exportWords)+2:], '\n') + len(exportWords) + 3
+	header := bytes.IndexByte(file[len("vbaws_exporter state 1\n"):], '\n') + len("vbaws_exporter state 1\n") + 1
 	edit := func(from, to string) []byte { return resum(bytes.Replace(file, []byte(from), []byte(to), 1)) }
 	refuse("empty", nil, "is empty")
 	refuse("text", []byte("some text\n"), "the file is not an exported state")
@@ -280,25 +282,25 @@ func TestImportRefuses(t *testing.T) {
 
 // rewritten returns the file with changes to its header, or to one record, and
 // sums that are right.
-func rewritten(t *testing.T, file []byte, header func(*Header), bucket, from, to string) []byte {
+func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket, from, to string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	var e *exportWriter
+	var e *transfer.Writer
 	found := bucket == "header"
-	err := readExport(bytes.NewReader(file), func(h Header) (err error) {
+	err := transfer.Read(bytes.NewReader(file), func(h transfer.Header) (err error) {
 		if header != nil {
 			header(&h)
 		}
-		e, err = newExportWriter(&out, h)
+		e, err = transfer.NewWriter(&out, h)
 		return err
 	}, func(in string, key, payload []byte) error {
 		if in == bucket && bytes.Contains(payload, []byte(from)) && !found {
 			found = true
 			payload = bytes.Replace(payload, []byte(from), []byte(to), 1)
 		}
-		return e.record(slices.Index(exportBuckets, in), key, payload)
+		return e.Record(in, key, payload)
 	})
-	if err = errors.Join(err, e.finish()); err != nil {
+	if err = errors.Join(err, e.Finish()); err != nil {
 		t.Fatal(err)
 	}
 	if !found {
@@ -318,7 +320,7 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 	refuse := func(name string, file []byte, want string) {
 		t.Helper()
 		_, err := s.Import(bytes.NewReader(file), false)
-		var bad *ExportFileError
+		var bad *transfer.FileError
 		if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "the file ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 			return
@@ -330,68 +332,70 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 			t.Fatalf("%s: something of it is there", name)
 		}
 	}
-	for name, change := range map[string]func(*Header){
-		"range: count of 18446744073709551615": func(h *Header) { h.Move = math.MaxUint64 },
-		"range: count of 9007199254740993":     func(h *Header) { h.Move = 1<<53 + 1 },
-		"year 10000 is out of range":           func(h *Header) { h.Exported = time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600*5)) },
-		"year 1 is out of range":               func(h *Header) { h.Exported = time.Time{} },
-		"has a control character":              func(h *Header) { h.Appliance = "a" + escapes },
-		"appliance name has 40000 bytes":       func(h *Header) { h.Appliance = strings.Repeat("a", 40000) },
+	for name, change := range map[string]func(*transfer.Header){
+		"range: count of 18446744073709551615": func(h *transfer.Header) { h.Move = math.MaxUint64 },
+		"range: count of 9007199254740993":     func(h *transfer.Header) { h.Move = 1<<53 + 1 },
+		"year 10000 is out of range": func(h *transfer.Header) {
+			h.Exported = time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600*5))
+		},
+		"year 1 is out of range":         func(h *transfer.Header) { h.Exported = time.Time{} },
+		"has a control character":        func(h *transfer.Header) { h.Appliance = "a" + escapes },
+		"appliance name has 40000 bytes": func(h *transfer.Header) { h.Appliance = strings.Repeat("a", 40000) },
 	} {
 		want := strings.TrimPrefix(name, "range: ")
 		refuse(name, rewritten(t, file, change, "header", "", ""), want)
 	}
 	long := strings.Repeat("x", 1e6)
 	for _, c := range []struct{ bucket, old, new, want string }{
-		{seriesBucket, `"count":3`, `"count":18446744073709551615`, "count of 18446744073709551615 is out of range"},
-		{seriesBucket, `"count":3`, `"count":18446744073709551616`, "out of range"},
-		{seriesBucket, `"count":3`, `"count":-3`, "-3"},
-		{seriesBucket, `"count":3`, `"count":NaN`, "invalid"},
-		{seriesBucket, `"count":3`, `"count":4`, "buckets have 3 and 3 sessions, not 4"},
-		{seriesBucket, `"count":3`, `"count":1`, "buckets have 3 and 3 sessions, not 1"},
-		{seriesBucket, `"sum":4000000`, `"sum":-1`, "sum of -1 microseconds"},
-		{seriesBucket, `"sum":4000000`, `"sum":9223372036854775807`, "sum of 9223372036854775807 microseconds"},
-		{seriesBucket, `"sum":4000000`, `"sum":1e999`, "1e999"},
-		{seriesBucket, `"sum":4000000`, `"sum":4000000,"base":4`, "histogram begins at 4 sessions of 3"},
-		{seriesBucket, `"buckets":[3]`, `"buckets":[1,2]`, "histogram has 2 buckets and 1 exemplars, not 1"},
-		{seriesBucket, `"buckets":[3]`, `"buckets":[18446744073709551615]`, "count of 18446744073709551615"},
-		{seriesBucket, `"exemplars":[null]`, `"exemplars":[null,null]`, "histogram has 1 buckets and 2 exemplars"},
-		{seriesBucket, `"buckets":[3],"exemplars":[null],`, ``, "histogram has 0 buckets"},
-		{seriesBucket, `"zero":1`, `"zero":18446744073709551615`, "count of 18446744073709551615"},
-		{seriesBucket, `{"i":9,"n":2}`, `{"i":9,"n":1},{"i":9,"n":1}`, "native bucket 9 is out of range or out of order"},
-		{seriesBucket, `{"i":9,"n":2}`, `{"i":2147483647,"n":2}`, "native bucket 2147483647"},
-		{seriesBucket, `{"i":9,"n":2}`, `{"i":-2147483648,"n":2}`, "native bucket -2147483648"},
-		{seriesBucket, `"counters":[`, `"counters":[{"status":"Failed"},`, "statuses are not in order"},
-		{seriesBucket, `"status":"Failed"`, `"status":"` + long + `","born":"9223372036854775807.000000000"`, "time 9223372036854775807 is out of range"},
-		{seriesBucket, `"status":"Failed"`, `"status":"\u001b[2J","end":"253500000000.000000000"`, `status "\x1b[2J": time 253500000000 is out of range`},
-		{seriesBucket, `"type":"Policy"`, `"type":"` + long + `"`, "has the key of another"},
-		{seriesBucket, `"type":"Policy"`, `"\u001b[2J":1,"type":"Policy"`, "unknown"},
-		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":-1`, "-1 is not a valid number of polls"},
-		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":9223372036854775807`, "is not a valid number of polls"},
-		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","start":"-9223372036854775808.999999999"`, "time -9223372036854775808 is out of range"},
-		{unfinishedBucket, `"policy":"daily"`, `"policy":"daily","stop":"\u001b` + long + `.0"`, "time"},
-		{policiesBucket, `"id":"1"`, `"id":"1","missing":-1`, "-1 is not a valid number of polls"},
-		{policiesBucket, `"id":"1"`, `"id":"1","since":"-99999999999.000000000"`, "time -99999999999 is out of range"},
-		{policiesBucket, `"id":"1"`, `"id":"\u001b[2J"`, "has the key of another"},
-		{"", `{"at":"`, `{"at":"99`, "is out of range"},
-		{"", `{"at":"1`, `{"at":"-1`, "year 1912 is out of range"},
-		{"", `{}`, `{"resets":18446744073709551615}`, "count of 18446744073709551615"},
-		{"", `{}`, `{"skipped":{"gone":9007199254740993}}`, "count of 9007199254740993"},
-		{"", `{}`, `{"sweep_interval":9223372036854775807}`, "interval of"},
-		{"", `{}`, `{"sweep_interval":-1}`, "interval of"},
-		{"", `{}`, `{"bounds":[1,1]}`, "bounds of buckets are not in order"},
-		{"", `{}`, `{"bounds":[` + strings.Repeat("1,", 1e5) + `1]}`, "100001 bounds of buckets"},
-		{"", `{}`, `{"bounds":[1]}`, "histogram has 1 buckets and 1 exemplars, not 2"},
-		{"", `{}`, `{"first_contact":"999999999999.000000000"}`, "time 999999999999 is out of range"},
+		{record.SeriesBucket, `"count":3`, `"count":18446744073709551615`, "count of 18446744073709551615 is out of range"},
+		{record.SeriesBucket, `"count":3`, `"count":18446744073709551616`, "out of range"},
+		{record.SeriesBucket, `"count":3`, `"count":-3`, "-3"},
+		{record.SeriesBucket, `"count":3`, `"count":NaN`, "invalid"},
+		{record.SeriesBucket, `"count":3`, `"count":4`, "buckets have 3 and 3 sessions, not 4"},
+		{record.SeriesBucket, `"count":3`, `"count":1`, "buckets have 3 and 3 sessions, not 1"},
+		{record.SeriesBucket, `"sum":4000000`, `"sum":-1`, "sum of -1 microseconds"},
+		{record.SeriesBucket, `"sum":4000000`, `"sum":9223372036854775807`, "sum of 9223372036854775807 microseconds"},
+		{record.SeriesBucket, `"sum":4000000`, `"sum":1e999`, "1e999"},
+		{record.SeriesBucket, `"sum":4000000`, `"sum":4000000,"base":4`, "histogram begins at 4 sessions of 3"},
+		{record.SeriesBucket, `"buckets":[3]`, `"buckets":[1,2]`, "histogram has 2 buckets and 1 exemplars, not 1"},
+		{record.SeriesBucket, `"buckets":[3]`, `"buckets":[18446744073709551615]`, "count of 18446744073709551615"},
+		{record.SeriesBucket, `"exemplars":[null]`, `"exemplars":[null,null]`, "histogram has 1 buckets and 2 exemplars"},
+		{record.SeriesBucket, `"buckets":[3],"exemplars":[null],`, ``, "histogram has 0 buckets"},
+		{record.SeriesBucket, `"zero":1`, `"zero":18446744073709551615`, "count of 18446744073709551615"},
+		{record.SeriesBucket, `{"i":9,"n":2}`, `{"i":9,"n":1},{"i":9,"n":1}`, "native bucket 9 is out of range or out of order"},
+		{record.SeriesBucket, `{"i":9,"n":2}`, `{"i":2147483647,"n":2}`, "native bucket 2147483647"},
+		{record.SeriesBucket, `{"i":9,"n":2}`, `{"i":-2147483648,"n":2}`, "native bucket -2147483648"},
+		{record.SeriesBucket, `"counters":[`, `"counters":[{"status":"Failed"},`, "statuses are not in order"},
+		{record.SeriesBucket, `"status":"Failed"`, `"status":"` + long + `","born":"9223372036854775807.000000000"`, "time 9223372036854775807 is out of range"},
+		{record.SeriesBucket, `"status":"Failed"`, `"status":"\u001b[2J","end":"253500000000.000000000"`, `status "\x1b[2J": time 253500000000 is out of range`},
+		{record.SeriesBucket, `"type":"Policy"`, `"type":"` + long + `"`, "has the key of another"},
+		{record.SeriesBucket, `"type":"Policy"`, `"\u001b[2J":1,"type":"Policy"`, "unknown"},
+		{record.UnfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":-1`, "-1 is not a valid number of polls"},
+		{record.UnfinishedBucket, `"policy":"daily"`, `"policy":"daily","missing":9223372036854775807`, "is not a valid number of polls"},
+		{record.UnfinishedBucket, `"policy":"daily"`, `"policy":"daily","start":"-9223372036854775808.999999999"`, "time -9223372036854775808 is out of range"},
+		{record.UnfinishedBucket, `"policy":"daily"`, `"policy":"daily","stop":"\u001b` + long + `.0"`, "time"},
+		{record.PoliciesBucket, `"id":"1"`, `"id":"1","missing":-1`, "-1 is not a valid number of polls"},
+		{record.PoliciesBucket, `"id":"1"`, `"id":"1","since":"-99999999999.000000000"`, "time -99999999999 is out of range"},
+		{record.PoliciesBucket, `"id":"1"`, `"id":"\u001b[2J"`, "has the key of another"},
+		{record.OwnBucket, `{"at":"`, `{"at":"99`, "is out of range"},
+		{record.OwnBucket, `{"at":"1`, `{"at":"-1`, "year 1912 is out of range"},
+		{record.OwnBucket, `{}`, `{"resets":18446744073709551615}`, "count of 18446744073709551615"},
+		{record.OwnBucket, `{}`, `{"skipped":{"gone":9007199254740993}}`, "count of 9007199254740993"},
+		{record.OwnBucket, `{}`, `{"sweep_interval":9223372036854775807}`, "interval of"},
+		{record.OwnBucket, `{}`, `{"sweep_interval":-1}`, "interval of"},
+		{record.OwnBucket, `{}`, `{"bounds":[1,1]}`, "bounds of buckets are not in order"},
+		{record.OwnBucket, `{}`, `{"bounds":[` + strings.Repeat("1,", 1e5) + `1]}`, "100001 bounds of buckets"},
+		{record.OwnBucket, `{}`, `{"bounds":[1]}`, "histogram has 1 buckets and 1 exemplars, not 2"},
+		{record.OwnBucket, `{}`, `{"first_contact":"999999999999.000000000"}`, "time 999999999999 is out of range"},
 	} {
 		refuse(fmt.Sprintf("%s %.40s", c.bucket, c.new), rewritten(t, file, nil, c.bucket, c.old, c.new), c.want)
 	}
-	h, err := s.Import(bytes.NewReader(rewritten(t, file, func(h *Header) { h.Move = maxCount }, "header", "", "")), false)
-	if err != nil || h.Move != maxCount {
+	h, err := s.Import(bytes.NewReader(rewritten(t, file, func(h *transfer.Header) { h.Move = record.MaxCount }, "header", "", "")), false)
+	if err != nil || h.Move != record.MaxCount {
 		t.Fatalf("as it was, but for the largest number: %+v, %v", h, err)
 	}
 	next, err := s.Export("a", "", io.Discard)
-	if err != nil || next.Move != maxCount+1 {
+	if err != nil || next.Move != record.MaxCount+1 {
 		t.Errorf("the next export is %+v, %v", next, err)
 	}
 }
@@ -446,7 +450,7 @@ func TestExportFails(t *testing.T) {
 	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}
-	openBook(t, s, "a")
+	openAppliance(t, s, "a")
 }
 
 func TestExportFile(t *testing.T) {
@@ -480,7 +484,7 @@ func TestExportFile(t *testing.T) {
 	if _, err := s.Import(bytes.NewReader(got), true); err != nil {
 		t.Fatal(err)
 	}
-	if got := resets(t, openBook(t, s, "a")); got != 199 {
+	if got := resets(t, openAppliance(t, s, "a")); got != 199 {
 		t.Errorf("state is of save %d, want 199", got)
 	}
 }
@@ -571,7 +575,7 @@ func TestExportFileTouchesNoOther(t *testing.T) {
 	}
 	s.commit = failing
 	check("a full disk")
-	openBook(t, s, "a") // is still here
+	openAppliance(t, s, "a") // is still here
 	s = reopen(t, s)
 	defer func() { _ = s.Close() }()
 
@@ -582,7 +586,7 @@ func TestExportFileTouchesNoOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := tree(t, dir)
-		if want := "-rw------- " + exportWords; !strings.HasPrefix(got[at(name)], want) && runtime.GOOS != "windows" {
+		if want := "-rw------- vbaws_exporter state "; !strings.HasPrefix(got[at(name)], want) && runtime.GOOS != "windows" {
 			t.Errorf("%s is %.60q", name, got[at(name)])
 		}
 		before[at(name)] = got[at(name)]
@@ -687,9 +691,9 @@ func TestCrashOfImport(t *testing.T) {
 		}{{CrashStaged, "x", false}, {CrashStaged, "xxxxx", false}, {CrashSwapped, "x", false}, {CrashImported, "x", true}} {
 			path := t.TempDir()
 			s := open(t, path)
-			save(t, openBook(t, s, "b"), remember(1, 20000))
+			save(t, openAppliance(t, s, "b"), remember(1, 20000))
 			if there {
-				save(t, openBook(t, s, "a"), remember(1, 20000))
+				save(t, openAppliance(t, s, "a"), remember(1, 20000))
 			}
 			before, neighbour := records(t, s, "a"), records(t, s, "b")
 			if err := s.Close(); err != nil {
@@ -738,10 +742,10 @@ func TestMoveMemory(t *testing.T) {
 	for done := 0; done < sessions; done += 5000 {
 		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := done; n < done+5000; n++ {
-			id := session(n)
+			id := recordtest.Session(n)
 			c.Seen[id] = ledger.SeenSession{ID: id, Day: 20000 + int32(n/1000), At: time.Unix(1e9, 0)}
 		}
-		save(t, openBook(t, s, "a"), c)
+		save(t, openAppliance(t, s, "a"), c)
 	}
 	s = reopen(t, s)
 	defer func() { _ = s.Close() }()
@@ -775,68 +779,4 @@ func TestMoveMemory(t *testing.T) {
 		t.Errorf("it takes %d KiB of heap", most>>10)
 	}
 	t.Logf("%d KiB of heap", most>>10)
-}
-
-// FuzzReadExport: whatever is in a file, it is read without a panic, and what is
-// taken for good can be written, and is the same then.
-func FuzzReadExport(f *testing.F) {
-	file := exported(f)
-	f.Add(file[:len(file)-sha256.Size])
-	f.Add([]byte(exportWords + "1\n"))
-	f.Add([]byte(exportWords + "2\n{}\n"))
-	f.Add(file[:len(file)/2])
-	f.Add([]byte("PK\x03\x04"))
-	type row struct {
-		bucket       string
-		key, payload []byte
-	}
-	read := func(file []byte) (h Header, rows []row, err error) {
-		err = readExport(bytes.NewReader(file), func(got Header) error { h = got; return nil },
-			func(bucket string, key, payload []byte) error {
-				rows = append(rows, row{bucket, bytes.Clone(key), bytes.Clone(payload)})
-				return nil
-			})
-		return h, rows, err
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		// As it is, and with the checksum that it should have, which nobody guesses.
-		file := resum(append(bytes.Clone(body), make([]byte, sha256.Size)...))
-		if _, _, err := read(body); err == nil && !bytes.Equal(body, resum(body)) {
-			t.Fatal("a wrong checksum is right")
-		}
-		h, rows, err := read(file)
-		if err != nil {
-			if _, ok := errors.AsType[*ExportFileError](err); !ok {
-				t.Fatalf("got %T: %v", err, err)
-			}
-			return
-		}
-		var again bytes.Buffer
-		e, err := newExportWriter(&again, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range rows {
-			for i, name := range exportBuckets {
-				if name == r.bucket {
-					if err := e.record(i, r.key, r.payload); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-		}
-		if err := e.finish(); err != nil {
-			t.Fatal(err)
-		}
-		h2, rows2, err := read(again.Bytes())
-		if err != nil {
-			t.Fatalf("what was written again: %v", err)
-		}
-		if diff := cmp.Diff(h, h2); diff != "" {
-			t.Fatal(diff)
-		}
-		if diff := cmp.Diff(rows, rows2, cmp.AllowUnexported(row{})); diff != "" {
-			t.Fatal(diff)
-		}
-	})
 }

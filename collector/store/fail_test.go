@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // failures are ways in which a commit fails.
@@ -28,7 +30,7 @@ var failures = []struct {
 	}},
 }
 
-// However a commit fails, nothing of it remains in the file, in the book or in its index
+// However a commit fails, nothing of it remains in the file, in the state or in its index
 // of ids, and later saves build on what was there before.
 func TestFailedCommitsAreTakenBack(t *testing.T) {
 	t.Parallel()
@@ -43,9 +45,9 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		b, m := openBook(t, s, "a"), newModel()
+		b, m := openAppliance(t, s, "a"), newModel()
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
-			c := genChanges.Draw(t, "changes")
+			c := recordtest.Changes.Draw(t, "changes")
 			if c.Empty() {
 				continue
 			}
@@ -67,7 +69,7 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 				if s, err = Open(path, Options{}); err != nil {
 					t.Fatal(err)
 				}
-				b = openBook(t, s, "a")
+				b = openAppliance(t, s, "a")
 			}
 			if diff := m.diff(t, b); diff != "" {
 				t.Fatalf("state (-want +got):\n%s", diff)
@@ -76,10 +78,10 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 	})
 }
 
-// While the file can't be used, a book says so, also of ids that it doesn't know.
-func TestBookWhileTheFileIsUnusable(t *testing.T) {
+// While the file can't be used, an appliance says so, also of ids that it doesn't know.
+func TestApplianceWhileTheFileIsUnusable(t *testing.T) {
 	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))
 	if err := os.Rename(s.path, s.path+".away"); err != nil {
 		t.Fatal(err)
@@ -89,7 +91,7 @@ func TestBookWhileTheFileIsUnusable(t *testing.T) {
 		t.Errorf("Save: got %v", err)
 	}
 	for n := range 3 {
-		if _, _, err := b.Lookup(session(n), nil); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := b.Lookup(recordtest.Session(n), nil); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Lookup of session %d: got %v", n, err)
 		}
 	}
@@ -103,7 +105,7 @@ func TestBookWhileTheFileIsUnusable(t *testing.T) {
 	if day, _ := b.NewestDay(); day != 20000 {
 		t.Errorf("newest day is %d, want 20000", day)
 	}
-	if _, found, err := b.Lookup(session(2), nil); found || err != nil {
+	if _, found, err := b.Lookup(recordtest.Session(2), nil); found || err != nil {
 		t.Errorf("session of the failed save: found %v, %v", found, err)
 	}
 	save(t, b, remember(3, 20001))

@@ -7,27 +7,22 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
 )
 
-// memory is a Book that ends with the process.
-type memory struct {
+// Memory is the state of an appliance that ends with the process. Its methods may be
+// called by any goroutine, and do not fail.
+type Memory struct {
 	mu      sync.RWMutex
-	state   ledger.State
+	state   *ledger.State
 	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
 
-var _ Book = (*memory)(nil)
-
-// NewMemory returns an empty Book that is kept in memory, and otherwise like one
-// of a Store's. It doesn't fail.
-func NewMemory() Book {
-	return &memory{
-		state: ledger.State{
-			Series:     map[ledger.Key]*ledger.Series{},
-			Unfinished: map[ledger.ID]*ledger.Unfinished{},
-			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
-		},
+// NewMemory returns an empty one.
+func NewMemory() *Memory {
+	return &Memory{
+		state:   newState(),
 		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
 	}
@@ -44,7 +39,8 @@ func copyMeta(m ledger.Meta) ledger.Meta {
 	return m
 }
 
-func (m *memory) Load() (*ledger.State, error) {
+// Load is Appliance.Load.
+func (m *Memory) Load() (*ledger.State, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return &ledger.State{
@@ -56,7 +52,8 @@ func (m *memory) Load() (*ledger.State, error) {
 	}, nil
 }
 
-func (m *memory) NewestDay() (day int32, found bool) {
+// NewestDay implements ledger.SeenIndex.
+func (m *Memory) NewestDay() (day int32, found bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, r := range m.ids {
@@ -67,21 +64,24 @@ func (m *memory) NewestDay() (day int32, found bool) {
 	return day, found
 }
 
-func (m *memory) Lookup(id ledger.ID, _ []int32) (ledger.SeenSession, bool, error) {
+// Lookup implements ledger.SeenIndex.
+func (m *Memory) Lookup(id ledger.ID, _ []int32) (ledger.SeenSession, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	r, found := m.ids[id]
 	return r, found, nil
 }
 
-func (m *memory) Skipped(id ledger.ID) (bool, error) {
+// Skipped implements ledger.SeenIndex.
+func (m *Memory) Skipped(id ledger.ID) (bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	_, found := m.skipped[id]
 	return found, nil
 }
 
-func (m *memory) Forgettable(before time.Time) (day int32, found bool, err error) {
+// Forgettable implements ledger.SeenIndex.
+func (m *Memory) Forgettable(before time.Time) (day int32, found bool, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, r := range m.ids {
@@ -92,17 +92,18 @@ func (m *memory) Forgettable(before time.Time) (day int32, found bool, err error
 	return day, found, nil
 }
 
-func (m *memory) Save(c *ledger.Changes) error {
+// Save is Appliance.Save.
+func (m *Memory) Save(c *ledger.Changes) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state.Apply(c)
 	m.state.Meta = copyMeta(m.state.Meta)
 	for id, r := range c.Seen {
-		r.ID, r.At = id, decodeSeconds(encodeSeconds(r.At))
+		r.ID, r.At = id, record.Seconds(r.At)
 		m.ids[id] = r
 	}
 	for id, t := range c.Skipped {
-		m.skipped[id] = decodeSeconds(encodeSeconds(t))
+		m.skipped[id] = record.Seconds(t)
 	}
 	if t := c.Forget; !t.IsZero() {
 		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expired(r, t) })

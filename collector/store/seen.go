@@ -7,7 +7,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 )
 
-// seen is what a book keeps in memory of the ids that it has stored: the days that
+// seen is what an Appliance keeps in memory of the ids that it has stored: the days that
 // they are stored under, and a Bloom filter. Nearly every id that is looked up is that
 // of a new session; the filter answers for those without reading the disk, and so
 // without reading every day. It takes 1.3 to 3 bytes an id and is wrong about one

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // The filter knows every id that was added, is wrong about few others, and stays small.
@@ -13,21 +14,21 @@ func TestSeen(t *testing.T) {
 	const n = 50_000
 	s := newSeen(0)
 	for i := range n {
-		s.add(int32(20000+i%10), session(i))
+		s.add(int32(20000+i%10), recordtest.Session(i))
 		if s.full() {
 			again := newSeen(s.n)
 			for j := range i + 1 {
-				again.add(int32(20000+j%10), session(j))
+				again.add(int32(20000+j%10), recordtest.Session(j))
 			}
 			s = again
 		}
 	}
 	wrong := 0
 	for i := range n {
-		if !s.may(session(i)) {
+		if !s.may(recordtest.Session(i)) {
 			t.Fatalf("id %d is not known", i)
 		}
-		if s.may(session(n + i)) {
+		if s.may(recordtest.Session(n + i)) {
 			wrong++
 		}
 	}
@@ -43,19 +44,19 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// An id is found whatever day it is looked for at, in a book that has outgrown its
+// An id is found whatever day it is looked for at, in an appliance that has outgrown its
 // filter, after a restart, and until it is forgotten.
 func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	const days, perDay = 400, 50
 	path := t.TempDir()
 	s := open(t, path)
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	noSync(t, s)
 	at := func(day int) time.Time { return time.Unix(int64(20000+day)*86400, 0).UTC() }
 	for day := range days {
 		c := &ledger.Changes{Seen: map[ledger.ID]ledger.SeenSession{}}
 		for n := range perDay {
-			c.Seen[session(day*perDay+n)] = ledger.SeenSession{Day: int32(20000 + day), At: at(day)}
+			c.Seen[recordtest.Session(day*perDay+n)] = ledger.SeenSession{Day: int32(20000 + day), At: at(day)}
 		}
 		save(t, b, c)
 	}
@@ -64,7 +65,7 @@ func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 		for day := range days {
 			for i, near := range [][]int32{nil, {20000, ledger.DayUnknown}, {int32(20000 + day)}} {
 				n := (day*7 + i) % perDay
-				r, found, err := b.Lookup(session(day*perDay+n), near)
+				r, found, err := b.Lookup(recordtest.Session(day*perDay+n), near)
 				if err != nil || found != (day >= from) || found && r.Day != int32(20000+day) {
 					t.Fatalf("session %d of day %d: %+v, %v, %v", n, day, r, found, err)
 				}
@@ -77,14 +78,14 @@ func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
 	check(0)
 	save(t, b, &ledger.Changes{Forget: at(100)})
 	check(100)
-	if got := len(b.(*book).seen.days); got != days-100 {
+	if got := len(b.seen.days); got != days-100 {
 		t.Errorf("%d days are looked at, want %d", got, days-100)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, path)
-	b = openBook(t, s, "a")
+	b = openAppliance(t, s, "a")
 	check(100)
 }
 
@@ -95,7 +96,7 @@ func BenchmarkLookupElsewhere(b *testing.B) {
 	s := openBench(b, b.TempDir())
 	defer func() { _ = s.Close() }()
 	history(b, s, n, 100)
-	book := openBook(b, s, "a")
+	a := openAppliance(b, s, "a")
 	for _, of := range []struct {
 		name  string
 		first int
@@ -103,7 +104,7 @@ func BenchmarkLookupElsewhere(b *testing.B) {
 		b.Run(fmt.Sprint("id=", of.name), func(b *testing.B) {
 			i := 0
 			for b.Loop() {
-				if _, found, err := book.Lookup(session(of.first+i%n), []int32{5}); found != (of.first == 0) || err != nil {
+				if _, found, err := a.Lookup(recordtest.Session(of.first+i%n), []int32{5}); found != (of.first == 0) || err != nil {
 					b.Fatal(found, err)
 				}
 				i++

@@ -13,27 +13,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/store/boltfile"
+	"vbaws_exporter/collector/store/record"
 )
-
-// Book is one appliance's state. Its methods may be called by any goroutine.
-type Book interface {
-	ledger.SeenIndex
-	// Load returns what is stored, and an empty State, its maps not nil, for an
-	// appliance that isn't known. All times are in UTC.
-	Load() (*ledger.State, error)
-	// Save writes all of changes in one transaction and returns once they are on
-	// the disk. When it fails, nothing of them is there. ledger.SeenSession.At and
-	// the times of skipped rows are kept to the second.
-	Save(changes *ledger.Changes) error
-}
 
 // FileName is the name of the file in the folder that Open is given.
 const FileName = "vbaws_exporter.db"
-
-// formatVersion is the version of what doc.go describes.
-const formatVersion = "1"
 
 // Top buckets and their keys.
 const (
@@ -41,19 +26,6 @@ const (
 	versionKey       = "version"
 	appliancesBucket = "appliances"
 )
-
-// Buckets and keys of an appliance.
-const (
-	metaKey          = "meta"
-	seenKey          = "seen"
-	seriesBucket     = "series"
-	unfinishedBucket = "unfinished"
-	policiesBucket   = "policies"
-	idsBucket        = "ids"
-	skippedBucket    = "skipped"
-)
-
-var applianceBuckets = []string{idsBucket, policiesBucket, seriesBucket, skippedBucket, unfinishedBucket}
 
 // Points at which Options.Crash is called.
 const (
@@ -64,7 +36,7 @@ const (
 
 // Options of Open. The zero value is the usual.
 type Options struct {
-	// Now is the clock that says when a book was last saved; time.Now if nil.
+	// Now is the clock that says when an appliance was last saved; time.Now if nil.
 	Now func() time.Time
 	// Existing says that the file must be there already.
 	Existing bool
@@ -87,7 +59,7 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has format %q, and this exporter knows format %q only: use the exporter that wrote it, or another storage path", e.Path, e.Version, formatVersion)
+	return fmt.Sprintf("%s has format %q, and this exporter knows format %q only: use the exporter that wrote it, or another storage path", e.Path, e.Version, record.FormatVersion)
 }
 
 // Store is an open file. Its methods may be called by any goroutine. A save that the
@@ -105,8 +77,8 @@ type Store struct {
 	file    *boltfile.File
 	touched atomic.Int64 // writes since the last release
 
-	booksMu sync.Mutex
-	books   map[string]*book
+	appliancesMu sync.Mutex
+	appliances   map[string]*Appliance
 }
 
 // Open opens the file in the folder path and makes both where they don't exist.
@@ -116,12 +88,12 @@ type Store struct {
 // refused.
 func Open(path string, opts Options) (*Store, error) {
 	s := &Store{
-		path:   filepath.Join(path, FileName),
-		now:    opts.Now,
-		crash:  opts.Crash,
-		commit: (*bbolt.Tx).Commit,
-		link:   os.Link,
-		books:  map[string]*book{},
+		path:       filepath.Join(path, FileName),
+		now:        opts.Now,
+		crash:      opts.Crash,
+		commit:     (*bbolt.Tx).Commit,
+		link:       os.Link,
+		appliances: map[string]*Appliance{},
 
 		importBatch: importBatch,
 	}
@@ -172,7 +144,7 @@ func create(path string) error {
 			if err != nil {
 				return err
 			}
-			return format.Put([]byte(versionKey), []byte(formatVersion))
+			return format.Put([]byte(versionKey), []byte(record.FormatVersion))
 		})
 	})
 	if errors.Is(err, fs.ErrExist) {
@@ -187,7 +159,7 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	if format == nil {
 		return &FormatError{Path: s.path}
 	}
-	if v := string(format.Get([]byte(versionKey))); v != formatVersion {
+	if v := string(format.Get([]byte(versionKey))); v != record.FormatVersion {
 		return &FormatError{Path: s.path, Version: v}
 	}
 	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
@@ -207,33 +179,25 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	return appliances.ForEach(func(name, _ []byte) error {
 		root := appliances.Bucket(name)
 		if root == nil {
-			return bookTx{path: s.path, appliance: string(name)}.damaged("", nil, errors.New("is no bucket"))
+			return applianceTx{path: s.path, appliance: string(name)}.damaged("", nil, errors.New("is no bucket"))
 		}
-		p := bookTx{path: s.path, appliance: string(name), root: root}
+		p := applianceTx{path: s.path, appliance: string(name), root: root}
 		return p.check()
 	})
 }
 
-// checkName says why an appliance can't have a book.
-func checkName(appliance string) error {
-	if appliance == "" || len(appliance) > bbolt.MaxKeySize {
-		return fmt.Errorf("appliance name has %d bytes: it must have from 1 to %d", len(appliance), bbolt.MaxKeySize)
-	}
-	return nil
-}
-
-// Book returns the book of an appliance, which need not be known. It is the same
+// Appliance returns the state of an appliance, which need not be known. It is the same
 // one each time. For one that was exported the error is a *MovedError.
-func (s *Store) Book(appliance string) (Book, error) {
-	if err := checkName(appliance); err != nil {
+func (s *Store) Appliance(appliance string) (*Appliance, error) {
+	if err := record.CheckName(appliance); err != nil {
 		return nil, err
 	}
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
-	if b := s.books[appliance]; b != nil {
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
+	if b := s.appliances[appliance]; b != nil {
 		return b, nil
 	}
-	b := &book{store: s, appliance: appliance}
+	b := &Appliance{store: s, name: appliance}
 	err := s.file.View(func(tx *bbolt.Tx) (err error) {
 		p := b.in(tx)
 		if err = p.here(); err == nil {
@@ -245,36 +209,36 @@ func (s *Store) Book(appliance string) (Book, error) {
 		return nil, err
 	}
 	s.file.Release() // the pages that index has read
-	s.books[appliance] = b
+	s.appliances[appliance] = b
 	return b, nil
 }
 
-// DropUnused removes the books that are not in keep and were not saved since
-// before, and returns their appliances, sorted. A Book that is at hand is empty
-// then. If no book at all was saved since before, it removes none: then it is the
-// clock that is wrong, or the exporter was away for as long.
+// DropUnused removes the appliances that are not in keep and were not saved since
+// before, and returns their names, sorted. An Appliance that is open is empty then. If
+// none at all was saved since before, it removes none: then the clock is wrong, or the
+// exporter was away for as long.
 func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
-	s.booksMu.Lock()
-	defer s.booksMu.Unlock()
+	s.appliancesMu.Lock()
+	defer s.appliancesMu.Unlock()
 	var names []string
 	find := func(tx *bbolt.Tx) error {
 		names = nil
-		saved := false // since before
+		recent := false // one was saved since before
 		appliances := tx.Bucket([]byte(appliancesBucket))
 		err := appliances.ForEach(func(name, _ []byte) error {
-			p := bookTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
-			seen, err := p.seen()
+			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
+			saved, err := p.saved()
 			switch {
 			case err != nil:
 				return err
-			case !seen.Before(before):
-				saved = true
+			case !saved.Before(before):
+				recent = true
 			case !slices.Contains(keep, p.appliance):
 				names = append(names, p.appliance)
 			}
 			return nil
 		})
-		if !saved {
+		if !recent {
 			names = nil
 		}
 		return err
@@ -282,10 +246,10 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 	if err := s.file.View(find); err != nil || len(names) == 0 {
 		return nil, err
 	}
-	// What a Save at the same time adds to the days of a book is added after they
+	// What a Save at the same time adds to the days of an appliance is added after they
 	// are cleared.
 	for _, name := range names {
-		if b := s.books[name]; b != nil {
+		if b := s.appliances[name]; b != nil {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 		}
@@ -307,14 +271,14 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if b := s.books[name]; b != nil {
+		if b := s.appliances[name]; b != nil {
 			b.seen = newSeen(0)
 		}
 	}
 	return names, nil
 }
 
-// Close closes the file after what is under way. Books fail from then on. A failed save
+// Close closes the file after what is under way. Every Appliance fails from then on. A failed save
 // that could not be taken back yet may be found as a whole when the file is opened
 // again.
 func (s *Store) Close() error { return s.file.Close() }

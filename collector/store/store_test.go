@@ -19,6 +19,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // childVar says which of children a process of the test binary is to be.
@@ -46,7 +48,7 @@ func child(t *testing.T, name string, args ...string) *exec.Cmd {
 
 // remember is a change of one session, dealt with on the given day.
 func remember(n int, day int32) *ledger.Changes {
-	id := session(n)
+	id := recordtest.Session(n)
 	return &ledger.Changes{
 		Meta: &ledger.Meta{Resets: uint64(n)},
 		Seen: map[ledger.ID]ledger.SeenSession{
@@ -55,7 +57,7 @@ func remember(n int, day int32) *ledger.Changes {
 	}
 }
 
-func resets(t *testing.T, b Book) uint64 {
+func resets(t *testing.T, b state) uint64 {
 	t.Helper()
 	s, err := b.Load()
 	if err != nil {
@@ -90,7 +92,7 @@ func TestOpenTouchesNoOtherFile(t *testing.T) {
 	if err := os.WriteFile(precious, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	save(t, openBook(t, open(t, path), "a"), remember(1, 20000))
+	save(t, openAppliance(t, open(t, path), "a"), remember(1, 20000))
 	if got, err := os.ReadFile(precious); err != nil || string(got) != "precious" {
 		t.Errorf("%s holds %q, %v", precious, got, err)
 	}
@@ -120,13 +122,13 @@ func TestOpenSaysWhoIsInTheWay(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
 	s := open(t, path)
-	save(t, openBook(t, s, "a"), remember(1, 20000))
+	save(t, openAppliance(t, s, "a"), remember(1, 20000))
 	_, err := Open(path, Options{})
 	if want := filepath.Join(path, FileName) + " is in use by another process"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// The first is none the worse.
-	save(t, openBook(t, s, "a"), remember(2, 20000))
+	save(t, openAppliance(t, s, "a"), remember(2, 20000))
 }
 
 // What can't be read isn't damaged: there is nothing to restore, or to move away.
@@ -173,7 +175,7 @@ func closed(t *testing.T) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	c := remember(0, 20000)
 	for n := range 200 {
 		maps.Copy(c.Seen, remember(n, 20000).Seen)
@@ -183,9 +185,9 @@ func closed(t *testing.T) (path string) {
 	series := &ledger.Series{Key: ledger.Key{Type: "Policy"}, Counters: []*ledger.Counter{{Status: "Failed", Count: 3}}}
 	save(t, b, &ledger.Changes{
 		Series:     map[ledger.Key]*ledger.Series{series.Key: series},
-		Unfinished: map[ledger.ID]*ledger.Unfinished{session(1): {Policy: "daily"}},
+		Unfinished: map[ledger.ID]*ledger.Unfinished{recordtest.Session(1): {Policy: "daily"}},
 		Policies:   map[ledger.PolicyKey]*ledger.Policy{{ID: "1"}: {PolicyKey: ledger.PolicyKey{ID: "1"}}},
-		Skipped:    map[ledger.ID]time.Time{session(2): time.Unix(1e9, 0)},
+		Skipped:    map[ledger.ID]time.Time{recordtest.Session(2): time.Unix(1e9, 0)},
 	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -252,7 +254,7 @@ func TestOpenRefuses(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for _, name := range applianceBuckets {
+				for _, name := range record.Buckets[1:] {
 					if err := tx.MoveBucket([]byte(name), a(tx), b); err != nil {
 						return err
 					}
@@ -315,14 +317,14 @@ func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
 	}
 }
 
-func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
+func TestApplianceWritesNothingBeforeTheFirstSave(t *testing.T) {
 	path := t.TempDir()
 	s := open(t, path)
 	before, err := os.ReadFile(s.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	if _, err := b.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +334,7 @@ func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
 		t.Errorf("file was changed, %v", err)
 	}
 	for _, name := range []string{"", strings.Repeat("x", bbolt.MaxKeySize+1)} {
-		if _, err := s.Book(name); err == nil {
+		if _, err := s.Appliance(name); err == nil {
 			t.Errorf("name of %d bytes was accepted", len(name))
 		}
 	}
@@ -341,7 +343,7 @@ func TestBookWritesNothingBeforeTheFirstSave(t *testing.T) {
 // What can't be written down is refused before anything is written, and what
 // comes later is not hindered.
 func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
-	b := openBook(t, open(t, t.TempDir()), "a")
+	b := openAppliance(t, open(t, t.TempDir()), "a")
 	save(t, b, remember(1, 20000))
 	bad := "\xff"
 	for name, c := range map[string]*ledger.Changes{
@@ -370,10 +372,10 @@ func TestDropUnused(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	for _, name := range []string{"kept", "old", "older"} {
-		save(t, openBook(t, s, name), remember(1, 20000))
+		save(t, openAppliance(t, s, name), remember(1, 20000))
 	}
 	now = now.Add(time.Hour)
-	save(t, openBook(t, s, "new"), remember(1, 20000))
+	save(t, openAppliance(t, s, "new"), remember(1, 20000))
 
 	drop := func(before time.Time, want ...string) {
 		t.Helper()
@@ -391,8 +393,8 @@ func TestDropUnused(t *testing.T) {
 	check := func() {
 		t.Helper()
 		for name, want := range map[string]bool{"kept": true, "new": true, "old": false, "older": false} {
-			b := openBook(t, s, name)
-			_, found, err := b.Lookup(session(1), nil)
+			b := openAppliance(t, s, name)
+			_, found, err := b.Lookup(recordtest.Session(1), nil)
 			if _, stored := b.NewestDay(); err != nil || found != want || stored != want || (resets(t, b) == 1) != want {
 				t.Errorf("%s is there: %v, %v, want %v", name, found, err, want)
 			}
@@ -404,26 +406,26 @@ func TestDropUnused(t *testing.T) {
 	}
 	s = open(t, path)
 	check()
-	save(t, openBook(t, s, "old"), remember(2, 20001))
-	if _, found, err := openBook(t, s, "old").Lookup(session(1), []int32{20000}); found || err != nil {
-		t.Error("a dropped book does not begin empty", err)
+	save(t, openAppliance(t, s, "old"), remember(2, 20001))
+	if _, found, err := openAppliance(t, s, "old").Lookup(recordtest.Session(1), []int32{20000}); found || err != nil {
+		t.Error("a dropped appliance does not begin empty", err)
 	}
 }
 
 func TestClosed(t *testing.T) {
 	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
+	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_, loadErr := b.Load()
-	_, _, lookupErr := b.Lookup(session(1), []int32{20000})
-	_, skippedErr := b.Skipped(session(1))
+	_, _, lookupErr := b.Lookup(recordtest.Session(1), []int32{20000})
+	_, skippedErr := b.Skipped(recordtest.Session(1))
 	_, _, forgettableErr := b.Forgettable(time.Unix(2e9, 0))
-	_, bookErr := s.Book("b")
+	_, applianceErr := s.Appliance("b")
 	_, dropErr := s.DropUnused(nil, time.Unix(2e9, 0))
-	for i, err := range []error{loadErr, lookupErr, skippedErr, forgettableErr, bookErr, dropErr, b.Save(remember(2, 20000))} {
+	for i, err := range []error{loadErr, lookupErr, skippedErr, forgettableErr, applianceErr, dropErr, b.Save(remember(2, 20000))} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("call %d: got %v", i, err)
 		}
@@ -434,18 +436,18 @@ func TestClosed(t *testing.T) {
 }
 
 // Appliances are polled, and saved, at the same time.
-func TestBooksAreIndependent(t *testing.T) {
+func TestAppliancesAreIndependent(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	var wg sync.WaitGroup
 	for _, name := range []string{"a", "b", "c"} {
-		b := openBook(t, s, name)
+		b := openAppliance(t, s, name)
 		wg.Go(func() {
 			for n := range 20 {
 				if err := b.Save(remember(n, 20000+int32(n))); err != nil {
 					t.Error(err)
 				}
-				if _, found, err := b.Lookup(session(n), []int32{20000 + int32(n)}); !found || err != nil {
+				if _, found, err := b.Lookup(recordtest.Session(n), []int32{20000 + int32(n)}); !found || err != nil {
 					t.Errorf("session %d: %v, %v", n, found, err)
 				}
 			}
@@ -461,7 +463,7 @@ func TestBooksAreIndependent(t *testing.T) {
 	}
 	wg.Wait()
 	for _, name := range []string{"a", "b", "c"} {
-		if got := resets(t, openBook(t, s, name)); got != 19 {
+		if got := resets(t, openAppliance(t, s, name)); got != 19 {
 			t.Errorf("appliance %s is at %d, want 19", name, got)
 		}
 	}
@@ -471,7 +473,7 @@ func TestBooksAreIndependent(t *testing.T) {
 func TestForgetReadsOldDaysOnly(t *testing.T) {
 	path := closed(t)
 	edit(t, path, func(tx *bbolt.Tx) error {
-		return a(tx).Bucket([]byte(idsBucket)).Put(idKey(20001, session(1)), []byte("no record"))
+		return a(tx).Bucket([]byte(record.IDsBucket)).Put(record.IDKey(20001, recordtest.Session(1)), []byte("no record"))
 	})
 	db, err := bbolt.Open(filepath.Join(path, FileName), 0o600, nil)
 	if err != nil {
@@ -479,12 +481,12 @@ func TestForgetReadsOldDaysOnly(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	err = db.View(func(tx *bbolt.Tx) error {
-		p := bookTx{appliance: "a", root: a(tx)}
+		p := applianceTx{appliance: "a", root: a(tx)}
 		n := 0
-		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte) { n++ }); err != nil || n != 200 {
+		if err := p.expired(time.Unix(20001*86400-1, 0), func([]byte, ledger.SeenSession) { n++ }); err != nil || n != 200 {
 			t.Errorf("found %d of 200, %v", n, err)
 		}
-		if err := p.expired(time.Unix(20001*86400, 0), func([]byte) {}); err == nil {
+		if err := p.expired(time.Unix(20001*86400, 0), func([]byte, ledger.SeenSession) {}); err == nil {
 			t.Error("the last day was not read")
 		}
 		return nil
@@ -508,7 +510,7 @@ func killChild(args []string) {
 	if err != nil {
 		panic(err)
 	}
-	b, err := s.Book("a")
+	b, err := s.Appliance("a")
 	if err != nil {
 		panic(err)
 	}
@@ -530,7 +532,7 @@ func TestCrashPoints(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != 7 {
 			t.Fatalf("%s: %v\n%s", point, err, out)
 		}
-		if got := resets(t, openBook(t, open(t, path), "a")); got != want {
+		if got := resets(t, openAppliance(t, open(t, path), "a")); got != want {
 			t.Errorf("%s: state is of save %d, want %d", point, got, want)
 		}
 	}
@@ -542,8 +544,8 @@ func TestCrashPointsAreInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	save(t, openBook(t, s, "a"), &ledger.Changes{})
-	save(t, openBook(t, s, "a"), remember(1, 20000))
+	save(t, openAppliance(t, s, "a"), &ledger.Changes{})
+	save(t, openAppliance(t, s, "a"), remember(1, 20000))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func TestReadStateOf010(t *testing.T) {
 		}
 	}
 	later := func(s vbaws.Session) vbaws.Session { s.USN += 100; return s }
-	load := func(b Book) *ledger.Ledger {
+	load := func(b state) *ledger.Ledger {
 		t.Helper()
 		state, err := b.Load()
 		if err != nil {
@@ -77,7 +77,7 @@ func TestReadStateOf010(t *testing.T) {
 		return m
 	}
 
-	b := openBook(t, s, "synced")
+	b := openAppliance(t, s, "synced")
 	l := load(b)
 	meta := l.Meta()
 	want := ledger.Meta{
@@ -140,7 +140,7 @@ func TestReadStateOf010(t *testing.T) {
 	}
 
 	// An initial sync that was cut off goes on where it began.
-	b = openBook(t, s, "syncing")
+	b = openAppliance(t, s, "syncing")
 	l = load(b)
 	p = l.Begin(epoch.Add(time.Hour))
 	if p.Synced() {
@@ -166,7 +166,7 @@ func TestReadStateOf010(t *testing.T) {
 // newest success are known of its counters.
 func TestHistoryOf010(t *testing.T) {
 	epoch := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
-	b := openBook(t, openRelease(t, "0.1.0"), "synced")
+	b := openAppliance(t, openRelease(t, "0.1.0"), "synced")
 	state, err := b.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -57,11 +57,11 @@ func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 		slog.New(sloggokit.NewGoKitHandler(l, slog.LevelDebug)) // adds a time and a caller of its own
 }
 
-// openBooks opens the state in a folder, or one that is kept nowhere if
+// openStorage opens the state in a folder, or one that is kept nowhere if
 // path is empty.
-func openBooks(path string, cfg *config.Config, logger log.Logger) (books func(string) (poller.Book, error), closeBooks func() error, err error) {
+func openStorage(path string, cfg *config.Config, logger log.Logger) (storage func(string) (poller.Storage, error), closeStorage func() error, err error) {
 	if path == "" {
-		return func(string) (poller.Book, error) { return store.NewMemory(), nil }, func() error { return nil }, nil
+		return func(string) (poller.Storage, error) { return store.NewMemory(), nil }, func() error { return nil }, nil
 	}
 	s, err := store.Open(path, store.Options{})
 	if err != nil {
@@ -78,5 +78,5 @@ func openBooks(path string, cfg *config.Config, logger log.Logger) (books func(s
 	for _, name := range dropped {
 		level.Info(logger).Log("msg", "dropped the state of an appliance that isn't configured any more", "appliance", name)
 	}
-	return func(name string) (poller.Book, error) { return s.Book(name) }, s.Close, nil
+	return func(name string) (poller.Storage, error) { return s.Appliance(name) }, s.Close, nil
 }

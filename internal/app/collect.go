@@ -27,11 +27,11 @@ func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err 
 	if err != nil {
 		return err
 	}
-	books, closeBooks, err := openBooks(storagePath, cfg, logger)
+	storage, closeStorage, err := openStorage(storagePath, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeBooks()) }()
+	defer func() { err = errors.Join(err, closeStorage()) }()
 
 	// Without Go's own metrics: beside those of others, in one file, they would be
 	// there twice.
@@ -39,7 +39,7 @@ func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err 
 	instruments := collector.NewInstruments(reg)
 	instruments.Reloaded(true, time.Now())
 	d, err := daemon.New(daemon.Options{
-		Config: cfg, Book: books, Once: true, Instruments: instruments, Logger: logger,
+		Config: cfg, Storage: storage, Once: true, Instruments: instruments, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -55,18 +55,18 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 		return err
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Version, "revision", version.GetRevision(), "config", configFile, "storage", storagePath)
-	books, closeBooks, err := openBooks(storagePath, cfg, logger)
+	storage, closeStorage, err := openStorage(storagePath, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeBooks()) }()
+	defer func() { err = errors.Join(err, closeStorage()) }()
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	instruments := collector.NewInstruments(reg)
 	instruments.Reloaded(true, time.Now())
 	d, err := daemon.New(daemon.Options{
-		Config: cfg, Book: books, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
+		Config: cfg, Storage: storage, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
 	})
 	if err != nil {
 		return err

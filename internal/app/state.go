@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/collector/store/transfer"
 )
 
 // Names that stand for standard output and input. The latter isn't opened, since it may
@@ -46,7 +47,7 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	var h store.Header
+	var h transfer.Header
 	say, name := stdout, output
 	if output == standardOutput {
 		say, name = stderr, "what was written"
@@ -92,7 +93,7 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	defer func() { err = errors.Join(err, s.Close()) }()
 	h, err := s.Import(r, replace)
 	var exists *store.ExistsError
-	var bad *store.ExportFileError
+	var bad *transfer.FileError
 	switch {
 	case errors.As(err, &exists):
 		return fmt.Errorf("import %s: %w; what is there stays, unless --replace is given, which lets it go", file, err)

@@ -146,7 +146,7 @@ func newState(t *testing.T, appliances ...string) (path string) {
 	}
 	defer s.Close()
 	for _, name := range appliances {
-		b, err := s.Book(name)
+		b, err := s.Appliance(name)
 		if err == nil {
 			err = b.Save(&ledger.Changes{Meta: &ledger.Meta{Phase: ledger.Phase{Stage: ledger.Synced, Time: time.Unix(1.7e9, 0)}}})
 		}

@@ -1,7 +1,7 @@
 // Package daemon polls all appliances of a configuration, and goes over to
 // another one while it runs.
 //
-// It knows what a poller needs (a client, a book, a clock, instruments) and
+// It knows what a poller needs (a client, storage, a clock, instruments) and
 // brings it together, one set an appliance. It owns the goroutines in which
 // they run. How an appliance is polled is the poller's business.
 package daemon
@@ -28,9 +28,9 @@ const logoutTimeout = 5 * time.Second
 // Options are what a Daemon is made of.
 type Options struct {
 	Config *config.Config
-	// Book returns the book of an appliance. It is called once for each.
-	Book func(appliance string) (poller.Book, error)
-	// Forgetful says that the books are of this process alone, so that what had
+	// Storage opens the state of an appliance. It is called once for each.
+	Storage func(appliance string) (poller.Storage, error)
+	// Forgetful says that the storage is of this process alone, so that what had
 	// ended before it began is not counted.
 	Forgetful bool
 	// Once says that the process makes one pass and ends. A counter that is born
@@ -45,9 +45,9 @@ type Options struct {
 // goroutine, Run and Poll by one, and once at most.
 type Daemon struct {
 	opts Options
-	// books are all that were ever opened: an appliance that comes back goes on in
-	// its own. They belong to New, and then to Run.
-	books   map[string]poller.Book
+	// storage has all that was ever opened: an appliance that comes back continues from
+	// its own. It belongs to New, and then to Run.
+	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
 	reloads chan reload
 	ended   chan struct{} // closed when Run ends
@@ -68,11 +68,11 @@ type reload struct {
 	done   chan<- error
 }
 
-// New loads the books. It contacts no appliance.
+// New loads the state of all appliances. It contacts no appliance.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts:    o,
-		books:   make(map[string]poller.Book),
+		storage: make(map[string]poller.Storage),
 		reloads: make(chan reload),
 		ended:   make(chan struct{}),
 	}
@@ -81,7 +81,7 @@ func New(o Options) (*Daemon, error) {
 		return nil, err
 	}
 	for _, m := range members {
-		if err := m.open(d.books[m.Name()], nil); err != nil {
+		if err := m.open(d.storage[m.Name()], nil); err != nil {
 			return nil, err
 		}
 	}
@@ -99,7 +99,7 @@ func (d *Daemon) Sources() []collector.Source { return d.current.Load().sources 
 // Reload goes over to another configuration. Pollers of appliances about which
 // nothing changed go on untouched. One that changed ends its poller, and what that
 // has published stays until its successor has read the appliance; one that left
-// is no longer shown, and its book is kept. Where it fails, all is as before. It
+// is no longer shown, and its state is kept. Where it fails, all is as before. It
 // returns when the change is visible; until Run is called it waits, and only one
 // is done at a time.
 func (d *Daemon) Reload(cfg *config.Config) error {
@@ -152,7 +152,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 	for _, m := range old {
 		<-m.stopped
 	}
-	// Nobody writes into the books of old any more, so they can be opened anew.
+	// Nothing of old writes any more, so its state can be loaded again.
 	var fresh []*member
 	for _, m := range members {
 		if m.poller != nil {
@@ -162,7 +162,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 		if o := old[m.Name()]; o != nil {
 			before = o.Published()
 		}
-		if err := m.open(d.books[m.Name()], before); err != nil {
+		if err := m.open(d.storage[m.Name()], before); err != nil {
 			for _, m := range old {
 				m.start(ctx, running)
 			}
@@ -196,8 +196,8 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 		if err != nil {
 			return nil, err
 		}
-		if d.books[a.Name] == nil {
-			if d.books[a.Name], err = d.opts.Book(a.Name); err != nil {
+		if d.storage[a.Name] == nil {
+			if d.storage[a.Name], err = d.opts.Storage(a.Name); err != nil {
 				return nil, fmt.Errorf("appliance %q: open its state: %w", a.Name, err)
 			}
 		}

@@ -35,7 +35,7 @@ func newDaemon(t *testing.T, once bool, sites ...site) (*Daemon, error) {
 	}
 	return New(Options{
 		Config:      cfg,
-		Book:        func(string) (poller.Book, error) { return store.NewMemory(), nil },
+		Storage:     func(string) (poller.Storage, error) { return store.NewMemory(), nil },
 		Once:        once,
 		Instruments: collector.NewInstruments(prometheus.NewRegistry()),
 		Logger:      log.NewLogfmtLogger(t.Output()),

@@ -70,9 +70,9 @@ func (m *member) isFor(a *config.Appliance, bounds []float64) bool {
 	return m.appliance.Equal(a) && slices.Equal(m.bounds, bounds)
 }
 
-// open makes the poller, which loads the book. before is what the predecessor published
+// open makes the poller, which loads the state. before is what the predecessor published
 // last; nil without one.
-func (m *member) open(book poller.Book, before *poller.Published) error {
+func (m *member) open(storage poller.Storage, before *poller.Published) error {
 	a, o := m.appliance, m.opts
 	hold := a.NewSeriesHold
 	if o.Once && hold > 0 {
@@ -104,7 +104,7 @@ func (m *member) open(book poller.Book, before *poller.Published) error {
 		Logger: o.Logger,
 		Before: before,
 		Polled: func(r poller.Result, took time.Duration) { o.Instruments.Polled(a.Name, r, took) },
-	}, m.client, book)
+	}, m.client, storage)
 	if err != nil {
 		return err
 	}

@@ -67,12 +67,12 @@ func parse(t *testing.T, settings string, sites ...site) *config.Config {
 	return cfg
 }
 
-// run starts a daemon over books.
-func run(t *testing.T, books func(string) (poller.Book, error), settings string, sites ...site) *world {
+// run starts a daemon over the storage of appliances.
+func run(t *testing.T, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
 	t.Helper()
 	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings, before: make(map[*member]uint64)}
 	d, err := New(Options{
-		Config: parse(t, settings, sites...), Book: books,
+		Config: parse(t, settings, sites...), Storage: storage,
 		Instruments: collector.NewInstruments(w.registry), Logger: log.NewLogfmtLogger(log.NewSyncWriter(t.Output())),
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (w *world) sum(prefix string) float64 {
 	return total
 }
 
-func storeBooks(t *testing.T) func(string) (poller.Book, error) {
+func diskStorage(t *testing.T) func(string) (poller.Storage, error) {
 	t.Helper()
 	s, err := store.Open(filepath.Join(t.TempDir(), "data"), store.Options{})
 	if err != nil {
@@ -169,10 +169,10 @@ func storeBooks(t *testing.T) func(string) (poller.Book, error) {
 			t.Error(err)
 		}
 	})
-	return func(name string) (poller.Book, error) { return s.Book(name) }
+	return func(name string) (poller.Storage, error) { return s.Appliance(name) }
 }
 
-func memoryBooks(string) (poller.Book, error) { return store.NewMemory(), nil }
+func memoryStorage(string) (poller.Storage, error) { return store.NewMemory(), nil }
 
 // finish puts a session that has ended into an appliance.
 func finish(a *vbawstest.Server, policy, status string) {
@@ -264,7 +264,7 @@ func TestReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	w := run(t, storeBooks(t), "poll_interval: 5s\nnew_series_hold: 0s", sites...)
+	w := run(t, diskStorage(t), "poll_interval: 5s\nnew_series_hold: 0s", sites...)
 	for _, name := range names {
 		await(t, "what "+name+" says", func() bool { return w.source(name).Published().Facts != nil && w.sum(counted(name)) == 1 })
 	}
@@ -342,7 +342,7 @@ func TestPredecessorStaysVisible(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Succeeded")
-	w := run(t, memoryBooks, "", site{"a", a.URL, ""})
+	w := run(t, memoryStorage, "", site{"a", a.URL, ""})
 	await(t, "the inventory", func() bool { return w.source("a").Published().Facts != nil })
 	before := w.source("a").Published()
 	values := w.gather()
@@ -381,11 +381,11 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 	broken := errors.New("disk on fire")
 	var mu sync.Mutex
 	failing := ""
-	books := func(name string) (poller.Book, error) {
+	storage := func(name string) (poller.Storage, error) {
 		if name == "shut" {
 			return nil, broken
 		}
-		return &brokenBook{store.NewMemory(), func() error {
+		return &brokenStorage{store.NewMemory(), func() error {
 			mu.Lock()
 			defer mu.Unlock()
 			if failing == name {
@@ -394,7 +394,7 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 			return nil
 		}}, nil
 	}
-	w := run(t, books, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
+	w := run(t, storage, "poll_interval: 5s", site{"a", a.URL, ""}, site{"b", b.URL, ""})
 	w.awaitPoll("a")
 	w.awaitPoll("b")
 	members := w.current.Load().members
@@ -407,8 +407,8 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 		add     string
 		want    error
 	}{
-		"a book that can't open":    {", poll_timeout: 1s", "", "shut", broken},
-		"a book that can't load":    {", poll_timeout: 1s", "b", "c", broken},
+		"storage that can't open":   {", poll_timeout: 1s", "", "shut", broken},
+		"storage that can't load":   {", poll_timeout: 1s", "b", "c", broken},
 		"a new one that can't load": {", poll_timeout: 1s", "c", "c", broken},
 	} {
 		mu.Lock()
@@ -428,30 +428,30 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 	await(t, "what goes on", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
 }
 
-// brokenBook fails to load when told.
-type brokenBook struct {
-	store.Book
+// brokenStorage fails to load if broken says so.
+type brokenStorage struct {
+	poller.Storage
 	fail func() error
 }
 
-func (b *brokenBook) Load() (*ledger.State, error) {
+func (b *brokenStorage) Load() (*ledger.State, error) {
 	if err := b.fail(); err != nil {
 		return nil, err
 	}
-	return b.Book.Load()
+	return b.Storage.Load()
 }
 
 // TestAppliancesComeAndGo: one that left is gone from the metrics, for good, and
-// goes on in its own books when it comes back.
+// continues from its own state when it comes back.
 func TestAppliancesComeAndGo(t *testing.T) {
 	t.Parallel()
-	for name, books := range map[string]func(string) (poller.Book, error){"store": storeBooks(t), "memory": memoryBooks} {
+	for name, storage := range map[string]func(string) (poller.Storage, error){"store": diskStorage(t), "memory": memoryStorage} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, b := appliance(t), appliance(t)
 			finish(b, "web", "Failed")
 			sites := []site{{"a", a.URL, ""}, {"b", b.URL, ""}}
-			w := run(t, books, "", sites...)
+			w := run(t, storage, "", sites...)
 			w.awaitPoll("b")
 			await(t, "the count", func() bool { return w.sum(counted("b")) == 1 })
 			w.reload(sites[0])
@@ -489,7 +489,7 @@ func TestNewBucketsStartHistogramsOver(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Failed")
-	w := run(t, storeBooks(t), "duration_buckets: [60]", site{"a", a.URL, ""})
+	w := run(t, diskStorage(t), "duration_buckets: [60]", site{"a", a.URL, ""})
 	w.awaitPoll("a")
 	w.settings = "duration_buckets: [60, 120]"
 	w.reload(site{"a", a.URL, ""})
@@ -504,7 +504,7 @@ func TestNewBucketsStartHistogramsOver(t *testing.T) {
 
 func TestReloadAfterTheEnd(t *testing.T) {
 	a := appliance(t)
-	w := run(t, memoryBooks, "", site{"a", a.URL, ""})
+	w := run(t, memoryStorage, "", site{"a", a.URL, ""})
 	w.stop()
 	if err := w.Reload(w.Config()); err == nil {
 		t.Error("no error")

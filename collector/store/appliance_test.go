@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 // TB is what both testing and rapid offer.
@@ -36,30 +37,37 @@ func open(t testing.TB, path string) *Store {
 	return s
 }
 
-func openBook(t TB, s *Store, appliance string) Book {
+// state is what Appliance and Memory have in common.
+type state interface {
+	ledger.SeenIndex
+	Load() (*ledger.State, error)
+	Save(*ledger.Changes) error
+}
+
+func openAppliance(t TB, s *Store, appliance string) *Appliance {
 	t.Helper()
-	b, err := s.Book(appliance)
+	b, err := s.Appliance(appliance)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func save(t TB, b Book, c *ledger.Changes) {
+func save(t TB, b state, c *ledger.Changes) {
 	t.Helper()
 	if err := b.Save(c); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// model says what a Book has to answer, by plain words.
+// model says what a state has to answer, by plain words.
 type model struct {
 	state   ledger.State
 	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
 }
 
-// someIDs are those of genID, and known others.
+// someIDs are those of recordtest.ID, and known others.
 func someIDs() []ledger.ID {
 	var all []ledger.ID
 	for n := range byte(31) {
@@ -125,8 +133,8 @@ func (m *model) save(c *ledger.Changes) {
 	}
 }
 
-// diff returns how a Book differs from the model.
-func (m *model) diff(t TB, b Book) string {
+// diff returns how a state differs from the model.
+func (m *model) diff(t TB, b state) string {
 	t.Helper()
 	got, err := b.Load()
 	if err != nil {
@@ -150,7 +158,7 @@ func (m *model) diff(t TB, b Book) string {
 	ids := map[ledger.ID]ledger.SeenSession{}
 	for i, id := range slices.AppendSeq(someIDs(), maps.Keys(m.ids)) {
 		// Whatever days are looked at first.
-		near := [][]int32{nil, someDays, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
+		near := [][]int32{nil, recordtest.Days, {m.ids[id].Day}, {5, -5, ledger.DayUnknown}}[i%4]
 		r, found, err := b.Lookup(id, near)
 		if err != nil {
 			t.Fatal(err)
@@ -195,21 +203,21 @@ func (m *model) forgettable(before time.Time) (day int32, found bool) {
 	return day, found
 }
 
-// conform saves random changes to a Book and to the model. reopen returns the
-// Book as a new process would find it.
-func conform(t *rapid.T, b Book, reopen func() Book) {
+// conform saves random changes to a state and to the model. reopen returns the
+// state as a new process would find it.
+func conform(t *rapid.T, b state, reopen func() state) {
 	m := newModel()
 	for range rapid.IntRange(1, 8).Draw(t, "steps") {
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0, 1:
-			c := genChanges.Draw(t, "changes")
+			c := recordtest.Changes.Draw(t, "changes")
 			save(t, b, c)
 			m.save(c)
 			continue
 		case 2:
 			b = reopen()
 		case 3:
-			before := genAt.Draw(t, "before")
+			before := recordtest.At.Draw(t, "before")
 			wantDay, want := m.forgettable(before)
 			day, found, err := b.Forgettable(before)
 			if err != nil || day != wantDay || found != want {
@@ -229,7 +237,7 @@ func TestConformanceOfMemory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewMemory()
-		conform(t, b, func() Book { return b })
+		conform(t, b, func() state { return b })
 	})
 }
 
@@ -246,24 +254,24 @@ func TestConformanceOfStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		conform(t, openBook(t, s, "a"), func() Book {
+		conform(t, openAppliance(t, s, "a"), func() state {
 			// A neighbour in the same file must not be seen.
-			save(t, openBook(t, s, "b"), genChanges.Draw(t, "neighbour"))
+			save(t, openAppliance(t, s, "b"), recordtest.Changes.Draw(t, "neighbour"))
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if s, err = Open(path, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			return openBook(t, s, "a")
+			return openAppliance(t, s, "a")
 		})
 	})
 }
 
-// What Load returns may be worked on without the Book taking notice.
+// What Load returns may be worked on without the state taking notice.
 func TestLoadIsACopy(t *testing.T) {
-	disk := openBook(t, open(t, t.TempDir()), "a")
-	for name, b := range map[string]Book{"memory": NewMemory(), "store": disk} {
+	disk := openAppliance(t, open(t, t.TempDir()), "a")
+	for name, b := range map[string]state{"memory": NewMemory(), "store": disk} {
 		meta := &ledger.Meta{Skipped: map[string]uint64{"gone": 1}, Bounds: []float64{1, 2}, Watermark: &ledger.Watermark{USN: 3}}
 		save(t, b, &ledger.Changes{Meta: meta})
 		first, err := b.Load()

@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"cmp"
@@ -17,9 +17,9 @@ import (
 // written, not that an exporter wrote it. The limits are far beyond what an
 // exporter counts, and leave room for it to go on from there.
 const (
-	// maxCount is the largest integer up to which a float64, the value of a sample,
+	// MaxCount is the largest integer up to which a float64, the value of a sample,
 	// holds all.
-	maxCount = 1 << 53
+	MaxCount = 1 << 53
 	// maxSum is in microseconds, and leaves room for 500 sessions of 292 years.
 	maxSum = 1 << 62
 	// maxBounds and maxSkipReasons keep lists to a size that is handled.
@@ -40,53 +40,40 @@ var (
 	maxTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).AddDate(0, 0, 2)
 )
 
-// plausible checks the records of one appliance, one by one in the order of
-// exportBuckets. Its errors are not of the encoding, which the decoders check.
-type plausible struct {
+// Checker checks the records of one appliance, one by one in the order of Buckets. The
+// zero value is ready for the first.
+type Checker struct {
 	// buckets is how many classic buckets each histogram must have.
 	buckets int
 }
 
-// check returns why a record can't be one that an exporter wrote.
-func (p *plausible) check(bucket string, key, payload []byte) error {
-	switch bucket {
-	case seriesBucket:
-		s, err := decodeSeries(key, payload)
-		if err != nil {
-			return err
-		}
-		return p.series(s)
-	case unfinishedBucket:
-		_, u, err := decodeUnfinished(key, payload)
-		if err != nil {
-			return err
-		}
-		return cmp.Or(missing(u.Missing), times(u.Session.Start, u.Session.Stop))
-	case policiesBucket:
-		pol, err := decodePolicy(key, payload)
-		if err != nil {
-			return err
-		}
-		return policy(pol)
-	case idsBucket:
-		_, err := decodeRemembered(key, payload)
-		return err
-	case skippedBucket:
-		_, err := decodeSkipped(key, payload)
+// Check returns why a record can't be one that an exporter wrote.
+func (k *Checker) Check(bucket string, key, payload []byte) error {
+	v, err := decodeAny(bucket, key, payload)
+	if err != nil {
 		return err
 	}
-	switch string(key) {
-	case metaKey:
-		m, err := decodeMeta(payload)
-		if err != nil {
-			return err
-		}
-		return p.meta(&m)
-	case seenKey:
-		t, err := decodeSeen(payload)
-		return cmp.Or(err, written(t))
+	switch v := v.(type) {
+	case *ledger.Meta:
+		return k.meta(v)
+	case time.Time:
+		return CheckClock(v)
+	case *ledger.Series:
+		return k.series(v)
+	case unfinished:
+		return cmp.Or(missing(v.Missing), times(v.Session.Start, v.Session.Stop))
+	case *ledger.Policy:
+		return policy(v)
 	}
-	return errors.New("is unknown")
+	return nil
+}
+
+// CheckName returns why an appliance can't have that name.
+func CheckName(appliance string) error {
+	if appliance == "" || len(appliance) > MaxName {
+		return fmt.Errorf("appliance name has %d bytes: it must have from 1 to %d", len(appliance), MaxName)
+	}
+	return nil
 }
 
 func policy(p *ledger.Policy) error {
@@ -123,8 +110,8 @@ func finishedSessions(h *verdict.History) error {
 	return times(h.Success, h.FirstFailure)
 }
 
-func (p *plausible) meta(m *ledger.Meta) error {
-	p.buckets = len(m.Bounds) + 1
+func (k *Checker) meta(m *ledger.Meta) error {
+	k.buckets = len(m.Bounds) + 1
 	switch {
 	case len(m.Bounds) > maxBounds:
 		return fmt.Errorf("%d bounds of buckets are too many", len(m.Bounds))
@@ -139,14 +126,14 @@ func (p *plausible) meta(m *ledger.Meta) error {
 		}
 	}
 	for _, n := range m.Skipped {
-		if err := count(n); err != nil {
+		if err := CheckCount(n); err != nil {
 			return err
 		}
 	}
-	return cmp.Or(count(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
+	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
 }
 
-func (p *plausible) series(s *ledger.Series) error {
+func (k *Checker) series(s *ledger.Series) error {
 	if err := cmp.Or(times(s.Last.End), finishedSessions(&s.History)); err != nil {
 		return err
 	}
@@ -154,39 +141,39 @@ func (p *plausible) series(s *ledger.Series) error {
 		if i > 0 && c.Status <= s.Counters[i-1].Status {
 			return errors.New("statuses are not in order")
 		}
-		err := cmp.Or(count(c.Count), times(c.Born, c.End), exemplar(c.Exemplar))
+		err := cmp.Or(CheckCount(c.Count), times(c.Born, c.End), exemplar(c.Exemplar))
 		if err == nil && c.Histogram != nil {
-			err = p.histogram(c)
+			err = k.histogram(c)
 		}
 		if err != nil {
-			return fmt.Errorf("status %s: %w", quoted(c.Status), err)
+			return fmt.Errorf("status %.60q: %w", c.Status, err)
 		}
 	}
 	return nil
 }
 
-func (p *plausible) histogram(c *ledger.Counter) error {
+func (k *Checker) histogram(c *ledger.Counter) error {
 	h := c.Histogram
 	switch {
 	case h.Base > c.Count:
 		return fmt.Errorf("histogram begins at %d sessions of %d", h.Base, c.Count)
 	case h.Sum < 0 || h.Sum > maxSum:
 		return fmt.Errorf("sum of %d microseconds is out of range", h.Sum)
-	case len(h.Buckets) != p.buckets || len(h.Exemplars) != p.buckets:
-		return fmt.Errorf("histogram has %d buckets and %d exemplars, not %d", len(h.Buckets), len(h.Exemplars), p.buckets)
+	case len(h.Buckets) != k.buckets || len(h.Exemplars) != k.buckets:
+		return fmt.Errorf("histogram has %d buckets and %d exemplars, not %d", len(h.Buckets), len(h.Exemplars), k.buckets)
 	}
 	classic, native := uint64(0), h.Zero
 	for i, n := range h.Buckets {
-		if err := cmp.Or(count(n), exemplar(h.Exemplars[i])); err != nil {
+		if err := cmp.Or(CheckCount(n), exemplar(h.Exemplars[i])); err != nil {
 			return err
 		}
 		classic += n
 	}
-	if err := count(h.Zero); err != nil {
+	if err := CheckCount(h.Zero); err != nil {
 		return err
 	}
 	for i, b := range h.Native {
-		if err := count(b.Count); err != nil {
+		if err := CheckCount(b.Count); err != nil {
 			return err
 		}
 		if b.Index < -nativeIndexes || b.Index > nativeIndexes || i > 0 && b.Index <= h.Native[i-1].Index {
@@ -200,9 +187,9 @@ func (p *plausible) histogram(c *ledger.Counter) error {
 	return times(h.Born)
 }
 
-// written checks a time that the exporter's clock showed, and that is written as
+// CheckClock checks a time that the exporter's clock showed, and that is written as
 // JSON.
-func written(t time.Time) error {
+func CheckClock(t time.Time) error {
 	if year := t.UTC().Year(); year < 1970 || year > 9999 {
 		return fmt.Errorf("year %d is out of range", year)
 	}
@@ -216,9 +203,10 @@ func exemplar(e *ledger.Exemplar) error {
 	return times(e.End)
 }
 
-func count(n uint64) error {
-	if n > maxCount {
-		return fmt.Errorf("count of %d is out of range: it must be at most %d", n, uint64(maxCount))
+// CheckCount checks an integer that becomes the value of a sample.
+func CheckCount(n uint64) error {
+	if n > MaxCount {
+		return fmt.Errorf("count of %d is out of range: it must be at most %d", n, uint64(MaxCount))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"testing"
@@ -28,15 +28,14 @@ func TestStoredSchedule(t *testing.T) {
 		`{}`:                             {},
 		`{"every":3600000000000}`:        {Every: time.Hour},
 	} {
-		var r scheduleRecord
-		if err := decode([]byte(stored), &r); err != nil {
+		var got *vbaws.Schedule
+		if err := decode([]byte(stored), &got); err != nil {
 			t.Fatal(stored, err)
 		}
-		got := r.schedule()
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("schedule of %s (-want +got):\n%s", stored, diff)
 		}
-		again, err := encode(recordSchedule(got))
+		again, err := encode(got)
 		if err != nil || string(again) != stored {
 			t.Errorf("%s is stored as %s, %v", stored, again, err)
 		}
@@ -47,15 +46,15 @@ func TestStoredSchedule(t *testing.T) {
 func TestScheduleRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.Make[*vbaws.Schedule]().Filter(func(s *vbaws.Schedule) bool { return s != nil }).Draw(t, "schedule")
-		stored, err := encode(recordSchedule(want))
+		stored, err := encode(want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r scheduleRecord
-		if err := decode(stored, &r); err != nil {
+		var got *vbaws.Schedule
+		if err := decode(stored, &got); err != nil {
 			t.Fatalf("decode %s: %v", stored, err)
 		}
-		if diff := cmp.Diff(want, r.schedule()); diff != "" {
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("schedule of %s (-want +got):\n%s", stored, diff)
 		}
 	})

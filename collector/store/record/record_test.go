@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/store/record/recordtest"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -33,35 +34,35 @@ func TestRecordsRoundTrip(t *testing.T) {
 				t.Fatalf("came back otherwise (-want +got):\n%s", diff)
 			}
 		}
-		m := genMeta.Draw(t, "meta")
+		m := recordtest.Meta.Draw(t, "meta")
 		payload, err := encodeMeta(m)
 		equal(nil, nil, err)
 		gotMeta, err := decodeMeta(payload)
-		equal(&gotMeta, m, err)
+		equal(gotMeta, m, err)
 
-		s := genSeries.Draw(t, "series")
+		s := recordtest.Series.Draw(t, "series")
 		payload, err = encodeSeries(s)
 		equal(nil, nil, err)
 		gotSeries, err := decodeSeries(seriesKey(s.Key), payload)
 		equal(gotSeries, s, err)
 
-		u, id := genUnfinished.Draw(t, "unfinished"), genID.Draw(t, "id")
+		u, id := recordtest.Unfinished.Draw(t, "unfinished"), recordtest.ID.Draw(t, "id")
 		payload, err = encodeUnfinished(u)
 		equal(nil, nil, err)
-		gotID, gotUnfinished, err := decodeUnfinished(id[:], payload)
-		equal(gotUnfinished, u, err)
-		equal(gotID, id, nil)
+		gotUnfinished, err := decodeUnfinished(id[:], payload)
+		equal(gotUnfinished.Unfinished, u, err)
+		equal(gotUnfinished.id, id, nil)
 
-		p := genPolicy.Draw(t, "policy")
+		p := recordtest.Policy.Draw(t, "policy")
 		payload, err = encodePolicy(p)
 		equal(nil, nil, err)
 		gotPolicy, err := decodePolicy(policyKey(p.PolicyKey), payload)
 		equal(gotPolicy, p, err)
 
-		at := genTime.Draw(t, "seen")
-		payload, err = encodeSeen(at)
+		at := recordtest.Time.Draw(t, "seen")
+		payload, err = encodeSaved(at)
 		equal(nil, nil, err)
-		gotAt, err := decodeSeen(payload)
+		gotAt, err := DecodeSaved(payload)
 		equal(gotAt, at, err)
 
 		r := ledger.SeenSession{
@@ -71,9 +72,9 @@ func TestRecordsRoundTrip(t *testing.T) {
 			Fingerprint: rapid.Uint32().Draw(t, "fingerprint"),
 			At:          decodeSeconds(rapid.Uint32().Draw(t, "at")),
 		}
-		gotRemembered, err := decodeRemembered(idKey(r.Day, r.ID), encodeRemembered(r))
+		gotRemembered, err := DecodeSeen(IDKey(r.Day, r.ID), encodeSeen(r))
 		equal(gotRemembered, r, err)
-		gotAt, err = decodeSkipped(id[:], encodeSkipped(r.At))
+		gotAt, err = DecodeSkipped(id[:], encodeSkipped(r.At))
 		equal(gotAt, r.At, err)
 	})
 }
@@ -139,20 +140,27 @@ func TestEveryFieldIsStored(t *testing.T) {
 	for _, p := range want.Policies {
 		c.Policies[p.PolicyKey] = p
 	}
-	s := open(t, t.TempDir())
-	b := openBook(t, s, "a")
-	save(t, b, c)
-	got, err := b.Load()
+	writes, err := Encode("a", c, time.Unix(1e9, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&want, got); diff != "" {
+	got := ledger.State{Series: map[ledger.Key]*ledger.Series{}, Unfinished: map[ledger.ID]*ledger.Unfinished{}, Policies: map[ledger.PolicyKey]*ledger.Policy{}}
+	for _, w := range writes {
+		payload, err := PlaceOf("a", w.Bucket).Unseal(w.Key, w.Record)
+		if err == nil {
+			err = Add(&got, w.Bucket, w.Key, payload)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", w.Bucket, err)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("not all is stored (-want +got):\n%s", diff)
 	}
 }
 
 // What is on disk is what earlier versions have written: where this test fails
-// after a release, files of before it are not read any more, and formatVersion
+// after a release, files of before it are not read any more, and FormatVersion
 // has to say so. A record is a line: its kind, its key, its payload.
 func TestFormatIsAsItWas(t *testing.T) {
 	var s ledger.State
@@ -169,10 +177,10 @@ func TestFormatIsAsItWas(t *testing.T) {
 		fmt.Fprintf(&got, "%s %x %s\n", kind, key, text)
 	}
 	payload, err := encodeMeta(&s.Meta)
-	add("meta", []byte(metaKey), payload, err)
+	add("meta", []byte(MetaKey), payload, err)
 	s.Meta.Phase.Stage = ledger.InitialSync
 	payload, err = encodeMeta(&s.Meta)
-	add("meta", []byte(metaKey), payload, err)
+	add("meta", []byte(MetaKey), payload, err)
 	for _, v := range s.Series {
 		payload, err := encodeSeries(v)
 		add("series", seriesKey(v.Key), payload, err)
@@ -188,16 +196,18 @@ func TestFormatIsAsItWas(t *testing.T) {
 		payload, err := encodePolicy(v)
 		add("policies", policyKey(v.PolicyKey), payload, err)
 	}
-	payload, err = encodeSeen(time.Unix(1e9, 1))
-	add("seen", []byte(seenKey), payload, err)
+	payload, err = encodeSaved(time.Unix(1e9, 1))
+	add("seen", []byte(SavedKey), payload, err)
 	r := ledger.SeenSession{ID: ledger.ID{0: 1, 15: 2}, Day: -1, USN: -2, Fingerprint: 3, At: time.Unix(1e9, 0)}
-	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	add("ids", IDKey(r.Day, r.ID), encodeSeen(r), nil)
 	r.Uncounted = true
-	add("ids", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	add("ids", IDKey(r.Day, r.ID), encodeSeen(r), nil)
 	add("skipped", r.ID[:], encodeSkipped(r.At), nil)
-	fmt.Fprintf(&got, "record %x\n", placeOf("a", seriesBucket).seal([]byte("key"), []byte("payload")))
+	payload, err = EncodeMove(Move{Number: 7, Exported: time.Unix(1e9, 0).UTC(), Away: true})
+	add("move", []byte(MoveKey), payload, err)
+	fmt.Fprintf(&got, "record %x\n", PlaceOf("a", SeriesBucket).Seal([]byte("key"), []byte("payload")))
 
-	file := filepath.Join("testdata", "format-"+formatVersion+".txt")
+	file := filepath.Join("testdata", "format-"+FormatVersion+".txt")
 	if *update {
 		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -238,17 +248,17 @@ func TestRecordsOf010AreRead(t *testing.T) {
 		case "series":
 			_, err = decodeSeries(key, payload)
 		case "unfinished":
-			_, _, err = decodeUnfinished(key, payload)
+			_, err = decodeUnfinished(key, payload)
 		case "policies":
 			_, err = decodePolicy(key, payload)
 		case "seen":
-			_, err = decodeSeen(payload)
+			_, err = DecodeSaved(payload)
 		case "ids":
-			_, err = decodeRemembered(key, payload)
+			_, err = DecodeSeen(key, payload)
 		case "skipped":
-			_, err = decodeSkipped(key, payload)
+			_, err = DecodeSkipped(key, payload)
 		case "record":
-			_, err = placeOf("a", seriesBucket).unseal([]byte("key"), key)
+			_, err = PlaceOf("a", SeriesBucket).Unseal([]byte("key"), key)
 		default:
 			t.Fatalf("a record of kind %q", kind)
 		}
@@ -273,7 +283,7 @@ func TestReasonOf010IsRenamed(t *testing.T) {
 	if diff := cmp.Diff(want, m.Skipped); diff != "" {
 		t.Errorf("the reasons of 0.1.0 (-want +got):\n%s", diff)
 	}
-	again, err := encodeMeta(&m)
+	again, err := encodeMeta(m)
 	if err != nil || string(again) != `{"skipped":{"before_cutoff":3,"gone":2}}` {
 		t.Errorf("saved again: %s, %v", again, err)
 	}
@@ -297,12 +307,12 @@ func TestSecondsAreWithinWhatCanBeSaid(t *testing.T) {
 func TestIDKeysSortByDay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int32().Draw(t, "a"), rapid.Int32().Draw(t, "b")
-		x, y := genID.Draw(t, "x"), genID.Draw(t, "y")
-		if a < b && bytes.Compare(idKey(a, x), idKey(b, y)) >= 0 {
+		x, y := recordtest.ID.Draw(t, "x"), recordtest.ID.Draw(t, "y")
+		if a < b && bytes.Compare(IDKey(a, x), IDKey(b, y)) >= 0 {
 			t.Fatalf("day %d sorts after %d", a, b)
 		}
-		if got := dayOf(idKey(a, x)); got != a {
-			t.Fatalf("day %d came back as %d", a, got)
+		if day, id, err := SplitIDKey(IDKey(a, x)); day != a || id != x || err != nil {
+			t.Fatalf("day %d and id %v came back as %d, %v, %v", a, x, day, id, err)
 		}
 	})
 }
@@ -313,9 +323,9 @@ func TestUnsealRefusesWhatWasNotSealed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "key")
 		payload := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload")
-		p := placeOf("a", "series")
-		record := p.seal(key, payload)
-		got, err := p.unseal(key, record)
+		p := PlaceOf("a", "series")
+		record := p.Seal(key, payload)
+		got, err := p.Unseal(key, record)
 		if err != nil || !bytes.Equal(got, payload) {
 			t.Fatalf("unseal: %x, %v", got, err)
 		}
@@ -325,30 +335,30 @@ func TestUnsealRefusesWhatWasNotSealed(t *testing.T) {
 		} else {
 			key[i-len(record)] ^= 1 << (bit % 8)
 		}
-		if _, err := p.unseal(key, record); err == nil {
+		if _, err := p.Unseal(key, record); err == nil {
 			t.Fatal("a flipped bit was accepted")
 		}
 	})
 	key := []byte("key")
-	record := placeOf("a", "series").seal(key, []byte("payload"))
-	for _, p := range []place{placeOf("b", "series"), placeOf("a", "policies"), placeOf("a", ""), placeOf("aseries", "")} {
-		if _, err := p.unseal(key, record); err == nil {
+	record := PlaceOf("a", "series").Seal(key, []byte("payload"))
+	for _, p := range []Place{PlaceOf("b", "series"), PlaceOf("a", "policies"), PlaceOf("a", ""), PlaceOf("aseries", "")} {
+		if _, err := p.Unseal(key, record); err == nil {
 			t.Error("a record of another place was accepted")
 		}
 	}
-	if _, err := placeOf("a", "series").unseal(key, record[:len(record)-1]); err == nil {
+	if _, err := PlaceOf("a", "series").Unseal(key, record[:len(record)-1]); err == nil {
 		t.Error("a shortened record was accepted")
 	}
 }
 
 // A record version that isn't known is said to be that, not damage.
 func TestUnsealUnknownVersion(t *testing.T) {
-	p := placeOf("a", "series")
-	record := p.seal([]byte("k"), []byte("payload"))
+	p := PlaceOf("a", "series")
+	record := p.Seal([]byte("k"), []byte("payload"))
 	record[0]++
 	sum := p.sum([]byte("k"), record[0], record[headerSize:])
 	record[1], record[2], record[3], record[4] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
-	if _, err := p.unseal([]byte("k"), record); err == nil || err.Error() != "record version 2 is unknown" {
+	if _, err := p.Unseal([]byte("k"), record); err == nil || err.Error() != "record version 2 is unknown" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -358,30 +368,30 @@ func TestUnsealUnknownVersion(t *testing.T) {
 var decoders = map[string]func(key, payload []byte) (again func() ([]byte, error), err error){
 	"meta": func(_, payload []byte) (func() ([]byte, error), error) {
 		m, err := decodeMeta(payload)
-		return func() ([]byte, error) { return encodeMeta(&m) }, err
+		return func() ([]byte, error) { return encodeMeta(m) }, err
 	},
 	"series": func(key, payload []byte) (func() ([]byte, error), error) {
 		s, err := decodeSeries(key, payload)
 		return func() ([]byte, error) { return encodeSeries(s) }, err
 	},
 	"unfinished": func(key, payload []byte) (func() ([]byte, error), error) {
-		_, u, err := decodeUnfinished(key, payload)
-		return func() ([]byte, error) { return encodeUnfinished(u) }, err
+		u, err := decodeUnfinished(key, payload)
+		return func() ([]byte, error) { return encodeUnfinished(u.Unfinished) }, err
 	},
 	"policy": func(key, payload []byte) (func() ([]byte, error), error) {
 		p, err := decodePolicy(key, payload)
 		return func() ([]byte, error) { return encodePolicy(p) }, err
 	},
 	"seen": func(_, payload []byte) (func() ([]byte, error), error) {
-		t, err := decodeSeen(payload)
-		return func() ([]byte, error) { return encodeSeen(t) }, err
+		t, err := DecodeSaved(payload)
+		return func() ([]byte, error) { return encodeSaved(t) }, err
 	},
 	"remembered": func(key, payload []byte) (func() ([]byte, error), error) {
-		r, err := decodeRemembered(key, payload)
-		return func() ([]byte, error) { return encodeRemembered(r), nil }, err
+		r, err := DecodeSeen(key, payload)
+		return func() ([]byte, error) { return encodeSeen(r), nil }, err
 	},
 	"skipped": func(key, payload []byte) (func() ([]byte, error), error) {
-		at, err := decodeSkipped(key, payload)
+		at, err := DecodeSkipped(key, payload)
 		return func() ([]byte, error) { return encodeSkipped(at), nil }, err
 	},
 }
@@ -395,21 +405,21 @@ func examples(tb testing.TB, seed int) map[string][2][]byte {
 		}
 		examples[kind] = [2][]byte{key, payload}
 	}
-	payload, err := encodeMeta(genMeta.Example(seed))
-	add("meta", []byte(metaKey), payload, err)
-	s := genSeries.Example(seed)
+	payload, err := encodeMeta(recordtest.Meta.Example(seed))
+	add("meta", []byte(MetaKey), payload, err)
+	s := recordtest.Series.Example(seed)
 	payload, err = encodeSeries(s)
 	add("series", seriesKey(s.Key), payload, err)
-	id := session(seed)
-	payload, err = encodeUnfinished(genUnfinished.Example(seed))
+	id := recordtest.Session(seed)
+	payload, err = encodeUnfinished(recordtest.Unfinished.Example(seed))
 	add("unfinished", id[:], payload, err)
-	p := genPolicy.Example(seed)
+	p := recordtest.Policy.Example(seed)
 	payload, err = encodePolicy(p)
 	add("policy", policyKey(p.PolicyKey), payload, err)
-	payload, err = encodeSeen(genTime.Example(seed))
-	add("seen", []byte(seenKey), payload, err)
+	payload, err = encodeSaved(recordtest.Time.Example(seed))
+	add("seen", []byte(SavedKey), payload, err)
 	r := ledger.SeenSession{ID: id, Day: 20000, USN: -1, Fingerprint: 5, At: time.Unix(1e9, 0)}
-	add("remembered", idKey(r.Day, r.ID), encodeRemembered(r), nil)
+	add("remembered", IDKey(r.Day, r.ID), encodeSeen(r), nil)
 	add("skipped", id[:], encodeSkipped(time.Unix(1e9, 0)), nil)
 	return examples
 }
@@ -462,13 +472,13 @@ func TestExamplesDecode(t *testing.T) {
 }
 
 func FuzzUnseal(f *testing.F) {
-	p := placeOf("a", "series")
-	f.Add([]byte("key"), p.seal([]byte("key"), []byte("payload")))
+	p := PlaceOf("a", "series")
+	f.Add([]byte("key"), p.Seal([]byte("key"), []byte("payload")))
 	f.Add([]byte("key"), []byte{1, 0, 0, 0, 0})
 	f.Add([]byte(nil), []byte(nil))
 	f.Fuzz(func(t *testing.T, key, record []byte) {
-		payload, err := p.unseal(key, record)
-		if err == nil && !bytes.Equal(p.seal(key, payload), record) {
+		payload, err := p.Unseal(key, record)
+		if err == nil && !bytes.Equal(p.Seal(key, payload), record) {
 			t.Errorf("record %x of key %x was accepted, and not written", record, key)
 		}
 	})
