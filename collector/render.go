@@ -20,7 +20,7 @@ type rendering struct {
 	// status is what belongs to the process; policies, facts and instances are what does
 	// not belong to sessions.
 	status, policies, facts, instances []*metric
-	view                    *viewRendering // nil without a view
+	view                               *viewRendering // nil without a view
 }
 
 // viewRendering is a view as metrics.

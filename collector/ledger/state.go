@@ -59,8 +59,7 @@ type State struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
-	// Instances is nil if nothing of it is stored.
-	Instances map[ID]*InstanceBackup
+	Instances  map[ID]*InstanceBackup
 }
 
 // Meta is what is stored of an appliance as a whole.
@@ -395,9 +394,6 @@ func (s *State) Apply(c *Changes) {
 	apply(s.Series, c.Series)
 	apply(s.Unfinished, c.Unfinished)
 	apply(s.Policies, c.Policies)
-	if s.Instances == nil && len(c.Instances) > 0 {
-		s.Instances = make(map[ID]*InstanceBackup)
-	}
 	apply(s.Instances, c.Instances)
 }
 

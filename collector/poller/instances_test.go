@@ -210,7 +210,7 @@ func TestInstancesThatAreGone(t *testing.T) {
 	w.protect(5)
 	w.poll()
 	stored := func() int {
-		s, err := w.book.Load()
+		s, err := w.storage.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
