@@ -87,8 +87,9 @@ image: ## build the container image by docker, podman or buildah
 verify: ## build and use the image, the release, the packages and the chart; as root, on Debian
 	$(if $(filter-out 0,$(shell id -u)),sudo env 'PATH=$(PATH)') deploy/verify
 
+# RUNBOOK_BASE=https://HOST/PATH/ is put before each runbook_url of the alerts; empty makes them relative again.
 generate: ## write the files that code generates: dashboards, Grafana's alerts, the chart's README
-	cd grafana/generate && go run .
+	cd grafana/generate && go run . $(if $(filter undefined,$(origin RUNBOOK_BASE)),,-runbook-base='$(RUNBOOK_BASE)')
 	go run $(HELM_DOCS) --chart-search-root deploy/helm
 
 clean: ## remove what these targets built

@@ -79,6 +79,7 @@ func renderStatus(appliance string, s *poller.Status) []*metric {
 	var b builder
 	if s.Polls > 0 {
 		b.gauge(up, boolean(s.Up), appliance)
+		b.gauge(endpointErrors, float64(len(s.EndpointErrors)), appliance)
 	}
 	if s.APIVersion != "" {
 		b.gauge(applianceInfo, 1, appliance, s.Version, s.APIVersion)

@@ -176,6 +176,9 @@ var (
 	endpointForbidden = newGauge("vbaws_exporter_endpoint_forbidden",
 		"Whether the account lacks the right to use the endpoint.",
 		[]string{"appliance", "endpoint"})
+	endpointErrors = newGauge("vbaws_exporter_endpoint_errors",
+		"Endpoints that no poll depends on and whose last request failed, for another reason than a missing right. Their last values are kept.",
+		byAppliance)
 
 	schedulesUnreadable = newGauge("vbaws_exporter_schedules_unreadable",
 		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
@@ -193,7 +196,7 @@ var (
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
 		instanceInfo, instanceProtected, instanceLastBackup,
-		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden,
+		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden, endpointErrors,
 		schedulesUnreadable, overLimit,
 	}
 )

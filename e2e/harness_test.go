@@ -269,13 +269,10 @@ func edited(t *testing.T, text string, edits ...edit) string {
 }
 
 // hurried are edits of alerts.yml that make a minute a second, and an hour a minute, in
-// what alerts wait for, and in the margin of what is overdue. Windows stay
-// as long as they are.
+// what alerts wait for. Windows stay as long as they are.
 var hurried = []edit{
 	{`(for: \d+)m\b`, "${1}s"},
 	{`(for: \d+)h\b`, "${1}m"},
-	{`offset 1h\b`, "offset 1m"},
-	{`- 3600\)`, "- 60)"},
 }
 
 // prometheus is a running Prometheus.
@@ -305,17 +302,17 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	}
 	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), hurried...))
 	write(t, filepath.Join(dir, "rules.yml"), shipped(t, "rules.yml"))
-	native := "true"
+	native := []edit{{`# (scrape_native_histograms|always_scrape_classic_histograms): true`, "$1: true"}}
 	if o.classic {
-		native = "false"
+		native = nil
 	}
-	write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"),
-		edit{`scrape_native_histograms: true`, "scrape_native_histograms: " + native},
+	write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"), append(native,
+		edit{`# - rules.yml`, "- rules.yml"},
 		edit{`evaluation_interval: 1m`, "evaluation_interval: 1s"},
 		edit{`scrape_interval: 1m`, "scrape_interval: " + o.interval + "\n    scrape_timeout: " + o.interval},
 		edit{`localhost:9093`, o.alertmanager},
 		edit{`localhost:10105`, target},
-	))
+	)...))
 	args := []string{
 		"--config.file=" + filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path=" + filepath.Join(dir, "data"),
@@ -512,7 +509,7 @@ func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
 	text := edited(t, shipped(t, "alertmanager.yml"),
-		edit{`group_wait: 30s`, "group_wait: 3s"}, // some evaluations
+		edit{`group_wait: 1m`, "group_wait: 3s"}, // some evaluations
 		edit{`group_interval: \d+m`, "group_interval: 1s"},
 		edit{`(?m)^  - name: (pager|ticket|watchdog)$`, "  - name: $1\n    webhook_configs:\n      - url: " + server.URL + "/$1"},
 	)

@@ -99,8 +99,11 @@ func TestAlerts(t *testing.T) {
 		if !slices.Contains([]string{"critical", "warning", "info", "none"}, a.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
 		}
-		if got, want := a.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(a.Alert); got != want {
+		if got, want := a.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(a.Alert); !strings.HasSuffix(got, want) {
 			t.Errorf("%s has its runbook at %s, want %s", a.Alert, got, want)
+		}
+		if len(a.Annotations["summary"]) > 240 {
+			t.Errorf("%s has a summary of %d bytes", a.Alert, len(a.Annotations["summary"]))
 		}
 		if !strings.Contains(tests, "alertname: "+a.Alert+"\n") || !strings.Contains(tests, "runbook_url: "+a.Annotations["runbook_url"]+"\n") {
 			t.Errorf("no unit test lets %s fire", a.Alert)
@@ -113,16 +116,40 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestKeptFiring: what is said of a policy outlasts the time in which an exporter that is
+// TestInhibitorsFireFirst: an alert that inhibits another waits for less time than that, so that
+// what begins together is one notification.
+func TestInhibitorsFireFirst(t *testing.T) {
+	t.Parallel()
+	wait := map[string]model.Duration{}
+	for _, a := range alerts(t) {
+		wait[a.Alert] = a.For
+	}
+	for _, pair := range [][2]string{
+		{"VbawsManyPoliciesOverdue", "VbawsPolicyOverdue"},
+		{"VbawsPolicyStuck", "VbawsPolicyFailing"},
+		{"VbawsPolicyStuck", "VbawsPolicyOverdue"},
+		{"VbawsPolicyOverdueCritical", "VbawsPolicyFailing"},
+	} {
+		if wait[pair[0]] >= wait[pair[1]] {
+			t.Errorf("%s waits for %v, and %s for %v", pair[0], wait[pair[0]], pair[1], wait[pair[1]])
+		}
+	}
+	// It becomes overdue 5 minutes after the session that failed, at the earliest.
+	if wait["VbawsPolicyFailing"] > wait["VbawsPolicyOverdue"] {
+		t.Errorf("failing waits for %v, overdue for %v", wait["VbawsPolicyFailing"], wait["VbawsPolicyOverdue"])
+	}
+}
+
+// TestKeptFiring: an alert on a policy outlasts the time in which an exporter that is
 // gone is missed, so that it is inhibited before it seems resolved.
 func TestKeptFiring(t *testing.T) {
 	t.Parallel()
 	var missed, kept []model.Duration
 	for _, a := range alerts(t) {
 		switch {
-		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotWatched":
+		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotPolled":
 			missed = append(missed, a.For)
-		case strings.HasPrefix(a.Alert, "VbawsPolicy") || regexp.MustCompile(`^VbawsSession(Long|VeryLong|Stuck)$`).MatchString(a.Alert):
+		case strings.HasPrefix(a.Alert, "VbawsPolicy") || a.Alert == "VbawsManyPoliciesOverdue":
 			kept = append(kept, a.KeepFiringFor)
 		}
 	}

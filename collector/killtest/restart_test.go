@@ -178,6 +178,7 @@ func (f *fleet) live(steps int) {
 var ofTheFirstPoll = []string{
 	"vbaws_up", "vbaws_appliance_info", "vbaws_exporter_last_poll_timestamp_seconds",
 	"vbaws_exporter_last_successful_poll_timestamp_seconds", "vbaws_exporter_endpoint_forbidden",
+	"vbaws_exporter_endpoint_errors",
 }
 
 // TestStartPublishesWhatIsStored: what Prometheus gets between the start and the

@@ -119,6 +119,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				if got := w.p.Published().EndpointErrors; got["/api/v1/sessions/{id}"] == "" {
 					t.Errorf("it does not show: %v", got)
 				}
+				w.is("vbaws_exporter_endpoint_errors", "", 1)
 				for range 4 {
 					w.later(time.Hour)
 				}
@@ -128,6 +129,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 				if got := w.p.Published().EndpointErrors; len(got) > 0 {
 					t.Errorf("it still shows: %v", got)
 				}
+				w.is("vbaws_exporter_endpoint_errors", "", 0)
 				if got := w.log.with("endpoint failed"); len(got) != 1 {
 					t.Errorf("log lines: %q", got)
 				}

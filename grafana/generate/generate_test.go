@@ -23,8 +23,6 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/template"
 	"go.yaml.in/yaml/v4"
-
-	"vbaws_exporter/collector/schedule"
 )
 
 const alertsPath = "../../prometheus/alerts.yml"
@@ -226,12 +224,18 @@ func checkQuery(t *testing.T, title string, q *prometheus.Dataquery) {
 	})
 }
 
-// TestManagedAlerts: the file for Grafana has every alert of alerts.yml, and what is said in
-// them can be said by Grafana.
+// TestManagedAlerts: the file for Grafana has every alert of alerts.yml with the same expression,
+// and Grafana can expand its texts.
 func TestManagedAlerts(t *testing.T) {
 	a, err := loadAlerts(alertsPath)
 	if err != nil {
 		t.Fatal(err)
+	}
+	exprs := map[string]string{}
+	for _, g := range a.Groups {
+		for _, r := range g.Rules {
+			exprs[r.Alert] = strings.TrimSpace(r.Expr)
+		}
 	}
 	data, err := os.ReadFile("../provisioning/alerting/vbaws-alerts.yml")
 	if err != nil {
@@ -242,37 +246,78 @@ func TestManagedAlerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	uids := map[string]bool{}
-	n := 0
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
-			n++
-			if uids[r.UID] || len(r.UID) > 40 || len(r.Data) != 2 || a.exprs[r.Title] == "" {
-				t.Errorf("%s: its uid is taken or too long, it has other queries than two, or alerts.yml doesn't have it", r.Title)
+			if uids[r.UID] || len(r.UID) > 40 || len(r.Data) != 2 {
+				t.Errorf("%s: its uid %s is used twice or too long, or it has other queries than two", r.Title, r.UID)
 			}
 			uids[r.UID] = true
-			expr := r.Data[0].Model.(map[string]any)["expr"].(string)
-			if strings.Contains(expr, "vbaws:") || strings.Contains(expr, "ALERTS") {
-				t.Errorf("%s asks for what only Prometheus's rules make: %s", r.Title, expr)
-			}
-			if _, err := promQL.ParseExpr(expr); err != nil {
-				t.Errorf("%s: %v", r.Title, err)
+			if expr := r.Data[0].Model.(map[string]any)["expr"].(string); expr != exprs[r.Title] {
+				t.Errorf("%s asks %s, want %s", r.Title, expr, exprs[r.Title])
 			}
 			for name, text := range r.Annotations {
-				said := expand(t, r.Title, text)
-				if strings.Contains(said, "no value") || strings.Contains(said, "%!") || strings.Contains(text, "$") {
-					t.Errorf("%s of %s says %q", name, r.Title, said)
+				for _, labels := range []map[string]string{{
+					"appliance": "eu", "policy": "gold", "workload": "ec2", "kind": "backup", "instance": "localhost:10105",
+					"job": "vbaws", "what": "endpoint errors", "type": "RetentionActivity",
+				}, {"appliance": "eu", "policy": "gold", "job": "vbaws", "instance": "localhost:10105", "workload": "", "kind": "", "what": "sessions skipped", "type": "FLRTask"}} {
+					said := expand(t, r.Title, text, labels)
+					if strings.Contains(said, "no value") || strings.Contains(said, "%!") || strings.Contains(text, "$") ||
+						strings.Contains(said, "  ") || regexp.MustCompile(`[( ][.,;)]`).MatchString(said) {
+						t.Errorf("%s of %s is %q", name, r.Title, said)
+					}
 				}
 			}
 		}
 	}
-	if n != len(a.exprs) || n < 20 {
-		t.Errorf("%d alerts, alerts.yml has %d", n, len(a.exprs))
+	if len(uids) != len(exprs) || len(uids) < 20 {
+		t.Errorf("%d alerts, alerts.yml has %d", len(uids), len(exprs))
+	}
+}
+
+// TestAlertForms holds what the alerts promise of every Prometheus: no recorded series, no ALERTS, no
+// window over a day, no query in an annotation, one line for a policy's alert.
+func TestAlertForms(t *testing.T) {
+	a, err := loadAlerts(alertsPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range a.Groups {
+		for _, r := range g.Rules {
+			e, err := promQL.ParseExpr(r.Expr)
+			if err != nil {
+				t.Errorf("%s: %v", r.Alert, err)
+				continue
+			}
+			parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+				switch n := n.(type) {
+				case *parser.VectorSelector:
+					if strings.Contains(n.Name, ":") || n.Name == "ALERTS" || n.OriginalOffset > 24*time.Hour {
+						t.Errorf("%s asks for %s", r.Alert, n)
+					}
+				case *parser.MatrixSelector:
+					if n.Range > 24*time.Hour {
+						t.Errorf("%s asks for %s", r.Alert, n)
+					}
+				case *parser.SubqueryExpr:
+					t.Errorf("%s asks for %s", r.Alert, n)
+				}
+				return nil
+			})
+			for _, text := range r.Annotations {
+				if asks.MatchString(text) {
+					t.Errorf("%s asks for something in an annotation: %s", r.Alert, text)
+				}
+			}
+			if strings.HasPrefix(r.Alert, "VbawsPolicy") && r.Alert != "VbawsPolicyOverdueCritical" && (strings.Contains(strings.TrimSpace(r.Expr), "\n") || len(r.Expr) > 160) {
+				t.Errorf("%s is more than a readable line: %s", r.Alert, r.Expr)
+			}
+		}
 	}
 }
 
 // expand does with a template what Grafana does: by Prometheus's package, with
 // labels and values in a structure of its own, and nothing to be asked.
-func expand(t *testing.T, title, text string) string {
+func expand(t *testing.T, title, text string, labels map[string]string) string {
 	t.Helper()
 	type value struct{ Value float64 }
 	data := struct {
@@ -280,10 +325,7 @@ func expand(t *testing.T, title, text string) string {
 		Values map[string]value
 		Value  string
 	}{
-		Labels: map[string]string{
-			"appliance": "eu", "policy": "gold", "workload": "ec2", "kind": "backup", "extended_type": "PolicyBackup",
-			"instance": "localhost:10105", "job": "vbaws", "reason": "gone", "what": "policies", "type": "RetentionActivity", "result": "auth",
-		},
+		Labels: labels,
 		Values: map[string]value{"query": {7200}},
 	}
 	noQuery := func(context.Context, string, time.Time) (promql.Vector, error) {
@@ -298,65 +340,49 @@ func expand(t *testing.T, title, text string) string {
 
 func TestManagedTemplate(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"{{ $labels.a }} is {{ $value | humanize }}", "{{.Labels.a}} is {{.Values.query.Value | humanize}}"},
-		{"It is. {{ with query \"up\" }}{{ . }}{{ else }}None is known.{{ end }} Look.", "It is. Look."},
-		{"{{ if $value }}{{ with printf \"%q\" $labels.a | query }}x{{ end }}y{{ end }}", "{{if .Values.query.Value}}y{{end}}"},
-		{"{{ with $labels.a }}{{ . }}{{ else }}no {{ $labels.b }}{{ end }}", "{{with .Labels.a}}{{.}}{{else}}no {{.Labels.b}}{{end}}"},
+		{"{{ $labels.a }} is\n  {{ $value | humanize }}", "{{ .Labels.a }} is {{ .Values.query.Value | humanize }}"},
+		{"{{ with $labels.a }}{{ . }}{{ else }}no {{ $labels.b }}{{ end }}", "{{ with .Labels.a }}{{ . }}{{ else }}no {{ .Labels.b }}{{ end }}"},
 	} {
 		if got, err := managedTemplate(c.text); err != nil || got != c.want {
 			t.Errorf("%q becomes %q, want %q (%v)", c.text, got, c.want, err)
 		}
 	}
-	for _, bad := range []string{"{{ query \"up\" | first }}", "{{ with $labels.a }}{{ $labels.b }}{{ end }}", "It is {{ with query \"up\" }}x{{ end }}.", "{{"} {
+	for _, bad := range []string{"{{ query \"up\" | first }}", "{{ with $labels.a }}{{ $labels.b }}{{ end }}", "It is {{ with query \"up\" }}x{{ end }}.", "costs $5"} {
 		if got, err := managedTemplate(bad); err == nil {
 			t.Errorf("%q becomes %q", bad, got)
 		}
 	}
 }
 
-func TestStandalone(t *testing.T) {
-	a := &alerts{
-		records: map[string]string{"r:x": "sum(up) or r:y", "r:y": "vector(1)"},
-		exprs: map[string]string{
-			"Good":  `abs(r:x) > 1 unless (r:y unless on (a) ALERTS{alertname="Good"})`,
-			"Label": `r:x{a="b"}`,
-		},
-	}
-	got, err := a.expr("Good")
-	if want := `abs((sum(up) or (vector(1)))) > 1 unless ((vector(1)))`; err != nil || strings.Join(strings.Fields(got), " ") != want {
-		t.Errorf("got %s, want %s (%v)", got, want, err)
-	}
-	for _, bad := range []string{"Label", "Missing"} {
-		if got, err := a.expr(bad); err == nil {
-			t.Errorf("%s is %s", bad, got)
-		}
-	}
-}
-
-// TestRunning: the rules tell by its words what a session may bring, as the exporter does.
-func TestRunning(t *testing.T) {
-	a, err := loadAlerts(alertsPath)
+// TestRunbookBase: one base moves all, and back.
+func TestRunbookBase(t *testing.T) {
+	dir := t.TempDir()
+	text, err := os.ReadFile(alertsPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{
-		"PolicySnapshot", "PolicyRdsSnapshot", "PolicyRemoteSnapshot", "PolicyBackup", "PolicyEfsBackup", "VpcBackup", "PolicyEfsBackupCopy",
-		"PolicyReplication", "policyremotesnapshot", "PolicyArchive", "PolicyRdsArchiveBackup",
-	} {
-		w := watch(t, `vbaws_sessions_running{appliance="eu", policy="p", type="Policy", extended_type="`+word+`"} 1`)
-		got := map[schedule.Kind]bool{}
-		for _, s := range w.eval(t, a.record("vbaws:policy_sessions_running:sum"), 0) {
-			got[schedule.Kind(s.Metric.Get("kind"))] = true
+	path := filepath.Join(dir, "alerts.yml")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, base := range []string{"https://git.example.com/a$1/", "https://other.example.com/", ""} {
+		if err := setRunbookBase(dir, base); err != nil {
+			t.Fatal(err)
 		}
-		want := map[schedule.Kind]bool{}
-		for _, due := range []schedule.Kind{schedule.Whole, schedule.Snapshot, schedule.Replica, schedule.Backup} {
-			if schedule.Satisfies(due, schedule.KindOf(word)) {
-				want[due] = true
+		a, err := loadAlerts(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range a.Groups {
+			for _, r := range g.Rules {
+				if got, want := r.Annotations["runbook_url"], base+"docs/runbook.md#"+strings.ToLower(r.Alert); got != want {
+					t.Fatalf("the runbook is at %s, want %s", got, want)
+				}
 			}
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", word, diff)
-		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
+		t.Errorf("the file differs after a way there and back: %v", err)
 	}
 }
 

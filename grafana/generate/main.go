@@ -2,6 +2,9 @@
 // alerting, from ../../prometheus/alerts.yml. Run it in this folder:
 //
 //	go run .
+//	go run . -runbook-base https://git.example.com/vbaws_exporter/blob/main/
+//
+// The second also puts that address before each runbook_url in prometheus/.
 //
 // It is a module of its own, so that the exporter depends neither on Grafana's SDK nor
 // on Prometheus. It takes the metrics' names and labels from the exporter, and the alerts'
@@ -10,6 +13,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,11 +21,42 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
+// boardsAlertsPath has the expressions that the dashboards use.
+const boardsAlertsPath = "boards_alerts.yml"
+
 func main() {
-	if err := run(".."); err != nil {
+	base := flag.String("runbook-base", "", "address of the repository's files, with the slash at its end; empty: relative to the repository")
+	flag.Parse()
+	err := error(nil)
+	if flag.CommandLine.NFlag() > 0 {
+		err = setRunbookBase(filepath.Join("..", "..", "prometheus"), *base)
+	}
+	if err == nil {
+		err = run("..")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
+}
+
+// setRunbookBase rebases the alerts in a folder, and their unit tests, which compare whole
+// annotations.
+func setRunbookBase(dir, base string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "alerts*.yml"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, rebase(text, base), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("set the address of the runbook: %w", err)
+		}
+	}
+	return nil
 }
 
 // run writes all files below a folder, which is grafana/.
@@ -44,7 +79,11 @@ func generate(alertsPath string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	onBoards := a.cheaply(average, averageAtBothEnds)
+	old, err := loadBoardsAlerts(boardsAlertsPath)
+	if err != nil {
+		return nil, err
+	}
+	onBoards := old.cheaply(average, averageAtBothEnds)
 	files := map[string][]byte{}
 	for _, make := range []func() (dashboard.Dashboard, error){
 		func() (dashboard.Dashboard, error) { return overview(onBoards) },
