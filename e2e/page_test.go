@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -64,16 +67,50 @@ func TestPage(t *testing.T) {
 	good := newSite(t, "good", vbawstest.Config{})
 	bad := newSite(t, "bad", vbawstest.Config{Users: []vbawstest.User{{Name: "someone", Password: "else"}}})
 	for _, name := range hostile {
-		p := good.policy(name, vbawstest.EC2)
-		good.fail(p, "PolicyBackup")
+		p := good.PutPolicy(vbawstest.Policy{Name: name, Workload: vbawstest.EC2, Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+			DailyEnabled: true,
+			Daily:        &vbawstest.DailySchedule{Kind: "WeekDays", RunsPerHour: 1, Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 7}, 1, 2, 5)},
+		}})
+		now := good.Now()
+		for i := range 20 { // more than are waited for: it is failing
+			end := now.Add(time.Duration(i-20) * time.Minute)
+			id := good.Put(vbawstest.Session{
+				Type: "Policy", ExtendedType: "PolicyBackup", Name: name, PolicyID: p.ID,
+				Start: end.Add(-time.Second), Stop: end, Status: vbawstest.StatusFailed,
+			}).ID
+			good.SetLog(id, vbawstest.LogItem{Status: "Error", Message: "because of " + name})
+		}
 		good.session(p, "PolicySnapshot")
 	}
-	exporter := startExporter(t, 0, good, bad)
+	config := exporterConfig(t, 0, good, bad)
+	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
+	write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", nmae: x}]\n")
+	if err := exporter.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the errors of all failures", func() (bool, any) {
+		body, _ := exporter.get("/api/v1/status", "")
+		var status struct {
+			Problems []struct {
+				State  string
+				Errors []string
+			}
+		}
+		if err := json.Unmarshal(body, &status); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range status.Problems {
+			if p.Errors == nil {
+				return false, status
+			}
+		}
+		return len(status.Problems) == 2+len(hostile), status
+	})
 	script := axe(t)
 	browser := newBrowser(t)
 
 	shots := os.Getenv("VBAWS_EXPORTER_SCREENSHOTS") // a folder to keep them in
-	for _, width := range []int64{1280, 390} {
+	for _, width := range []int64{1920, 1280, 400} {
 		for _, scheme := range []string{"light", "dark"} {
 			t.Run(fmt.Sprintf("%s, %d pixels", scheme, width), func(t *testing.T) {
 				err := chromedp.Do(browser,
@@ -105,6 +142,20 @@ func TestPage(t *testing.T) {
 				}
 				if js[bool](t, browser, `window.pwned === 1 || document.querySelector("script, img[src=x]") !== null`) {
 					t.Error("a name became a part of the page")
+				}
+				if n := js[int](t, browser, `document.querySelectorAll("section.problems tbody tr").length`); n != 1+len(hostile) {
+					t.Errorf("%d problems", n)
+				}
+				if n := js[int](t, browser, `document.querySelectorAll("section.problems ol.strip li[title]").length`); n != 20*len(hostile) {
+					t.Errorf("%d marks of sessions", n)
+				}
+				if !strings.Contains(text, "The configuration file was rejected") {
+					t.Error("the rejected configuration isn't there")
+				}
+				// What is not somebody's own words doesn't wrap.
+				if broken := js[[]string](t, browser, `[...document.querySelectorAll("td.brief time, ol.strip, thead th")]
+					.filter(e => e.getClientRects().length > 1 || e.offsetHeight > 40).map(e => e.textContent)`); len(broken) > 0 {
+					t.Errorf("wrapped: %q", broken)
 				}
 				if wide := js[int](t, browser, `document.documentElement.scrollWidth`); int64(wide) > width {
 					t.Errorf("the page is %d pixels wide", wide)

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vbaws_exporter/collector"
@@ -185,7 +184,7 @@ func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instr
 		Appliance: a.Name, Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
 		PartSize: e.PartSize,
 		Ledger:   ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: e.Hold},
-		Logger:   level.NewFilter(log.NewLogfmtLogger(os.Stderr), level.AllowInfo()),
+		Logger:   log.NewLogfmtLogger(os.Stderr), // with the lines of tasks and jobs
 		Now:      now,
 		Polled:   func(r poller.Result, took time.Duration) { instruments.Polled(a.Name, r, took) },
 		Step:     e.die,

@@ -191,7 +191,7 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 var untilAllIsFound = []time.Duration{61 * time.Minute, 61 * time.Minute, 61 * time.Minute, 25 * time.Hour}
 
 // finished matches the log line of a session.
-var finished = regexp.MustCompile(`session_id=(\S+) msg="session finished"`)
+var finished = regexp.MustCompile(`msg="session finished" .*session_id=(\S+)`)
 
 // listen returns a listener for children, and its address: it stays open between
 // them, so that the address is the same for all.

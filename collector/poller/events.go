@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -27,10 +29,14 @@ const (
 	messageLength = 500
 	// nameLength is how many bytes of a name a log line has.
 	nameLength = 100
-	// recentOthers and recentFailures bound Status.Recent, and gatherAtOnce what is
-	// gathered for it.
-	recentOthers, recentFailures = 25, 50
-	gatherAtOnce                 = 500
+	// gatherAtOnce bounds what is gathered for Status.Recent.
+	gatherAtOnce = 500
+)
+
+// The types of the parts of a session of type Policy, which repeat its outcome.
+const (
+	typeJob  = "Job"
+	typeTask = "Task"
 )
 
 // logEvents logs what happened in a poll, or in the last part of it, that has been
@@ -38,8 +44,10 @@ const (
 func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
+	events := poll.tx.Events()
+	withLog := logsOf(events, logsPerPoll-poll.logs)
 	var ended []Ended
-	for _, e := range poll.tx.Events() {
+	for i, e := range events {
 		s := &e.Session
 		of := []any{
 			"policy", logged(e.Policy, nameLength), "type", logged(s.Type, nameLength),
@@ -53,9 +61,10 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 			level.Warn(p.log).Log(append([]any{"msg", "session not counted"}, append(of, "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))...)...)
 		default:
 			end := Ended{Session: *s, Policy: e.Policy, Duration: e.Duration}
-			if failed(s) && poll.logs < logsPerPoll {
+			if withLog[i] {
 				poll.logs++
 				end.Errors = p.errorsOf(ctx, s.ID)
+				p.known.failures.add(&end)
 			}
 			if len(ended) == gatherAtOnce {
 				ended = recent(ended, nil) // no more than that is ever shown
@@ -66,13 +75,56 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 				if end.Errors != nil {
 					of = append(of, "error", strings.Join(end.Errors, " | "))
 				}
-				level.Info(p.log).Log(append([]any{"msg", "session finished"}, of...)...)
+				finished(p.log, s).Log(append([]any{"msg", "session finished"}, of...)...)
 			}
 		}
 	}
 	if len(ended) > 0 {
 		p.publish(func(next *Published) { next.Recent = recent(ended, next.Recent) })
 	}
+	p.completeFailures(ctx, poll)
+}
+
+// finished returns the logger for the line of a session that finished. What its parts
+// say is said by the session of type Policy.
+func finished(l log.Logger, s *vbaws.Session) log.Logger {
+	switch {
+	case s.Type == typeJob || s.Type == typeTask:
+		return level.Debug(l)
+	case s.Status == vbaws.StatusFailed:
+		return level.Warn(l)
+	}
+	return level.Info(l)
+}
+
+// logsOf returns the events, by index, of which the log of the session is worth a request:
+// at most n, failed sessions of type Policy first, then the newest.
+func logsOf(events []ledger.Event, n int) map[int]bool {
+	var worth []int
+	for i := range events {
+		if e := &events[i]; e.Err == nil && e.Skipped == "" && failed(&e.Session) {
+			worth = append(worth, i)
+		}
+	}
+	slices.SortStableFunc(worth, func(a, b int) int {
+		s, o := &events[a].Session, &events[b].Session
+		return cmp.Or(cmp.Compare(logRank(s), logRank(o)), o.Stop.Compare(s.Stop))
+	})
+	chosen := make(map[int]bool)
+	for _, i := range worth[:max(0, min(n, len(worth)))] {
+		chosen[i] = true
+	}
+	return chosen
+}
+
+func logRank(s *vbaws.Session) int {
+	switch {
+	case s.Type != vbaws.TypePolicy:
+		return 2
+	case s.Status != vbaws.StatusFailed:
+		return 1
+	}
+	return 0
 }
 
 // failed reports whether a session's log has something to say.
@@ -123,18 +175,26 @@ func logged(s string, length int) string {
 	}, cutTo(s, length))
 }
 
-// recent merges newly ended sessions into those of before.
+// recentLimits is how many sessions Status.Recent has: of type Policy or not, failed or not.
+var recentLimits = map[struct{ policy, failed bool }]int{
+	{true, true}: 50, {true, false}: 25, {false, true}: 25, {false, false}: 10,
+}
+
+// recent merges newly ended sessions into those of before: those of type Policy first,
+// each the newest first.
 func recent(ended, before []Ended) []Ended {
 	all := slices.Concat(ended, before)
-	slices.SortStableFunc(all, func(a, b Ended) int { return b.Session.Stop.Compare(a.Session.Stop) })
-	others, failures := 0, 0
-	return slices.DeleteFunc(all, func(e Ended) bool {
-		if failed(&e.Session) {
-			failures++
-			return failures > recentFailures
+	slices.SortStableFunc(all, func(a, b Ended) int {
+		if p := a.Session.Type == vbaws.TypePolicy; p != (b.Session.Type == vbaws.TypePolicy) {
+			return map[bool]int{true: -1, false: 1}[p]
 		}
-		others++
-		return others > recentOthers
+		return b.Session.Stop.Compare(a.Session.Stop)
+	})
+	n := make(map[struct{ policy, failed bool }]int)
+	return slices.DeleteFunc(all, func(e Ended) bool {
+		of := struct{ policy, failed bool }{e.Session.Type == vbaws.TypePolicy, failed(&e.Session)}
+		n[of]++
+		return n[of] > recentLimits[of]
 	})
 }
 

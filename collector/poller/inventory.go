@@ -35,6 +35,7 @@ type inventory struct {
 // publication of a poll, as a transaction of its own. What fails keeps its last values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	poll := p.newPoll(done.start)
+	poll.logs = done.logs
 	within(ctx, poll.lookUpUnfinished)
 	if lookUp {
 		within(ctx, poll.lookUpPolicies)

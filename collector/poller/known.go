@@ -27,6 +27,7 @@ type known struct {
 	inventory   inventory     // inventory.go
 	instances   instances     // instances.go
 	verdicts    verdicts      // verdict.go
+	failures    failures      // failures.go
 }
 
 // setAPIVersion forgets what holds for one API version alone, if that has changed.

@@ -36,6 +36,12 @@ func (p *Poller) publishPoll(err error) {
 			next.LastSuccess = end
 			next.ClockOffset, next.ClockKnown = p.known.clockOffset.Round(time.Second), true
 		}
+		switch {
+		case err == nil:
+			next.FailedSince = time.Time{}
+		case next.FailedSince.IsZero():
+			next.FailedSince = end
+		}
 		next.CertificateExpiry = p.api.CertificateExpiry()
 		next.Next = end.Add(delay)
 		if !p.ledger.Synced() {

@@ -64,6 +64,8 @@ type PolicyKind struct {
 	Kind schedule.Kind
 	// Interval is the longest gap that the schedule leaves; 0 without a schedule.
 	Interval time.Duration
+	// Schedule has the schedule in words; empty without one.
+	Schedule string
 	// Due is the newest scheduled start since the policy was first seen enabled with
 	// this schedule, by the appliance's clock; zero for none.
 	Due time.Time
@@ -123,9 +125,14 @@ type Status struct {
 	Forbidden map[string]bool
 	// EndpointErrors are the other errors of endpoints that no poll depends on.
 	EndpointErrors map[string]string
-	// Recent are sessions that ended, the newest first; failures are kept longer
-	// than others.
+	// FailedSince is the end of the first of the failed polls in a row; zero if the last
+	// one succeeded.
+	FailedSince time.Time
+	// Recent are sessions that ended, those of type Policy first, each the newest first.
+	// Failures and those of type Policy are kept longer than others.
 	Recent []Ended
+	// Failures are of the policies whose newest session failed, by series.
+	Failures map[ledger.Key]Failure
 }
 
 // Ended is a session that was counted.

@@ -266,6 +266,9 @@ func (d *verdicts) mergeDue(p *judged, pol *ledger.Policy, plan *schedule.Plan, 
 	for _, kind := range d.kindsOf(plan, done, p.typed) {
 		k := p.row.kind(kind)
 		k.Success = done.newest(kind) // sessions have only the name: it is that of all
+		if text := schedule.Words(pol.Schedule, kind, p.zone); !slices.Contains(strings.Split(k.Schedule, " or "), text) {
+			k.Schedule = strings.TrimPrefix(k.Schedule+" or "+text, " or ")
+		}
 		if gap, ok := plan.LongestGap(kind); ok && (k.Interval == 0 || gap < k.Interval) {
 			k.Interval = gap
 		}

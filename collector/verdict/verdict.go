@@ -118,6 +118,8 @@ type Kind struct {
 	// Estimate says that overdue is judged by the longest gap of the schedule, since
 	// its times aren't known.
 	Estimate bool
+	// Recent are the last sessions of this kind, at most Keep, by End, oldest first.
+	Recent []Session
 }
 
 // Type is what is derived of one extended type.
@@ -176,7 +178,7 @@ func Judge(p *Policy, c Conditions) Verdict {
 		v.Silent = j.silent()
 	}
 	for _, k := range j.kinds() {
-		row := Kind{Kind: k, Stuck: j.stuck(k)}
+		row := Kind{Kind: k, Stuck: j.stuck(k), Recent: j.recent(k)}
 		if !disabled {
 			// Otherwise no session is going to clear a failure, and somebody knows.
 			row.Failing = j.failing(k)
@@ -243,6 +245,21 @@ func (j *judgement) kinds() []schedule.Kind {
 		kinds[t.kind] = true
 	}
 	return slices.Sorted(maps.Keys(kinds))
+}
+
+// recent returns the last finished sessions of a kind.
+func (j *judgement) recent(k schedule.Kind) []Session {
+	var all History
+	for _, t := range j.tracks {
+		switch {
+		case t.kind != k:
+		case len(all.Recent) == 0:
+			all = t.finished
+		default:
+			all = all.Merge(t.finished)
+		}
+	}
+	return all.Recent
 }
 
 // at notes an instant at which the verdict can change.

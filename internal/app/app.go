@@ -43,8 +43,8 @@ type Logging struct {
 	Format string // logfmt or json
 }
 
-// loggers returns a logger, and one for libraries that want slog's. Both
-// write whole lines to w.
+// loggers returns a logger, and one for libraries that want slog's. Both write whole
+// lines to w, and every line begins with the key ts: the time in UTC.
 func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	w = log.NewSyncWriter(w)
 	l := log.NewLogfmtLogger(w)
@@ -53,8 +53,28 @@ func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	}
 	// The filter is innermost: what goes around it can't hide the level from it.
 	l = level.NewFilter(l, level.Allow(level.ParseDefault(o.Level, level.InfoValue())))
-	return log.With(l, "ts", log.DefaultTimestampUTC),
-		slog.New(sloggokit.NewGoKitHandler(l, slog.LevelDebug)) // adds a time and a caller of its own
+	stamped := log.LoggerFunc(func(keyvals ...any) error {
+		return l.Log(append([]any{"ts", log.DefaultTimestampUTC()}, keyvals...)...)
+	})
+	return stamped, slog.New(sloggokit.NewGoKitHandler(withoutOrigin{stamped}, slog.LevelDebug))
+}
+
+// withoutOrigin leaves out the time and the caller that the slog handler puts before the
+// message.
+type withoutOrigin struct{ next log.Logger }
+
+func (l withoutOrigin) Log(keyvals ...any) error {
+	kept := make([]any, 0, len(keyvals))
+	for i := 0; i+1 < len(keyvals); i += 2 {
+		switch keyvals[i] {
+		case slog.MessageKey:
+			return l.next.Log(append(kept, keyvals[i:]...)...)
+		case slog.TimeKey, "caller":
+		default:
+			kept = append(kept, keyvals[i], keyvals[i+1])
+		}
+	}
+	return l.next.Log(kept...)
 }
 
 // openStorage opens the state in a folder, or one that is kept nowhere if

@@ -3,6 +3,8 @@ package app
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,13 +19,14 @@ func TestDemo(t *testing.T) {
 	if len(apptest.Lines(body, `vbaws_up{appliance="demo"} 1`)) != 1 || len(apptest.Lines(body, "vbaws_sessions_total{")) < 20 {
 		t.Errorf("got %s", body)
 	}
+	showSameProblems(t, p)
 	if left, err := os.ReadDir(p.Tmp); err != nil || len(left) != 1 {
 		t.Errorf("temporary files while it runs: %v, %v", left, err)
 	}
 	// A second signal must not keep it from cleaning up.
 	p.Signal(os.Interrupt)
 	p.Stop(os.Interrupt)
-	for _, word := range []string{"/m\n", "https://127.0.0.1:", vbawstest.DefaultUsername, vbawstest.DefaultPassword, "appliance.pem"} {
+	for _, word := range []string{"/m\n", "url: https://127.0.0.1:", vbawstest.DefaultUsername, vbawstest.DefaultPassword, "appliance.pem"} {
 		if !strings.Contains(p.Stdout.String(), word) {
 			t.Errorf("stdout doesn't say %q:\n%s", word, p.Stdout.String())
 		}
@@ -31,6 +34,43 @@ func TestDemo(t *testing.T) {
 	if left, err := os.ReadDir(p.Tmp); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+// showSameProblems waits for the failing, the overdue and the stuck policy, and compares
+// what the metrics, the status as JSON and the status page say of all problems.
+func showSameProblems(t *testing.T, p *apptest.Process) {
+	t.Helper()
+	want := []string{"Data lake importers snapshot stuck", "Legacy ERP backup failing", "Legacy ERP snapshot failing", "VPN gateways snapshot overdue"}
+	var metrics, json, page []string
+	p.Await("the problems", func() bool {
+		metrics, json, page = nil, nil, nil
+		_, body := p.Get("/m")
+		problem := regexp.MustCompile(`^vbaws_policy_problem\{appliance="demo",kind="(.*)",policy="(.*)",problem="(.*)",workload=".*"\} 1$`)
+		for _, line := range apptest.Lines(body, "vbaws_policy_problem{") {
+			if m := problem.FindStringSubmatch(line); m != nil && m[3] != "disabled" {
+				metrics = append(metrics, m[2]+" "+m[1]+" "+m[3])
+			}
+		}
+		for _, is := range problemsOf(t, p) {
+			json = append(json, is.Policy+" "+is.Kind+" "+is.State)
+		}
+		_, body = p.Get("/")
+		_, body, _ = strings.Cut(body, "<h2>Problems</h2>")
+		body, _, _ = strings.Cut(body, "</section>")
+		row := regexp.MustCompile(`<th scope="row"><bdi class="name">(.*)</bdi> <span class="quiet">\S+ (\S+)</span></th>\s*<td.*><span class="result (\S+)">`)
+		for _, m := range row.FindAllStringSubmatch(body, -1) {
+			page = append(page, m[1]+" "+m[2]+" "+m[3])
+		}
+		inOrder := slices.Equal(json, page) // the same problems in the same order
+		slices.Sort(metrics)
+		slices.Sort(json)
+		for _, w := range want {
+			if !slices.Contains(metrics, w) {
+				return false
+			}
+		}
+		return inOrder && slices.Equal(metrics, json) // between two polls
+	})
 }
 
 func TestSchemeOfWebConfig(t *testing.T) {

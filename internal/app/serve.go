@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,10 +74,12 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 	}
 	reg.MustRegister(collector.New(d.Sources))
 
-	reload := reloader(configFile, d, instruments, logger)
+	var rejected atomic.Pointer[web.Rejection]
+	reload := reloader(configFile, d, instruments, &rejected, logger)
 	o := web.Options{
 		Gatherer: reg, Sources: d.Sources, TelemetryPath: w.TelemetryPath, CreatedSamples: w.CreatedSamples,
 		Version:  version.Version,
+		Rejected: rejected.Load,
 		Config:   func() ([]byte, error) { return d.Config().YAML() },
 		Pprof:    w.Pprof,
 		ErrorLog: slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
@@ -93,8 +96,9 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 }
 
 // reloader returns what goes over to the configuration that is in the file at that
-// time. Any goroutine may call it.
-func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, logger log.Logger) func() error {
+// time. Any goroutine may call it. It stores in rejected what was wrong with it; nil if
+// nothing was.
+func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, rejected *atomic.Pointer[web.Rejection], logger log.Logger) func() error {
 	var mu sync.Mutex // what was read first must not come into force last
 	return func() error {
 		mu.Lock()
@@ -103,11 +107,18 @@ func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instru
 		if err == nil {
 			err = d.Reload(cfg)
 		}
-		instruments.Reloaded(err == nil, time.Now())
+		now := time.Now()
+		instruments.Reloaded(err == nil, now)
 		if err != nil {
+			since := now
+			if before := rejected.Load(); before != nil {
+				since = before.Since
+			}
+			rejected.Store(&web.Rejection{Since: since, Err: err})
 			level.Error(logger).Log("msg", "configuration not reloaded, the old one stays", "config", configFile, "err", err)
 			return err
 		}
+		rejected.Store(nil)
 		level.Info(logger).Log("msg", "configuration reloaded", "config", configFile)
 		return nil
 	}

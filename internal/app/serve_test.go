@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -168,6 +170,12 @@ func TestReload(t *testing.T) {
 	if p.Value(successful) != 0 || appliances() != one {
 		t.Error("a bad file: it isn't told, or changed something")
 	}
+	if problems := problemsOf(t, p); len(problems) != 1 || problems[0].State != "config_rejected" || !slices.ContainsFunc(problems[0].Errors, func(e string) bool { return strings.Contains(e, "password_file: is missing") }) || problems[0].Since.IsZero() {
+		t.Errorf("a bad file, as JSON: %+v", problems)
+	}
+	if _, page := p.Get("/"); !strings.Contains(page, "The configuration file was rejected.") || !strings.Contains(page, "appliances[1].password_file: is missing") || strings.Contains(page, "hunter2") {
+		t.Errorf("a bad file, on the page:\n%s", page)
+	}
 
 	apptest.Write(t, site.Config, string(good)+"  - {name: second, url: http://127.0.0.1:1, username: u, password: hunter2}\n")
 	if code, body := p.Send(http.MethodPut, "/-/reload"); code != http.StatusOK {
@@ -175,6 +183,9 @@ func TestReload(t *testing.T) {
 	}
 	if p.Value(successful) != 1 || appliances() != 2*one {
 		t.Errorf("a good file: %d series of polls", appliances())
+	}
+	if _, page := p.Get("/"); strings.Contains(page, "was rejected") {
+		t.Errorf("a good file, on the page:\n%s", page)
 	}
 	if code, body := p.Get("/config"); code != http.StatusOK || !strings.Contains(body, "name: second") || strings.Contains(body, "hunter2") {
 		t.Errorf("%d %s", code, body)
@@ -191,6 +202,144 @@ func TestReload(t *testing.T) {
 		t.Errorf("without the flag: %d", code)
 	}
 	p.Stop(syscall.SIGTERM)
+}
+
+// aProblem is what the status as JSON has of a problem.
+type aProblem struct {
+	State, Appliance, Policy, Workload, Kind, Message, Schedule string
+	Since                                                       time.Time
+	Errors                                                      []string
+}
+
+// problemsOf returns the problems in the status as JSON.
+func problemsOf(t *testing.T, p *apptest.Process) []aProblem {
+	t.Helper()
+	_, body := p.Get("/api/v1/status")
+	var status struct{ Problems []aProblem }
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return status.Problems
+}
+
+// TestVerdictsAfterARestart: an exporter that starts shows the stored verdicts at once,
+// though the appliance does not answer.
+func TestVerdictsAfterARestart(t *testing.T) {
+	t.Parallel()
+	site := apptest.NewSite(t)
+	now := site.Now()
+	site.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(70), Name: "erp", Enabled: true})
+	for i := range 3 {
+		end := now.Add(time.Duration(i-4) * time.Hour)
+		s := site.Put(vbawstest.Session{
+			Type: "Policy", ExtendedType: "PolicyBackup", Name: "erp", PolicyID: vbawstest.ID(70), Status: "Failed", Start: end.Add(-time.Minute), Stop: end,
+		})
+		site.SetLog(s.ID, vbawstest.LogItem{Status: "Error", Message: "no capacity"})
+	}
+	args := []string{"--config.file=" + site.Config, "--storage.path=" + filepath.Join(t.TempDir(), "data")}
+	p := apptest.Start(t, args...)
+	erp := func() *aProblem {
+		for _, is := range problemsOf(t, p) {
+			if is.Policy == "erp" {
+				return &is
+			}
+		}
+		return nil
+	}
+	p.Await("the verdict", func() bool { return erp() != nil && erp().Errors != nil })
+	before := erp()
+	if before.State != "failing" || !slices.Equal(before.Errors, []string{"no capacity"}) {
+		t.Errorf("got %+v", before)
+	}
+	p.Stop(os.Interrupt)
+
+	site.Server.Close()
+	p = apptest.Launch(t, apptest.Access{}, args...)
+	after := erp()
+	if after == nil || after.State != before.State || !after.Since.Equal(before.Since) {
+		t.Errorf("after a restart: %+v, want %+v", after, before)
+	}
+	if _, page := p.Get("/"); !strings.Contains(page, ">erp</bdi>") || !strings.Contains(page, `class="result failing">failing`) {
+		t.Errorf("after a restart, the page:\n%s", page)
+	}
+	p.Stop(os.Interrupt)
+}
+
+// TestLogKeys: every line, those of the libraries as well, has the time as ts, in UTC, a
+// level and a message, and neither another time nor a caller.
+func TestLogKeys(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"logfmt", "json"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			site := apptest.NewSite(t)
+			p := apptest.Start(t, "--config.file="+site.Config, "--storage.path=", "--log.format="+format, "--log.level=debug")
+			now := site.Now()
+			for _, typ := range []string{"Policy", "Task"} {
+				for _, status := range []string{"Succeeded", "Failed"} {
+					site.Put(vbawstest.Session{Type: typ, ExtendedType: "PolicyBackup", Name: "web", Status: status, Start: now.Add(-time.Minute), Stop: now})
+				}
+			}
+			p.Await("the sessions", func() bool { return strings.Count(p.Log(), "session finished") == 4 })
+			apptest.Write(t, site.Config, "nothing: good\n")
+			p.Signal(syscall.SIGHUP)
+			p.Await("the rejection", func() bool { return strings.Contains(p.Log(), "configuration not reloaded") })
+			p.Stop(os.Interrupt)
+			levels := make(map[string][]string) // by message
+			for line := range strings.Lines(p.Log()) {
+				keys := keysOf(t, format, line)
+				at, err := time.Parse(time.RFC3339Nano, keys["ts"])
+				if err != nil || !strings.HasSuffix(keys["ts"], "Z") || time.Since(at).Abs() > time.Hour || keys["level"] == "" || keys["msg"] == "" {
+					t.Errorf("%v: %s", err, line)
+				}
+				for _, not := range []string{"time", "caller"} {
+					if _, has := keys[not]; has {
+						t.Errorf("it has %s: %s", not, line)
+					}
+				}
+				what := keys["msg"] + " " + keys["type"] + " " + keys["status"]
+				levels[strings.TrimSpace(what)] = append(levels[strings.TrimSpace(what)], keys["level"])
+			}
+			for what, want := range map[string]string{
+				"session finished Policy Succeeded": "info", "session finished Policy Failed": "warn",
+				"session finished Task Succeeded": "debug", "session finished Task Failed": "debug",
+				"Listening on": "info", "TLS is disabled.": "info", "polling appliance": "info", "configuration not reloaded, the old one stays": "error",
+			} {
+				if got := levels[what]; len(got) == 0 || got[0] != want {
+					t.Errorf("%s: %v, want %s", what, got, want)
+				}
+			}
+		})
+	}
+}
+
+// keyval matches a key and its value in a line of logfmt.
+var keyval = regexp.MustCompile(`(\S+?)=("(?:[^"\\]|\\.)*"|\S*)`)
+
+// keysOf returns the keys and values of a log line. None may be there twice.
+func keysOf(t *testing.T, format, line string) map[string]string {
+	t.Helper()
+	keys := make(map[string]string)
+	if format == "json" {
+		var all map[string]any
+		if err := json.Unmarshal([]byte(line), &all); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		for k, v := range all {
+			keys[k] = fmt.Sprint(v)
+		}
+		return keys
+	}
+	for _, m := range keyval.FindAllStringSubmatch(line, -1) {
+		if _, twice := keys[m[1]]; twice {
+			t.Errorf("%s twice: %s", m[1], line)
+		}
+		keys[m[1]] = strings.Trim(m[2], `"`)
+	}
+	if !strings.HasPrefix(line, "ts=") {
+		t.Errorf("it doesn't begin with the time: %s", line)
+	}
+	return keys
 }
 
 // TestSecrets rotates a certificate and a password while the exporter runs with

@@ -30,6 +30,7 @@ type Demo struct {
 	// URL, Username and Password are how to reach the appliance.
 	URL, Username, Password string
 
+	config []byte // what is in ConfigFile
 	server *vbawstest.Server
 	fleet  *vbawstest.Fleet
 }
@@ -40,7 +41,10 @@ const history = 24 * time.Hour
 // Start sets up an appliance with a day of history, serves it on the loopback
 // interface, and writes the files. What makes its policies run on is Run. The
 // caller must Close it.
-func Start(seed uint64) (_ *Demo, err error) {
+func Start(seed uint64) (*Demo, error) { return start(seed, time.Now) }
+
+// start is Start by another clock.
+func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	dir, err := os.MkdirTemp("", "vbaws_exporter-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the demo: %w", err)
@@ -57,8 +61,10 @@ func Start(seed uint64) (_ *Demo, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	now := time.Now()
-	appliance := vbawstest.New(vbawstest.DemoConfig(seed, now))
+	now := clock()
+	world := vbawstest.DemoConfig(seed, now)
+	world.Now = clock
+	appliance := vbawstest.New(world)
 	d.fleet = vbawstest.NewFleet(appliance, vbawstest.DemoFleet(seed, now))
 	d.fleet.Backfill(now.Add(-history))
 	d.server, err = vbawstest.Listen(appliance, "127.0.0.1:0", true)
@@ -69,22 +75,38 @@ func Start(seed uint64) (_ *Demo, err error) {
 	if err := os.WriteFile(d.CertFile, d.server.CertPEM(), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's certificate: %w", err)
 	}
-	cfg, err := yaml.Dump(map[string]any{
-		"poll_interval": "5s",
-		// Twice a scrape interval of 15 s.
-		"new_series_hold": "30s",
-		"appliances": []map[string]any{{
-			"name": "demo", "url": d.URL, "username": d.Username, "password": d.Password,
-			"tls_config": map[string]string{"ca_file": d.CertFile},
+	if d.config, err = yaml.Dump(configuration{
+		PollInterval:  "5s",
+		NewSeriesHold: "30s", // twice a scrape interval of 15 s
+		Appliances: []configuredAppliance{{
+			Name: "demo", URL: d.URL, Username: d.Username, Password: d.Password, TLS: configuredTLS{d.CertFile},
 		}},
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, fmt.Errorf("make the demo's configuration: %w", err)
 	}
-	if err := os.WriteFile(d.ConfigFile, cfg, 0o600); err != nil {
+	if err := os.WriteFile(d.ConfigFile, d.config, 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
 	return d, nil
+}
+
+// configuration is what the demo sets of a configuration file, in the order of a reader.
+type configuration struct {
+	PollInterval  string                `yaml:"poll_interval"`
+	NewSeriesHold string                `yaml:"new_series_hold"`
+	Appliances    []configuredAppliance `yaml:"appliances"`
+}
+
+type configuredAppliance struct {
+	Name     string        `yaml:"name"`
+	URL      string        `yaml:"url"`
+	Username string        `yaml:"username"`
+	Password string        `yaml:"password"`
+	TLS      configuredTLS `yaml:"tls_config"`
+}
+
+type configuredTLS struct {
+	CAFile string `yaml:"ca_file"`
 }
 
 // StoragePath is where the state of the demo goes.
@@ -104,25 +126,23 @@ func (d *Demo) Close() error {
 	return nil
 }
 
-// Describe says where to look. The addresses are those that the exporter was
-// told to listen on, for http or https.
+// Describe says where to look. The addresses are those that the exporter is to listen on,
+// for http or https.
 func (d *Demo) Describe(w io.Writer, scheme string, addresses []string, telemetryPath string) error {
 	var text strings.Builder
-	text.WriteString("A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n\n")
+	text.WriteString("A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n" +
+		"One policy always fails, one has missed its last start, and one has been running for hours.\n\n")
 	for _, address := range addresses {
 		base := scheme + "://" + visible(address)
 		text.WriteString(fmt.Sprintf("  status page  %s/\n  metrics      %s%s\n", base, base, telemetryPath))
 	}
 	text.WriteString(fmt.Sprintf(`
-  appliance    %s/api/v1
-  account      %s
-  password     %s
-  certificate  %s
-  folder       %s (goes away at the end)
+A configuration for another exporter process, as long as this one runs (%s):
 
-Ctrl-C ends it.
+%s
+Ctrl-C ends it, and removes %s.
 
-`, d.URL, d.Username, d.Password, d.CertFile, d.Dir))
+`, d.ConfigFile, d.config, d.Dir))
 	_, err := io.WriteString(w, text.String())
 	return err
 }

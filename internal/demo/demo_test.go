@@ -6,10 +6,18 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-kit/log"
+	"github.com/google/go-cmp/cmp"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/config"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -112,6 +120,60 @@ func TestTheDemoServesTheNewestForms(t *testing.T) {
 	}
 }
 
+// TestProblems: whatever the time of the day, a policy is failing, one is overdue and one is
+// stuck within two minutes.
+func TestProblems(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	midnight := time.Now().UTC().Truncate(24 * time.Hour)
+	const step = 97 * time.Minute // so that the minutes differ as well
+	for since := time.Duration(0); since < 24*time.Hour; since += step {
+		t.Run(since.String(), func(t *testing.T) { showsProblems(t, vbawstest.NewClock(midnight.Add(since))) })
+	}
+	t.Run("while the failing one runs", func(t *testing.T) { showsProblems(t, vbawstest.NewClock(midnight.Add(3*time.Hour+time.Minute))) })
+}
+
+func showsProblems(t *testing.T, clock *vbawstest.Clock) {
+	d, err := start(uint64(clock.Now().Unix()), clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	cfg, err := config.Load(d.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &cfg.Appliances[0]
+	client, err := vbaws.New(vbaws.Config{
+		URL: a.URL, Username: a.Username, Password: a.Password, Transport: d.server.Transport(), Now: clock.Now, RetryInitial: time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := poller.New(poller.Config{
+		Appliance: a.Name, Interval: a.PollInterval, Timeout: a.PollTimeout, Backfill: a.Backfill, OverdueGrace: a.OverdueGrace,
+		Watermark: poller.WatermarkAuto, Logger: log.NewNopLogger(), Now: clock.Now,
+	}, client, store.NewMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"Legacy ERP": "failing", "VPN gateways": "overdue", "Data lake importers": "stuck"}
+	got := make(map[string]string)
+	for end := clock.Now().Add(2 * time.Minute); clock.Now().Before(end); clock.Advance(a.PollInterval) {
+		d.fleet.Advance(clock.Now())
+		if err := p.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range p.Published().Policies.Rows {
+			if want[r.Name] != "" {
+				got[r.Name] = string(r.Verdict.State)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestDemo(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	d, err := Start(7)
@@ -145,6 +207,17 @@ func TestDemo(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("lacks %q:\n%s", want, out.String())
 		}
+	}
+
+	// What is printed is a configuration, as it is.
+	_, pasted, _ := strings.Cut(out.String(), "):\n\n")
+	pasted, _, _ = strings.Cut(pasted, "\n\n")
+	file := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(file, []byte(pasted), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := config.Load(file); err != nil || !got.Appliances[0].Equal(a) {
+		t.Errorf("%v, pasted:\n%s", err, pasted)
 	}
 
 	out.Reset()

@@ -17,10 +17,10 @@ import (
 const (
 	// refresh is between two pages of a browser, in seconds.
 	refresh = 30
-	// maxRows is up to how many policies the page of all appliances has all of
-	// them; beyond, it has those that have problems, at most briefRows
-	// an appliance, and each appliance has a page of its own.
-	maxRows, briefRows = 200, 10
+	// maxRows is up to how many policies the page of all appliances has all of them;
+	// beyond, each appliance has them on a page of its own. That page has at most
+	// maxPolicyRows.
+	maxRows, maxPolicyRows = 200, 500
 )
 
 // page is what the template shows.
@@ -32,7 +32,7 @@ type page struct {
 	Refresh int
 	// Only is the appliance that this page is about; empty: all.
 	Only string
-	// Brief says that this page has not everything.
+	// Brief says that this page has no policies but those with problems.
 	Brief bool
 }
 
@@ -46,15 +46,29 @@ func newPage(s *status, only string) *page {
 	return p
 }
 
+// Several reports whether the page is about more than one appliance.
+func (p *page) Several() bool { return len(p.Appliances) > 1 }
+
+// HasProblems reports whether there are any but a rejected configuration.
+func (p *page) HasProblems() bool {
+	return slices.ContainsFunc(p.Problems, func(o problem) bool { return o.Appliance != "" })
+}
+
+// ShownProblems are those that the page has, and MoreProblems how many there are beside.
+func (p *page) ShownProblems() []problem { return p.Problems[:min(maxProblemRows, len(p.Problems))] }
+
+func (p *page) MoreProblems() int { return p.ProblemCount - len(p.ShownProblems()) }
+
 // shown is an appliance as it is on a page.
 type shown struct {
 	Page *page
 	*applianceStatus
-	// Urgent are the policies that have problems, and More how many
-	// are left out.
-	Urgent []policyStatus
-	More   int
-	Facts  []fact
+	// Rows are the policies, and More how many are left out.
+	Rows []policyStatus
+	More int
+	// Open says that what folds is unfolded.
+	Open  bool
+	Facts []fact
 }
 
 // fact is a line of a list. With a Time, Text says what there is to say if it is
@@ -66,56 +80,69 @@ type fact struct {
 
 // Each returns the appliances of the page.
 func (p *page) Each() []shown {
-	var all []shown
+	all := make([]shown, 0, len(p.Appliances))
 	for i := range p.Appliances {
 		a := &p.Appliances[i]
-		s := shown{Page: p, applianceStatus: a, Facts: facts(a)}
-		for _, pol := range a.Policies {
-			switch {
-			case !isProblem(pol.State):
-			case p.Brief && len(s.Urgent) == briefRows:
-				s.More++
-			default:
-				s.Urgent = append(s.Urgent, pol)
-			}
-		}
+		s := shown{Page: p, applianceStatus: a, Open: len(p.Appliances) == 1, Facts: facts(a)}
+		s.Rows = a.Policies[:min(maxPolicyRows, len(a.Policies))]
+		s.More = len(a.Policies) - len(s.Rows)
 		all = append(all, s)
 	}
 	return all
 }
 
+// Worst is the state that the appliance has the color of.
+func (s shown) Worst() string { return s.worst() }
+
+// PolicySummary says how many policies there are, and how many have problems.
+func (s shown) PolicySummary() string {
+	names := make(map[string]bool)
+	for i := range s.Policies {
+		names[s.Policies[i].Name+"\x00"+s.Policies[i].Workload] = true
+	}
+	text := plural(len(names), "policy", "policies")
+	if n := s.attention(); n > 0 {
+		text += fmt.Sprintf(", %d with problems", n)
+	}
+	return text
+}
+
+// SessionSummary says how many sessions were counted, and how many run.
+func (s shown) SessionSummary() string {
+	return fmt.Sprintf("%d %s counted, %d running", s.SessionsCounted, word(int(s.SessionsCounted), "session", "sessions"), s.SessionsRunning)
+}
+
 // moment is a time, and how far it is from now.
-type moment struct{ ISO, Text, Distance string }
+type moment struct{ ISO, Text, Distance, Span string }
 
 // At returns nil for no time.
 func (p *page) At(t time.Time) *moment {
 	if t.IsZero() {
 		return nil
 	}
-	return &moment{t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05"), distance(t, p.Time)}
+	return &moment{t.UTC().Format(time.RFC3339), stamp(t), distance(t, p.Time), span(p.Time.Sub(t))}
 }
 
-// DueText says what the schedule has to say; empty if nothing is known of it.
-func (p *page) DueText(s policyStatus) string {
-	estimate := ""
-	if s.Estimate {
-		estimate = " (an estimate: only the longest gap between two runs is known)"
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// NextText says when a policy is due next, by the wall clock of its schedule.
+func (p *page) NextText(s policyStatus) string {
+	t := s.nextLocal
+	if t.IsZero() {
+		return ""
 	}
-	switch {
-	case s.Overdue:
-		since := time.Time{}
-		for _, p := range s.Problems {
-			if p.Problem == stateOverdue {
-				since = p.Since
-			}
-		}
-		return fmt.Sprintf("overdue: %s, the first was due %s%s", plural(s.OverdueRuns, "run", "runs"), distance(since, p.Time), estimate)
-	case !s.NextDue.IsZero():
-		return "next " + distance(s.NextDue, p.Time)
-	case s.Estimate:
-		return "on time" + estimate
+	now := p.Time.In(t.Location())
+	layout := "15:04"
+	switch y, m, d := t.Date(); {
+	case y == now.Year() && m == now.Month() && d == now.Day():
+	case t.Sub(now) < 6*24*time.Hour:
+		layout = "Mon 15:04"
+	case y == now.Year():
+		layout = "2 Jan 15:04"
+	default:
+		layout = "2 Jan 2006 15:04"
 	}
-	return ""
+	return t.Format(layout)
 }
 
 // KindText says what the row is about.
@@ -145,6 +172,47 @@ func (p policyStatus) ResultClass() string {
 	return statusClass(cmp.Or(p.LastStatus, vbaws.StatusSucceeded))
 }
 
+// Since is when a problem began; zero if there is no such problem.
+func (p policyStatus) Since(name string) time.Time {
+	for _, is := range p.Problems {
+		if is.Problem == name {
+			return is.Since
+		}
+	}
+	return time.Time{}
+}
+
+// Title says in words what a mark of the strip of sessions stands for.
+func (s lastSession) Title() string {
+	took := ""
+	if d := s.End.Sub(s.start); !s.start.IsZero() && d >= 0 {
+		took = ", took " + d.Round(time.Second).String()
+	}
+	return s.Status + ", ended " + stamp(s.End) + " UTC" + took
+}
+
+// Mark is a sign that stands for the status without its color.
+func (s lastSession) Mark() string {
+	switch s.Status {
+	case vbaws.StatusSucceeded:
+		return "✓"
+	case vbaws.StatusFailed:
+		return "✗"
+	case vbaws.StatusWarning:
+		return "!"
+	}
+	return "–"
+}
+
+// Class says what the mark looks like.
+func (s lastSession) Class() string {
+	switch s.Status {
+	case vbaws.StatusSucceeded, vbaws.StatusFailed, vbaws.StatusWarning:
+		return statusClass(s.Status)
+	}
+	return statePending
+}
+
 // Took says how long it took.
 func (s sessionStatus) Took() string {
 	return time.Duration(s.Duration * float64(time.Second)).Round(time.Second).String()
@@ -160,6 +228,9 @@ func statusClass(status string) string {
 	}
 	return stateWarning
 }
+
+// problemText is what a state is called on the page.
+func problemText(state string) string { return strings.ReplaceAll(state, "_", " ") }
 
 // dict lets a template hand over several values.
 func dict(kv ...any) map[string]any {
@@ -229,32 +300,45 @@ func facts(a *applianceStatus) []fact {
 	return all
 }
 
-func plural(n int, one, many string) string {
+func plural(n int, one, many string) string { return fmt.Sprintf("%d %s", n, word(n, one, many)) }
+
+func word(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + one
+		return one
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return many
 }
 
-// distance says how far t is from now, in one unit.
+// distance says how far t is from now.
 func distance(t, now time.Time) string {
-	d := now.Sub(t)
-	format := "%s ago"
-	if d < 0 {
-		d, format = -d, "in %s"
-	}
-	var s string
-	switch {
-	case d < time.Second:
+	switch d := now.Sub(t); {
+	case d.Abs() < time.Second:
 		return "now"
-	case d < 2*time.Minute:
-		s = fmt.Sprintf("%d s", d/time.Second)
-	case d < 2*time.Hour:
-		s = fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		s = fmt.Sprintf("%d h", d/time.Hour)
+	case d < 0:
+		return "in " + span(-d)
 	default:
-		s = fmt.Sprintf("%d days", d/(24*time.Hour))
+		return span(d) + " ago"
 	}
-	return fmt.Sprintf(format, s)
+}
+
+// span says how long d is, rounded down: in one unit, or in two where the first alone
+// would be coarse.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	two := func(n time.Duration, unit string, m time.Duration, minor string) string {
+		if n >= 10 || m == 0 {
+			return fmt.Sprintf("%d %s", n, unit)
+		}
+		return fmt.Sprintf("%d %s %d %s", n, unit, m, minor)
+	}
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(0, d/time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 2*day:
+		return two(d/time.Hour, "h", d%time.Hour/time.Minute, "min")
+	default:
+		return two(d/day, "days", d%day/time.Hour, "h")
+	}
 }

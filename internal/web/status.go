@@ -21,9 +21,13 @@ import (
 type status struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
-	// Summary is one sentence.
-	Summary    string            `json:"summary"`
-	Appliances []applianceStatus `json:"appliances"`
+	// Summary is a sentence or two.
+	Summary string `json:"summary"`
+	// Problems are those of all appliances, the worst first: at most maxProblems of
+	// ProblemCount.
+	Problems     []problem         `json:"problems"`
+	ProblemCount int               `json:"problem_count"`
+	Appliances   []applianceStatus `json:"appliances"`
 }
 
 // What a state, of an appliance or a policy, calls for.
@@ -42,18 +46,22 @@ const (
 // applianceStatus is one appliance.
 type applianceStatus struct {
 	Name string `json:"name"`
-	// State is ok, failing or pending; Message says it in words, and Remedy what
-	// can be done about it.
-	State   string `json:"state"`
-	Message string `json:"message"`
-	Remedy  string `json:"remedy,omitempty"`
-	Result  string `json:"result,omitempty"`
-	Error   string `json:"error,omitempty"`
+	// State is that of polling: ok, failing or pending; Message says it in words, and
+	// Remedy what can be done about it.
+	State string `json:"state"`
+	// PolicyState is the worst state of its policies; empty without any.
+	PolicyState string `json:"policy_state,omitempty"`
+	Message     string `json:"message"`
+	Remedy      string `json:"remedy,omitempty"`
+	Result      string `json:"result,omitempty"`
+	Error       string `json:"error,omitempty"`
 
 	Polls              uint64    `json:"polls"`
 	LastPoll           time.Time `json:"last_poll,omitzero"`
 	LastSuccessfulPoll time.Time `json:"last_successful_poll,omitzero"`
-	NextPoll           time.Time `json:"next_poll,omitzero"`
+	// FailedSince is the end of the first of the failed polls in a row.
+	FailedSince time.Time `json:"failed_since,omitzero"`
+	NextPoll    time.Time `json:"next_poll,omitzero"`
 
 	APIVersion     string `json:"api_version,omitempty"`
 	ProductVersion string `json:"product_version,omitempty"`
@@ -92,13 +100,19 @@ type policyStatus struct {
 	Problems   []problemStatus `json:"problems,omitempty"`
 	LastStatus string          `json:"last_status,omitempty"`
 	LastEnd    time.Time       `json:"last_end,omitzero"`
-	// LastDuration is in seconds.
-	LastDuration float64   `json:"last_duration_seconds"`
+	// LastDuration is in seconds; nil if no session is known.
+	LastDuration *float64  `json:"last_duration_seconds,omitempty"`
 	LastSuccess  time.Time `json:"last_success,omitzero"`
-	LastDue      time.Time `json:"last_due,omitzero"`
-	NextDue      time.Time `json:"next_due,omitzero"`
-	Overdue      bool      `json:"overdue"`
-	OverdueRuns  int       `json:"overdue_runs"`
+	// Errors are those of the newest failure, if no success came after it.
+	Errors []string `json:"errors,omitempty"`
+	// LastSessions are the last finished sessions, oldest first.
+	LastSessions []lastSession `json:"last_sessions,omitempty"`
+	// Schedule has the schedule in words.
+	Schedule    string    `json:"schedule,omitempty"`
+	LastDue     time.Time `json:"last_due,omitzero"`
+	NextDue     time.Time `json:"next_due,omitzero"`
+	Overdue     bool      `json:"overdue"`
+	OverdueRuns int       `json:"overdue_runs"`
 	// Estimate says that overdue is judged by the longest gap of the schedule, since its
 	// times aren't known.
 	Estimate     bool      `json:"estimate,omitempty"`
@@ -106,6 +120,18 @@ type policyStatus struct {
 	RunningSince time.Time `json:"running_since,omitzero"`
 	// ScheduleError says what of the schedule could not be understood, and why.
 	ScheduleError string `json:"schedule_error,omitempty"`
+
+	// nextLocal is NextDue by the wall clock of the schedule.
+	nextLocal  time.Time
+	failureEnd time.Time // of the session that Errors are of
+}
+
+// lastSession is a finished session of type Policy.
+type lastSession struct {
+	Status string    `json:"status"`
+	End    time.Time `json:"end"`
+
+	start time.Time
 }
 
 // problemStatus is a problem of a policy.
@@ -127,7 +153,7 @@ type sessionStatus struct {
 	Errors       []string  `json:"errors,omitempty"`
 }
 
-func newStatus(version string, now time.Time, sources []collector.Source) *status {
+func newStatus(version string, now time.Time, sources []collector.Source, rejected *Rejection) *status {
 	s := &status{Version: version, Time: now.UTC().Truncate(time.Second), Appliances: []applianceStatus{}}
 	states := make(map[string]int)
 	for _, source := range sources {
@@ -137,17 +163,26 @@ func newStatus(version string, now time.Time, sources []collector.Source) *statu
 	}
 	// Problems come first.
 	slices.SortFunc(s.Appliances, func(a, b applianceStatus) int {
-		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(b.attention(), a.attention()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(rank[a.worst()], rank[b.worst()]), cmp.Compare(b.attention(), a.attention()), cmp.Compare(a.Name, b.Name))
 	})
+	s.Problems = problems(s, rejected)
+	s.ProblemCount = len(s.Problems)
+	s.Problems = s.Problems[:min(maxProblems, len(s.Problems))]
 	s.Summary = summary(states[stateOK], states[statePending], len(sources))
 	if n := s.attention(); n > 0 {
 		s.Summary += " " + plural(n, "policy has problems.", "policies have problems.")
 	}
+	if rejected != nil {
+		s.Summary += " The configuration file was rejected."
+	}
 	return s
 }
 
+// rank orders states, the worst first. Those of an appliance that can't be polled and of
+// a rejected configuration are before those of policies.
 var rank = map[string]int{
-	stateStuck: 0, stateFailing: 1, stateOverdue: 2, stateSilent: 3, stateWarning: 4, statePending: 5, stateOK: 6, stateDisabled: 7,
+	stateConfigRejected: 0, statePollFailed: 1, stateStuck: 2, stateFailing: 3, stateOverdue: 4, stateSilent: 5,
+	stateWarning: 6, statePending: 7, stateOK: 8, stateDisabled: 9,
 }
 
 // isProblem reports whether a state is one that somebody has to look at.
@@ -157,6 +192,18 @@ func isProblem(state string) bool {
 		return true
 	}
 	return false
+}
+
+// worst returns the worse of the states of polling and of the policies.
+func (a *applianceStatus) worst() string {
+	state := a.State
+	if state == stateFailing {
+		return statePollFailed
+	}
+	if a.PolicyState != "" && rank[a.PolicyState] < rank[state] {
+		state = a.PolicyState
+	}
+	return state
 }
 
 // attention counts the policies that have problems.
@@ -198,27 +245,28 @@ func summary(ok, pending, all int) string {
 // shown as it is.
 var results = map[poller.Result]struct{ message, remedy string }{
 	poller.ResultSuccess: {"polling OK", ""},
-	poller.ResultStorage: {"is polled, but the state can't be saved", "Nothing new is shown until it can. Look at the disk and the permissions of the state directory, --storage.path."},
-	poller.Result(vbaws.KindConfig): {"can't be asked, since a local file is missing or broken",
-		"The error names the file. It is read again at each poll, without a restart."},
+	poller.ResultStorage: {"is polled, but the state can't be saved",
+		"Nothing new is shown until it can. Look at the disk and the permissions of the state directory, --storage.path."},
+	poller.Result(vbaws.KindConfig): {"can't be polled: a local file is missing or broken",
+		"The error names the file. It is read again at each poll; no restart is needed."},
 	poller.Result(vbaws.KindAuth): {"refuses the account",
-		"Look at user name and password in the configuration, and at the account in the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; with the .deb or .rpm: systemctl restart vbaws_exporter."},
-	poller.Result(vbaws.KindTLS): {"has a certificate that can't be trusted",
-		"Name the appliance's certificate, or the authority's, as tls_config.ca_file; where it is made out to another name, that as tls_config.server_name."},
+		"Check user name and password in the configuration, and the account on the appliance: it must exist, be unlocked, and have no multi-factor authentication. A changed password file is tried without a restart; with the .deb or .rpm: systemctl restart vbaws_exporter."},
+	poller.Result(vbaws.KindTLS): {"has a certificate that isn't trusted",
+		"Set tls_config.ca_file to the appliance's certificate or that of its authority. If the certificate is for another name, set tls_config.server_name to that name."},
 	poller.Result(vbaws.KindTimeout): {"doesn't answer in time",
-		"Look at firewalls between here and the appliance, and at its load."},
+		"Check the firewalls between this machine and the appliance, and the appliance's load."},
 	poller.Result(vbaws.KindUnreachable): {"can't be reached",
-		"Look at url and proxy_url in the configuration, at the network, and whether the appliance runs."},
+		"Check url and proxy_url in the configuration, the network, and whether the appliance is running."},
 	poller.Result(vbaws.KindHTTP): {"answers with an error",
-		"The error says more. If it is about the API version, api_version can name one."},
+		"The error says more. If it is about the API version, set api_version."},
 	poller.Result(vbaws.KindDecode): {"answers with something that isn't its API",
-		"Look at url in the configuration: perhaps something else answers, such as a proxy."},
+		"Check url in the configuration: a proxy or another service may be answering."},
 }
 
 func newAppliance(name string, p *poller.Published) applianceStatus {
 	a := applianceStatus{
 		Name: name, Result: string(p.Result), Polls: p.Polls,
-		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), NextPoll: utc(p.Next),
+		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), FailedSince: utc(p.FailedSince), NextPoll: utc(p.Next),
 		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.EndpointErrors,
 		Policies: policies(p),
 	}
@@ -234,6 +282,11 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 	}
 	if p.Err != nil {
 		a.Error = p.Err.Error()
+	}
+	for i := range a.Policies {
+		if state := a.Policies[i].State; a.PolicyState == "" || rank[state] < rank[a.PolicyState] {
+			a.PolicyState = state
+		}
 	}
 	for endpoint, is := range p.Forbidden {
 		if is {
@@ -302,7 +355,7 @@ func policies(p *poller.Published) []policyStatus {
 			row := newPolicy(r, &kinds[j])
 			for _, s := range sessions[r.Name] {
 				if kindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
-					row.take(s)
+					row.take(s, p.Failures[s.Key])
 				}
 			}
 			all = append(all, row)
@@ -331,6 +384,10 @@ func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: string(v.State),
 		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(v.NextDue),
 		Overdue: v.Overdue.Exists(), OverdueRuns: v.OverdueRuns, Estimate: v.Estimate, ScheduleError: r.Unreadable,
+		Schedule: k.Schedule, nextLocal: v.NextDue,
+	}
+	for _, s := range v.Recent {
+		row.LastSessions = append(row.LastSessions, lastSession{s.Status, utc(s.End), s.Start})
 	}
 	for _, p := range []struct {
 		state   verdict.State
@@ -356,10 +413,14 @@ func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 	return row
 }
 
-// take takes in a series: several words of the appliance may be of one kind.
-func (p *policyStatus) take(s ledger.SeriesView) {
+// take takes in a series and its failure: several words of the appliance may be of one kind.
+func (p *policyStatus) take(s ledger.SeriesView, f poller.Failure) {
 	if !s.Last.End.IsZero() && !s.Last.End.Before(p.LastEnd) {
-		p.LastStatus, p.LastEnd, p.LastDuration = s.Last.Status, utc(s.Last.End), s.Last.Duration.Seconds()
+		seconds := s.Last.Duration.Seconds()
+		p.LastStatus, p.LastEnd, p.LastDuration = s.Last.Status, utc(s.Last.End), &seconds
+	}
+	if f.End.After(p.failureEnd) {
+		p.failureEnd, p.Errors = f.End, f.Errors
 	}
 	for _, c := range s.Counters {
 		if (c.Status == vbaws.StatusSucceeded || c.Status == vbaws.StatusWarning) && c.End.After(p.LastSuccess) {

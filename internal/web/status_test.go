@@ -56,7 +56,19 @@ func kind(kind schedule.Kind, state verdict.State, edit ...func(*verdict.Kind)) 
 	return k
 }
 
+var berlin = time.FixedZone("Europe/Berlin", 60*60)
+
 func at(t time.Time) verdict.Problem { return verdict.Problem{Judged: true, Since: t} }
+
+// ended are finished sessions that ended an hour apart, the last one an hour before noon.
+func ended(statuses ...string) func(*verdict.Kind) {
+	return func(k *verdict.Kind) {
+		for i, status := range statuses {
+			end := noon.Add(time.Duration(i-len(statuses)) * time.Hour)
+			k.Recent = append(k.Recent, verdict.Session{Start: end.Add(-90 * time.Second), End: end, Status: status})
+		}
+	}
+}
 
 // published is an appliance with a policy in each state.
 func published() poller.Published {
@@ -73,6 +85,11 @@ func published() poller.Published {
 	job := series("fine", "PolicyBackup", "Failed", 5)
 	job.Series.Key.Type = "Job"
 	overdue := func(k *verdict.Kind) { k.Overdue, k.OverdueRuns = at(late), 1 }
+	scheduled := kind(schedule.Backup, verdict.Failing, overdue, func(k *verdict.Kind) { k.Failing = at(done) }, ended("Succeeded", "Warning", "Failed", "Canceled", "Failed"))
+	scheduled.Schedule = "daily at 18:00 Europe/Berlin"
+	scheduled.Verdict.NextDue = scheduled.Verdict.NextDue.In(berlin)
+	estimated := kind(schedule.Backup, verdict.Overdue, overdue, func(k *verdict.Kind) { k.Estimate, k.NextDue = true, time.Time{} })
+	estimated.Schedule = "every 2 h"
 	return poller.Published{
 		View: &ledger.View{Series: []ledger.SeriesView{
 			series("failed", "PolicyBackup", "Failed", 0),
@@ -86,10 +103,10 @@ func published() poller.Published {
 			series("hangs", "PolicyBackup", "Succeeded", 1),
 		}},
 		Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
-			row("failed", kind(schedule.Backup, verdict.Failing, overdue, func(k *verdict.Kind) { k.Failing = at(done) })),
+			row("failed", scheduled),
 			fine,
 			row("busy", kind(schedule.Backup, verdict.OK)),
-			row("late", kind(schedule.Backup, verdict.Overdue, overdue, func(k *verdict.Kind) { k.Estimate = true })),
+			row("late", estimated),
 			row("new"),
 			row("warned", kind(schedule.Snapshot, verdict.Warning)),
 			row("not yet", kind(schedule.Backup, verdict.Pending)),
@@ -102,6 +119,10 @@ func published() poller.Published {
 				Session: vbaws.Session{ID: "1", Type: "Policy", ExtendedType: "PolicyBackup", Status: "Failed", Start: early, Stop: done},
 				Policy:  "failed", Duration: time.Hour, Errors: []string{"Access denied", "and more"},
 			}},
+			Failures: map[ledger.Key]poller.Failure{
+				{Type: "Policy", ExtendedType: "PolicyBackup", Policy: "failed"}: {End: done, Errors: []string{"Access denied", "and more"}},
+				{Type: "Policy", ExtendedType: "PolicyBackup", Policy: "late"}:   {End: done, Errors: []string{"of before"}},
+			},
 		},
 	}
 }
@@ -180,7 +201,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", p})})
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
-		`<td data-label="Schedule">– <bdi class="message">not understood: weeklySchedule: days: &#34;&lt;b&gt;Moonday&#34; is not`,
+		`<td data-label="Schedule" class="when">– <bdi class="message">not understood: weeklySchedule: days: &#34;&lt;b&gt;Moonday&#34; is not`,
 		"<dt>Schedules not understood</dt><dd dir=\"auto\">of 1 policy",
 	} {
 		if !strings.Contains(text, want) {
@@ -203,19 +224,224 @@ func TestPageShowsPolicies(t *testing.T) {
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
 		"4 policies have problems.",
-		`<td data-label="Schedule" class="overdue">overdue: 1 run, the first was due 30 min ago (an estimate: only`,
-		`<td data-label="State"><span class="result failing">failing</span><br>failing since <time datetime="2026-03-01T11:00:00Z" title="2026-03-01 11:00:00 UTC">60 min ago</time><br>overdue since `,
-		`<td data-label="Schedule">next in 5 h</td>`,
-		`<li><bdi class="message">Access denied</bdi></li><li><bdi class="message">and more</bdi></li>`,
-		`<td data-label="Took">1h0m0s</td>`,
-		`title="2026-03-01 11:50:00 UTC">10 min ago</time>`,
+		`<section class="stuck">`, // the appliance has the color of its worst policy
+		// A problem, since when, and why.
+		`<td data-label="Problem" class="brief"><span class="result failing">failing</span> <br><time datetime="2026-03-01T11:00:00Z" title="since 2026-03-01 11:00:00 UTC">for 1 h</time></td>`,
+		`<bdi>The last 2 sessions failed. No success is known. 1 run is overdue for 30 min.</bdi><ul class="errors"><li><bdi class="message">Access denied</bdi></li><li><bdi class="message">and more</bdi></li></ul>`,
+		`<bdi>A session has been running for 2 h.</bdi></td>`,
+		`<bdi>1 run is overdue for 30 min (an estimate: the start times are not known).</bdi></td>`,
+		`<bdi>No success for 8 days, and no schedule is known.</bdi></td>`,
+		// The schedule in words, and the next start by its own clock.
+		`<td data-label="Schedule" class="when">daily at 18:00 Europe/Berlin<br>next <time datetime="2026-03-01T17:00:00Z" title="2026-03-01 17:00:00 UTC, in 5 h">18:00</time></td>`,
+		`<td data-label="Schedule" class="when">every 2 h <span class="quiet">(estimate)</span></td>`,
+		// The strip of sessions.
+		`<ol class="strip" aria-label="Last sessions, oldest first"><li class="ok" title="Succeeded, ended 2026-03-01 07:00:00 UTC, took 1m30s">✓</li>` +
+			`<li class="warning" title="Warning, ended 2026-03-01 08:00:00 UTC, took 1m30s">!</li><li class="failing" title="Failed, ended 2026-03-01 09:00:00 UTC, took 1m30s">✗</li>` +
+			`<li class="pending" title="Canceled, ended 2026-03-01 10:00:00 UTC, took 1m30s">–</li><li class="failing" title="Failed, ended`,
+		// Recent sessions have a type.
+		`<td data-label="Type" class="word"><bdi>Policy</bdi></td>`,
+		`<td data-label="Took" class="brief">1h0m0s</td>`,
+		`<span class="result ok">ok</span> <br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
+		"9 sessions counted, 7 running",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)
 		}
 	}
+	if strings.Contains(text, "of before") {
+		t.Error("an error without a failure")
+	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+// TestColors: an appliance has the color of the worst of polling and its policies.
+func TestColors(t *testing.T) {
+	with := func(states ...verdict.State) poller.Published {
+		p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
+		for i, state := range states {
+			p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint(i), kind(schedule.Backup, state)))
+		}
+		return p
+	}
+	down := with(verdict.Stuck)
+	down.Result = poller.Result(vbaws.KindTLS)
+	disabled := with()
+	disabled.Policies.Rows = []poller.PolicyRow{row("off", kind(schedule.Backup, verdict.OK))}
+	disabled.Policies.Rows[0].Enabled = false
+	stored := with(verdict.Overdue) // before the first poll
+	stored.Status = poller.Status{}
+	for name, test := range map[string]struct {
+		p    poller.Published
+		want string
+	}{
+		"no policy": {with(), "ok"}, "ok": {with(verdict.OK, verdict.OK), "ok"}, "warning": {with(verdict.OK, verdict.Warning), "warning"},
+		"pending": {with(verdict.OK, verdict.Pending), "pending"}, "failing": {with(verdict.OK, verdict.Failing, verdict.Warning), "failing"},
+		"overdue": {with(verdict.Overdue, verdict.OK), "overdue"}, "stuck": {with(verdict.Failing, verdict.Stuck), "stuck"},
+		"down": {down, "poll_failed"}, "disabled": {disabled, "ok"}, "new": {poller.Published{}, "pending"}, "stored": {stored, "overdue"},
+	} {
+		page := body(t, get(handler(t, Options{Sources: sources(&source{"a", test.p})}), "/"))
+		if !strings.Contains(page, fmt.Sprintf("<section class=%q>\n<h2><bdi class=\"name\">a</bdi>", test.want)) {
+			t.Errorf("%s is not %s:\n%s", name, test.want, page)
+		}
+	}
+}
+
+// TestProblems: those of all appliances are together, the worst first and of these the
+// oldest, on the page as in JSON.
+func TestProblems(t *testing.T) {
+	policy := func(name string, state verdict.State, hours int) poller.PolicyRow {
+		return row(name, kind(schedule.Backup, state, func(k *verdict.Kind) {
+			problem := at(noon.Add(time.Duration(-hours) * time.Hour))
+			switch state {
+			case verdict.Stuck:
+				k.Stuck = problem
+			case verdict.Failing:
+				k.Failing = problem
+			case verdict.Overdue:
+				k.Overdue, k.OverdueRuns = problem, 3
+			}
+		}))
+	}
+	appliance := func(rows ...poller.PolicyRow) poller.Published {
+		return poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: rows}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
+	}
+	silent := policy("s", verdict.OK, 0)
+	silent.Verdict.Silent = at(noon.Add(-9 * 24 * time.Hour))
+	off := policy("off", verdict.OK, 0)
+	off.Enabled, off.Verdict.Disabled = false, at(noon)
+	down := appliance(policy("p", verdict.Overdue, 5))
+	down.Up, down.Result, down.Err, down.FailedSince = false, poller.Result(vbaws.KindUnreachable), errors.New("connection refused"), noon.Add(-20*time.Minute)
+	o := Options{
+		Sources: sources(
+			&source{"a", appliance(policy("p", verdict.Failing, 1), policy("q", verdict.Overdue, 4), silent, off, policy("fine", verdict.OK, 0))},
+			&source{"b", appliance(policy("p", verdict.Failing, 30), policy("r", verdict.Stuck, 3))},
+			&source{"c", down}),
+		Rejected: func() *Rejection {
+			return &Rejection{Since: noon.Add(-12 * time.Minute), Err: errors.New("config.yml:3:1: unknown key <b>\nconfig.yml:4:1: another")}
+		},
+	}
+	h := handler(t, o)
+	want := []string{
+		"config_rejected / since 11:48: config.yml:3:1: unknown key <b>|config.yml:4:1: another",
+		"poll_failed c/ since 11:40: connection refused",
+		"stuck b/r since 09:00: ",
+		"failing b/p since 06:00: ",
+		"failing a/p since 11:00: ",
+		"overdue c/p since 07:00: ",
+		"overdue a/q since 08:00: ",
+		"silent a/s since 12:00: ",
+	}
+	var back status
+	text := body(t, get(h, "/api/v1/status"))
+	if err := json.Unmarshal([]byte(text), &back); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range back.Problems {
+		got = append(got, fmt.Sprintf("%s %s/%s since %s: %s", p.State, p.Appliance, p.Policy, p.Since.Format("15:04"), strings.Join(p.Errors, "|")))
+	}
+	if d := cmp.Diff(want, got); d != "" || back.ProblemCount != len(want) {
+		t.Errorf("%d, JSON -want +got:\n%s", back.ProblemCount, d)
+	}
+	if want := "Polling fails for 1 of 3 appliances. 6 policies have problems. The configuration file was rejected."; back.Summary != want {
+		t.Errorf("summary %q, want %q", back.Summary, want)
+	}
+	page := body(t, get(h, "/"))
+	last := 0
+	for _, want := range []string{
+		`<div class="banner" role="status">`, "Rejected <time", "12 min ago", "config.yml:3:1: unknown key &lt;b&gt;", "config.yml:4:1: another", "check --offline",
+		"<h2>Problems</h2>",
+		`<bdi class="name">c</bdi> <span class="quiet">appliance</span></th>`, `>poll failed</span> <br><time datetime="2026-03-01T11:40:00Z"`, ">for 20 min<", "The appliance can&#39;t be reached.", "connection refused", "Check url",
+		`<bdi class="name">r</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=b"><bdi>b</bdi></a>`, "running for 3 h",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=b"><bdi>b</bdi></a>`, ">for 30 h<",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=a"><bdi>a</bdi></a>`, ">for 1 h<",
+		`<bdi class="name">p</bdi> <span class="quiet">ec2 backup</span> <a class="name" href="/?appliance=c"><bdi>c</bdi></a>`, "3 runs are overdue, the first for 5 h",
+		`<bdi class="name">q</bdi> `, `<bdi class="name">s</bdi> `,
+		`<section class="poll_failed">`, `<section class="stuck">`, `<section class="failing">`,
+	} {
+		i := strings.Index(page[last:], want)
+		if i < 0 {
+			t.Fatalf("lacks, at its place, %s:\n%s", want, page)
+		}
+		last += i
+	}
+	// The page of one appliance has its own problems, and that of the exporter.
+	one := body(t, get(h, "/?appliance=a"))
+	if !strings.Contains(one, "was rejected") || strings.Contains(one, "connection refused") || !strings.Contains(one, `>s</bdi>`) {
+		t.Errorf("the page of one appliance:\n%s", one)
+	}
+	// Without problems there is no place for them.
+	o.Sources, o.Rejected = sources(&source{"a", appliance(policy("fine", verdict.OK, 0))}), nil
+	h = handler(t, o)
+	if page := body(t, get(h, "/")); strings.Contains(page, "Problems") || strings.Contains(page, "class=\"banner") {
+		t.Errorf("problems where there are none:\n%s", page)
+	}
+	if text := body(t, get(h, "/api/v1/status")); !strings.Contains(text, `"problems":[],"problem_count":0`) {
+		t.Errorf("problems where there are none: %s", text)
+	}
+}
+
+// TestBigAppliance: what is shown of an appliance with thousands of failing policies is
+// limited, and what is left out is counted.
+func TestBigAppliance(t *testing.T) {
+	const policies = 2000
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess, Failures: make(map[ledger.Key]poller.Failure)},
+	}
+	statuses := slices.Repeat([]string{"Failed"}, verdict.Keep)
+	text := strings.Repeat("because ", 60)
+	for i := range policies {
+		name := fmt.Sprintf("policy %04d", i)
+		failing := func(k *verdict.Kind) { k.Failing = at(noon.Add(-time.Hour)) }
+		p.Policies.Rows = append(p.Policies.Rows, row(name,
+			kind(schedule.Backup, verdict.Failing, failing, ended(statuses...)), kind(schedule.Snapshot, verdict.Failing, failing, ended(statuses...))))
+		s := series(name, "PolicyBackup", "Failed", 0)
+		p.View.Series = append(p.View.Series, s)
+		if i < 500 {
+			p.Failures[s.Key] = poller.Failure{End: noon.Add(-time.Hour), Errors: []string{text, text, text}}
+		}
+	}
+	h := handler(t, Options{Sources: sources(&source{"big", p})})
+	page := body(t, get(h, "/"))
+	if len(page) > 3<<20 {
+		t.Errorf("the page has %d bytes", len(page))
+	}
+	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	if n := strings.Count(page, `<ol class="strip"`); n != maxProblemRows+maxPolicyRows {
+		t.Errorf("%d strips", n)
+	}
+	text = body(t, get(h, "/api/v1/status"))
+	var back status
+	if err := json.Unmarshal([]byte(text), &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > 9<<20 || len(back.Problems) != maxProblems || back.ProblemCount != 2*policies || len(back.Appliances[0].Policies) != 2*policies {
+		t.Errorf("JSON: %d bytes, %d of %d problems", len(text), len(back.Problems), back.ProblemCount)
+	}
+	t.Logf("page %d kB, JSON %d kB", len(page)/1000, len(text)/1000)
+}
+
+func TestNextText(t *testing.T) {
+	p := &page{status: &status{Time: noon}}
+	for next, want := range map[time.Time]string{
+		{}:                                  "",
+		noon.Add(time.Hour):                 "13:00",
+		noon.Add(11 * time.Hour).In(berlin): "Mon 00:00", // tomorrow, there
+		noon.Add(4 * 24 * time.Hour):        "Thu 12:00",
+		noon.Add(9 * 24 * time.Hour):        "10 Mar 12:00",
+		noon.AddDate(1, 0, 0):               "1 Mar 2027 12:00",
+		noon.Add(-time.Minute):              "11:59",
+	} {
+		if got := p.NextText(policyStatus{nextLocal: next}); got != want {
+			t.Errorf("%v: %q, want %q", next, got, want)
+		}
 	}
 }
 
@@ -232,6 +458,14 @@ func TestHostileNames(t *testing.T) {
 		p.View.Series = append(p.View.Series, series(name, name, name, 1))
 		p.Recent = append(p.Recent, poller.Ended{Session: vbaws.Session{ID: name, Type: name, ExtendedType: name, Status: name}, Policy: name, Errors: []string{name}})
 	}
+	p.Failures = map[ledger.Key]poller.Failure{}
+	for i := range p.Policies.Rows {
+		r := &p.Policies.Rows[i]
+		k := &r.Kinds[0]
+		k.Schedule, k.Verdict.Failing, r.Unreadable = r.Name, at(noon), r.Name
+		k.Verdict.Recent = []verdict.Session{{Start: noon, End: noon, Status: r.Name}}
+		p.Failures[ledger.Key{Type: "Policy", ExtendedType: r.Name, Policy: r.Name}] = poller.Failure{End: noon, Errors: []string{r.Name}}
+	}
 	p.EndpointErrors = map[string]string{names[0]: names[1]}
 	p.Forbidden = map[string]bool{names[2]: true}
 	p.APIVersion, p.Version, p.Err = names[0], names[1], errors.New(names[2])
@@ -240,10 +474,13 @@ func TestHostileNames(t *testing.T) {
 		list = append(list, &source{name, p})
 		p = poller.Published{} // the names of policies once are enough
 	}
-	h := handler(t, Options{Sources: sources(list...), Version: names[0]})
+	h := handler(t, Options{
+		Sources: sources(list...), Version: names[0],
+		Rejected: func() *Rejection { return &Rejection{noon, errors.New(strings.Join(names, "\n"))} },
+	})
 	page := body(t, get(h, "/"))
 	// Only these elements are the template's, and none of them runs anything.
-	known := regexp.MustCompile(`^</?(!DOCTYPE|html|head|meta|title|style|body|header|h1|h2|p|nav|ul|li|a|main|section|bdi|span|time|table|caption|thead|tbody|tr|th|td|details|summary|dl|dt|dd|footer)[ >]`)
+	known := regexp.MustCompile(`^</?(!DOCTYPE|html|head|meta|title|style|body|header|h1|h2|p|nav|ul|ol|li|a|div|strong|br|main|section|bdi|span|time|table|caption|thead|tbody|tr|th|td|details|summary|dl|dt|dd|footer)[ >]`)
 	_, content, _ := strings.Cut(page, "</style>")
 	tag := regexp.MustCompile(`<[^>]*>?`)
 	for _, m := range tag.FindAllString(content, -1) {
@@ -291,7 +528,7 @@ func TestManyAppliances(t *testing.T) {
 	if bad, good := strings.Index(page, "appliance 217"), strings.Index(page, "appliance 000"); bad < 0 || good < bad {
 		t.Errorf("the one in trouble is at %d, another at %d", bad, good)
 	}
-	if !strings.Contains(page, "And 19 more.") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
+	if !strings.Contains(page, "The worst 100 of 8701") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
 		t.Error("says nothing of what is left out")
 	}
 	one := body(t, get(h, "/?appliance=appliance%20000"))
@@ -332,6 +569,9 @@ func fields(prefix string, of reflect.Type) []string {
 	var names []string
 	for f := range of.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
 		names = append(names, prefix+name)
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
 			names = append(names, fields(prefix+name+"[].", f.Type.Elem())...)
@@ -357,14 +597,31 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	appliances := got["appliances"].([]any)
-	pending, ok := appliances[0].(map[string]any), appliances[1].(map[string]any)
+	ok, pending := appliances[0].(map[string]any), appliances[1].(map[string]any)
 	if pending["state"] != "pending" || pending["last_poll"] != nil || ok["state"] != "ok" || ok["last_poll"] != "2026-03-01T12:00:00Z" || ok["watermark_usn"] != -7.0 {
 		t.Errorf("got %v", appliances)
 	}
 	late := ok["policies"].([]any)[2].(map[string]any)
 	since := late["problems"].([]any)[0].(map[string]any)["since"]
-	if late["name"] != "late" || late["overdue"] != true || late["overdue_runs"] != 1.0 || since != "2026-03-01T11:30:00Z" || late["next_due"] != "2026-03-01T17:00:00Z" || late["last_duration_seconds"] != 90.0 {
+	if late["name"] != "late" || late["overdue"] != true || late["overdue_runs"] != 1.0 || since != "2026-03-01T11:30:00Z" || late["schedule"] != "every 2 h" || late["estimate"] != true || late["last_duration_seconds"] != 90.0 {
 		t.Errorf("got %v", late)
+	}
+	failed := ok["policies"].([]any)[1].(map[string]any)
+	sessions := failed["last_sessions"].([]any)
+	if first := sessions[0].(map[string]any); len(sessions) != 5 || first["status"] != "Succeeded" || first["end"] != "2026-03-01T07:00:00Z" {
+		t.Errorf("last sessions: %v", sessions)
+	}
+	if failed["next_due"] != "2026-03-01T17:00:00Z" || !reflect.DeepEqual(failed["errors"], []any{"Access denied", "and more"}) {
+		t.Errorf("got %v", failed)
+	}
+	for _, p := range ok["policies"].([]any) {
+		policy := p.(map[string]any)
+		if unknown := policy["last_status"] == nil; unknown != (policy["last_duration_seconds"] == nil) {
+			t.Errorf("a duration without a session, or the reverse: %v", policy)
+		}
+	}
+	if ok["policy_state"] != "stuck" || pending["policy_state"] != nil {
+		t.Errorf("states of policies: %v, %v", ok["policy_state"], pending["policy_state"])
 	}
 	if text := body(t, get(handler(t, Options{}), "/api/v1/status")); !strings.Contains(text, `"appliances":[]`) {
 		t.Errorf("no appliances: %s", text)

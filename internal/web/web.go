@@ -43,9 +43,13 @@ type Options struct {
 	CreatedSamples bool
 	// Version is shown on the status page.
 	Version string
+	// Rejected returns the configuration that the last reload rejected; nil if it was put
+	// into use. Several goroutines may call it at once. A nil function is one that
+	// returns nil.
+	Rejected func() *Rejection
 	// Config returns the configuration in use, as YAML and without secrets.
 	Config func() ([]byte, error)
-	// Reload reads the configuration anew, and returns what is wrong with it. Nil:
+	// Reload reads the configuration again, and returns what is wrong with it. Nil:
 	// that can't be asked for by HTTP.
 	Reload func() error
 	// Pprof serves Go's profiles.
@@ -86,6 +90,9 @@ func Handler(o Options) (http.Handler, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Rejected == nil {
+		o.Rejected = func() *Rejection { return nil }
 	}
 	s := &site{Options: o}
 	mux := http.NewServeMux()
@@ -182,7 +189,7 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "vbaws_exporter is ready.\n")
 }
 
-// reload reads the configuration anew.
+// reload reads the configuration again.
 func (s *site) reload(w http.ResponseWriter, _ *http.Request) {
 	if s.Reload == nil {
 		plain(w, http.StatusForbidden, "Reloading by HTTP is off; --web.enable-lifecycle turns it on. SIGHUP reloads too.\n")
@@ -222,7 +229,7 @@ func plain(w http.ResponseWriter, code int, text string) {
 //go:embed status.html
 var statusHTML string
 
-var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"dict": dict, "statusClass": statusClass}).Parse(statusHTML))
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"dict": dict, "statusClass": statusClass, "problemText": problemText}).Parse(statusHTML))
 
 // page answers with the page for people: of all appliances, or of the one that
 // the parameter appliance names. It refreshes itself but where refresh is off.
@@ -237,7 +244,7 @@ func (s *site) page(w http.ResponseWriter, r *http.Request) {
 		}
 		sources = sources[i : i+1]
 	}
-	p := newPage(newStatus(s.Version, s.Now(), sources), only)
+	p := newPage(newStatus(s.Version, s.Now(), sources, s.Rejected()), only)
 	p.TelemetryPath, p.Pprof = s.TelemetryPath, s.Pprof
 	if r.FormValue("refresh") != "off" {
 		p.Refresh = refresh
@@ -261,7 +268,7 @@ func (s *site) page(w http.ResponseWriter, r *http.Request) {
 
 // json answers with the status for programs.
 func (s *site) json(w http.ResponseWriter, _ *http.Request) {
-	text, err := json.Marshal(newStatus(s.Version, s.Now(), s.Sources()))
+	text, err := json.Marshal(newStatus(s.Version, s.Now(), s.Sources(), s.Rejected()))
 	if err != nil {
 		s.failed(w, "status as JSON", err)
 		return

@@ -285,11 +285,15 @@ func TestDistance(t *testing.T) {
 		0:                       "now",
 		-300 * time.Millisecond: "now",
 		time.Second:             "1 s ago",
-		-90 * time.Second:       "in 90 s",
-		2 * time.Minute:         "2 min ago",
-		119 * time.Minute:       "119 min ago",
+		-90 * time.Second:       "in 1 min",
+		59 * time.Minute:        "59 min ago",
+		time.Hour:               "1 h ago",
+		119 * time.Minute:       "1 h 59 min ago",
 		-2 * time.Hour:          "in 2 h",
+		47*time.Hour + 1:        "47 h ago",
 		48 * time.Hour:          "2 days ago",
+		71 * time.Hour:          "2 days 23 h ago",
+		10 * 25 * time.Hour:     "10 days ago",
 	} {
 		if got := distance(noon.Add(-d), noon); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)

@@ -101,10 +101,21 @@ var hostNames = []string{"web", "pg", "dc", "orders", "agent", "stage", "fs", "s
 // Backfill(start minus a day) was called, and from start on runs what is
 // scheduled daily about every minute. It makes some two hundred sessions a minute
 // and keeps them for a good day.
+//
+// At start, whatever the time of the day, the policy that has fallen silent has missed its
+// newest start by three to four hours, and the one that runs for ever has done so for at
+// least the 12 hours between two of its starts.
 func DemoFleet(seed uint64, start time.Time) FleetConfig {
+	policies := DemoPolicies()
+	for i := range policies {
+		if p := &policies[i]; p.StopAfterRuns > 0 {
+			first := (start.UTC().Hour() + 24 - 3) % 6
+			p.Schedule.Daily.Snapshot = Hours(Retention{Count: 24}, first, first+6, first+12, first+18)
+		}
+	}
 	return FleetConfig{
 		Seed:      seed,
-		Policies:  DemoPolicies(),
+		Policies:  policies,
 		Start:     start,
 		Compress:  24 * 60,
 		Stretch:   20,

@@ -1,0 +1,160 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/vbaws"
+)
+
+// This file gathers the problems of all appliances.
+
+// maxProblems bounds the problems in JSON, maxProblemRows those on the page.
+const (
+	maxProblems    = 500
+	maxProblemRows = 100
+)
+
+// The states of a problem that is not one of a policy.
+const (
+	stateConfigRejected = "config_rejected"
+	statePollFailed     = "poll_failed"
+)
+
+// Rejection is a configuration that was not put into use when it was reloaded.
+type Rejection struct {
+	// Since is when the first of the reloads in a row failed.
+	Since time.Time
+	// Err is why the last one did.
+	Err error
+}
+
+// problem is one kind of run of a policy that has problems, an appliance that can't be
+// polled, or a rejected configuration.
+type problem struct {
+	// State is config_rejected, poll_failed, stuck, failing, overdue or silent; Since is
+	// when that began.
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	// Appliance is empty for the configuration, the next three but for a policy.
+	Appliance string `json:"appliance,omitempty"`
+	Policy    string `json:"policy,omitempty"`
+	Workload  string `json:"workload,omitempty"`
+	Kind      string `json:"kind,omitempty"`
+	// Message says what is wrong, Errors why, and Remedy what can be done.
+	Message string   `json:"message"`
+	Errors  []string `json:"errors,omitempty"`
+	Remedy  string   `json:"remedy,omitempty"`
+	// The schedule of a policy, as in policyStatus.
+	Schedule string    `json:"schedule,omitempty"`
+	Estimate bool      `json:"estimate,omitempty"`
+	NextDue  time.Time `json:"next_due,omitzero"`
+
+	// Row is the policy; nil if the problem is not one of a policy.
+	Row *policyStatus `json:"-"`
+}
+
+// problems returns all problems, the worst first, and of those the oldest.
+func problems(s *status, rejected *Rejection) []problem {
+	all := []problem{}
+	if rejected != nil {
+		all = append(all, problem{
+			State: stateConfigRejected, Since: utc(rejected.Since),
+			Message: "The configuration file was rejected. The exporter still uses the previous configuration.",
+			Errors:  strings.Split(rejected.Err.Error(), "\n"), // one for each mistake
+			Remedy:  "Correct the file and reload; vbaws_exporter check --offline validates it.",
+		})
+	}
+	for i := range s.Appliances {
+		a := &s.Appliances[i]
+		if a.State == stateFailing {
+			p := problem{
+				State: statePollFailed, Since: a.FailedSince, Appliance: a.Name,
+				Message: "The appliance " + a.Message + ".", Remedy: a.Remedy,
+			}
+			if a.Error != "" {
+				p.Errors = []string{a.Error}
+			}
+			all = append(all, p)
+		}
+		for j := range a.Policies {
+			r := &a.Policies[j]
+			if !isProblem(r.State) {
+				continue
+			}
+			p := problem{
+				State: r.State, Appliance: a.Name, Policy: r.Name, Workload: r.Workload, Kind: string(r.Kind),
+				Message: r.describe(s.Time), Schedule: r.Schedule, Estimate: r.Estimate, NextDue: r.NextDue, Row: r,
+			}
+			for _, is := range r.Problems {
+				if is.Problem == r.State {
+					p.Since = is.Since
+				}
+				if is.Problem == stateFailing {
+					p.Errors = r.Errors
+				}
+			}
+			all = append(all, p)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b problem) int {
+		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), a.Since.Compare(b.Since), cmp.Compare(a.Appliance, b.Appliance),
+			cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Kind, b.Kind))
+	})
+	return all
+}
+
+// describe says in words what is wrong with a policy, the worst first.
+func (p *policyStatus) describe(now time.Time) string {
+	var texts []string
+	for _, is := range p.Problems {
+		lasts := span(now.Sub(is.Since))
+		switch is.Problem {
+		case stateStuck:
+			texts = append(texts, "A session has been running for "+lasts)
+		case stateFailing:
+			texts = append(texts, p.failedSessions())
+		case stateOverdue:
+			text := fmt.Sprintf("%s overdue, the first for %s", plural(p.OverdueRuns, "run is", "runs are"), lasts)
+			if p.OverdueRuns == 1 {
+				text = "1 run is overdue for " + lasts
+			}
+			if p.Estimate {
+				text += " (an estimate: the start times are not known)"
+			}
+			texts = append(texts, text)
+		case stateSilent:
+			texts = append(texts, "No success for "+lasts+", and no schedule is known")
+		}
+	}
+	return strings.Join(texts, ". ") + "."
+}
+
+// failedSessions says how many of the last sessions failed.
+func (p *policyStatus) failedSessions() string {
+	n := 0
+	for _, s := range slices.Backward(p.LastSessions) {
+		if s.Status == vbaws.StatusSucceeded || s.Status == vbaws.StatusWarning {
+			break
+		}
+		if s.Status == vbaws.StatusFailed {
+			n++
+		}
+	}
+	text := fmt.Sprintf("The last %d sessions failed", n)
+	switch {
+	case n < 2:
+		text = "The last session failed"
+	case n == verdict.Keep: // there may be more
+		text = "At least the last " + strconv.Itoa(n) + " sessions failed"
+	}
+	if p.LastSuccess.IsZero() {
+		text += ". No success is known"
+	}
+	return text
+}
