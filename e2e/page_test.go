@@ -84,7 +84,7 @@ func TestPage(t *testing.T) {
 	}
 	config := exporterConfig(t, 0, good, bad)
 	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
-	write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", nmae: x}]\n")
+	write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", other: x}]\n")
 	if err := exporter.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package vbaws
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -61,85 +62,32 @@ type RepositoriesPage struct {
 
 // Summary returns the appliance's own counts. Every account may ask for them.
 func (c *Client) Summary(ctx context.Context) (*Summary, error) {
-	s := &Summary{}
-	err := c.getOne(ctx, RouteSummary, func(v jsontext.Value) error {
-		*s = decodeSummary(v)
-		if *s == noSummary {
-			return errShape("the document has none of the counts")
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	s, err := getOne(ctx, c, RouteSummary, noSummary, decodeSummary, "the document has none of the counts")
+	return &s, err
 }
 
 // License returns the appliance's license. HasStatus of the error says 403 where
 // the account may not see it: as documented, all but a Portal Administrator.
 func (c *Client) License(ctx context.Context) (*License, error) {
-	l := &License{}
-	err := c.getOne(ctx, RouteLicense, func(v jsontext.Value) error {
-		*l = decodeLicense(v)
-		if *l == noLicense {
-			return errShape("the document is not a license")
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	l, err := getOne(ctx, c, RouteLicense, noLicense, decodeLicense, "the document is not a license")
+	return &l, err
 }
 
 // Version returns the product's version, such as 8.0.0.1. Who may see it is as
 // for License.
 func (c *Client) Version(ctx context.Context) (string, error) {
-	var version string
-	err := c.getOne(ctx, RouteVersion, func(v jsontext.Value) error {
-		version = decodeVersion(v)
-		if version == "" {
-			return errShape(`the document has no "version"`)
-		}
-		return nil
-	})
-	if err != nil {
-		return "", err
-	}
-	return version, nil
+	return getOne(ctx, c, RouteVersion, "", decodeVersion, `the document has no "version"`)
 }
 
 // TimeZone returns the time zone that the appliance's schedules are in. Who may
 // see it is as for License.
 func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
-	var z TimeZone
-	err := c.getOne(ctx, RouteDateTime, func(v jsontext.Value) error {
-		z = decodeTimeZone(v)
-		if z.Name == "" {
-			return errShape("the document names no time zone")
-		}
-		return nil
-	})
-	if err != nil {
-		return TimeZone{}, err
-	}
-	return z, nil
+	return getOne(ctx, c, RouteDateTime, TimeZone{}, decodeTimeZone, "the document names no time zone")
 }
 
 // SystemTime returns the appliance's clock, in UTC. Every account may ask for it.
 func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
-	var t time.Time
-	err := c.getOne(ctx, RouteTime, func(v jsontext.Value) error {
-		t = decodeSystemTime(v)
-		if t.IsZero() {
-			return errShape(`the document has no "utcDateTime" that is a date`)
-		}
-		return nil
-	})
-	if err != nil {
-		return time.Time{}, err
-	}
-	return t, nil
+	return getOne(ctx, c, RouteTime, time.Time{}, decodeSystemTime, `the document has no "utcDateTime" that is a date`)
 }
 
 // Repositories returns a page of the backup repositories. Limit 0 leaves the
@@ -147,27 +95,41 @@ func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 // may not list them: as documented, all but a Portal Administrator and a Portal
 // Operator.
 func (c *Client) Repositories(ctx context.Context, offset, limit int) (*RepositoriesPage, error) {
-	var page *RepositoriesPage
-	err := c.get(ctx, RouteRepositories, RouteRepositories, paging(offset, limit), func(_ http.Header, b *body) (err error) {
+	return getPage(ctx, c, RouteRepositories, paging(offset, limit), limit, decodeRepositories)
+}
+
+// getOne gets a document that is one object. What decode returns of an object that has
+// nothing to decode is none; then the error says what the document lacks.
+func getOne[T comparable](ctx context.Context, c *Client, route string, none T, decode func(jsontext.Value) T, lacks string) (T, error) {
+	got := none
+	err := c.getLimited(ctx, route, route, nil, maxValue, func(_ http.Header, b *body) error {
+		v, err := decodeOne(b)
+		if err != nil {
+			return err
+		}
+		if got = decode(v); got == none {
+			return errShape(lacks)
+		}
+		return nil
+	})
+	if err != nil {
+		return none, err
+	}
+	return got, nil
+}
+
+// getPage gets a page of a list, of about limit elements.
+func getPage[T any](ctx context.Context, c *Client, route string, q url.Values, limit int, decode func(*body) (*T, error)) (*T, error) {
+	var page *T
+	err := c.get(ctx, route, route, q, func(_ http.Header, b *body) (err error) {
 		b.asked(limit)
-		page, err = decodeRepositories(b)
+		page, err = decode(b)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return page, nil
-}
-
-// getOne gets a document that is one object.
-func (c *Client) getOne(ctx context.Context, path string, read func(jsontext.Value) error) error {
-	return c.getLimited(ctx, path, path, nil, maxValue, func(_ http.Header, b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
-			return err
-		}
-		return read(v)
-	})
 }
 
 // What is decoded of an object that has nothing to decode.
@@ -196,12 +158,17 @@ func decodeVersion(v jsontext.Value) string {
 	return in.Version
 }
 
-func decodeTimeZone(v jsontext.Value) (z TimeZone) {
+// decodeTimeZone returns the zero TimeZone for one without a name.
+func decodeTimeZone(v jsontext.Value) TimeZone {
 	var in struct {
 		Zone jsontext.Value `json:"timezone"`
 	}
+	var z TimeZone
 	read(v, &in)
 	read(in.Zone, &z)
+	if z.Name == "" {
+		return TimeZone{}
+	}
 	return z
 }
 

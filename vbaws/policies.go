@@ -99,16 +99,7 @@ func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*
 	if w.Single {
 		return c.singlePolicy(ctx, w, offset)
 	}
-	var page *PoliciesPage
-	err := c.get(ctx, w.Path, w.Path, paging(offset, limit), func(_ http.Header, b *body) (err error) {
-		b.asked(limit)
-		page, err = decodePolicies(b, w)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, w.Path, paging(offset, limit), limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
 }
 
 func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {

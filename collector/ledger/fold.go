@@ -111,6 +111,14 @@ func (e *Entry) ignore(policy string, resolved bool) {
 	e.index(false)
 }
 
+// Defer takes in a session whose policy can't be found now. An unfinished one is kept, and
+// is in no View; a finished one is left as it is.
+func (e *Entry) Defer(from Origin) {
+	if !Finished(e.s) {
+		e.tx.keepOpen(e.id, &Unfinished{Session: *e.s, Unresolved: true, Disposition: e.disposition(from)})
+	}
+}
+
 // isNew decides whether a session that the ledger does not have is to be counted when
 // it has finished.
 func (tx *Tx) isNew(s *vbaws.Session, from Origin) bool {
@@ -172,15 +180,11 @@ func (e *Entry) record(series *Series, status string, times Times) {
 	if !slices.Contains(vbaws.FinalStatuses, status) {
 		status = Other // neither a success nor a failure, and of any length
 	}
-	s := verdict.Session{Start: times.Start, End: times.End, Status: status}
+	s := verdict.Session{Start: times.Start, End: times.End, Status: status, ID: e.id.short()}
 	if s.Start.IsZero() {
 		s.Start = s.End.Add(-times.Duration)
 	}
-	if e.indexed {
-		series.History = series.History.Update(s)
-	} else {
-		series.History = series.History.Insert(s)
-	}
+	series.History = series.History.Insert(s)
 }
 
 func newer(a, b Last) bool {
@@ -202,12 +206,16 @@ func (tx *Tx) SkipRow(row *vbaws.Row) error {
 }
 
 func (tx *Tx) skip(reason string, e Event) {
+	tx.countSkipped(reason, 1)
+	e.Skipped = reason
+	tx.events = append(tx.events, e)
+}
+
+func (tx *Tx) countSkipped(reason string, n int) {
 	m := tx.editMeta()
 	m.Skipped = maps.Clone(m.Skipped)
 	if m.Skipped == nil {
 		m.Skipped = make(map[string]uint64)
 	}
-	m.Skipped[reason]++
-	e.Skipped = reason
-	tx.events = append(tx.events, e)
+	m.Skipped[reason] += uint64(n)
 }

@@ -38,11 +38,35 @@ func (tx *Tx) SetWatermark(w Watermark) {
 	}
 }
 
-// SetCutoff sets the cutoff to t, or moves it back to t. The initial sync does; only
-// Forget moves it forward.
+// SetCutoff sets the cutoff to t, or moves it back to t. The initial sync does; Forget
+// and RaiseCutoff move it forward.
 func (tx *Tx) SetCutoff(t time.Time) {
 	if !t.IsZero() && (tx.meta.Cutoff.IsZero() || t.Before(tx.meta.Cutoff)) {
 		tx.editMeta().Cutoff = t
+	}
+}
+
+// RaiseCutoff moves the cutoff forward to t.
+func (tx *Tx) RaiseCutoff(t time.Time) {
+	if t.After(tx.meta.Cutoff) {
+		tx.editMeta().Cutoff = t
+	}
+}
+
+// SetUnreadable records what could not be taken in; nil for nothing. As many sessions as
+// are more than before are reported as skipped.
+func (tx *Tx) SetUnreadable(u *Unreadable) {
+	old := tx.meta.Unreadable
+	if u == old || u != nil && old != nil && *u == *old {
+		return
+	}
+	tx.editMeta().Unreadable = u
+	known := 0
+	if old != nil {
+		known = old.Sessions
+	}
+	if u != nil && u.Sessions > known {
+		tx.countSkipped(SkipUnreadable, u.Sessions-known)
 	}
 }
 

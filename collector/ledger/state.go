@@ -5,6 +5,8 @@ package ledger
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +17,16 @@ import (
 
 // ID identifies a session.
 type ID [16]byte
+
+// short returns what distinguishes the session from others with the same times, and is not
+// 0.
+func (id ID) short() uint32 {
+	var n uint32
+	for w := range slices.Chunk(id[:], 4) {
+		n ^= binary.BigEndian.Uint32(w)
+	}
+	return max(1, n)
+}
 
 // ParseID returns the bytes of a UUID in any spelling: in upper or lower case, in braces,
 // without dashes, as urn:uuid. For any other id it returns the first half of its SHA-256.
@@ -89,6 +101,17 @@ type Meta struct {
 	Bounds []float64
 	// Clock says whether the appliance's clock can be judged by.
 	Clock verdict.ClockGate
+	// Unreadable is what could not be taken in; nil for nothing.
+	Unreadable *Unreadable
+}
+
+// Unreadable are sessions that the appliance has and could not return, or not so that
+// their policy is known. Nothing of them is in the seen index.
+type Unreadable struct {
+	// From is no later than their starts, by the appliance's clock.
+	From time.Time
+	// Sessions is how many they were when they were looked for last.
+	Sessions int
 }
 
 // ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
@@ -134,10 +157,13 @@ const (
 	// SkipGone is an unfinished session that the appliance removed before it was
 	// seen to finish.
 	SkipGone = "gone"
+	// SkipUnreadable is a session of Meta.Unreadable. It is counted if it can be read
+	// later.
+	SkipUnreadable = "unreadable"
 )
 
 // SkipReasons are all of them.
-var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone}
+var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone, SkipUnreadable}
 
 // Series is what is known of the sessions of one Key.
 type Series struct {
@@ -163,7 +189,7 @@ func (s *Series) seedHistory() {
 		}
 	}
 	s.History = s.History.Insert(verdict.Session{
-		Start: s.Last.End.Add(-s.Last.Duration), End: s.Last.End, Status: s.Last.Status,
+		Start: s.Last.End.Add(-s.Last.Duration), End: s.Last.End, Status: s.Last.Status, ID: s.Last.ID.short(),
 	})
 }
 
@@ -243,7 +269,8 @@ type Unfinished struct {
 	Session vbaws.Session
 	// Policy is the name of its policy; empty for none.
 	Policy string
-	// Unresolved says that its policy was not looked for, since sessions of its type
+	// Unresolved says that its policy is not known: it could not be asked for its
+	// sessions, or was not looked for, since sessions of its type
 	// are filtered out.
 	Unresolved  bool
 	Disposition Disposition

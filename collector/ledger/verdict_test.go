@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
@@ -30,11 +31,38 @@ func TestHistoryOfSessions(t *testing.T) {
 	b.fold("Nightly", ledger.Incremental, changed)
 	b.restart()
 	want := verdict.History{Recent: []verdict.Session{one(1, 2, "Succeeded"), one(5, 6, ledger.Other), one(3, 8, "Succeeded")}}
-	if diff := cmp.Diff(want, series(b.View(), "Nightly").History); diff != "" {
+	if diff := cmp.Diff(want, series(b.View(), "Nightly").History, cmpopts.IgnoreFields(verdict.Session{}, "ID")); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
 	if got := series(b.View(), "Nightly").Starts; len(got) != 1 || !got[0].Equal(at(7)) {
 		t.Errorf("running since %v", got)
+	}
+}
+
+// TestHistoryOfEqualTimes: two sessions of one series can begin and end in the same second.
+func TestHistoryOfEqualTimes(t *testing.T) {
+	at := epoch.Add(time.Hour)
+	failed, succeeded := session(1, "Failed", at, at.Add(time.Minute)), session(2, "Succeeded", at, at.Add(time.Minute))
+	var first []verdict.Session
+	for _, order := range [][]vbaws.Session{{failed, succeeded}, {succeeded, failed}} {
+		b := synced(t, ledger.Options{}, epoch)
+		for _, s := range order {
+			b.fold("Nightly", ledger.Incremental, s)
+			b.restart()
+		}
+		got := series(b.View(), "Nightly").History.Recent
+		if len(got) != 2 || first != nil && cmp.Diff(first, got) != "" {
+			t.Errorf("history %v, in the other order %v", got, first)
+		}
+		first = got
+		// Only the one that is changed is replaced.
+		failed.USN, failed.Stop = failed.USN+100, at.Add(2*time.Minute)
+		b.fold("Nightly", ledger.Incremental, failed)
+		got = series(b.View(), "Nightly").History.Recent
+		if len(got) != 2 || got[0].Status != "Succeeded" || !got[1].End.Equal(failed.Stop) {
+			t.Errorf("after a change: %v", got)
+		}
+		failed.Stop = at.Add(time.Minute)
 	}
 }
 

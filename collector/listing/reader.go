@@ -28,6 +28,10 @@ const (
 	// spareRows more, and in any case after maxRows: the list has no end.
 	spareRows = 100_000
 	maxRows   = 10_000_000
+	// A reading steps over at most maxUnreadable rows, and over at most maxUnreadableRun
+	// that stand one below the other: more of them mean that the list can't be read.
+	maxUnreadable    = 50
+	maxUnreadableRun = 5
 	// Rereads is how often a list is read that does not become complete.
 	Rereads = 5
 )
@@ -47,6 +51,10 @@ type Reader[T any] struct {
 	Position func(*T) (at int64, ok bool)
 	// FirstPage is the size of the first page.
 	FirstPage int
+	// StepOver reports whether a page may have failed with err for one of its rows. Then
+	// smaller pages are requested until that row is found, and the reading goes on below
+	// it. Nil: never.
+	StepOver func(err error) bool
 	// KeepIDs is how many ids one reading keeps. Rows beyond are counted by their
 	// order.
 	KeepIDs int
@@ -62,6 +70,10 @@ func (l *Reader[T]) Complete() bool { return l.last.whole() }
 
 // Whole reports whether the list became complete in the last UntilWhole.
 func (l *Reader[T]) Whole() bool { return l.whole }
+
+// Unreadable returns how many rows the last reading stepped over. Which they are is not
+// known.
+func (l *Reader[T]) Unreadable() int { return l.last.unreadable }
 
 // Unordered reports whether a row stood below one with a lower position so far in the
 // last reading. Only rows of one page are compared: the list moves between two.
@@ -124,7 +136,7 @@ func (l *Reader[T]) UntilWhole(ctx context.Context) iter.Seq2[*T, error] {
 			if still++; i == 0 || news {
 				still = 0
 			}
-			if l.whole = l.last.began >= 0 && len(seen) >= l.last.began || still >= 2; l.whole {
+			if l.whole = l.last.began >= 0 && len(seen)+l.last.unreadable >= l.last.began || still >= 2; l.whole {
 				return
 			}
 		}
@@ -139,11 +151,28 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		overlap                     bool // the page begins with a row that was read
 		stepsBack, tieSteps, barren int
 		largest                     int // rows in the largest page so far
+		suspect                     suspect
 	)
 	for {
 		rows, total, err := l.Fetch(ctx, offset, limit)
 		if err != nil {
-			return err
+			if l.StepOver == nil || ctx.Err() != nil || !l.StepOver(err) {
+				return err
+			}
+			switch {
+			case limit > 1 && !(overlap && limit == 2):
+				limit = suspect.narrow(offset, limit, overlap)
+				continue
+			case overlap: // the first of the two was read
+			case !r.stepOver():
+				return err
+			}
+			offset, limit, overlap = offset+1, 1, false
+			continue
+		}
+		r.unreadableRun = 0
+		if r.began < 0 {
+			r.began = total
 		}
 		n := len(rows)
 		if n == 0 && !overlap {
@@ -169,9 +198,6 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 			}
 		}
 		r.pages++
-		if r.began < 0 {
-			r.began = total
-		}
 		r.turn()
 		added := 0
 		for i := range rows {
@@ -190,7 +216,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		if barren++; added > 0 {
 			barren = 0
 		}
-		if barren > 0 && r.complete() || barren > 1 && n < largest {
+		if barren > 0 && r.unreadable == 0 && r.complete() || barren > 1 && n < min(limit, largest) {
 			// The appliance ignores Offset, or the list gains rows as fast as its last
 			// pages are read.
 			return nil
@@ -204,7 +230,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		largest = max(largest, n)
 		overlap = n > 1
 		offset += max(1, n-1)
-		limit = min(PageLimit, limit*10)
+		limit = suspect.clip(offset, min(PageLimit, limit*10), overlap)
 	}
 }
 

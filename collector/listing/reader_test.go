@@ -28,6 +28,8 @@ type server struct {
 	// maxPage is the largest page; 0: any.
 	maxPage  int
 	noOffset bool
+	// broken are the ids of rows that can't be returned.
+	broken   map[int]bool
 	requests int
 	limits   []int
 }
@@ -50,8 +52,13 @@ func (s *server) fetch(_ context.Context, offset, limit int) ([]row, int, error)
 	if s.change != nil {
 		s.change()
 	}
+	if slices.ContainsFunc(page, func(r row) bool { return s.broken[r.id] }) {
+		return nil, 0, errRow
+	}
 	return page, total, nil
 }
+
+var errRow = errors.New("a row can't be returned")
 
 // insert puts a new row where its position belongs, above or below its equals.
 func (s *server) insert(at int64, above bool) {
@@ -348,4 +355,71 @@ func TestRowsThatCameSinceAreNotCounted(t *testing.T) {
 	if err != nil || !slices.Contains(ids, 2) {
 		t.Errorf("rows %v, %v; want the last one, 2, among them", ids, err)
 	}
+}
+
+// TestStepOver: rows that can't be returned are stepped over, and all others are read,
+// while rows are inserted on top. Without StepOver, and if too many of them stand one
+// below the other, the reading fails.
+func TestStepOver(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := (&server{broken: make(map[int]bool), maxPage: rapid.SampledFrom([]int{0, 7}).Draw(t, "max page")}).fill(rapid.IntRange(1, 1500).Draw(t, "rows"))
+		for range rapid.IntRange(0, 30).Draw(t, "broken rows") {
+			s.broken[rapid.IntRange(0, len(s.rows)-1).Draw(t, "broken")] = true
+		}
+		run, longest := 0, 0
+		var stayed []row
+		for _, r := range s.rows {
+			if run++; !s.broken[r.id] {
+				run = 0
+				stayed = append(stayed, r)
+			}
+			longest = max(longest, run)
+		}
+		l := s.reader(1000)
+		if len(s.broken) > 0 {
+			if _, err := readOnce(l); !errors.Is(err, errRow) {
+				t.Fatalf("without StepOver: %v", err)
+			}
+		}
+		l.StepOver = func(err error) bool { return errors.Is(err, errRow) }
+		top := int64(len(s.rows))
+		inserts := rapid.Bool().Draw(t, "inserts")
+		if inserts {
+			s.change = func() {
+				if s.requests%5 == 0 && top < 2000 {
+					s.insert(top, true)
+					top++
+				}
+			}
+		}
+		s.requests = 0
+		yielded, err := readOnce(l)
+		if errors.Is(err, errRow) && (longest > maxUnreadableRun || inserts && longest > maxUnreadableRun/2) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%d in a row: %v", longest, err)
+		}
+		checkStayed(t, stayed, yielded)
+		if got := l.Unreadable(); got < len(s.broken) || !inserts && got > len(s.broken) {
+			t.Fatalf("%d rows stepped over, want %d", got, len(s.broken))
+		}
+		if !inserts && !l.Complete() {
+			t.Fatal("the reading is not complete")
+		}
+		if limit := 20 + len(stayed)/3 + 25*len(s.broken); s.requests > limit {
+			t.Fatalf("%d requests for %d rows of which %d are broken", s.requests, len(stayed), len(s.broken))
+		}
+	})
+}
+
+func readOnce(l *Reader[row]) (yielded map[int]bool, err error) {
+	yielded = make(map[int]bool)
+	for row, err := range l.Once(context.Background()) {
+		if err != nil {
+			return yielded, err
+		}
+		yielded[row.id] = true
+	}
+	return yielded, nil
 }

@@ -33,6 +33,9 @@ type reading struct {
 	began int
 	// pages counts the pages that had a row.
 	pages int
+	// unreadable counts the rows that were stepped over, and unreadableRun those since the
+	// last row that was read.
+	unreadable, unreadableRun int
 }
 
 // newReading returns a reading that keeps the ids of so many rows.
@@ -40,11 +43,50 @@ func newReading(keep int) *reading {
 	return &reading{keep: keep, seen: make(IDs), recent: [2]IDs{make(IDs), make(IDs)}, ties: make(IDs), began: -1}
 }
 
-func (r *reading) whole() bool { return r.pages <= 1 || r.complete() }
+func (r *reading) whole() bool { return r.pages <= 1 && r.unreadable == 0 || r.complete() }
 
-// complete reports whether as many distinct rows were read as totalCount said when
-// the reading began. Rows that came since are not missing from it.
-func (r *reading) complete() bool { return r.began >= 0 && r.distinct >= r.began }
+// complete reports whether as many distinct rows were read, or stepped over, as
+// totalCount said when the reading began. Rows that came since are not missing from it.
+func (r *reading) complete() bool { return r.began >= 0 && r.distinct+r.unreadable >= r.began }
+
+// stepOver counts a row that can't be read, and reports whether the reading can go on.
+func (r *reading) stepOver() bool {
+	r.unreadable++
+	r.unreadableRun++
+	return r.unreadable <= maxUnreadable && r.unreadableRun <= maxUnreadableRun
+}
+
+// suspect is the end of the rows one of which can't be read; 0: none is known.
+type suspect int
+
+// narrow returns how many of the rows at offset to request after so many of them failed:
+// first as few as possible, since it may be another row that can't be read now, and then
+// half as many each time. Two rows if the first one was read.
+func (s *suspect) narrow(offset, limit int, overlap bool) int {
+	least := 1
+	if overlap {
+		least = 2
+	}
+	first := int(*s) <= offset
+	*s = suspect(offset + limit)
+	if first {
+		return least
+	}
+	return max(least, limit/2)
+}
+
+// clip returns how many of the rows at offset to request instead of limit.
+func (s *suspect) clip(offset, limit int, overlap bool) int {
+	least := 1
+	if overlap {
+		least = 2
+	}
+	if left := int(*s) - offset; left > 0 {
+		return min(limit, max(least, left/2))
+	}
+	*s = 0
+	return limit
+}
 
 // endless reports whether far more rows were read than the list can have.
 func (r *reading) endless() bool {

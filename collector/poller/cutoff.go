@@ -38,16 +38,11 @@ func (l *lookback) reach(daily bool) time.Duration {
 // newestRow reads the session with the newest start, whatever clock it has; nil if
 // there is none that says when it started.
 func (p *poll) newestRow(ctx context.Context) (*vbaws.Row, error) {
-	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: 1})
-	if err != nil {
+	row, err := p.first(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc})
+	if err != nil || row == nil || row.Err != nil || row.Start.IsZero() {
 		return nil, err
 	}
-	for i := range page.Rows {
-		if row := &page.Rows[i]; row.Err == nil && !row.Start.IsZero() {
-			return row, nil
-		}
-	}
-	return nil, nil
+	return row, nil
 }
 
 // precedingFrom returns how far back the initial sync of an appliance reads, by

@@ -31,7 +31,7 @@ func newClient(t fataler, server *vbawstest.Server, now func() time.Time) *vbaws
 	c, err := vbaws.New(vbaws.Config{
 		URL: u, Username: vbawstest.DefaultUsername,
 		Password:  func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport: server.Transport(), Now: now, RetryInitial: time.Millisecond,
+		Transport: server.Transport(), Now: now, RetryInitial: time.Microsecond,
 	})
 	if err != nil {
 		t.Fatal(err)

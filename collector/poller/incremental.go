@@ -39,14 +39,14 @@ func (m *readMode) name() string {
 // incrementalRead reads the list by USN from the top down to the watermark. It reports
 // whether a resync must follow at once.
 func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
-	page, err := p.topPage(ctx)
+	row, err := p.topRow(ctx)
 	if err != nil || p.known.mode.fromUTC {
 		return true, err
 	}
-	if len(page.Rows) == 0 {
+	if row == nil {
 		return false, nil
 	}
-	top := p.watermarkOf(&page.Rows[0])
+	top := p.watermarkOf(row)
 	if top != nil {
 		if enough, resync := p.compareTop(top); enough {
 			return resync, nil
@@ -54,6 +54,7 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 	}
 
 	rows := p.reader(vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc}, listing.ShortPage)
+	defer p.steppedOver(rows)
 	for row, err := range rows.Once(ctx) {
 		if err != nil {
 			return false, err
@@ -77,7 +78,7 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 				if err != nil {
 					return false, err
 				}
-				resync = resync || changed
+				resync = resync || changed && p.tx.Meta().Unreadable == nil // the row may be one of these
 				break
 			}
 		}
@@ -101,13 +102,14 @@ func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 		p.tx.SetWatermark(*top)
 		return true, true
 	}
-	if mode.ahead != nil && top.USN < *mode.ahead {
+	below := p.unreadable.rows > 0 // the row is not the top
+	if mode.ahead != nil && top.USN < *mode.ahead && !below {
 		// A resync saw a row above the top: the list isn't sorted by USN.
 		p.countLate()
 	}
 	mode.ahead = nil
 	switch {
-	case *top == *mark:
+	case *top == *mark, top.USN < mark.USN && below:
 		return true, false
 	case top.USN > mark.USN:
 		return false, false
@@ -122,11 +124,11 @@ func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 // newestByUSN reads the newest row by USN, and the appliance's clock; nil if the list
 // is empty, or is not read by USN.
 func (p *poll) newestByUSN(ctx context.Context) (*ledger.Watermark, error) {
-	page, err := p.topPage(ctx)
-	if err != nil || p.known.mode.fromUTC || len(page.Rows) == 0 {
+	row, err := p.topRow(ctx)
+	if err != nil || p.known.mode.fromUTC || row == nil {
 		return nil, err
 	}
-	return p.watermarkOf(&page.Rows[0]), nil
+	return p.watermarkOf(row), nil
 }
 
 // watermarkOf returns row as a watermark; nil if it has no USN.
@@ -137,18 +139,18 @@ func (p *poll) watermarkOf(row *vbaws.Row) *ledger.Watermark {
 	return &ledger.Watermark{USN: row.USN, ID: ledger.RowID(row)}
 }
 
-// topPage reads the first row of the list by USN, or by start if the list is not read by
-// USN (any more).
-func (p *poll) topPage(ctx context.Context) (*vbaws.SessionsPage, error) {
+// topRow reads the first row of the list by USN, or by start if the list is not read by
+// USN (any more); nil if there is none.
+func (p *poll) topRow(ctx context.Context) (*vbaws.Row, error) {
 	for {
 		sort := vbaws.SortUSNDesc
 		if p.known.mode.fromUTC {
 			sort = vbaws.SortStartTimeDesc
 		}
-		page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: sort, Limit: 1})
+		row, err := p.first(ctx, vbaws.SessionsQuery{Sort: sort})
 		switch {
 		case !listing.Refused(err):
-			return page, err
+			return row, err
 		case sort == vbaws.SortStartTimeDesc || !p.fallBack("the appliance refuses to sort by USN"):
 			return nil, fmt.Errorf("the appliance refuses to sort by %s: %w", sort, err)
 		}

@@ -55,6 +55,15 @@ func (p *poll) initialSync(ctx context.Context) error {
 		// Whatever zone FromUtc is taken to be in, all that started since was read.
 		p.tx.SetCutoff(from.Add(zones))
 	}
+	p.unreadable.from, p.unreadable.looked = from, true
+	if p.unreadable.rows > 0 {
+		// Those that can be read later count if they are of the window.
+		counted := since
+		if p.cfg.Ledger.Ephemeral {
+			counted = newFrom
+		}
+		p.tx.RaiseCutoff(p.precedingFrom(counted, newest).Add(dailyReach))
+	}
 	p.completeResync(began, true, firstResync)
 	return nil
 }
@@ -110,6 +119,7 @@ func (p *poll) readBackfill(ctx context.Context, began, since, from, newFrom tim
 func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2[*vbaws.Row, error] {
 	return func(yield func(*vbaws.Row, error) bool) {
 		rows := p.reader(q, listing.PageLimit)
+		defer p.steppedOver(rows)
 		for row, err := range rows.UntilWhole(ctx) {
 			if err == nil && row.Err == nil {
 				p.tx.SetCutoff(p.tx.Times(&row.Session).Start)

@@ -18,16 +18,17 @@ type known struct {
 	pageSize   listing.PageSize
 	// clockOffset is the appliance's clock minus ours.
 	clockOffset time.Duration
-	mode        readMode      // incremental.go
-	lookback    lookback      // cutoff.go
-	names       policyNames   // policies.go
-	lookUps     policyLookUps // lookup.go
-	unfinished  unfinished    // unfinished.go
-	endpoints   endpoints     // endpoints.go
-	inventory   inventory     // inventory.go
-	instances   instances     // instances.go
-	verdicts    verdicts      // verdict.go
-	failures    failures      // failures.go
+	mode        readMode        // incremental.go
+	lookback    lookback        // cutoff.go
+	names       policyNames     // policies.go
+	lookUps     policyLookUps   // lookup.go
+	unfinished  unfinished      // unfinished.go
+	unreadable  knownUnreadable // unreadable.go
+	endpoints   endpoints       // endpoints.go
+	inventory   inventory       // inventory.go
+	instances   instances       // instances.go
+	verdicts    verdicts        // verdict.go
+	failures    failures        // failures.go
 }
 
 // setAPIVersion forgets what holds for one API version alone, if that has changed.

@@ -67,7 +67,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 			break
 		}
 	}
-	if len(failures) == 0 {
+	if len(failures) == 0 && p.tx.Meta().Unreadable == nil {
 		delete(p.known.endpoints.errs, vbaws.RouteSessions)
 	}
 }

@@ -19,8 +19,8 @@ import (
 
 // findOwners asks policy by policy, the one with the newest change first, for its
 // sessions, until each of unnamed is found. A policy that can't be asked keeps no
-// other from being asked; the error is the first one's, and nil if all were found.
-func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) error {
+// other from being asked; failed is the first one's error, and nil if all were found.
+func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (failed, err error) {
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
@@ -34,10 +34,9 @@ func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed 
 			from = slices.MinFunc(waiting, func(a, b vbaws.Session) int { return a.Start.Compare(b.Start) }).Start
 		}
 		whole := true
-		var failed error
 		for _, pol := range policies {
 			if len(unnamed) == 0 {
-				return nil
+				return nil, nil
 			}
 			if pol.ID == "" {
 				continue // the filter would select all sessions
@@ -47,23 +46,23 @@ func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed 
 			case err == nil:
 				whole = whole && ok
 			case ctx.Err() != nil || !ofOneSession(err):
-				return fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
+				return nil, fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			case failed == nil:
 				failed = fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			}
 		}
 		if len(unnamed) == 0 {
-			return nil
+			return nil, nil
 		}
 		if failed != nil {
-			return failed
+			return failed, nil
 		}
 		ofPolicy := func(s vbaws.Session) bool { return s.Type == vbaws.TypePolicy }
 		if whole && (round > 0 || !slices.ContainsFunc(slices.Collect(maps.Values(unnamed)), ofPolicy)) {
-			return nil
+			return nil, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // inOrder is how many rows in the order that was asked for show that a list is sorted,

@@ -104,10 +104,10 @@ func (p *poll) resolve(ctx context.Context) error {
 		return nil
 	}
 	var owner map[ledger.ID]string
-	complete := false
+	complete, unasked := false, false
 	if p.needListing() {
 		var err error
-		if owner, complete, err = p.askForPolicies(ctx); err != nil {
+		if owner, complete, unasked, err = p.askForPolicies(ctx); err != nil {
 			return err
 		}
 	}
@@ -130,6 +130,10 @@ func (p *poll) resolve(ctx context.Context) error {
 			if policy, found = owner[e.ID()]; found {
 				break
 			}
+			if unasked { // it may be of one that failed
+				p.defers(e, w)
+				continue
+			}
 			// What is new is counted, of no policy. What was counted before, of a
 			// policy that can no longer be found, must not move another's gauges.
 			if e.Known() && !e.Unchanged() {
@@ -148,8 +152,8 @@ func (p *poll) resolve(ctx context.Context) error {
 
 // askForPolicies lists the policies, and asks each for those of the sessions that wait
 // and have no name: owner has the policies that were found so. complete says that all
-// policies were listed.
-func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, complete bool, err error) {
+// policies were listed, and unasked that some could not be asked.
+func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, complete, unasked bool, err error) {
 	named := vbaws.NamesSessions(p.api.APIVersion())
 	limited := ctx
 	if named {
@@ -159,13 +163,23 @@ func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, 
 	}
 	policies, err := p.listPolicies(limited)
 	failed := &p.known.names.failed
-	if err == nil {
+	complete = err == nil
+	switch {
+	case err == nil:
 		*failed = 0
-	} else if *failed++; ctx.Err() != nil || !named || *failed < unlistedLimit {
-		// Whatever is counted now without its policy is counted so for good. But
-		// where sessions have names, those of the policies' own sessions suffice: a
-		// listing that keeps failing must not keep these from being counted.
-		return nil, false, err
+	case ctx.Err() != nil:
+		return nil, false, false, err
+	case named:
+		// Whatever is counted now without its policy is counted so for good. But the names
+		// of the policies' own sessions suffice: a listing that keeps failing must not keep
+		// these from being counted.
+		if *failed++; *failed < unlistedLimit {
+			return nil, false, false, err
+		}
+	case len(policies) == 0 || !ofOneSession(err) || !p.goesOnAfter(err):
+		return nil, false, false, err
+	default:
+		unasked = true
 	}
 	owner = make(map[ledger.ID]string)
 	unnamed := make(map[ledger.ID]vbaws.Session)
@@ -174,5 +188,9 @@ func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, 
 			unnamed[id] = w.session
 		}
 	}
-	return owner, err == nil, p.findOwners(ctx, policies, unnamed, owner)
+	notAsked, err := p.findOwners(ctx, policies, unnamed, owner)
+	if notAsked != nil && !p.goesOnAfter(notAsked) {
+		err = notAsked
+	}
+	return owner, complete, unasked || notAsked != nil, err
 }

@@ -50,6 +50,8 @@ type poll struct {
 	// isn't.
 	understood bool
 	bad        error
+	// unreadable is what could not be taken in.
+	unreadable unreadable
 	// logs counts the logs of sessions that were requested.
 	logs  int
 	notes []note
@@ -90,6 +92,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	synced := p.ledger.Synced()
 	poll := p.newPoll(start)
 	err := poll.read(ctx)
+	p.known.unreadable.failed = err != nil && poll.unreadable.failed
 	p.logNotes(poll)
 	if err == nil {
 		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
@@ -186,6 +189,7 @@ func (p *poll) read(ctx context.Context) error {
 	if !synced {
 		p.tx.EndInitialSync()
 	}
+	p.recordUnreadable()
 	p.dropGone()
 	return ctx.Err()
 }
@@ -197,6 +201,7 @@ func (p *poll) readChanges(ctx context.Context) error {
 		if p.resyncDue, err = p.incrementalRead(ctx); err != nil {
 			return err
 		}
+		p.resyncDue = p.resyncDue || p.mustLookNow()
 	}
 	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || m.ResyncDue(p.start) {
 		err := p.resync(ctx)

@@ -44,11 +44,12 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	mode, back := &p.known.mode, &p.known.lookback
 	began := p.clock
-	daily := began.Sub(m.LastDailyResync) >= dailyEvery || began.Before(m.LastDailyResync)
-	from := earliest(m.LastResync, began).Add(-back.reach(daily))
+	daily := began.Sub(m.LastDailyResync) >= dailyEvery || began.Before(m.LastDailyResync) || p.mustLookNow()
+	from := p.lookFrom(earliest(m.LastResync, began).Add(-back.reach(daily)), began)
 	newest, sawNewest := back.newest, false
 	late := false // it found what the incremental read should have
 	rows := p.reader(vbaws.SessionsQuery{FromUTC: p.noLaterThanNewest(from)}, listing.PageLimit)
+	defer p.steppedOver(rows)
 	for row, err := range rows.UntilWhole(ctx) {
 		if err != nil {
 			return err
@@ -73,14 +74,14 @@ func (p *poll) resync(ctx context.Context) error {
 	if err := p.readRunning(ctx, ledger.Incremental); err != nil {
 		return err
 	}
-	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended {
+	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended && rows.Unreadable() == 0 {
 		// It reads FromUtc as a later time than it is.
 		back.extended = true
 		p.note("a session was not listed that started after FromUtc: reading further back from here on",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
 	}
 	p.planSessionLookUps()
-	if late && !mode.fromUTC && !p.tx.WasReset() {
+	if late && !mode.fromUTC && !p.tx.WasReset() && m.Unreadable == nil { // it may be one of these
 		p.countLate()
 	}
 	if !rows.Whole() {
@@ -109,6 +110,7 @@ func (p *poll) completeResync(began time.Time, daily bool, next time.Duration) {
 // readRunning reads what runs, however long ago it started.
 func (p *poll) readRunning(ctx context.Context, from ledger.Origin) error {
 	running := p.reader(vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}}, listing.PageLimit)
+	defer p.steppedOver(running)
 	for row, err := range running.UntilWhole(ctx) {
 		if err != nil {
 			return err

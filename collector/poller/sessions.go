@@ -35,7 +35,7 @@ func (p *poll) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaw
 	}
 	return &listing.Reader[vbaws.Row]{
 		Op: readSessions, ID: func(r *vbaws.Row) [16]byte { return ledger.RowID(r) },
-		Position: position, FirstPage: firstPage, KeepIDs: p.cfg.PartSize,
+		Position: position, FirstPage: firstPage, KeepIDs: p.cfg.PartSize, StepOver: p.isOfOneRow,
 		Fetch: func(ctx context.Context, offset, limit int) ([]vbaws.Row, int, error) {
 			q.Offset, q.Limit = offset, limit
 			page, err := p.sessions(ctx, q)
@@ -45,6 +45,17 @@ func (p *poll) reader(q vbaws.SessionsQuery, firstPage int) *listing.Reader[vbaw
 			return page.Rows, page.TotalCount, nil
 		},
 	}
+}
+
+// first returns the first row that can be read of the sessions that q selects; nil for
+// none.
+func (p *poll) first(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Row, error) {
+	list := p.reader(q, 1)
+	defer p.steppedOver(list)
+	for row, err := range list.Once(ctx) {
+		return row, err
+	}
+	return nil, nil
 }
 
 // sessions requests one page, a smaller one if the appliance refuses the size.
@@ -96,11 +107,19 @@ func (p *poll) checkForm(ctx context.Context) error {
 	if p.understood || p.bad == nil {
 		return nil
 	}
-	page, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: evidence})
-	if err != nil || p.understood || len(page.Rows) == 0 {
-		return err
+	rows := make(map[ledger.ID]bool)
+	for row, err := range p.reader(vbaws.SessionsQuery{}, evidence).Once(ctx) {
+		if err != nil {
+			return err
+		}
+		if rows[ledger.RowID(row)] = true; p.understood || len(rows) == evidence {
+			break
+		}
 	}
-	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(page.Rows), p.bad))
+	if p.understood || len(rows) == 0 {
+		return nil
+	}
+	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(rows), p.bad))
 }
 
 // observeClock takes the appliance's clock from the first answer of the poll. The times

@@ -202,6 +202,8 @@ type life struct {
 	// refusals are faults of questions for one session, which fail no poll: it is
 	// asked for again later.
 	refusals []*vbawstest.Injection
+	// broken are the ids of what the appliance can't return for now.
+	broken []string
 }
 
 func live(t *rapid.T, s switches) {
@@ -398,6 +400,10 @@ func (l *life) delay() []vbawstest.ChangeOption {
 }
 
 func (l *life) inject() {
+	if rapid.IntRange(0, 3).Draw(l.T, "broken") == 0 && len(l.broken) < 10 {
+		l.breakOne()
+		return
+	}
 	f := vbawstest.Fault{
 		Kind: rapid.SampledFrom([]vbawstest.FaultKind{
 			vbawstest.FaultStatus, vbawstest.FaultReset, vbawstest.FaultTruncate, vbawstest.FaultStartPage, vbawstest.FaultGarbage,
@@ -411,6 +417,19 @@ func (l *life) inject() {
 	if f.Route == "/api/v1/sessions/{id}" {
 		l.refusals = append(l.refusals, in)
 	}
+}
+
+// breakOne makes the appliance unable to return a session, or the sessions of a policy.
+func (l *life) breakOne() {
+	id := l.policy[rapid.IntRange(0, len(l.policy)-1).Draw(l.T, "policy")].ID
+	if rapid.IntRange(0, 4).Draw(l.T, "row") > 0 {
+		var ok bool
+		if id, ok = l.pick(func(s vbawstest.Session) bool { return running(s) || l.recent(s) }); !ok {
+			return
+		}
+	}
+	l.broken = append(l.broken, id)
+	l.a.Break(id)
 }
 
 // betweenPages lets the list move after each of the next pages.
@@ -478,6 +497,8 @@ func (l *life) settle() {
 		in.Remove()
 	}
 	l.refusals = nil
+	l.a.Mend(l.broken...)
+	l.broken = nil
 	for range 3 {
 		l.clock.Advance(61 * time.Minute)
 		l.succeeds()

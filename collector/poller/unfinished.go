@@ -116,6 +116,9 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		}
 		known.looks[id] = l
 	}
+	if err := p.resolve(ctx); err != nil && failed == nil { // whose policy was not found when they began
+		failed = err
+	}
 	switch {
 	case failed != nil:
 		p.endpointFailed(vbaws.RouteSession, failed)

@@ -35,13 +35,7 @@ type Appliance struct {
 }
 
 // in returns the state that tx sees.
-func (a *Appliance) in(tx *bbolt.Tx) applianceTx {
-	return applianceTx{
-		path:      a.store.path,
-		appliance: a.name,
-		root:      tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(a.name)),
-	}
-}
+func (a *Appliance) in(tx *bbolt.Tx) applianceTx { return a.store.in(tx, a.name) }
 
 // Load returns what is stored, and an empty State, its maps not nil, for an appliance
 // that isn't known. All times are in UTC.
@@ -110,14 +104,9 @@ func (a *Appliance) Save(c *ledger.Changes) error {
 		return fmt.Errorf("save appliance %q: %w", a.name, err)
 	}
 	err = a.store.file.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.Bucket([]byte(appliancesBucket)).CreateBucketIfNotExists([]byte(a.name)); err != nil {
+		p, err := a.store.create(tx.Bucket([]byte(appliancesBucket)), a.name)
+		if err != nil {
 			return err
-		}
-		p := a.in(tx)
-		for _, name := range record.Buckets[1:] {
-			if _, err := p.root.CreateBucketIfNotExists([]byte(name)); err != nil {
-				return err
-			}
 		}
 		if err := p.write(writes); err != nil {
 			return err
@@ -168,6 +157,26 @@ func (a *Appliance) index(c *ledger.Changes) {
 type applianceTx struct {
 	path, appliance string
 	root            *bbolt.Bucket // nil for an appliance that isn't known
+}
+
+// in returns the state of an appliance that tx sees.
+func (s *Store) in(tx *bbolt.Tx, appliance string) applianceTx {
+	return applianceTx{s.path, appliance, tx.Bucket([]byte(appliancesBucket)).Bucket([]byte(appliance))}
+}
+
+// create returns the state of an appliance in the bucket all, and makes what is missing of
+// its buckets.
+func (s *Store) create(all *bbolt.Bucket, appliance string) (applianceTx, error) {
+	root, err := all.CreateBucketIfNotExists([]byte(appliance))
+	if err != nil {
+		return applianceTx{}, err
+	}
+	for _, name := range record.Buckets[1:] {
+		if _, err := root.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return applianceTx{}, err
+		}
+	}
+	return applianceTx{s.path, appliance, root}, nil
 }
 
 // damaged returns the error of a record, or of a bucket if key is empty; bucket is

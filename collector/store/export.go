@@ -91,10 +91,8 @@ type Summary struct {
 func (s *Store) Summaries() (all []Summary, err error) {
 	err = s.file.View(func(tx *bbolt.Tx) error {
 		all = nil
-		appliances := tx.Bucket([]byte(appliancesBucket))
-		return appliances.ForEach(func(name, _ []byte) error {
-			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
-			one, err := p.summary()
+		return tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
+			one, err := s.in(tx, string(name)).summary()
 			all = append(all, one)
 			return err
 		})
@@ -195,7 +193,7 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 		return transfer.Header{}, err
 	}
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		return (&Appliance{store: s, name: appliance}).in(tx).known(tx)
+		return s.in(tx, appliance).known(tx)
 	})
 	if err != nil {
 		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
@@ -224,7 +222,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 	}
 	var move record.Move
 	err = s.file.View(func(tx *bbolt.Tx) error {
-		p := (&Appliance{store: s, name: appliance}).in(tx)
+		p := s.in(tx, appliance)
 		if err := p.known(tx); err != nil {
 			return err
 		}
@@ -244,7 +242,7 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error {
-		return (&Appliance{store: s, name: appliance}).in(tx).putMove(move)
+		return s.in(tx, appliance).putMove(move)
 	})
 	if err != nil {
 		return transfer.Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
@@ -328,7 +326,7 @@ func (s *Store) mayImport(h transfer.Header, replace bool) error {
 		return fmt.Errorf("appliance %q is being polled", h.Appliance)
 	}
 	return s.file.View(func(tx *bbolt.Tx) error {
-		p := (&Appliance{store: s, name: h.Appliance}).in(tx)
+		p := s.in(tx, h.Appliance)
 		if p.root == nil || replace {
 			return nil
 		}
@@ -384,16 +382,10 @@ func (in *importing) flush(also func(applianceTx) error) error {
 		if err != nil {
 			return err
 		}
-		root, err := all.CreateBucketIfNotExists([]byte(in.appliance))
+		p, err := in.store.create(all, in.appliance)
 		if err != nil {
 			return err
 		}
-		for _, name := range record.Buckets[1:] {
-			if _, err := root.CreateBucketIfNotExists([]byte(name)); err != nil {
-				return err
-			}
-		}
-		p := applianceTx{path: in.store.path, appliance: in.appliance, root: root}
 		if err := p.write(in.batch); err != nil || also == nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func Open(path string, opts Options) (*Store, error) {
 	case err != nil && opts.Existing:
 		return nil, err
 	case errors.Is(err, fs.ErrNotExist):
-		if err := create(s.path); err != nil {
+		if err := createEmpty(s.path); err != nil {
 			return nil, fmt.Errorf("create %s: %w", s.path, err)
 		}
 	case err != nil:
@@ -132,9 +132,9 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// create makes an empty file, which appears under its name once it is complete.
+// createEmpty makes an empty file, which appears under its name once it is complete.
 // Another process may be faster: its file is the one then.
-func create(path string) error {
+func createEmpty(path string) error {
 	err := createFile(path, os.Link, func(f *os.File) error {
 		return boltfile.Create(f, func(tx *bbolt.Tx) error {
 			if _, err := tx.CreateBucket([]byte(appliancesBucket)); err != nil {
@@ -176,13 +176,11 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	if appliances == nil {
 		return &DamagedError{Path: s.path, Err: fmt.Errorf("bucket %q is missing", appliancesBucket)}
 	}
-	return appliances.ForEach(func(name, _ []byte) error {
-		root := appliances.Bucket(name)
-		if root == nil {
+	return appliances.ForEach(func(name, value []byte) error {
+		if value != nil {
 			return applianceTx{path: s.path, appliance: string(name)}.damaged("", nil, errors.New("is no bucket"))
 		}
-		p := applianceTx{path: s.path, appliance: string(name), root: root}
-		return p.check()
+		return s.in(tx, string(name)).check()
 	})
 }
 
@@ -224,9 +222,8 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 	find := func(tx *bbolt.Tx) error {
 		names = nil
 		recent := false // one was saved since before
-		appliances := tx.Bucket([]byte(appliancesBucket))
-		err := appliances.ForEach(func(name, _ []byte) error {
-			p := applianceTx{path: s.path, appliance: string(name), root: appliances.Bucket(name)}
+		err := tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
+			p := s.in(tx, string(name))
 			saved, err := p.saved()
 			switch {
 			case err != nil:

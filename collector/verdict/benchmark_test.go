@@ -33,7 +33,7 @@ func BenchmarkJudge(b *testing.B) {
 					var h History
 					for n := range Keep {
 						end := now.Add(-time.Duration(Keep-n) * 20 * time.Minute)
-						h = h.Insert(Session{end.Add(-10 * time.Minute), end, []string{"Succeeded", "Failed"}[n%2]})
+						h = h.Insert(Session{end.Add(-10 * time.Minute), end, []string{"Succeeded", "Failed"}[n%2], 0})
 					}
 					p.Sessions = append(p.Sessions, Sessions{ExtendedType: name, Finished: h, Running: []time.Time{now.Add(-time.Minute)}})
 				}

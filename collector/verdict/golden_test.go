@@ -203,7 +203,7 @@ func sessionsAt(all []scripted, now time.Time) []Sessions {
 		if s.end.IsZero() || s.end.After(now) {
 			found[i].Running = append(found[i].Running, s.start)
 		} else {
-			found[i].Finished = found[i].Finished.Insert(Session{s.start, s.end, s.status})
+			found[i].Finished = found[i].Finished.Insert(Session{s.start, s.end, s.status, 0})
 		}
 	}
 	return found

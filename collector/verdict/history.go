@@ -16,6 +16,8 @@ type Session struct {
 	Start  time.Time `json:"start"`
 	End    time.Time `json:"end"`
 	Status string    `json:"status"`
+	// ID distinguishes it from others with the same times; 0 if it isn't known.
+	ID uint32 `json:"id,omitzero"`
 }
 
 // succeeded and failed leave Canceled and unknown statuses aside.
@@ -26,7 +28,15 @@ func (s Session) succeeded() bool {
 func (s Session) failed() bool { return s.Status == vbaws.StatusFailed }
 
 func (s Session) compare(o Session) int {
-	return cmp.Or(s.End.Compare(o.End), s.Start.Compare(o.Start))
+	return cmp.Or(s.End.Compare(o.End), s.Start.Compare(o.Start), cmp.Compare(s.ID, o.ID))
+}
+
+// same reports whether both are one session, whatever has become of it since.
+func (s Session) same(o Session) bool {
+	if s.ID == 0 || o.ID == 0 {
+		return s.Start.Equal(o.Start) && s.End.Equal(o.End)
+	}
+	return s.ID == o.ID
 }
 
 // History is what is stored of the finished sessions of one policy and extended
@@ -44,28 +54,17 @@ type History struct {
 	FirstFailure time.Time `json:"first_failure,omitzero"`
 }
 
-// Insert returns the history with s, which replaces a session of the same start and
-// end. Sessions can come in any order.
+// Insert returns the history with s, in place of what it was if it is there. Sessions can
+// come in any order.
 func (h History) Insert(s Session) History {
-	i, found := slices.BinarySearchFunc(h.Recent, s, Session.compare)
-	h.Recent = slices.Clone(h.Recent)
-	if found {
-		h.Recent[i] = s
-		return h
-	}
+	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), s.same)
+	i, _ := slices.BinarySearchFunc(h.Recent, s, Session.compare)
 	h.Recent = slices.Insert(h.Recent, i, s)
 	if len(h.Recent) > Keep {
 		h = h.evict(h.Recent[0])
 		h.Recent = slices.Clone(h.Recent[1:])
 	}
 	return h
-}
-
-// Update is Insert for a session that was inserted before, possibly with another end
-// and status: it replaces those of the same start.
-func (h History) Update(s Session) History {
-	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), func(o Session) bool { return o.Start.Equal(s.Start) })
-	return h.Insert(s)
 }
 
 // Empty reports whether nothing is known of any session.
@@ -161,7 +160,7 @@ func (h History) Merge(o History) History {
 	}
 	all := slices.Concat(h.Recent, o.Recent)
 	slices.SortStableFunc(all, Session.compare)
-	all = slices.CompactFunc(all, func(a, b Session) bool { return a.compare(b) == 0 })
+	all = slices.CompactFunc(all, Session.same)
 	older := all[:max(0, len(all)-Keep)]
 	h.Recent = slices.Clone(all[len(older):])
 	// The newest first: what failed before a success doesn't count.

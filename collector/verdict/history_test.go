@@ -68,13 +68,13 @@ func TestHistoryIsImmutable(t *testing.T) {
 	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	var h History
 	for i := range Keep + 5 {
-		h = h.Insert(Session{at.Add(time.Duration(2*i) * time.Hour), at.Add(time.Duration(2*i+1) * time.Hour), "Failed"})
+		h = h.Insert(Session{at.Add(time.Duration(2*i) * time.Hour), at.Add(time.Duration(2*i+1) * time.Hour), "Failed", 0})
 	}
 	before := slices.Clone(h.Recent)
 	for i := range Keep + 10 {
 		start := at.Add(time.Duration(2*i) * time.Hour)
-		h.Insert(Session{start, start.Add(time.Hour), "Succeeded"})   // replaces
-		h.Insert(Session{start, start.Add(time.Minute), "Succeeded"}) // inserts
+		h.Insert(Session{start, start.Add(time.Hour), "Succeeded", 0})   // replaces
+		h.Insert(Session{start, start.Add(time.Minute), "Succeeded", 0}) // inserts
 	}
 	if diff := cmp.Diff(before, h.Recent); diff != "" {
 		t.Error(diff)
@@ -84,7 +84,7 @@ func TestHistoryIsImmutable(t *testing.T) {
 func TestHistoryTakesAChangedStatus(t *testing.T) {
 	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	var h History
-	h = h.Insert(Session{at, at.Add(time.Hour), "Failed"}).Insert(Session{at, at.Add(time.Hour), "Warning"})
+	h = h.Insert(Session{at, at.Add(time.Hour), "Failed", 0}).Insert(Session{at, at.Add(time.Hour), "Warning", 0})
 	if n := h.ConsecutiveFailures(); n != 0 || len(h.Recent) != 1 {
 		t.Errorf("%d failures in %v", n, h.Recent)
 	}
@@ -95,7 +95,7 @@ func TestTypical(t *testing.T) {
 	var h History
 	add := func(minutes int, status string) {
 		at = at.Add(24 * time.Hour)
-		h = h.Insert(Session{at, at.Add(time.Duration(minutes) * time.Minute), status})
+		h = h.Insert(Session{at, at.Add(time.Duration(minutes) * time.Minute), status, 0})
 	}
 	want := func(minutes int) {
 		t.Helper()
@@ -134,7 +134,7 @@ func TestMerge(t *testing.T) {
 		var sessions []Session
 		for i := range rapid.IntRange(0, 60).Draw(t, "sessions") {
 			start := at.Add(time.Duration(i) * time.Hour)
-			s := Session{start, start.Add(time.Minute), rapid.SampledFrom([]string{"Failed", "Failed", "Failed", "Failed", "Succeeded", "Canceled"}).Draw(t, "status")}
+			s := Session{start, start.Add(time.Minute), rapid.SampledFrom([]string{"Failed", "Failed", "Failed", "Failed", "Succeeded", "Canceled"}).Draw(t, "status"), 0}
 			sessions = append(sessions, s)
 		}
 		renamed := rapid.IntRange(0, len(sessions)).Draw(t, "renamed at")

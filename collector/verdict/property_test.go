@@ -570,7 +570,7 @@ func (x *exporter) take(now int64) {
 	})
 	x.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	for _, l := range list {
-		x.history[l.key] = x.history[l.key].Insert(Session{time.Unix(l.s.Start, 0), time.Unix(l.s.End, 0), l.s.Status})
+		x.history[l.key] = x.history[l.key].Insert(Session{time.Unix(l.s.Start, 0), time.Unix(l.s.End, 0), l.s.Status, 0})
 	}
 	x.taken = now
 }

@@ -216,9 +216,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			_, err := p.client.Repositories(ctx, 0, 1)
 			return "", err
 		}},
-		{vbaws.RouteVersion, "the product's version (a label of vbaws_appliance_info)", false, func(ctx context.Context) (string, error) {
-			return p.client.Version(ctx)
-		}},
+		{vbaws.RouteVersion, "the product's version (a label of vbaws_appliance_info)", false, p.client.Version},
 	}
 	policies := listing{workloads: make(map[string]map[string]string)}
 	for _, w := range p.client.Workloads() {

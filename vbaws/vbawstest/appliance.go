@@ -31,6 +31,7 @@ type Appliance struct {
 
 	tokens  tokens
 	faults  []*Injection
+	broken  map[string]bool // ids that Break was called with
 	summary struct{ now, before [5]int }
 
 	requests   []Request

@@ -362,6 +362,9 @@ func (a *Appliance) listSessions(q *request) *answer {
 	}
 	from, to := sq.bounds(l.len)
 	page := l.page(from, to, shuffle)
+	if a.breaks(sq, page) {
+		return unknownError.answer(q.base, "")
+	}
 	// By hand: raw rows need not be JSON.
 	body := fmt.Appendf(make([]byte, 0, 512+len(page)*1024), `{"totalCount":%d,"results":[`, total)
 	for i, r := range page {
@@ -405,6 +408,9 @@ func (a *Appliance) oneSession(q *request) *answer {
 	r := a.session(q)
 	if r == nil {
 		return q.missingSession()
+	}
+	if a.breaks(&sessionsQuery{}, []*row{r}) {
+		return unknownError.answer(q.base, "")
 	}
 	return ok(r.appendTo(nil, q))
 }

@@ -122,6 +122,22 @@ func (k *Checker) meta(m *ledger.Meta) error {
 	case m.ResyncInterval < 0 || m.ResyncInterval > maxInterval:
 		return fmt.Errorf("interval of %s is out of range", m.ResyncInterval)
 	}
+	if u := m.Unreadable; u != nil {
+		if err := times(u.From); err != nil {
+			return err
+		}
+		if u.Sessions < 0 || u.Sessions > maxMissing {
+			return fmt.Errorf("number of unreadable sessions %d is out of range", u.Sessions)
+		}
+	}
+	if u := m.Unreadable; u != nil {
+		if err := times(u.From); err != nil {
+			return err
+		}
+		if u.Sessions < 0 || u.Sessions > maxMissing {
+			return fmt.Errorf("%d unreadable sessions are out of range", u.Sessions)
+		}
+	}
 	for i, b := range m.Bounds {
 		if i > 0 && b <= m.Bounds[i-1] {
 			return errors.New("bounds of buckets are not in order")

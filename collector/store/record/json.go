@@ -59,16 +59,12 @@ func (i instant) MarshalText() ([]byte, error) {
 	if t.IsZero() {
 		return nil, nil
 	}
-	return appendInstant(nil, t), nil
-}
-
-func appendInstant(b []byte, t time.Time) []byte {
-	b = strconv.AppendInt(b, t.Unix(), 10)
+	b := strconv.AppendInt(make([]byte, 0, 24), t.Unix(), 10)
 	// Nine digits, with a one before them that the point takes the place of.
 	at := len(b)
 	b = strconv.AppendInt(b, int64(1e9+t.Nanosecond()), 10)
 	b[at] = '.'
-	return b
+	return b, nil
 }
 
 func (i *instant) UnmarshalText(text []byte) error {

@@ -32,6 +32,11 @@ type (
 		Zone          string             `json:"zone,omitzero"`
 		Bounds        []float64          `json:"bounds,omitempty"`
 		Clock         *verdict.ClockGate `json:"clock,omitzero"`
+		Unreadable    *ledger.Unreadable `json:"unreadable,omitzero"`
+	}
+	unreadableRecord struct {
+		From     time.Time `json:"from,omitzero"`
+		Sessions int       `json:"sessions"`
 	}
 	clockRecord struct {
 		Offset   time.Duration `json:"offset,omitzero"`
@@ -47,7 +52,7 @@ type (
 		keyRecord
 		Counters []*ledger.Counter `json:"counters,omitempty"`
 		Last     ledger.Last       `json:"last,omitzero"`
-		History  verdict.History   `json:"history,omitzero"`
+		History  verdict.History   `json:"history,omitempty"`
 	}
 	keyRecord struct {
 		Type         string `json:"type"`
@@ -64,6 +69,7 @@ type (
 		Start  time.Time `json:"start,omitzero"`
 		End    time.Time `json:"end,omitzero"`
 		Status string    `json:"status"`
+		ID     uint32    `json:"id,omitzero"`
 	}
 	lastRecord struct {
 		ID       ledger.ID     `json:"id,omitzero"`
@@ -195,6 +201,7 @@ var forms = []form{
 	as(func(v *time.Time) *instant { return (*instant)(v) }),
 	as(func(v *ledger.ID) *hexID { return (*hexID)(v) }),
 	as(func(v *verdict.ClockGate) *clockRecord { return (*clockRecord)(v) }),
+	as(func(v *ledger.Unreadable) *unreadableRecord { return (*unreadableRecord)(v) }),
 	as(func(v *ledger.Watermark) *watermarkRecord { return (*watermarkRecord)(v) }),
 	as(func(v *verdict.History) *historyRecord { return (*historyRecord)(v) }),
 	as(func(v *verdict.Session) *finishedRecord { return (*finishedRecord)(v) }),
@@ -223,6 +230,7 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		Skipped:       m.Skipped,
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
+		Unreadable:    m.Unreadable,
 	}
 	switch m.Phase.Stage {
 	case ledger.InitialSync:
@@ -252,6 +260,7 @@ func decodeMeta(payload []byte) (*ledger.Meta, error) {
 		Skipped:         currentReasons(r.Skipped),
 		Zone:            r.Zone,
 		Bounds:          r.Bounds,
+		Unreadable:      r.Unreadable,
 	}
 	switch {
 	case !r.FirstContact.IsZero():
@@ -276,6 +285,10 @@ func currentReasons(skipped map[string]uint64) map[string]uint64 {
 		skipped[ledger.SkipBeforeCutoff] += n
 	}
 	return skipped
+}
+
+func encodeSeries(s *ledger.Series) ([]byte, error) {
+	return encode(seriesRecord{keyRecord: keyRecord(s.Key), Counters: s.Counters, Last: s.Last, History: s.History})
 }
 
 func decodeSeries(key, payload []byte) (*ledger.Series, error) {

@@ -120,6 +120,9 @@ var Meta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 	if rapid.Bool().Draw(t, "clock") {
 		m.Clock = verdict.ClockGate{Offset: Duration.Draw(t, "offset"), Known: true, ClosedAt: Time.Draw(t, "closed"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
 	}
+	if rapid.Bool().Draw(t, "any unreadable") {
+		m.Unreadable = &ledger.Unreadable{From: Time.Draw(t, "from"), Sessions: rapid.IntRange(1, 100).Draw(t, "unreadable")}
+	}
 	if rapid.Bool().Draw(t, "watermark") {
 		m.Watermark = &ledger.Watermark{USN: rapid.Int64().Draw(t, "usn"), ID: ID.Draw(t, "id")}
 	}
@@ -148,7 +151,7 @@ var history = rapid.Custom(func(t *rapid.T) verdict.History {
 		FirstFailure: Time.Draw(t, "first failure"),
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "sessions") {
-		h = h.Insert(verdict.Session{Start: Time.Draw(t, "start"), End: Time.Draw(t, "end"), Status: Word.Draw(t, "status")})
+		h = h.Insert(verdict.Session{Start: Time.Draw(t, "start"), End: Time.Draw(t, "end"), Status: Word.Draw(t, "status"), ID: rapid.Uint32().Draw(t, "id")})
 	}
 	return h
 })

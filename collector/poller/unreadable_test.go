@@ -1,0 +1,341 @@
+package poller_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+const routeSessions = "/api/v1/sessions"
+
+// pollsAfterOneFailure polls an appliance that has begun to answer some requests with an
+// error: one poll may fail, in case that passes; the next must not.
+func (w *world) pollsAfterOneFailure() {
+	w.Helper()
+	if w.p.Poll(context.Background()) != nil {
+		w.later(time.Minute)
+	}
+}
+
+// TestUnreadableRow: a row that the appliance can't return takes each page with it. The
+// others are counted, and it is counted once it can be read.
+func TestUnreadableRow(t *testing.T) {
+	for _, mode := range bothModes {
+		for name, after := range map[string]int{"newest": 0, "second": 1, "within_a_page": 7, "on_the_second_page": 25, "far_down": 700} {
+			t.Run(fmt.Sprintf("%s/%s", name, mode), func(t *testing.T) {
+				w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+				w.ends(3, "Succeeded")
+				w.poll()
+				w.later(time.Hour)
+				w.ends(30, "Failed")
+				bad := w.end("Warning")
+				w.ends(after, "Failed")
+				w.Break(bad.ID)
+				failed := 30 + after
+				w.pollsAfterOneFailure()
+				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": failed})
+				for hour := range 23 {
+					w.clock.Advance(time.Hour)
+					w.ends(2, "Failed")
+					failed += 2
+					w.poll()
+					w.later(time.Minute) // idle
+					if hour == 11 {
+						w.restart()
+					}
+				}
+				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": failed})
+				w.is("vbaws_up", "", 1)
+				w.skipped(map[string]uint64{"unreadable": 1})
+				w.mode(mode)
+				w.resets(0)
+				if got := w.p.Published().EndpointErrors[routeSessions]; !strings.Contains(got, "1 session") || !strings.Contains(got, "500") {
+					t.Errorf("endpoint error: %q", got)
+				}
+				if lines := w.log.with("can't be read"); len(lines) != 2 { // one a process
+					t.Errorf("log lines: %q", lines)
+				}
+				w.Mend(bad.ID)
+				w.later(61 * time.Minute)
+				w.later(61 * time.Minute)
+				w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": failed, "Nightly/Policy/Warning": 1})
+				w.skipped(map[string]uint64{"unreadable": 1})
+				w.mode(mode)
+				w.resets(0)
+				w.later(time.Minute)
+				if got := w.p.Published().EndpointErrors; len(got) > 0 {
+					t.Errorf("endpoint errors: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestUnreadableWatermark: the row at the top, which was counted, can't be read any more.
+// The row below it has a lower USN; the USN has not started over.
+func TestUnreadableWatermark(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.ends(3, "Succeeded")
+	w.poll()
+	top := w.end("Failed")
+	w.later(time.Hour)
+	w.Break(top.ID)
+	w.clock.Advance(time.Minute)
+	w.pollsAfterOneFailure()
+	w.later(time.Hour)
+	w.ends(1, "Warning")
+	w.later(time.Minute)
+	w.Mend(top.ID)
+	w.later(61 * time.Minute)
+	w.later(61 * time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
+	w.resets(0)
+	w.mode(poller.WatermarkUSN)
+}
+
+// TestUnreadableAtInitialSync: a row of the backfill window counts once it can be read,
+// an older one doesn't.
+func TestUnreadableAtInitialSync(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+			var ids []string
+			for range 60 { // five days
+				w.clock.Advance(2 * time.Hour)
+				ids = append(ids, w.end("Failed").ID)
+			}
+			within, before, newest := ids[55], ids[45], ids[59]
+			w.Break(within, before, newest)
+			w.pollsAfterOneFailure()
+			w.counted(map[string]int{"Nightly/Policy/Failed": 10})
+			w.skipped(map[string]uint64{"unreadable": 3})
+			running := w.begin()
+			w.later(time.Minute)
+			w.later(time.Hour)
+			w.Finish(running.ID, "Failed", time.Time{})
+			w.later(time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 11})
+			w.Mend(within, before, newest)
+			w.restart()
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 13})
+			w.skipped(map[string]uint64{"unreadable": 3, "before_cutoff": 1})
+		})
+	}
+}
+
+// TestUnreadableRows: many of them, as those of one policy would be.
+func TestUnreadableRows(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.poll()
+	w.later(time.Hour)
+	bad := 0
+	for i := range 400 {
+		id := w.ends(1, "Failed")[0]
+		if i%13 == 0 || i > 397 {
+			w.Break(id)
+			bad++
+		}
+	}
+	w.pollsAfterOneFailure()
+	w.counted(map[string]int{"Nightly/Policy/Failed": 400 - bad})
+	w.skipped(map[string]uint64{"unreadable": uint64(bad)})
+	w.ResetRequests()
+	w.later(time.Minute)
+	if n := w.requests(routeSessions); n > 12 {
+		t.Errorf("%d requests in an idle poll", n)
+	}
+}
+
+// TestUnreadableForLong: it is looked for for a week.
+func TestUnreadableForLong(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 10000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.poll()
+	w.clock.Advance(time.Hour)
+	bad := w.end("Warning")
+	w.ends(2, "Failed")
+	w.Break(bad.ID)
+	w.pollsAfterOneFailure()
+	for range 9 * 6 {
+		w.clock.Advance(4 * time.Hour)
+		w.end("Failed")
+		w.poll()
+	}
+	w.skipped(map[string]uint64{"unreadable": 1})
+	if got := w.p.Published().EndpointErrors; len(got) > 0 {
+		t.Errorf("endpoint errors: %v", got)
+	}
+	w.ResetRequests()
+	w.later(time.Hour)
+	for _, q := range w.queries() {
+		if from := q.Get("FromUtc"); from != "" && from < w.Now().Add(-60*time.Hour).UTC().Format(time.RFC3339) {
+			t.Errorf("still read from %v", from)
+		}
+	}
+}
+
+// TestListThatCannotBeRead: if all of the list fails, so does the poll, at a bounded cost.
+func TestListThatCannotBeRead(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+			w.ends(3, "Succeeded")
+			w.poll()
+			w.ends(20, "Failed")
+			fault := w.Inject(vbawstest.Fault{Route: routeSessions, Status: 500, Count: -1})
+			for range 10 {
+				w.clock.Advance(10 * time.Minute)
+				w.ResetRequests()
+				w.fails()
+				if n := w.requests(routeSessions); n > 24 {
+					t.Errorf("a poll that fails makes %d requests", n)
+				}
+			}
+			w.is("vbaws_up", "", 0)
+			fault.Remove()
+			w.later(time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 20})
+			w.skipped(map[string]uint64{})
+			w.resets(0)
+		})
+	}
+}
+
+// policyWorld is a world at an API version whose sessions have no names, with a second
+// policy.
+func policyWorld(t *testing.T, version string) *world {
+	w := newWorld(t, vbawstest.Config{Revisions: []string{version}, AccessLifetime: 10000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Broken", Enabled: true})
+	return w
+}
+
+// TestPolicyThatCannotBeAsked: before API version 1.2 policies are asked for their
+// sessions. One that always fails keeps no session of another from being counted. What
+// may be its own waits, and is never counted under no policy.
+func TestPolicyThatCannotBeAsked(t *testing.T) {
+	broken := vbawstest.ID(2)
+	for _, version := range []string{"1.0-rev0", "1.1-rev0"} {
+		t.Run("mended/"+version, func(t *testing.T) {
+			w := policyWorld(t, version)
+			w.endOf("Policy", "Broken", broken)
+			w.ends(2, "Succeeded")
+			w.poll()
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 2, "Broken/Policy/Succeeded": 1})
+			w.Break(broken)
+			want := map[string]int{"Nightly/Policy/Succeeded": 2, "Broken/Policy/Succeeded": 1}
+			var restores, own int
+			running := w.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Broken", PolicyID: broken})
+			for hour := range 12 {
+				w.clock.Advance(time.Hour)
+				w.ends(1, "Failed")
+				want["Nightly/Policy/Failed"]++
+				w.endOf("Policy", "Broken", broken)
+				own++
+				if hour == 3 {
+					w.endOf("RestoreTask", "", "")
+					restores++
+				}
+				if hour == 5 {
+					w.Finish(running.ID, "Warning", time.Time{})
+				}
+				w.clock.Advance(time.Second)
+				w.pollsAfterOneFailure()
+				w.counted(want)
+				if hour == 7 {
+					w.restart()
+				}
+			}
+			w.is("vbaws_up", "", 1)
+			if got := w.p.Published().EndpointErrors[routeSessions]; !strings.Contains(got, `"Broken"`) {
+				t.Errorf("endpoint error: %q", got)
+			}
+			w.mode(poller.WatermarkUSN)
+			w.Mend(broken)
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			want["Broken/Policy/Succeeded"] += own
+			want["Broken/Policy/Warning"] = 1
+			want["/RestoreTask/Succeeded"] = restores
+			w.counted(want)
+			w.mode(poller.WatermarkUSN)
+			w.later(time.Minute)
+			if got := w.p.Published().EndpointErrors; len(got) > 0 {
+				t.Errorf("endpoint errors: %v", got)
+			}
+		})
+		t.Run("for_long/"+version, func(t *testing.T) {
+			w := policyWorld(t, version)
+			w.ends(2, "Succeeded")
+			w.poll()
+			w.Break(broken)
+			w.endOf("Policy", "Broken", broken)
+			w.clock.Advance(time.Second)
+			w.pollsAfterOneFailure()
+			failed := 0
+			for range 9 * 6 {
+				w.clock.Advance(4 * time.Hour)
+				w.ends(1, "Failed")
+				failed++
+				w.poll()
+			}
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 2, "Nightly/Policy/Failed": failed})
+			w.skipped(map[string]uint64{"unreadable": 1})
+		})
+		t.Run("initial_sync/"+version, func(t *testing.T) {
+			w := policyWorld(t, version)
+			w.endOf("Policy", "Broken", broken)
+			running := w.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Broken", PolicyID: broken, Start: w.Now().Add(-9 * 24 * time.Hour)})
+			w.ends(2, "Succeeded")
+			w.Break(broken)
+			w.pollsAfterOneFailure()
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 2})
+			w.restart()
+			w.Finish(running.ID, "Warning", time.Time{})
+			w.later(time.Hour)
+			w.Mend(broken)
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Succeeded": 2, "Broken/Policy/Succeeded": 1, "Broken/Policy/Warning": 1})
+		})
+	}
+}
+
+// TestPoliciesThatCannotBeListed: nor does a workload whose policies can't be listed keep
+// the sessions of another's from being counted. If no policy can be listed, the poll fails.
+func TestPoliciesThatCannotBeListed(t *testing.T) {
+	for _, c := range []struct {
+		route   string
+		succeed bool
+	}{{"/api/v1/vpc/policy", true}, {"/api/v1/policies", false}} {
+		t.Run(strings.ReplaceAll(c.route[len("/api/v1/"):], "/", "_"), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}, AccessLifetime: 10000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+			w.poll()
+			fault := w.Inject(vbawstest.Fault{Route: c.route, Status: 500, Count: -1})
+			w.ends(2, "Failed")
+			w.endOf("RestoreTask", "", "")
+			_ = w.p.Poll(context.Background())
+			for range 5 {
+				w.clock.Advance(30 * time.Minute)
+				w.ends(1, "Failed")
+				if err := w.p.Poll(context.Background()); (err == nil) != c.succeed {
+					t.Fatalf("poll: %v", err)
+				}
+			}
+			if want := map[string]int{"Nightly/Policy/Failed": 7}; c.succeed {
+				w.counted(want)
+			} else {
+				w.counted(map[string]int{})
+			}
+			fault.Remove()
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			w.counted(map[string]int{"Nightly/Policy/Failed": 7, "/RestoreTask/Succeeded": 1})
+		})
+	}
+}

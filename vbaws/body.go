@@ -1,0 +1,81 @@
+package vbaws
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Limits on what an answer may make the client hold or read. Answers are decoded as
+// they come, so what is held is one value, the rows, and their texts: below 100 MiB for
+// the worst list that keeps to all limits, and 30 MiB for 100,000 real sessions.
+const (
+	maxValue   = 4 << 20  // bytes of one row, or of one other member of a page
+	maxSmall   = 1 << 20  // bytes of the answer to a login
+	maxLog     = 64 << 20 // bytes of a session's log, of which little is held
+	maxProblem = 64 << 10 // bytes read of an error's document
+
+	// maxPage is in bytes of an answer, uncompressed. An appliance that ignores Limit
+	// sends all sessions at once, of about 600 bytes each with their links, so 100,000
+	// of them fit four times. None of it is held as it came: the limit bounds the time.
+	maxPage = 256 << 20
+	// maxElements is how many elements a list may have, unless ten times as many were
+	// asked for. An element may be two bytes long and cost 100 times as much.
+	maxElements = 100_000
+	// maxHeld is in bytes of the texts that are held of an answer.
+	maxHeld = 16 << 20
+	// maxWords is how many words an answer shares among its rows. There are a few of each
+	// status and type, and as many as policies of names.
+	maxWords = 1000
+	// maxLogLines is how many errors, and how many warnings, are kept of a log.
+	maxLogLines = 20
+)
+
+// body reads an answer within limits and remembers how it began.
+type body struct {
+	r     *bufio.Reader
+	value int64 // bytes that the current value may still take
+	page  int64 // bytes that the answer may still take
+	held  int   // bytes of texts that were kept of it
+	most  int   // elements that a list in it may have
+	err   error // of r: the transport's, not the document's
+	head  []byte
+}
+
+func newBody(r io.Reader, limit int64) *body {
+	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: limit, most: maxElements}
+}
+
+// maxHead is how much of an answer is kept to say what came instead: more than
+// is shown, so that a secret in it is whole when it is looked for.
+const maxHead = 4 << 10
+
+func (b *body) Read(p []byte) (int, error) {
+	switch {
+	case b.page <= 0:
+		return 0, errors.New("the answer is too large")
+	case b.value <= 0:
+		return 0, fmt.Errorf("a value is larger than %d bytes", maxValue)
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.page, b.value)])
+	b.page -= int64(n)
+	b.value -= int64(n)
+	b.head = append(b.head, p[:min(n, maxHead-len(b.head))]...)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// asked says how many elements were asked for.
+func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
+
+// beginning returns how the answer began, as far as it came.
+func (b *body) beginning() []byte {
+	more, _ := b.r.Peek(min(b.r.Buffered(), maxHead-len(b.head)))
+	return append(b.head, more...)
+}
+
+// next begins another value.
+func (b *body) next() { b.value = maxValue }

@@ -1,0 +1,186 @@
+package vbaws
+
+import (
+	"crypto/sha256"
+	"errors"
+	"iter"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// rows decodes sessions, one after the other. It is for one answer.
+type rows struct {
+	b     *body
+	words map[string]string
+}
+
+func newRows(b *body) *rows { return &rows{b, make(map[string]string)} }
+
+// text reads a string that is seldom seen twice; empty for what is none.
+func (r *rows) text(v jsontext.Value) string {
+	b, _ := textOf(v)
+	r.b.held += len(b)
+	return string(b)
+}
+
+// word reads a string of which few are different, and keeps one of each.
+func (r *rows) word(v jsontext.Value) string {
+	b, _ := textOf(v)
+	if s, ok := r.words[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	r.b.held += len(s)
+	if len(r.words) < maxWords {
+		r.words[s] = s
+	}
+	return s
+}
+
+// row decodes one session. A field that could not be understood is a field that is not
+// there, and only without an id, a type or a status there is no session.
+func (r *rows) row(v jsontext.Value) Row {
+	var row Row
+	if v.Kind() != jsontext.KindBeginObject {
+		row.Err = errNoObject
+	} else {
+		for name, v := range fields(v) {
+			switch string(name) {
+			case "id":
+				row.ID = r.text(v)
+			case "type":
+				row.Type = r.word(v)
+			case "extendedSessionType":
+				row.ExtendedType = r.word(v)
+			case "status":
+				row.Status = r.word(v)
+			case "result":
+				row.Result = r.word(v)
+			case "reason":
+				row.Reason = r.word(v)
+			case "name":
+				row.Name = r.word(v)
+			case "executionStartTime":
+				row.Start = instant(v)
+			case "executionStopTime":
+				row.Stop = instant(v)
+			case "executionDuration":
+				row.Duration = duration(v)
+			case "usn":
+				row.USN, row.HasUSN = integer(v)
+			}
+		}
+		row.Err = row.missing()
+	}
+	if row.Err == nil {
+		return row
+	}
+	sum := sha256.Sum256(v)
+	bad := Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err}
+	copy(bad.Hash[:], sum[:])
+	return bad
+}
+
+// Why a row is no session. They quote nothing, and a row that is none costs nothing
+// beyond its place in the page.
+var (
+	errNoObject = errors.New("it is not an object")
+	errNoID     = errors.New("id is missing, or not a string")
+	errNoType   = errors.New("type is missing, or not a string")
+	errNoStatus = errors.New("status is missing, or not a string")
+)
+
+// missing names the first required field that a session lacks.
+func (r *Row) missing() error {
+	switch {
+	case r.ID == "":
+		return errNoID
+	case r.Type == "":
+		return errNoType
+	case r.Status == "":
+		return errNoStatus
+	}
+	return nil
+}
+
+func decodeSessions(b *body) (*SessionsPage, error) {
+	var p SessionsPage
+	r := newRows(b)
+	total, err := decodeList(b, "results",
+		func() { p.Rows = p.Rows[:0] },
+		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) })
+	if err != nil {
+		return nil, err
+	}
+	p.TotalCount = total
+	return &p, nil
+}
+
+// fields are the members of an object that a decoder has read, whole. That has
+// checked it, so what is left is to see where each value ends. Rows, and lines of logs,
+// are read by it, since there are so many: by struct tags a page of sessions takes twice
+// the CPU (BenchmarkPage has all of it). Other documents are read by struct tags.
+func fields(object jsontext.Value) iter.Seq2[[]byte, jsontext.Value] {
+	return func(yield func([]byte, jsontext.Value) bool) {
+		i := pastSpace(object, 1)
+		for object[i] != '}' {
+			end := pastString(object, i)
+			name := unquote(object[i:end])
+			i = pastSpace(object, end) // at the colon
+			i = pastSpace(object, i+1)
+			end = pastValue(object, i)
+			if !yield(name, object[i:end]) {
+				return
+			}
+			if i = pastSpace(object, end); object[i] == ',' {
+				i = pastSpace(object, i+1)
+			}
+		}
+	}
+}
+
+// pastSpace returns the first place from i on where there is something.
+func pastSpace(v []byte, i int) int {
+	for v[i] == ' ' || v[i] == '\n' || v[i] == '\r' || v[i] == '\t' {
+		i++
+	}
+	return i
+}
+
+// pastString returns the end of the string that begins at i.
+func pastString(v []byte, i int) int {
+	for i++; v[i] != '"'; i++ {
+		if v[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// pastValue returns the end of the value that begins at i.
+func pastValue(v []byte, i int) int {
+	switch v[i] {
+	case '"':
+		return pastString(v, i)
+	case '{', '[':
+		for depth := 0; ; i++ {
+			switch v[i] {
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			case '"':
+				i = pastString(v, i) - 1
+			}
+		}
+	}
+	for {
+		switch v[i] {
+		case ',', '}', ']', ' ', '\n', '\r', '\t':
+			return i
+		}
+		i++
+	}
+}

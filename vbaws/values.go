@@ -1,0 +1,178 @@
+package vbaws
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// unquote returns what a JSON string stands for. The result may alias v.
+func unquote(v jsontext.Value) []byte {
+	for _, c := range v[1 : len(v)-1] {
+		if c == '\\' || c >= utf8.RuneSelf {
+			// v was read, so the error can only be invalid UTF-8, which is replaced.
+			b, _ := jsontext.AppendUnquote(nil, v)
+			return b
+		}
+	}
+	return v[1 : len(v)-1]
+}
+
+// textOf reads a string, and shortens it to MaxText.
+func textOf(v jsontext.Value) ([]byte, bool) {
+	if v.Kind() != jsontext.KindString {
+		return nil, false
+	}
+	b := unquote(v)
+	if len(b) > MaxText {
+		b = []byte(Shorten(string(b), MaxText))
+	}
+	return b, true
+}
+
+// numeral returns the text of a number, which may be written as a string; nil of what
+// is neither.
+func numeral(v jsontext.Value) []byte {
+	switch v.Kind() {
+	case jsontext.KindNumber:
+		return v
+	case jsontext.KindString:
+		return bytes.TrimSpace(unquote(v))
+	}
+	return nil
+}
+
+// integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are one,
+// if a float64 has them exactly.
+func integer(v jsontext.Value) (int64, bool) {
+	s := numeral(v)
+	if n, err := strconv.ParseInt(string(s), 10, 64); err == nil {
+		return n, true
+	}
+	f, err := strconv.ParseFloat(string(s), 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// duration reads milliseconds, as a number or as a string, or a time span of .NET:
+// [d.]hh:mm:ss[.fffffff]. It is 0 for anything else, for what is below zero, and for
+// what is out of range.
+func duration(v jsontext.Value) time.Duration {
+	s := string(numeral(v))
+	if ms, err := strconv.ParseFloat(s, 64); err == nil {
+		if !(ms > 0 && ms < math.MaxInt64/float64(time.Millisecond)) {
+			return 0
+		}
+		return time.Duration(ms * float64(time.Millisecond))
+	}
+	var days uint64
+	if point, colon := strings.IndexByte(s, '.'), strings.IndexByte(s, ':'); 0 < point && point < colon {
+		var err error
+		if days, err = strconv.ParseUint(s[:point], 10, 16); err != nil { // 2^16 days fit
+			return 0
+		}
+		s = s[point+1:]
+	}
+	t, err := time.Parse(time.TimeOnly, s)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(days)*24*time.Hour + t.Sub(midnight)
+}
+
+// midnight is what time.Parse makes of 00:00:00.
+var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// instant reads a date; zero for what is none.
+func instant(v jsontext.Value) time.Time {
+	if v.Kind() != jsontext.KindString {
+		return time.Time{}
+	}
+	t, _ := parseTime(string(unquote(v)))
+	return t
+}
+
+// parseTime reads a date as the appliance writes it: with or without a zone, where it
+// is UTC, and with any number of digits after the point. It also takes zones without a
+// colon or without minutes, and a space for the T. The empty string and the zero date,
+// wherever its zone puts it, are the zero Time.
+func parseTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	const day, second = len(time.DateOnly), len("2006-01-02T15:04:05")
+	if len(s) < second {
+		return time.Time{}, errors.New("a part of the date is missing")
+	}
+	zone := len(s)
+	if i := strings.LastIndexAny(s[second:], "Z+-"); i >= 0 {
+		zone = second + i
+	}
+	if s[day] != 'T' || s[len(s)-1] != 'Z' && len(s)-zone != len("+00:00") {
+		clock, offset := strings.TrimRight(s[day+1:zone], " "), s[zone:]
+		switch len(offset) {
+		case 0:
+			offset = "Z"
+		case len("+00"):
+			offset += ":00"
+		case len("+0000"):
+			offset = offset[:3] + ":" + offset[3:]
+		}
+		if s[day] != ' ' && s[day] != 'T' {
+			return time.Time{}, errors.New("neither a T nor a space divides date and time")
+		}
+		s = s[:day] + "T" + clock + offset
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t = t.UTC()
+	switch year := t.Year(); {
+	case year <= 1:
+		return time.Time{}, nil
+	case year > 9999:
+		return time.Time{}, errors.New("the year is out of range")
+	}
+	return t, nil
+}
+
+// parseRetryAfter reads a Retry-After header, seconds or a date. It is 0 for
+// what is neither, and for what is past.
+func parseRetryAfter(s string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return time.Duration(min(n, math.MaxInt64/uint64(time.Second))) * time.Second
+	}
+	t, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return max(t.Sub(now), 0)
+}
+
+// clip makes s fit for one line of a log: printable, and at most n bytes before the
+// mark that it was cut.
+func clip(s string, n int) string {
+	var b strings.Builder
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			r = ' '
+		}
+		if b.Len()+utf8.RuneLen(r) > n {
+			b.WriteString("…")
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
