@@ -176,7 +176,7 @@ func TestDashboards(t *testing.T) {
 		t.Fatal("no dashboards", err)
 	}
 	// What Grafana puts in place of its variables.
-	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$target", "0.95", `"$1"`, `"$1"`, "$", "")
+	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$__range_s", "86400", "$__range", "1d", "$", "")
 	type rule struct {
 		Record string
 		Expr   string

@@ -15,7 +15,7 @@ import (
 const hold = 8 * time.Second
 
 func failed(policy string) map[string]string {
-	return map[string]string{"alertname": "VbawsPolicyFailed", "policy": policy}
+	return map[string]string{"alertname": "VbawsPolicyFailing", "policy": policy}
 }
 
 // TestFailures: what a policy's sessions come to reaches who is to know.
@@ -52,25 +52,25 @@ func TestFailures(t *testing.T) {
 	eu.fail(database, "PolicyRdsSnapshot")
 	us.Finish(us.session(elsewhere, "PolicyBackup"), vbawstest.StatusSucceeded, time.Time{})
 
-	for policy, extendedType := range map[string]string{"first": "PolicyBackup", "abrupt": "PolicySnapshot"} {
+	for policy, kind := range map[string]string{"first": "backup", "abrupt": "snapshot"} {
 		got := c.await(t, "firing", failed(policy))
 		want := map[string]string{
-			"alertname": "VbawsPolicyFailed", "severity": "warning",
-			"appliance": "eu", "policy": policy, "extended_type": extendedType,
+			"alertname": "VbawsPolicyFailing", "severity": "warning",
+			"appliance": "eu", "policy": policy, "workload": "ec2", "kind": kind,
 		}
 		if got.receiver != "ticket" || !maps.Equal(got.labels, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if d := got.annotations["description"]; !strings.Contains(d, "No successful session is known.") || strings.Contains(d, "error") && strings.Contains(d, "template") {
+		if d := got.annotations["description"]; !strings.Contains(d, "ec2 "+kind+" session of policy "+policy+" failed") {
 			t.Errorf("the description is %s", d)
 		}
-		if got.annotations["runbook_url"] != "docs/runbook.md#vbawspolicyfailed" {
+		if !strings.HasSuffix(got.annotations["runbook_url"], "docs/runbook.md#vbawspolicyfailing") {
 			t.Errorf("the runbook is at %s", got.annotations["runbook_url"])
 		}
 	}
-	for _, extendedType := range []string{"PolicyBackup", "PolicyRdsSnapshot"} {
+	for workload, kind := range map[string]string{"ec2": "backup", "rds": "snapshot"} {
 		c.await(t, "firing", map[string]string{
-			"alertname": "VbawsPolicyFailed", "appliance": "eu", "policy": "twin", "extended_type": extendedType,
+			"alertname": "VbawsPolicyFailing", "appliance": "eu", "policy": "twin", "workload": workload, "kind": kind,
 		})
 	}
 	eu.Finish(retry, vbawstest.StatusSucceeded, time.Time{})
@@ -88,7 +88,7 @@ func TestFailures(t *testing.T) {
 		t.Errorf("of the abrupt policy came %v", got)
 	}
 	for _, innocent := range []map[string]string{
-		{"policy": "retried"}, {"policy": "well"}, {"appliance": "us"}, {"policy": "twin", "extended_type": "PolicySnapshot"},
+		{"policy": "retried"}, {"policy": "well"}, {"appliance": "us"}, {"policy": "twin", "workload": "ec2", "kind": "snapshot"},
 	} {
 		if got := c.events(innocent); len(got) > 0 {
 			t.Errorf("of %v came %v", innocent, got)
@@ -112,119 +112,151 @@ func TestFailures(t *testing.T) {
 	c.prometheus.checkRules()
 }
 
-// TestOverdue: policies that should have run and didn't, of an appliance that can
-// be asked and of one that can't.
-func TestOverdue(t *testing.T) {
-	t.Parallel()
-	const many = 20
-	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
-	gone := newSite(t, "gone", vbawstest.Config{Seed: 2})
-	// Schedules are of whole minutes. There is time enough for the exporter to meet
-	// the policies before they are due: what was due earlier doesn't count.
-	due := time.Now().UTC().Truncate(time.Minute).Add(3 * time.Minute)
+// nightly adds a policy that makes a snapshot and a backup every day at a time. A run by
+// hand, three hours before that, succeeded.
+func (s *site) nightly(name string, due time.Time) vbawstest.Policy {
 	everyDay := vbawstest.Weekdays(vbawstest.Retention{Count: 7},
 		time.Sunday, time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday)
-	scheduled := func(s *site, name string, w vbawstest.Workload, enabled bool) vbawstest.Policy {
-		weekly := &vbawstest.WeeklySchedule{TimeLocal: vbawstest.At(due.Hour(), due.Minute())}
-		if w == vbawstest.RDS {
-			weekly.Snapshot = everyDay
-		} else {
-			weekly.Backup = everyDay
-		}
-		return s.PutPolicy(vbawstest.Policy{
-			Name: name, Workload: w, Enabled: enabled,
-			Schedule: &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: weekly},
-		})
+	p := s.PutPolicy(vbawstest.Policy{
+		Name: name, Workload: vbawstest.EC2, Enabled: true,
+		Schedule: &vbawstest.ScheduleSettings{WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{
+			TimeLocal: vbawstest.At(due.Hour(), due.Minute()), Snapshot: everyDay, Backup: everyDay,
+		}},
+	})
+	s.ran(p, "PolicySnapshot", due.Add(-3*time.Hour), vbawstest.StatusSucceeded)
+	s.ran(p, "PolicyBackup", due.Add(-3*time.Hour), vbawstest.StatusSucceeded)
+	return p
+}
+
+// ran adds a session of ten minutes.
+func (s *site) ran(p vbawstest.Policy, extendedType string, start time.Time, status string) {
+	s.Put(vbawstest.Session{
+		Type: "Policy", ExtendedType: extendedType, Name: p.Name, PolicyID: p.ID,
+		Start: start, Stop: start.Add(10 * time.Minute), Status: status,
+	})
+}
+
+// TestNotifications: a night that failed is at most two notifications, a run that is overdue is one, and
+// so is one that is stuck, or an appliance of which all are overdue. The exporter finds them at its
+// initial sync.
+func TestNotifications(t *testing.T) {
+	t.Parallel()
+	due := time.Now().UTC().Truncate(time.Minute).Add(-80 * time.Minute)
+	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
+	outage := newSite(t, "outage", vbawstest.Config{Seed: 2})
+	for i := range 12 {
+		outage.nightly(fmt.Sprintf("policy-%d", i), due)
 	}
-	scheduled(eu, "late", vbawstest.EC2, true)
-	// On schedule are another and a namesake of another workload. Sessions tell a policy
-	// by its name alone, so that namesakes are told apart by the kinds that they make.
-	punctual, database := scheduled(eu, "punctual", vbawstest.EC2, true), scheduled(eu, "late", vbawstest.RDS, true)
-	scheduled(eu, "disabled", vbawstest.EC2, false)
-	for i := range many {
-		scheduled(gone, fmt.Sprintf("policy-%d", i), vbawstest.EC2, true)
+	bad := eu.nightly("bad", due)
+	eu.ran(bad, "PolicySnapshot", due.Add(time.Minute), vbawstest.StatusFailed)
+	eu.nightly("missed", due)
+	punctual := eu.nightly("punctual", due)
+	eu.ran(punctual, "PolicySnapshot", due.Add(time.Minute), vbawstest.StatusSucceeded)
+	eu.ran(punctual, "PolicyBackup", due.Add(time.Minute), vbawstest.StatusWarning)
+	stuck := eu.nightly("stuck", due)
+	eu.Put(vbawstest.Session{
+		Type: "Policy", ExtendedType: "PolicyBackup", Name: stuck.Name, PolicyID: stuck.ID,
+		Start: due.Add(-24 * time.Hour), Status: vbawstest.StatusRunning,
+	})
+	c := startChain(t, hold, eu, outage)
+
+	got := c.await(t, "firing", map[string]string{"policy": "bad"})
+	want := map[string]string{
+		"alertname": "VbawsPolicyFailing", "severity": "warning",
+		"appliance": "eu", "policy": "bad", "workload": "ec2", "kind": "snapshot",
 	}
-	scheduled(gone, "late", vbawstest.EC2, true)
-	c := startChain(t, hold, eu, gone)
-	c.prometheus.awaitQuery(`count(vbaws_policy_enabled{appliance="gone"} == 1)`, many+1)
-	if !time.Now().Before(due) {
-		t.Fatal("it took too long to start: the policies are due already")
+	if got.receiver != "ticket" || !maps.Equal(got.labels, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	// The backup fails while someone reads that.
+	eu.ran(bad, "PolicyBackup", eu.Now().Add(-10*time.Minute), vbawstest.StatusFailed)
+	c.await(t, "firing", map[string]string{"alertname": "VbawsPolicyFailing", "policy": "bad", "kind": "backup"})
+
+	got = c.await(t, "firing", map[string]string{"policy": "missed"})
+	if got.receiver != "ticket" || got.labels["alertname"] != "VbawsPolicyOverdue" || got.labels["severity"] != "warning" {
+		t.Errorf("got %v", got)
+	}
+	if d := got.annotations["description"]; !strings.Contains(d, "had to run 1h 2") {
+		t.Errorf("the description is %s", d)
+	}
+	got = c.await(t, "firing", map[string]string{"policy": "stuck"})
+	if got.receiver != "pager" || got.labels["alertname"] != "VbawsPolicyStuck" || !strings.Contains(got.annotations["summary"], "running for 1d 1h") {
+		t.Errorf("got %v: %v", got, got.annotations)
+	}
+	got = c.await(t, "firing", map[string]string{"appliance": "outage"})
+	if got.receiver != "pager" || got.labels["alertname"] != "VbawsManyPoliciesOverdue" || !strings.HasPrefix(got.annotations["summary"], "12 policies") {
+		t.Errorf("got %v: %v", got, got.annotations)
 	}
 
-	// One notification says it all.
-	gone.server.Close()
-	unreachable := map[string]string{"alertname": "VbawsApplianceUnreachable", "appliance": "gone"}
-	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || !strings.Contains(got.annotations["description"], "unreachable") {
-		t.Errorf("got %v, %v", got, got.annotations)
-	}
-
-	await(t, "the time at which they are due", func() (bool, any) { return !time.Now().Before(due), time.Now() })
-	for _, p := range []vbawstest.Policy{punctual, database} {
-		extendedType := map[vbawstest.Workload]string{vbawstest.EC2: "PolicyBackup", vbawstest.RDS: "PolicyRdsSnapshot"}[p.Workload]
-		eu.Finish(eu.session(p, extendedType), vbawstest.StatusSucceeded, time.Time{})
-	}
-	late := map[string]string{
-		"alertname": "VbawsPolicyOverdue", "severity": "critical",
-		"appliance": "eu", "policy": "late", "workload": "ec2", "kind": "backup",
-	}
-	got := c.await(t, "firing", late)
-	if got.receiver != "pager" || !maps.Equal(got.labels, late) {
-		t.Errorf("got %v, want %v", got, late)
-	}
-	if want := due.Format("2006-01-02 15:04:00"); !strings.Contains(got.annotations["description"], want) {
-		t.Errorf("doesn't say %s: %s", want, got.annotations["description"])
-	}
-	for _, innocent := range []map[string]string{{"policy": "punctual"}, {"policy": "disabled"}, {"workload": "rds"}} {
-		if got := c.events(innocent); len(got) > 0 {
-			t.Errorf("of %v came %v", innocent, got)
+	// All that fires has had the time to arrive.
+	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", appliance="outage"})`, 24)
+	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", policy="bad"})`, 2)
+	// An alert that starts is notified after the group's wait; the watchdog's second notification is
+	// later than that.
+	n := len(c.notifications(map[string]string{"alertname": "VbawsWatchdog"}))
+	await(t, "time to notify", func() (bool, any) {
+		return len(c.notifications(map[string]string{"alertname": "VbawsWatchdog"})) > n, n
+	})
+	for labels, most := range map[[2]string]int{
+		{"policy", "bad"}: 2, {"policy", "missed"}: 1, {"policy", "stuck"}: 1, {"policy", "punctual"}: 0, {"appliance", "outage"}: 1,
+	} {
+		if got := c.notifications(map[string]string{labels[0]: labels[1]}); len(got) > most {
+			t.Errorf("%d notifications of %v, want at most %d: %v", len(got), labels, most, c.events(map[string]string{labels[0]: labels[1]}))
 		}
 	}
-	if got := c.notifications(map[string]string{"appliance": "gone"}); len(got) != 1 {
-		t.Errorf("of the appliance that is gone came %v", c.events(map[string]string{"appliance": "gone"}))
-	}
-
-	// It comes back, and its policies are overdue indeed, but for one that caught up.
-	gone.serve(t, strings.TrimPrefix(gone.server.URL, "https://"))
-	for _, p := range gone.Policies() {
-		if p.Name != "policy-7" {
-			gone.Finish(gone.session(p, "PolicyBackup"), vbawstest.StatusWarning, time.Time{})
+	for _, inhibited := range []map[string]string{
+		{"alertname": "VbawsPolicyOverdue", "policy": "bad"}, {"alertname": "VbawsPolicyOverdue", "appliance": "outage"},
+	} {
+		if got := c.events(inhibited); len(got) > 0 {
+			t.Errorf("got %v", got)
 		}
 	}
-	c.await(t, "resolved", unreachable)
-	c.await(t, "firing", map[string]string{"alertname": "VbawsPolicyOverdue", "appliance": "gone", "policy": "policy-7"})
-	if got := c.events(map[string]string{"alertname": "VbawsPolicyOverdue", "appliance": "gone"}); len(got) != 1 {
+
+	// A success clears both problems, without another notification but that they are over.
+	eu.Finish(eu.session(bad, "PolicySnapshot"), vbawstest.StatusSucceeded, time.Time{})
+	eu.Finish(eu.session(bad, "PolicyBackup"), vbawstest.StatusSucceeded, time.Time{})
+	c.await(t, "resolved", map[string]string{"alertname": "VbawsPolicyFailing", "policy": "bad"})
+	c.prometheus.awaitQuery(`ALERTS{policy="bad"}`)
+	if got := c.events(map[string]string{"alertname": "VbawsPolicyOverdue", "policy": "bad"}); len(got) > 0 {
+		t.Errorf("got %v", got)
+	}
+
+	// An appliance that can't be polled is one notification, and its alerts are not resolved.
+	outage.server.Close()
+	unreachable := map[string]string{"alertname": "VbawsApplianceUnreachable", "appliance": "outage"}
+	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || got.labels["instance"] != c.exporter.address || got.labels["job"] != "vbaws" {
+		t.Errorf("got %v", got)
+	}
+	if got := c.events(map[string]string{"alertname": "VbawsManyPoliciesOverdue"}); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
 	c.prometheus.checkRules()
 }
 
 // TestOverdueByTheHour: a daily schedule, whose hours are numbers since API version 1.2,
-// of a policy that doesn't run. The appliance's clock is three minutes before the hour
-// that was full last.
+// of a policy that didn't run. The appliance's clock is two hours after the hour.
 func TestOverdueByTheHour(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC()
 	due := now.Truncate(time.Hour) // by the appliance's clock
-	offset := due.Add(-3 * time.Minute).Sub(now)
-	s := newSite(t, "daily", vbawstest.Config{Seed: 1, Revisions: []string{"1.8-rev0"}, Offset: offset})
-	s.PutPolicy(vbawstest.Policy{
+	s := newSite(t, "daily", vbawstest.Config{Seed: 1, Revisions: []string{"1.8-rev0"}, Offset: due.Add(2 * time.Hour).Sub(now)})
+	p := s.PutPolicy(vbawstest.Policy{
 		Name: "nightly", Workload: vbawstest.EC2, Enabled: true,
 		Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
 			Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 7}, due.Hour()),
 		}},
 	})
+	s.ran(p, "PolicySnapshot", due.Add(-3*time.Hour), vbawstest.StatusSucceeded)
 	c := startChain(t, hold, s)
 	c.prometheus.awaitQuery(`vbaws_policy_expected_interval_seconds{policy="nightly", kind="snapshot"}`, 86400)
 	late := map[string]string{
-		"alertname": "VbawsPolicyOverdue", "severity": "critical",
+		"alertname": "VbawsPolicyOverdue", "severity": "warning",
 		"appliance": "daily", "policy": "nightly", "workload": "ec2", "kind": "snapshot",
 	}
 	got := c.await(t, "firing", late)
-	if got.receiver != "pager" || !maps.Equal(got.labels, late) {
+	if got.receiver != "ticket" || !maps.Equal(got.labels, late) {
 		t.Errorf("got %v, want %v", got, late)
 	}
-	if want := due.Format("2006-01-02 15:04:00"); !strings.Contains(got.annotations["description"], want) {
-		t.Errorf("doesn't say %s: %s", want, got.annotations["description"])
-	}
-	c.prometheus.awaitQuery(`vbaws_policy_last_due_timestamp_seconds{policy="nightly", kind="snapshot"}`, float64(due.Unix()))
+	c.prometheus.awaitQuery(`vbaws_policy_problem_since_timestamp_seconds{policy="nightly", kind="snapshot", problem="overdue"}`, float64(due.Unix()))
+	c.prometheus.awaitQuery(`vbaws_policy_overdue_runs{policy="nightly", kind="snapshot"}`, 1)
 }

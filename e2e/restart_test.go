@@ -71,7 +71,7 @@ func TestRestart(t *testing.T) {
 	if got := c.events(failed("bad")); len(got) != 1 {
 		t.Errorf("of the bad policy came %v", got)
 	}
-	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailed", policy="bad", alertstate="firing"}`, 1)
+	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 
 	// It stays away: that is what is said, and not that the policy were well again.
 	c.exporter.kill()
@@ -79,14 +79,14 @@ func TestRestart(t *testing.T) {
 	if got := c.await(t, "firing", gone); got.receiver != "pager" {
 		t.Errorf("got %v", got)
 	}
-	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailed", alertstate="firing"}`)
+	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", alertstate="firing"}`)
 	c.exporter.start()
 	c.await(t, "resolved", gone)
-	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailed", policy="bad", alertstate="firing"}`, 1)
+	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 	if got := c.events(failed("bad")); len(got) != 1 {
 		t.Errorf("after the exporter was gone, of the bad policy came %v", got)
 	}
-	if got := c.events(map[string]string{"alertname": "VbawsApplianceNotWatched"}); len(got) > 0 {
+	if got := c.events(map[string]string{"alertname": "VbawsApplianceNotPolled"}); len(got) > 0 {
 		t.Errorf("got %v", got)
 	}
 	c.prometheus.checkRules()

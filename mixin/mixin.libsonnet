@@ -1,4 +1,4 @@
-// The alerts, recording rules and dashboards of vbaws_exporter as a Prometheus mixin. The plain
+// The alerts, examples of service levels and dashboards of vbaws_exporter as a Prometheus mixin. The plain
 // files are the source: this file imports them and adds nothing but the runbook's address.
 {
   _config+:: {
@@ -17,6 +17,7 @@
   prometheusRules+:: { groups+: groups(importstr '../prometheus/rules.yml') },
   grafanaDashboards+:: {
     'vbaws-exporter.json': import '../grafana/vbaws-exporter.json',
+    'vbaws-instances.json': import '../grafana/vbaws-instances.json',
     'vbaws-overview.json': import '../grafana/vbaws-overview.json',
     'vbaws-policy.json': import '../grafana/vbaws-policy.json',
   },

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
@@ -12,6 +11,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // The palette of Okabe and Ito, which people who are colour-blind can tell apart. Nothing
@@ -31,17 +31,18 @@ const (
 // the line is full.
 type board struct {
 	*dashboard.DashboardBuilder
-	scope
+	scope          []narrowing
 	id, x, y, line uint32
 }
 
 // dataSourceRef is the data source that the board's variable names.
-var dataSourceRef = common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr("${datasource}")}
+var dataSourceRef = common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
 
 const tag = "vbaws_exporter"
 
-func newBoard(uid, title, description string, s scope) *board {
-	b := &board{scope: s}
+// The variables of each board come first: cluster and job, then those of the board.
+func newBoard(uid, title, description string) *board {
+	b := &board{}
 	b.DashboardBuilder = dashboard.NewDashboardBuilder("Veeam Backup for AWS / " + title).
 		Uid(uid).
 		Description(description).
@@ -49,8 +50,9 @@ func newBoard(uid, title, description string, s scope) *board {
 		Timezone(common.TimeZoneBrowser).
 		Tooltip(dashboard.DashboardCursorSyncCrosshair).
 		Refresh("1m").
-		Editable().
-		// All boards of the exporter, with what was chosen here.
+		// What is changed in Grafana is lost with the next version of the file.
+		Readonly().
+		// All boards of the exporter, with the variables and the time range of this one.
 		Link(dashboard.NewDashboardLinkBuilder("Boards").
 			Type(dashboard.DashboardLinkTypeDashboards).
 			Tags([]string{tag}).
@@ -60,6 +62,9 @@ func newBoard(uid, title, description string, s scope) *board {
 			Label("Data source").
 			Description("The Prometheus that scrapes vbaws_exporter").
 			Type("prometheus"))
+	// Few have this label. Its value for all matches its absence too.
+	b.choice("cluster", "Cluster", "The label cluster, if Prometheus adds one to what it scrapes", "vbaws_up", ".*")
+	b.choice("job", "Job", "The scrape's jobs", "vbaws_up", ".+")
 	return b
 }
 
@@ -140,7 +145,7 @@ type step struct {
 func steps(color string, from ...step) *dashboard.ThresholdsConfigBuilder {
 	list := []dashboard.Threshold{{Color: color}}
 	for _, s := range from {
-		list = append(list, dashboard.Threshold{Value: cog.ToPtr(s.from), Color: s.color})
+		list = append(list, dashboard.Threshold{Value: new(s.from), Color: s.color})
 	}
 	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(list)
 }
@@ -171,7 +176,7 @@ func graph(unit string) *timeseries.PanelBuilder {
 		LineWidth(2).
 		FillOpacity(0).
 		ShowPoints(common.VisibilityModeNever).
-		SpanNulls(common.BoolOrFloat64{Bool: cog.ToPtr(false)}).
+		SpanNulls(common.BoolOrFloat64{Bool: new(false)}).
 		Legend(common.NewVizLegendOptionsBuilder().
 			DisplayMode(common.LegendDisplayModeList).
 			Placement(common.LegendPlacementBottom).
@@ -182,9 +187,7 @@ func graph(unit string) *timeseries.PanelBuilder {
 			HideZeros(true))
 }
 
-// bars are counts, stacked; each is of the interval that ends with it. Where a variable
-// says how long they are, panel and query have it: a panel is asked anew for what its
-// queries mention.
+// bars are counts, stacked; each is of the interval that ends with it.
 func bars() *timeseries.PanelBuilder {
 	return graph("none").
 		Decimals(0).
@@ -192,8 +195,9 @@ func bars() *timeseries.PanelBuilder {
 		FillOpacity(85).
 		LineWidth(1).
 		BarAlignment(common.BarAlignmentBefore).
-		// More than there can be bars: then the interval is the one that was chosen.
-		MaxDataPoints(2000).
+		Interval("1m").
+		// About half an hour each in a day.
+		MaxDataPoints(48).
 		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
 }
 
@@ -228,7 +232,7 @@ type word struct {
 func valueMap(words []word) dashboard.ValueMapping {
 	options := map[string]dashboard.ValueMappingResult{}
 	for i, w := range words {
-		options[w.value] = dashboard.ValueMappingResult{Text: cog.ToPtr(w.text), Color: cog.ToPtr(w.color), Index: cog.ToPtr(int32(i))}
+		options[w.value] = dashboard.ValueMappingResult{Text: new(w.text), Color: new(w.color), Index: new(int32(i))}
 	}
 	return dashboard.ValueMapping{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}
 }
@@ -287,17 +291,21 @@ func grid(columns ...column) *table.PanelBuilder {
 	p = p.OverrideByRegexp("/.*/", []dashboard.DynamicConfigValue{property("noValue", "")})
 	index, renamed := map[string]any{}, map[string]any{}
 	include := map[string]any{}
-	for i, c := range columns {
-		names := []string{c.from}
+	queries := 0
+	for _, c := range columns {
 		if len(c.from) == 1 {
-			names = []string{"Value #" + c.from}
-			if c.from == "A" {
-				names = append(names, "Value") // where it is the only query
-			}
+			queries++
 		}
-		for _, n := range names {
-			index[n], renamed[n], include[n] = i, c.title, true
+	}
+	for i, c := range columns {
+		n := c.from
+		switch {
+		case len(n) == 1 && queries > 1:
+			n = "Value #" + n
+		case len(n) == 1:
+			n = "Value"
 		}
+		index[n], renamed[n], include[n] = i, c.title, true
 		if len(c.properties) > 0 {
 			p = p.OverrideByName(c.title, c.properties)
 		}
@@ -313,23 +321,31 @@ func grid(columns ...column) *table.PanelBuilder {
 	})
 }
 
-// sorted puts the rows of a table into order.
-func sorted(p *table.PanelBuilder, by string, descending bool) *table.PanelBuilder {
-	return p.SortBy([]cog.Builder[common.TableSortByFieldState]{
-		common.NewTableSortByFieldStateBuilder().DisplayName(by).Desc(descending),
-	})
+// order is a column by which the rows of a table are sorted.
+type order struct {
+	column     string
+	descending bool
+}
+
+// sorted puts the rows of a table into the order of a column, and rows that are equal there into that of the next one.
+func sorted(p *table.PanelBuilder, by ...order) *table.PanelBuilder {
+	var all []cog.Builder[common.TableSortByFieldState]
+	for _, o := range by {
+		all = append(all, common.NewTableSortByFieldStateBuilder().DisplayName(o.column).Desc(o.descending))
+	}
+	return p.SortBy(all)
 }
 
 // toPolicy links a cell with the name of a policy to its board.
 var toPolicy = property("links", []map[string]any{{
 	"title":       "The policy's board",
 	"targetBlank": false,
-	"url": "/d/" + policyUID + "?var-datasource=${datasource}&var-appliance=${__data.fields.Appliance:percentencode}" +
-		"&var-policy=${__value.raw:percentencode}&${__url_time_range}",
+	"url": "/d/" + policyUID + "?${datasource:queryparam}&${cluster:queryparam}&${job:queryparam}" +
+		"&var-appliance=${__data.fields.Appliance:percentencode}&var-policy=${__value.raw:percentencode}&${__url_time_range}",
 }})
 
 func option(text, value string, multi bool) dashboard.VariableOption {
-	o := dashboard.VariableOption{Selected: cog.ToPtr(true)}
+	o := dashboard.VariableOption{Selected: new(true)}
 	if multi {
 		o.Text.ArrayOfString, o.Value.ArrayOfString = []string{text}, []string{value}
 	} else {
@@ -339,24 +355,29 @@ func option(text, value string, multi bool) dashboard.VariableOption {
 }
 
 // choice is a variable with the values of a label: any number of them, and all at
-// first. What is on the board then is narrowed by nothing.
-func (b *board) choice(name, label, description, series string) {
-	b.WithVariable(b.choices(name, label, description, series).Current(option("All", "$__all", true)))
+// first, for which the regular expression all stands.
+func (b *board) choice(name, label, description, series, all string) {
+	b.WithVariable(b.values(name, label, description, series).
+		Multi(true).IncludeAll(true).AllValue(all).Current(option("All", "$__all", true)))
+	b.scope = append(b.scope, narrowing{name, labels.MatchRegexp})
 }
 
-func (b *board) choices(name, label, description, series string) *dashboard.QueryVariableBuilder {
-	return b.chosen(name, label, description, series).Multi(true).IncludeAll(true).AllValue(".*")
+// one is a variable with the values of a label, one of which is chosen: the first, or current if
+// that isn't empty.
+func (b *board) one(name, label, description, series, current string) {
+	v := b.values(name, label, description, series).Multi(false).IncludeAll(false)
+	if current != "" {
+		v = v.Current(option(current, current, false))
+	}
+	b.WithVariable(v)
+	// Grafana escapes a single value for no regular expression.
+	b.scope = append(b.scope, narrowing{name, labels.MatchEqual})
 }
 
-// one is a variable with the values of a label, one of which is chosen.
-func (b *board) one(name, label, description, series string) {
-	b.WithVariable(b.chosen(name, label, description, series).Multi(false).IncludeAll(false))
-}
-
-func (b *board) chosen(name, label, description, series string) *dashboard.QueryVariableBuilder {
-	// The function is Grafana's, and no PromQL.
-	series = b.query(series)
-	query := fmt.Sprintf("label_values(%s, %s)", series, name)
+// values is a variable of a label's values in series, narrowed to the variables before it.
+func (b *board) values(name, label, description, series string) *dashboard.QueryVariableBuilder {
+	// The function is Grafana's, and not PromQL.
+	query := fmt.Sprintf("label_values(%s, %s)", b.query(series), name)
 	return dashboard.NewQueryVariableBuilder(name).
 		Label(label).
 		Description(description).
@@ -365,19 +386,4 @@ func (b *board) chosen(name, label, description, series string) *dashboard.Query
 		Definition(query).
 		Refresh(dashboard.VariableRefreshOnTimeRangeChanged).
 		Sort(dashboard.VariableSortAlphabeticalCaseInsensitiveAsc)
-}
-
-// custom is a variable with given values, written as Grafana does: "text : value".
-func (b *board) custom(name, label, description, current string, values ...string) {
-	text, value, ok := strings.Cut(current, " : ")
-	if !ok {
-		value = text
-	}
-	b.WithVariable(dashboard.NewCustomVariableBuilder(name).
-		Label(label).
-		Description(description).
-		Values(dashboard.StringOrMap{String: cog.ToPtr(strings.Join(values, ","))}).
-		Current(option(text, value, false)).
-		Multi(false).
-		IncludeAll(false))
 }

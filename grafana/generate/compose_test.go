@@ -62,7 +62,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	load(t, "../provisioning/dashboards/vbaws.yml", &provider)
-	for board := range boards(t) {
+	for board := range committed(t) {
 		if path := provider.Providers[0].Options.Path + "/" + board; targets["grafana:"+path] == "" {
 			t.Errorf("nothing is mounted at %s", path)
 		}

@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
-	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/template"
@@ -51,177 +45,6 @@ func TestCommitted(t *testing.T) {
 			t.Errorf("%s isn't made by the code", path)
 		}
 	}
-}
-
-// boards returns the committed boards, read as strictly as Grafana's schema has it.
-func boards(t *testing.T) map[string]dashboard.Dashboard {
-	t.Helper()
-	plugins.RegisterDefaultPlugins()
-	paths, err := filepath.Glob("../*.json")
-	if err != nil || len(paths) != 3 {
-		t.Fatal(paths, err)
-	}
-	found := map[string]dashboard.Dashboard{}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var d dashboard.Dashboard
-		strictly(t, path, data, &d)
-		// It left the panels out.
-		var raw struct{ Panels []json.RawMessage }
-		if err := errors.Join(json.Unmarshal(data, &raw), json.Unmarshal(data, &d)); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		for i, p := range d.Panels {
-			if p.Panel != nil {
-				strictly(t, path, raw.Panels[i], new(dashboard.Panel))
-			}
-		}
-		found[filepath.Base(path)] = d
-	}
-	return found
-}
-
-// strictly reads JSON as something of the SDK.
-func strictly(t *testing.T, path string, data []byte, into interface {
-	UnmarshalJSONStrict([]byte) error
-	Validate() error
-}) {
-	t.Helper()
-	// It returns an error that says nothing where there is none.
-	if err := into.UnmarshalJSONStrict(data); err != nil && err.Error() != "" {
-		t.Fatalf("%s: %v", path, err)
-	}
-	if err := into.Validate(); err != nil {
-		t.Errorf("%s: %v", path, err)
-	}
-}
-
-// signs are the colours that the boards may use, and those that say nothing.
-var signs = []string{blue, sky, green, yellow, orange, vermilion, purple, grey, "text", "transparent"}
-
-// TestBoards holds what Grafana's dashboard-linter asks for, where it is right for events that are few,
-// and some more.
-func TestBoards(t *testing.T) {
-	colors := regexp.MustCompile(`"(?:color|fixedColor)": "([^"]+)"`)
-	variable := regexp.MustCompile(`\$\{?(\w+)`)
-	for name, d := range boards(t) {
-		t.Run(name, func(t *testing.T) {
-			if *d.Uid+".json" != name {
-				t.Errorf("its uid is %s", *d.Uid)
-			}
-			variables := []string{"__interval", "__rate_interval", "1"}
-			for i, v := range d.Templating.List {
-				variables = append(variables, v.Name)
-				if v.Label == nil || *v.Label == "" || v.Description == nil || *v.Description == "" {
-					if v.Name != "datasource" {
-						t.Errorf("variable %s has no label or description", v.Name)
-					}
-				}
-				if i == 0 && (v.Name != "datasource" || v.Type != dashboard.VariableTypeDatasource) {
-					t.Errorf("the first variable is %s", v.Name)
-				}
-				if v.Type == dashboard.VariableTypeQuery && (*v.Datasource.Uid != "${datasource}" || *v.Refresh != dashboard.VariableRefreshOnTimeRangeChanged) {
-					t.Errorf("variable %s has another data source, or isn't refreshed", v.Name)
-				}
-			}
-			if !slices.Contains(d.Tags, tag) || len(d.Links) != 1 || !d.Links[0].IncludeVars || !d.Links[0].KeepTime {
-				t.Errorf("it isn't linked with the others: %v, %v", d.Tags, d.Links)
-			}
-
-			ids, titles := map[uint32]bool{}, map[string]bool{}
-			used := map[string]bool{}
-			var taken [200][24]bool
-			for _, item := range d.Panels {
-				p := item.Panel
-				if p == nil || p.Type == "row" {
-					continue
-				}
-				if ids[*p.Id] || titles[*p.Title] || *p.Title == "" || *p.Description == "" {
-					t.Errorf("panel %d, %q: it has no title or description, or another has its id or title", *p.Id, *p.Title)
-				}
-				ids[*p.Id], titles[*p.Title] = true, true
-				if p.FieldConfig.Defaults.NoValue == nil || *p.FieldConfig.Defaults.NoValue == "" {
-					t.Errorf("panel %q doesn't say what no data means", *p.Title)
-				}
-				if p.Type != "table" && p.Type != "state-timeline" && p.Type != "heatmap" && p.FieldConfig.Defaults.Unit == nil {
-					t.Errorf("panel %q has no unit", *p.Title)
-				}
-				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
-					for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
-						if x >= 24 || taken[y][x] {
-							t.Fatalf("panel %q is too wide, or covers another", *p.Title)
-						}
-						taken[y][x] = true
-					}
-				}
-				if *p.Datasource.Uid != "${datasource}" || len(p.Targets) == 0 {
-					t.Errorf("panel %q asks nothing, or another data source", *p.Title)
-				}
-				for _, target := range p.Targets {
-					q := target.(*prometheus.Dataquery)
-					if *q.Datasource.Uid != "${datasource}" || q.RefId == nil {
-						t.Errorf("panel %q asks another data source", *p.Title)
-					}
-					for _, m := range variable.FindAllStringSubmatch(q.Expr, -1) {
-						if !slices.Contains(variables, m[1]) {
-							t.Errorf("panel %q asks for the unknown variable %s: %s", *p.Title, m[1], q.Expr)
-						}
-						used[m[1]] = true
-					}
-					checkQuery(t, *p.Title, q)
-				}
-			}
-			for _, v := range variables[3:] {
-				if !used[v] && v != "datasource" && v != "bar" {
-					t.Errorf("no panel heeds %s", v)
-				}
-			}
-
-			text, err := os.ReadFile(filepath.Join("..", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			// Only the first threshold has no value.
-			if m := regexp.MustCompile(`.*: null`).FindString(strings.ReplaceAll(string(text), `"value": null`, "")); m != "" {
-				t.Errorf("Grafana trips over %s", m)
-			}
-			for _, m := range colors.FindAllStringSubmatch(string(text), -1) {
-				if !slices.Contains(signs, m[1]) {
-					t.Errorf("%s is not in the palette", m[1])
-				}
-			}
-		})
-	}
-}
-
-// checkQuery: every metric of the exporter is narrowed to the appliances that are
-// chosen, and none is asked by rate() whose events are few.
-func checkQuery(t *testing.T, title string, q *prometheus.Dataquery) {
-	t.Helper()
-	e, err := promQL.ParseExpr(placeholders.Replace(q.Expr))
-	if err != nil {
-		t.Errorf("panel %q: %v: %s", title, err, q.Expr)
-		return
-	}
-	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
-		switch n := n.(type) {
-		case *parser.VectorSelector:
-			if slices.Contains(labelsOf[n.Name], "appliance") && !slices.ContainsFunc(n.LabelMatchers, func(m *labels.Matcher) bool {
-				return m.Name == "appliance" && m.Value == "$appliance"
-			}) {
-				t.Errorf("panel %q asks for all appliances: %s", title, n)
-			}
-		case *parser.Call:
-			rates := slices.Contains([]string{"rate", "irate", "delta", "idelta"}, n.Func.Name)
-			if rates && strings.Contains(n.String(), "vbaws_session") {
-				t.Errorf("panel %q asks for a rate of what happens once a day: %s", title, n)
-			}
-		}
-		return nil
-	})
 }
 
 // TestManagedAlerts: the file for Grafana has every alert of alerts.yml with the same expression,

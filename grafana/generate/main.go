@@ -7,8 +7,7 @@
 // The second also puts that address before each runbook_url in prometheus/.
 //
 // It is a module of its own, so that the exporter depends neither on Grafana's SDK nor
-// on Prometheus. It takes the metrics' names and labels from the exporter, and the alerts'
-// expressions from the alerts, so that a board can't say something else than they do.
+// on Prometheus. It takes the metrics' names and labels from the exporter.
 package main
 
 import (
@@ -20,9 +19,6 @@ import (
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
-
-// boardsAlertsPath has the expressions that the dashboards use.
-const boardsAlertsPath = "boards_alerts.yml"
 
 func main() {
 	base := flag.String("runbook-base", "", "address of the repository's files, with the slash at its end; empty: relative to the repository")
@@ -73,24 +69,18 @@ func run(dir string) error {
 	return nil
 }
 
+// boards are the dashboards. Each has a file of its own.
+var boards = []func() (dashboard.Dashboard, error){overview, policy, instances, exporter}
+
 // generate returns the files by their names in grafana/.
 func generate(alertsPath string) (map[string][]byte, error) {
 	a, err := loadAlerts(alertsPath)
 	if err != nil {
 		return nil, err
 	}
-	old, err := loadBoardsAlerts(boardsAlertsPath)
-	if err != nil {
-		return nil, err
-	}
-	onBoards := old.cheaply(average, averageAtBothEnds)
 	files := map[string][]byte{}
-	for _, make := range []func() (dashboard.Dashboard, error){
-		func() (dashboard.Dashboard, error) { return overview(onBoards) },
-		func() (dashboard.Dashboard, error) { return policy(onBoards) },
-		exporter,
-	} {
-		d, err := make()
+	for _, build := range boards {
+		d, err := build()
 		if err != nil {
 			return nil, fmt.Errorf("build a dashboard: %w", err)
 		}

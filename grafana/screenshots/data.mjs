@@ -57,6 +57,8 @@ export class Board {
     for (const target of panel.targets ?? []) {
       const query = this.interpolate(target.expr, {
         __interval: duration(step),
+        __range: duration(this.to - this.from),
+        __range_s: String(this.to - this.from),
         __rate_interval: duration(Math.max(step + this.scrapeInterval, 4 * this.scrapeInterval)),
       });
       const data = target.instant

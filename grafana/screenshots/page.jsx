@@ -145,17 +145,19 @@ function TimeLine({ panel, data, width, height }) {
   if (!data.length) {
     return <Nothing panel={panel} />;
   }
-  const left = 170;
-  const bottom = 54;
+  const { showLegend } = panel.options.legend;
+  const names = data.map((frame) => getFieldDisplayName(frame.fields[1], frame, data));
+  const left = Math.min(Math.max(...names.map((name) => name.length)) * 6.2 + 16, width / 2);
+  const bottom = showLegend ? 54 : 24;
   const x = (time) => left + ((Math.max(time, from) - from) / (to - from)) * (width - left);
   const rowHeight = (height - bottom) / data.length;
   const seen = new Map();
   return (
     <div>
-      <svg width={width} height={height - 30}>
+      <svg width={width} height={showLegend ? height - 30 : height}>
         {data.map((frame, row) => {
           const [time, value] = frame.fields;
-          const name = getFieldDisplayName(value, frame, data);
+          const name = names[row];
           const y = row * rowHeight + rowHeight * (1 - panel.options.rowHeight) / 2;
           const states = [];
           time.values.forEach((t, i) => {
@@ -183,9 +185,9 @@ function TimeLine({ panel, data, width, height }) {
             </g>
           );
         })}
-        <Times x={x} y={height - 34} width={width - left} />
+        <Times x={x} y={height - bottom + 20} width={width - left} />
       </svg>
-      <VizLegend placement="bottom" displayMode="list" items={[...seen].map(([label, color]) => ({ label, color, yAxis: 1 }))} />
+      {showLegend && <VizLegend placement="bottom" displayMode="list" items={[...seen].map(([label, color]) => ({ label, color, yAxis: 1 }))} />}
     </div>
   );
 }
@@ -246,7 +248,7 @@ function HeatMap({ panel, width, height }) {
       <Times x={x} y={height - bottom + 16} width={width - left} />
       {cividis.map((c, i) => <rect key={c} x={left + i * 24} y={height - 22} width={24} height={8} fill={c} />)}
       <text x={left} y={height - 3} {...axis}>1 session</text>
-      <text x={left + cividis.length * 24} y={height - 3} textAnchor="end" {...axis}>{most}</text>
+      <text x={left + cividis.length * 24} y={height - 3} textAnchor="end" {...axis}>{Math.round(most)}</text>
       <path d={`M${left + 240},${height - 22} l4,4 l-4,4 l-4,-4 z`} fill={panel.options.exemplars.color} />
       <text x={left + 250} y={height - 14} {...axis}>a session, with its session_id</text>
     </svg>

@@ -52,7 +52,7 @@ type (
 		keyRecord
 		Counters []*ledger.Counter `json:"counters,omitempty"`
 		Last     ledger.Last       `json:"last,omitzero"`
-		History  verdict.History   `json:"history,omitempty"`
+		History  verdict.History   `json:"history,omitzero"`
 	}
 	keyRecord struct {
 		Type         string `json:"type"`

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+)
+
+// problems are the values of the label problem, the worst first. That is their alphabetical
+// order, descending: by it tables sort them.
+var problems = []struct{ name, sign, color string }{
+	{"stuck", "…", purple},
+	{"silent", "?", orange},
+	{"overdue", "◷", vermilion},
+	{"failing", "✗", vermilion},
+	{"disabled", "■", grey},
+}
+
+// problemWords show the label problem.
+func problemWords() []word {
+	var words []word
+	for _, p := range problems {
+		words = append(words, word{p.name, p.sign + " " + p.name, p.color})
+	}
+	return words
+}
+
+// policiesWith counts the policies that have a problem.
+func policiesWith(problem string) string {
+	return orZero(fmt.Sprintf("count(count by (appliance, policy, workload) (vbaws_policy_problem{problem=%q} == 1))", problem))
+}
+
+// timeline is a row of states for each series.
+func timeline() *statetimeline.PanelBuilder {
+	return statetimeline.NewPanelBuilder().
+		ColorScheme(colored(dashboard.FieldColorModeIdThresholds)).
+		MergeValues(true).
+		ShowValue(common.VisibilityModeAuto).
+		AlignValue(common.TimelineValueAlignmentLeft).
+		RowHeight(0.8).
+		LineWidth(0).
+		FillOpacity(85).
+		Interval("1m").
+		MaxDataPoints(96).
+		Legend(common.NewVizLegendOptionsBuilder().
+			DisplayMode(common.LegendDisplayModeList).
+			Placement(common.LegendPlacementBottom).
+			ShowLegend(false)).
+		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeSingle))
+}
+
+// problemTimeline has rows whose names end with a problem, with 1 while there is the problem.
+func problemTimeline() *statetimeline.PanelBuilder {
+	p := timeline().Thresholds(steps(grey))
+	for _, w := range problems {
+		p = p.OverrideByRegexp("/ "+w.name+"$/", []dashboard.DynamicConfigValue{
+			mapped(word{"0", "ok", green}, word{"1", w.sign + " " + w.name, w.color}),
+		})
+	}
+	return p
+}
+
+// problemTable has a row for each problem that there is, the worst first, with the given columns and
+// since when.
+func problemTable(of ...column) *table.PanelBuilder {
+	columns := append([]column{
+		{"problem", "Problem", []dashboard.DynamicConfigValue{width(120), textColored, left, mapped(problemWords()...)}},
+	}, of...)
+	columns = append(columns,
+		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(110)}},
+		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
+		column{"A", "For", ago},
+		column{"B", "Since", []dashboard.DynamicConfigValue{unit("dateTimeAsIsoNoDateIfToday"), width(170)}},
+	)
+	return sorted(grid(columns...), order{"Problem", true}, order{"For", true})
+}
+
+// problemRows asks for the age and the begin of each problem.
+func (b *board) problemRows() []*prometheus.DataqueryBuilder {
+	since := "min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)"
+	return []*prometheus.DataqueryBuilder{
+		b.rows("time() - " + since),
+		b.rows("1000 * " + since),
+	}
+}
+
+// scheduleTable has a row for each policy and kind that it makes, those that are overdue first, after the given columns.
+func scheduleTable(of ...column) *table.PanelBuilder {
+	return sorted(grid(append(of,
+		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(100)}},
+		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
+		column{"A", "Missed runs", []dashboard.DynamicConfigValue{width(115), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
+		column{"B", "Next due", []dashboard.DynamicConfigValue{unit("dateTimeFromNow")}},
+		column{"C", "Last success", ago},
+		column{"D", "Longest gap", ago},
+		column{"E", "On time", []dashboard.DynamicConfigValue{width(90), unit("percentunit"), property("decimals", 1), textColored,
+			limits(steps(vermilion, step{0.95, orange}, step{0.99, "text"}))}},
+	)...), order{"Missed runs", true}, order{"Next due", false})
+}
+
+// scheduleRows asks for what scheduleTable shows.
+func (b *board) scheduleRows() []*prometheus.DataqueryBuilder {
+	by := func(aggregation, metric string) string {
+		return fmt.Sprintf("%s by (%s) (%s)", aggregation, byKind, metric)
+	}
+	return []*prometheus.DataqueryBuilder{
+		b.rows(by("max", "vbaws_policy_overdue_runs")),
+		b.rows("1000 * " + by("min", "vbaws_policy_next_due_timestamp_seconds")),
+		b.rows("time() - " + by("max", "vbaws_policy_last_success_timestamp_seconds")),
+		b.rows(by("max", "vbaws_policy_expected_interval_seconds")),
+		b.rows(onTime),
+	}
+}
+
+// ago is for columns of ages.
+var ago = []dashboard.DynamicConfigValue{unit("s"), property("decimals", 1)}
+
+// filterable lets people filter the rows of a table by a column.
+var filterable = property("custom.filterable", true)
