@@ -24,13 +24,13 @@ LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION
 # Without a remote, goreleaser takes nothing from git, neither the commit nor its date.
 REMOTE = $(if $(shell git remote),,GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0='https://git.invalid/vbaws_exporter/vbaws_exporter')
 
-.PHONY: help all build test race lint smoke boards e2e bench vuln package release image verify generate fix clean
+.PHONY: help all build test race lint smoke boards e2e simulate bench vuln package release image verify generate fix clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-all: lint build race smoke boards e2e bench vuln verify ## all that must hold for a change; CI runs it
+all: lint build race smoke boards e2e simulate bench vuln verify ## all that must hold for a change; CI runs it
 
 build: ## build the exporter as it is released, into OUT
 	CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOFIPS140=off GOWORK=off GOAMD64=v1 GOARM64=v8.0 \
@@ -65,6 +65,9 @@ boards: ## check that dashboards, alerts for Grafana and mixin are what the code
 
 e2e: ## run the exporter with a real Prometheus, Alertmanager and browser
 	e2e/run
+
+simulate: ## simulate 500 days of policies: each problem alerts once and in time, and nothing else does
+	cd e2e && go test -count=1 -timeout=30m ./simulation -run TestSimulation -args -policy-days 500
 
 bench: ## measure the exporter against its limits and alternatives
 	cd bench && go test ./...

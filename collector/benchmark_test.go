@@ -130,7 +130,7 @@ func BenchmarkRender(b *testing.B) {
 	for _, bench := range []struct {
 		name string
 		old  *viewRendering
-	}{{"anew", nil}, {"one series changed", old}} {
+	}{{"from scratch", nil}, {"one series changed", old}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

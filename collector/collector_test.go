@@ -27,9 +27,9 @@ import (
 	"vbaws_exporter/collector/poller"
 )
 
-var update = flag.Bool("update", false, "write the golden files of testdata anew")
+var update = flag.Bool("update", false, "rewrite the golden files of testdata")
 
-// formats are the expositions that Prometheus may ask for.
+// formats are the expositions that Prometheus can request.
 var formats = map[string]string{
 	"text":        "text/plain;version=0.0.4",
 	"openmetrics": "application/openmetrics-text;version=1.0.0",
@@ -148,8 +148,8 @@ func TestScrape(t *testing.T) {
 	t.Run("lint", func(t *testing.T) { lint(t, reg) })
 }
 
-// The fleet shows every metric, so that the golden files leave none out, and
-// nothing is absent but for a reason.
+// The fleet exposes every metric, so the golden files have all of them, and a metric
+// is absent only for a reason.
 func TestFleetIsComplete(t *testing.T) {
 	families, err := newRegistry(fixed(fleet()...)).Gather()
 	if err != nil {
@@ -211,7 +211,7 @@ func TestAbsence(t *testing.T) {
 		{"watermark", watermarkUSN,
 			&poller.Published{View: &ledger.View{Watermark: &ledger.Watermark{}}},
 			&poller.Published{View: &ledger.View{}}},
-		{"sweep", watermarkTime,
+		{"resync", watermarkTime,
 			&poller.Published{View: &ledger.View{LastResync: epoch}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resets without a view", watermarkResets,
@@ -419,8 +419,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// What is used again shows the same as what is rendered anew, whatever changes
-// between two scrapes.
+// A cached rendering equals a fresh one, whatever changes between two scrapes.
 func TestReuseShowsTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSource("a", &poller.Published{})
@@ -457,7 +456,7 @@ func TestReuseShowsTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(got) != len(want) {
-				t.Fatalf("%d families, rendered anew %d", len(got), len(want))
+				t.Fatalf("%d families, want %d", len(got), len(want))
 			}
 			for i := range want {
 				requireEqual(t, got[i], want[i])

@@ -12,13 +12,13 @@ type MetricDoc struct {
 	Name string
 	// Type is counter, gauge or histogram.
 	Type string
-	// Labels are in the order of the documentation, not in that of the exposition.
+	// Labels are in the order of the documentation, not of the exposition.
 	Labels []string
 	Help   string
 }
 
-// Metrics returns the table of all metrics of this package, in the order of the
-// documentation. The caller may keep and change what it gets.
+// Metrics returns a copy of the table of all metrics of this package, in the order of
+// the documentation.
 func Metrics() []MetricDoc {
 	table := slices.Concat(collected, instrumented)
 	docs := make([]MetricDoc, len(table))
@@ -29,7 +29,7 @@ func Metrics() []MetricDoc {
 	return docs
 }
 
-// Label names. Those of sessions are the same on every metric about them.
+// Label names. All metrics of sessions have the same ones.
 var (
 	byAppliance = []string{"appliance"}
 	bySeries    = []string{"appliance", "type", "extended_type", "policy"}
@@ -42,104 +42,104 @@ var (
 	byInstance   = []string{"appliance", "instance_name", "instance_id"}
 )
 
-// What Collector shows of what was published.
+// The metrics of Collector.
 var (
 	up = newGauge("vbaws_up",
-		"Whether the last finished poll could read the appliance. Absent before the first poll of this process.",
+		"Whether the last finished poll of the appliance succeeded. Absent before the first poll of this process.",
 		byAppliance)
 	applianceInfo = newGauge("vbaws_appliance_info",
-		"Always 1. Labelled by the product's version (empty if it isn't known) and the API version in use.",
+		"Always 1. Labelled by the version of the product (empty if unknown) and the API version in use.",
 		[]string{"appliance", "version", "api_version"})
 
 	certificateExpiry = newGauge("vbaws_appliance_certificate_expiry_timestamp_seconds",
-		"When the certificate expires that the appliance presented, in Unix time. Absent without TLS.",
+		"Expiry of the certificate that the appliance presented, in Unix time. Absent without TLS.",
 		byAppliance)
 	clockOffset = newGauge("vbaws_appliance_clock_offset_seconds",
-		"The appliance's clock minus the exporter's at the last poll, to the second.",
+		"The appliance's clock minus the exporter's at the last successful poll, in whole seconds.",
 		byAppliance)
 
 	sessionsTotal = newCounter("vbaws_sessions_total",
-		"Sessions finished, each counted once.",
+		"Number of finished sessions, each counted once.",
 		byStatus)
 	sessionDuration = newHistogram("vbaws_session_duration_seconds",
-		"How long the finished sessions took, from start to stop.",
+		"Duration of finished sessions, from start to stop.",
 		byStatus)
 	sessionsRunning = newGauge("vbaws_sessions_running",
-		"Sessions that have begun and not finished.",
+		"Number of sessions that have started and not finished.",
 		bySeries)
 	runningOldestStart = newGauge("vbaws_sessions_running_oldest_start_timestamp_seconds",
-		"Start of the longest running session, in Unix time. Absent when none runs.",
+		"Start of the session that has been running longest, in Unix time. Absent if none is running.",
 		bySeries)
 	lastEnd = newGauge("vbaws_session_last_end_timestamp_seconds",
 		"Newest end of a session with this status, in Unix time.",
 		byStatus)
 	lastStatus = newGauge("vbaws_session_last_status",
-		"1 for the status of the session that finished last, 0 for the others.",
+		"1 for the status of the session that finished last, 0 for the other statuses seen.",
 		byStatus)
 	lastDuration = newGauge("vbaws_session_last_duration_seconds",
-		"How long the session took that finished last.",
+		"Duration of the session that finished last.",
 		bySeries)
 
 	consecutiveFailures = newGauge("vbaws_session_consecutive_failures",
-		"Of type Policy: sessions that failed since the newest Succeeded or Warning. Canceled and unknown statuses neither count nor reset.",
+		"Number of sessions of type Policy that failed since the newest Succeeded or Warning. Canceled and unknown statuses neither count nor reset it.",
 		byPolicyType)
 	typicalDuration = newGauge("vbaws_session_typical_duration_seconds",
-		"Of type Policy: median duration of the last 15 sessions with Succeeded or Warning. Absent below 5.",
+		"Median duration of the last 15 sessions of type Policy with Succeeded or Warning. Absent below 5.",
 		byPolicyType)
 
 	policyProblem = newGauge("vbaws_policy_problem",
-		"Whether the policy has the problem: failing, overdue, stuck, silent, disabled (the last two with an empty kind). Absent if it can't be judged.",
+		"Whether the policy has the problem: failing, overdue, stuck, silent, disabled (the last two with an empty kind). Absent if it cannot be judged.",
 		byProblem)
 	policyProblemSince = newGauge("vbaws_policy_problem_since_timestamp_seconds",
-		"Since when the policy has the problem, in Unix time: the oldest overdue start, the end of the first failure, the start of the stuck session, the last success, when it was first seen disabled. Absent without the problem.",
+		"When the problem began, in Unix time: the oldest overdue start, the end of the first failure, the start of the stuck session, the last success, or when the policy was first seen disabled. Absent without the problem.",
 		byProblem)
 	policyOverdueRuns = newGauge("vbaws_policy_overdue_runs",
-		"Scheduled starts that no success followed and whose deadline is over.",
+		"Number of scheduled starts that no success followed and whose deadline has passed.",
 		byPolicyKind)
 	policyNextDue = newGauge("vbaws_policy_next_due_timestamp_seconds",
-		"Next scheduled start, in Unix time. Absent if it is disabled or not known.",
+		"Next scheduled start, in Unix time. Absent if the policy is disabled or has no schedule, or the time zone is unknown.",
 		byPolicyKind)
 	policyInfo = newGauge("vbaws_policy_info",
-		"Always 1, for each policy that the appliance has. Names need not be unique; policy_id is.",
+		"Always 1, for each policy of the appliance. Names need not be unique; policy_id is.",
 		[]string{"appliance", "policy", "policy_id", "workload"})
 	policyEnabled = newGauge("vbaws_policy_enabled",
 		"Whether the policy is enabled.",
 		byPolicy)
 	policyInterval = newGauge("vbaws_policy_expected_interval_seconds",
-		"The longest gap that the policy's schedule leaves between two runs. Absent without a schedule.",
+		"Longest gap between two scheduled runs of the policy. Absent without a schedule.",
 		byPolicyKind)
 	policyDue = newGauge("vbaws_policy_last_due_timestamp_seconds",
-		"Newest scheduled start since the policy was first seen enabled with its schedule, in Unix time. Absent when it is disabled or unscheduled, or the appliance's time zone is unknown.",
+		"Newest scheduled start since the policy was first seen enabled with its schedule, in Unix time. Absent if the policy is disabled or has no schedule, or the time zone is unknown.",
 		byPolicyKind)
 	policySuccess = newGauge("vbaws_policy_last_success_timestamp_seconds",
-		"Newest end of a session of the policy with Succeeded or Warning, in Unix time. A backup counts as a snapshot too. Absent if none is known.",
+		"Newest end of a session of the policy with Succeeded or Warning, in Unix time. A backup also counts as a snapshot. Absent if none is known.",
 		byPolicyKind)
 	instances = newGauge("vbaws_instances",
-		"Instances that the appliance knows.",
+		"Number of instances that the appliance knows.",
 		byAppliance)
 	instancesProtected = newGauge("vbaws_instances_protected",
-		"Instances that are protected by a policy.",
+		"Number of instances that a policy protects.",
 		byAppliance)
 	policies = newGauge("vbaws_policies",
-		"Policies, as the appliance counts them.",
+		"Number of policies, as counted by the appliance.",
 		byAppliance)
 	repositories = newGauge("vbaws_repositories",
-		"Backup repositories, as the appliance counts them.",
+		"Number of backup repositories, as counted by the appliance.",
 		byAppliance)
 	alarms = newGauge("vbaws_alarms",
-		"Alarms of the appliance.",
+		"Number of alarms of the appliance.",
 		byAppliance)
 	licenseInfo = newGauge("vbaws_license_info",
-		"Always 1. Labelled by the license's type: Free, Subscription, Marketplace, Managed.",
+		"Always 1. Labelled by the type of the license: Free, Subscription, Marketplace, Managed.",
 		[]string{"appliance", "license_type"})
 	licenseExpiry = newGauge("vbaws_license_expiry_timestamp_seconds",
-		"When the license expires, in Unix time. Absent for one that doesn't.",
+		"Expiry of the license, in Unix time. Absent for a license that does not expire.",
 		byAppliance)
 	licenseInstances = newGauge("vbaws_license_instances",
-		"Instances that the license covers.",
+		"Number of instances that the license covers.",
 		byAppliance)
 	licenseInstancesUsed = newGauge("vbaws_license_instances_used",
-		"How much of the license is used, in instances and fractions of them.",
+		"Number of instances of the license in use, which can be a fraction.",
 		byAppliance)
 	repositoryInfo = newGauge("vbaws_repository_info",
 		`Always 1, for each backup repository. encryption is "true" or "false".`,
@@ -162,16 +162,16 @@ var (
 		"End of the last successful poll of the appliance, in Unix time.",
 		byAppliance)
 	watermarkUSN = newGauge("vbaws_exporter_watermark_usn",
-		"Update sequence number up to which the appliance's list of sessions was read.",
+		"Update sequence number up to which the list of sessions has been read.",
 		byAppliance)
 	watermarkTime = newGauge("vbaws_exporter_watermark_timestamp_seconds",
-		"Time by the appliance's clock up to which its sessions were read by their start, in Unix time.",
+		"Start time, by the appliance's clock, up to which the list of sessions has been read, in Unix time.",
 		byAppliance)
 	watermarkResets = newCounter("vbaws_exporter_watermark_resets_total",
-		"How often the appliance's update sequence number was seen to start over.",
+		"Number of times the update sequence number of the appliance started over.",
 		byAppliance)
 	sessionsSkipped = newCounter("vbaws_exporter_sessions_skipped_total",
-		"Sessions that were not counted, by reason.",
+		"Number of sessions that were not counted, by reason.",
 		[]string{"appliance", "reason"})
 	endpointForbidden = newGauge("vbaws_exporter_endpoint_forbidden",
 		"Whether the account lacks the right to use the endpoint.",
@@ -181,10 +181,10 @@ var (
 		byAppliance)
 
 	schedulesUnreadable = newGauge("vbaws_exporter_schedules_unreadable",
-		"Policies whose schedule could not be understood. No run is due by what was not. Absent until policies are known.",
+		"Number of policies with a schedule that could not be understood. Such a schedule makes no run due. Absent until policies are known.",
 		byAppliance)
 	overLimit = newGauge("vbaws_exporter_over_limit",
-		"Names beyond a limit since the start of this process, at most 10,000 of each: policies, whose sessions are counted as those of no policy; types, extended_types and statuses, counted as other; series, counted as other; unfinished sessions, taken in when they end; repositories and instances, not shown.",
+		"Number of names beyond a limit since the start of this process, at most 10,000 of each: policies (sessions are counted as those of no policy); types, extended_types, statuses and series (counted as other); unfinished sessions (counted when they finish); repositories and instances (not exposed).",
 		[]string{"appliance", "what"})
 
 	collected = []*family{
@@ -201,27 +201,27 @@ var (
 	}
 )
 
-// What Instruments counts as it happens.
+// The metrics of Instruments.
 var (
 	polls = newCounter("vbaws_exporter_polls_total",
-		"Polls of the appliance, by result: success or the kind of failure.",
+		"Number of polls of the appliance, by result: success or the kind of failure.",
 		[]string{"appliance", "result"})
 	pollDuration = newHistogram("vbaws_exporter_poll_duration_seconds",
-		"How long the polls of the appliance took.",
+		"Duration of polls of the appliance.",
 		byAppliance)
 	apiRequests = newCounter("vbaws_exporter_api_requests_total",
-		`Requests to the appliance, by the route's template and the HTTP status, "error" if no answer came.`,
+		`Number of requests to the appliance, by route and HTTP status; code is "error" if no answer arrived.`,
 		[]string{"appliance", "endpoint", "code"})
 	apiRequestDuration = newHistogram("vbaws_exporter_api_request_duration_seconds",
-		"How long the requests to all appliances took, by the route's template.",
+		"Duration of requests to all appliances, by route.",
 		[]string{"endpoint"})
 	reloadSuccessful = newGauge("vbaws_exporter_config_last_reload_successful",
-		"Whether the configuration was understood when it was read last.",
+		"Whether the last load of the configuration succeeded.",
 		nil)
 	reloadSuccessTime = newGauge("vbaws_exporter_config_last_reload_success_timestamp_seconds",
-		"When the configuration in use was read, in Unix time.",
+		"When the configuration in use was loaded, in Unix time.",
 		nil)
-	// buildInfo is registered by its library, whose words these are.
+	// buildInfo is registered by its library; the help is the library's.
 	buildInfo = newGauge("vbaws_exporter_build_info",
 		"A metric with a constant '1' value labeled by version, revision, branch, goversion from which vbaws_exporter was built, and the goos and goarch for the build.",
 		[]string{"version", "revision", "branch", "goversion", "goos", "goarch", "tags"})
@@ -255,8 +255,8 @@ func newFamily(typ, name, help string, labels []string) *family {
 	return f
 }
 
-// unit returns the unit for OpenMetrics, which wants it to be the name's last
-// word; empty for none.
+// unit returns the unit for OpenMetrics, which must be the last word of the name; empty
+// for none.
 func (f *family) unit() string {
 	if strings.HasSuffix(f.Name, "_seconds") {
 		return "seconds"

@@ -287,11 +287,13 @@ type prometheus struct {
 type prometheusOptions struct {
 	interval     string // of scrapes; empty is 1s
 	alertmanager string // address; empty is none
+	rules        []edit // of alerts.yml
 	features     string
-	classic      bool // scrapes no native histograms, as older ones
+	classic      bool   // scrapes no native histograms, as older ones
+	binary       string // path; empty is the one that the tests build
 }
 
-// startPrometheus starts one with the example's configuration, the shipped rules,
+// startPrometheus starts one with the example's configuration, the shipped alerts,
 // hurried, and a target.
 func startPrometheus(t *testing.T, target string, o prometheusOptions) *prometheus {
 	t.Helper()
@@ -302,14 +304,12 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.alertmanager == "" {
 		o.alertmanager = "127.0.0.1:1"
 	}
-	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), hurried...))
-	write(t, filepath.Join(dir, "rules.yml"), shipped(t, "rules.yml"))
+	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), slices.Concat(hurried, o.rules)...))
 	native := []edit{{`# (scrape_native_histograms|always_scrape_classic_histograms): true`, "$1: true"}}
 	if o.classic {
 		native = nil
 	}
 	write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"), append(native,
-		edit{`# - rules.yml`, "- rules.yml"},
 		edit{`evaluation_interval: 1m`, "evaluation_interval: 1s"},
 		edit{`scrape_interval: 1m`, "scrape_interval: " + o.interval + "\n    scrape_timeout: " + o.interval},
 		edit{`localhost:9093`, o.alertmanager},
@@ -323,7 +323,10 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.features != "" {
 		args = append(args, "--enable-feature="+o.features)
 	}
-	p := start(t, tools.prometheus, "/-/ready", args...)
+	if o.binary == "" {
+		o.binary = tools.prometheus
+	}
+	p := start(t, o.binary, "/-/ready", args...)
 	client, err := api.NewClient(api.Config{Address: p.url()})
 	if err != nil {
 		t.Fatal(err)
@@ -506,7 +509,13 @@ type chain struct {
 // some seconds in place of half a minute.
 func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 	t.Helper()
-	c := &chain{receiver: &receiver{}}
+	return startChainOver(t, startExporter(t, hold, sites...))
+}
+
+// startChainOver starts what comes after an exporter, with some edits of the rules.
+func startChainOver(t *testing.T, exporter *process, rules ...edit) *chain {
+	t.Helper()
+	c := &chain{exporter: exporter, receiver: &receiver{}}
 	server := httptest.NewServer(c.receiver)
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
@@ -516,11 +525,10 @@ func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
 		edit{`(?m)^  - name: (pager|ticket|watchdog)$`, "  - name: $1\n    webhook_configs:\n      - url: " + server.URL + "/$1"},
 	)
 	write(t, filepath.Join(dir, "alertmanager.yml"), text)
-	c.exporter = startExporter(t, hold, sites...)
 	am := start(t, tools.alertmanager, "/-/ready",
 		"--config.file="+filepath.Join(dir, "alertmanager.yml"), "--storage.path="+filepath.Join(dir, "data"),
 		"--cluster.listen-address=")
-	c.prometheus = startPrometheus(t, c.exporter.address, prometheusOptions{alertmanager: am.address})
+	c.prometheus = startPrometheus(t, c.exporter.address, prometheusOptions{alertmanager: am.address, rules: rules})
 	return c
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // rulesDir has what is shipped.
@@ -53,6 +55,21 @@ func TestRulesOfDistribution(t *testing.T) {
 		t.Skip("no promtool is installed")
 	}
 	promtool(t, path, "check", "rules", "alerts.yml", "rules.yml")
+	promtool(t, path, "check", "config", "prometheus.yml")
+}
+
+// TestDistributionEvaluates: the Prometheus that is installed evaluates every rule.
+func TestDistributionEvaluates(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Skip("no Prometheus is installed")
+	}
+	s := newSite(t, "eu", vbawstest.Config{Seed: 1})
+	s.fail(s.policy("bad", vbawstest.EC2), "PolicyBackup")
+	p := startPrometheus(t, startExporter(t, hold, s).address, prometheusOptions{binary: path, classic: true})
+	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"})`, 1)
+	p.checkRules()
 }
 
 // alerts returns the alerts of alerts.yml.

@@ -83,13 +83,13 @@ func New(cfg Config) (*Client, error) {
 	case u.Host == "":
 		return nil, errors.New("the appliance's URL has no host")
 	case u.User != nil:
-		return nil, errors.New("the appliance's URL has a user in it")
+		return nil, errors.New("the appliance's URL contains a user")
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, errors.New("the appliance's URL has a query or a fragment")
 	case cfg.Username == "":
 		return nil, errors.New("the user name is empty")
 	case cfg.Password == nil:
-		return nil, errors.New("there is no password")
+		return nil, errors.New("the password is missing")
 	case cfg.APIVersion != "" && numbers(cfg.APIVersion) == nil:
 		return nil, fmt.Errorf("API version %q: want one such as %s", cfg.APIVersion, known[0])
 	case cfg.RetryInitial < 0:
@@ -219,7 +219,7 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 func (c *Client) getByID(ctx context.Context, id, route string, limit int64, read func(http.Header, *body) error) error {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
-		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q can't be a session's id", id)}
+		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
 	}
 	return c.getLimited(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, limit, read)
 }
@@ -261,7 +261,7 @@ func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Va
 			}
 		case HasStatus(err, http.StatusUnauthorized):
 			if dead != nil {
-				return &Error{KindAuth, op, fmt.Errorf("the appliance refused two tokens in a row: %w", cause(err))}
+				return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
 			}
 			dead = t
 		case HasStatus(err, http.StatusForbidden):

@@ -578,7 +578,7 @@ func TestRedirect(t *testing.T) {
 	a.routes["/api/v1/sessions"] = answer(302, "Location: https://user:hidden@elsewhere.example/login?x=y", "")
 	c := client(t, start(t, a))
 	_, err := c.Sessions(t.Context(), SessionsQuery{})
-	if KindOf(err) != KindHTTP || !HasStatus(err, 302) || !strings.Contains(err.Error(), "redirected to elsewhere.example,") ||
+	if KindOf(err) != KindHTTP || !HasStatus(err, 302) || !strings.Contains(err.Error(), "redirect to elsewhere.example not followed") ||
 		strings.Contains(err.Error(), "hidden") {
 		t.Error(err)
 	}

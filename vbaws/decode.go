@@ -57,7 +57,7 @@ func end(dec *jsontext.Decoder) error {
 	case err != nil:
 		return err
 	}
-	return errors.New("more follows the document")
+	return errors.New("data after the document")
 }
 
 // decodeList reads an object with an array at key, and calls element for each
@@ -132,7 +132,7 @@ func elements(dec *jsontext.Decoder, b *body, key string, element func(jsontext.
 		}
 		element(v)
 		if b.held > maxHeld {
-			return fmt.Errorf("the texts in %q are longer than %d bytes", key, maxHeld)
+			return fmt.Errorf("the strings in %q are longer than %d bytes", key, maxHeld)
 		}
 	}
 	_, err := dec.ReadToken()

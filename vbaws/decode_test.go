@@ -95,9 +95,9 @@ func TestRow(t *testing.T) {
 				s.Start = time.Date(2024, 2, 29, 23, 59, 59, 0, time.UTC)
 				s.Stop = time.Date(2024, 3, 1, 0, 0, 0, 123456789, time.UTC)
 			})},
-		"dates that are none":  {`{` + required + `,"executionStartTime":"N/A","executionStopTime":0}`, base},
-		"date is too late":     {`{` + required + `,"executionStopTime":"9999-12-31T23:59:59-01:00"}`, base},
-		"text of another kind": {`{` + required + `,"name":{"a":[]},"result":7,"reason":[],"extendedSessionType":true,"executionDuration":{}}`, base},
+		"dates that are none":             {`{` + required + `,"executionStartTime":"N/A","executionStopTime":0}`, base},
+		"date is too late":                {`{` + required + `,"executionStopTime":"9999-12-31T23:59:59-01:00"}`, base},
+		"text not of the documented form": {`{` + required + `,"name":{"a":[]},"result":7,"reason":[],"extendedSessionType":true,"executionDuration":{}}`, base},
 		"duration is a time span": {`{` + required + `,"executionDuration":"1.02:03:04.5"}`,
 			with(func(s *Session) { s.Duration = 26*time.Hour + 3*time.Minute + 4500*time.Millisecond })},
 		"invalid UTF-8": {`{` + required + ",\"name\":\"a\xff\\tb\",\"reason\":\"\xff\xfe\"}",

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Kind is the sort of failure that an operator tells apart.
+// Kind is the kind of a failure, as an operator distinguishes them.
 type Kind string
 
 // The kinds of failure. They are values of the label "result" of

@@ -27,7 +27,7 @@ type License struct {
 	// is taken, in fractions of an instance; -1 where the answer has none.
 	Instances int64   `json:"instances"`
 	Used      float64 `json:"instancesUses"`
-	// Expires is zero where the answer has no date: such a license may not expire.
+	// Expires is zero if the answer has no date, as for a license that does not expire.
 	Expires time.Time `json:"licenseExpires"`
 }
 
@@ -62,12 +62,12 @@ type RepositoriesPage struct {
 
 // Summary returns the appliance's own counts. Every account may ask for them.
 func (c *Client) Summary(ctx context.Context) (*Summary, error) {
-	s, err := getOne(ctx, c, RouteSummary, noSummary, decodeSummary, "the document has none of the counts")
+	s, err := getOne(ctx, c, RouteSummary, noSummary, decodeSummary, "the document has no counts")
 	return &s, err
 }
 
-// License returns the appliance's license. HasStatus of the error says 403 where
-// the account may not see it: as documented, all but a Portal Administrator.
+// License returns the appliance's license. The error has status 403 if the
+// account is not allowed to read it: as documented, only a Portal Administrator is.
 func (c *Client) License(ctx context.Context) (*License, error) {
 	l, err := getOne(ctx, c, RouteLicense, noLicense, decodeLicense, "the document is not a license")
 	return &l, err
@@ -82,7 +82,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 // TimeZone returns the time zone that the appliance's schedules are in. Who may
 // see it is as for License.
 func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
-	return getOne(ctx, c, RouteDateTime, TimeZone{}, decodeTimeZone, "the document names no time zone")
+	return getOne(ctx, c, RouteDateTime, TimeZone{}, decodeTimeZone, "the document has no time zone")
 }
 
 // SystemTime returns the appliance's clock, in UTC. Every account may ask for it.
@@ -91,9 +91,9 @@ func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 }
 
 // Repositories returns a page of the backup repositories. Limit 0 leaves the
-// page's size to the appliance. HasStatus of the error says 403 where the account
-// may not list them: as documented, all but a Portal Administrator and a Portal
-// Operator.
+// page's size to the appliance. The error has status 403 if the account is
+// not allowed to list them: as documented, only a Portal Administrator and a Portal
+// Operator are.
 func (c *Client) Repositories(ctx context.Context, offset, limit int) (*RepositoriesPage, error) {
 	return getPage(ctx, c, RouteRepositories, paging(offset, limit), limit, decodeRepositories)
 }

@@ -95,7 +95,7 @@ func TestInventory(t *testing.T) {
 	}
 }
 
-// What an account may not see is a 403 and nothing else.
+// What an account is not allowed to read is a 403 and nothing else.
 func TestInventoryByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},

@@ -75,9 +75,8 @@ var routes = []struct {
 	{Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}, 1, 0},
 }
 
-// Workloads returns what the API version in use is documented to offer. An
-// appliance may lack one all the same: see NotOffered. It is empty before the first
-// answer.
+// Workloads returns the workloads that the API version in use has by its documentation.
+// An appliance can lack one: see NotOffered. It is empty before the first answer.
 func (c *Client) Workloads() []Workload {
 	var all []Workload
 	for _, r := range routes {

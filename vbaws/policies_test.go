@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// A policy is only lost if it can't be told which it is: whoever is not listed
-// seems to be deleted.
+// A policy is lost only if it can't be identified: a policy that is not listed counts as
+// deleted.
 func TestPolicies(t *testing.T) {
 	for _, test := range []struct {
 		row  string
@@ -92,7 +92,7 @@ func TestVPCPolicy(t *testing.T) {
 		`{"type":"Hours","count":0}`:               "count: 0 is not",
 		`{"type":"Minutes","count":9999999999999}`: "count: 9999999999999 is not",
 		`null`: `type: "" is not known`,
-		`[]`:   "/dailySchedule/schedule: of another kind",
+		`[]`:   "/dailySchedule/schedule: not of the documented form",
 	} {
 		var page PoliciesPage
 		page.add(textBody(""), vpc, []byte(interval(of)))

@@ -124,10 +124,10 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 		e.RetryAfter = parseRetryAfter(s, now)
 	}
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
-		return &Error{KindHTTP, in.op, fmt.Errorf("redirected to %s, which is not followed: %w", in.quote(to.Host, 100), &e)}
+		return &Error{KindHTTP, in.op, fmt.Errorf("redirect to %s not followed: %w", in.quote(to.Host, 100), &e)}
 	}
 	if (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
-		return &Error{KindHTTP, in.op, fmt.Errorf("a web page answers, not the REST API (%s): %w", ports, &e)}
+		return &Error{KindHTTP, in.op, fmt.Errorf("a web page, not the REST API (%s): %w", ports, &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
 }
@@ -142,17 +142,17 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	head := b.beginning()
 	switch {
 	case len(head) == 0:
-		return errors.New("the answer is not the API's: it is empty")
+		return errors.New("the answer is not from the REST API: it is empty")
 	case in.isWebPage(h):
-		return fmt.Errorf("the answer is a web page (%s), not the REST API's: %s", clip(kind, 60), ports)
+		return fmt.Errorf("the answer is a web page (%s), not from the REST API: %s", clip(kind, 60), ports)
 	case in.private:
 		if shape, ok := errors.AsType[errShape](cause); ok {
-			return fmt.Errorf("the answer is not the API's: %w", shape)
+			return fmt.Errorf("the answer is not from the REST API: %w", shape)
 		}
-		return fmt.Errorf("the answer is not the API's: it is %s", kind)
+		return fmt.Errorf("the answer is not from the REST API: it is %s", kind)
 	}
 	// The cause may name members of the document.
-	return fmt.Errorf("the answer is not the API's: it is %s and begins with %q: %s",
+	return fmt.Errorf("the answer is not from the REST API: it is %s and starts with %q: %s",
 		kind, in.quote(string(head), 80), in.quote(cause.Error(), 120))
 }
 
@@ -166,7 +166,7 @@ func (in call) isWebPage(h http.Header) bool {
 const maxQuote = 300
 
 // leftOut stands for a text that is not shown.
-const leftOut = "(left out: it repeats a secret)"
+const leftOut = "(omitted: it contains a secret)"
 
 // quote makes what a server wrote fit for an error: printable, and at most n bytes.
 //
@@ -301,7 +301,7 @@ func failed(ctx context.Context, op string, err error) *Error {
 	return &Error{transportKind(err), op, err}
 }
 
-// transportKind tells the kinds of failure below HTTP apart.
+// transportKind distinguishes the kinds of failure below HTTP.
 func transportKind(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind // the transport knows
@@ -370,7 +370,7 @@ func (c *Client) retry(ctx context.Context, op string, again func(error) bool, t
 		return struct{}{}, last
 	}, backoff.WithBackOff(d), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
 	if err != nil && again(last) && ctx.Err() != nil {
-		return &Error{KindTimeout, op, fmt.Errorf("%w while waiting to try again after: %w", ctx.Err(), cause(last))}
+		return &Error{KindTimeout, op, fmt.Errorf("%w while waiting to retry after: %w", ctx.Err(), cause(last))}
 	}
 	return last
 }

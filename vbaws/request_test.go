@@ -466,7 +466,7 @@ func TestPasswordThatIsAWordOfAnError(t *testing.T) {
 		"encoding": {"encoding", func(t *testing.T) Config {
 			return raw(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\n")
 		}, `unsupported transfer encoding: "x"`},
-		"our own":  {"account", func(t *testing.T) Config { return raw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{}") }, "the appliance refused the account"},
+		"our own":  {"account", func(t *testing.T) Config { return raw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{}") }, "the appliance rejected the account"},
 		"a status": {"Unauthorized", func(t *testing.T) Config { return raw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{}") }, "401 Unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {

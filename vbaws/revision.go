@@ -176,7 +176,7 @@ type VersionError struct {
 }
 
 // ports is the hint for a URL that leads somewhere else.
-const ports = "the REST API is on port 11005 unless it was changed, port 443 is the web UI"
+const ports = "the default port of the REST API is 11005, port 443 is the web UI"
 
 func (e *VersionError) Error() string {
 	tried := strings.Join(e.Tried, ", ")
@@ -186,7 +186,7 @@ func (e *VersionError) Error() string {
 	var s string
 	switch {
 	case e.WebUI:
-		s = fmt.Sprintf("the URL is that of the web UI, not of the REST API: %s; API versions tried: %s", ports, tried)
+		s = fmt.Sprintf("the URL is the web UI, not the REST API: %s; API versions tried: %s", ports, tried)
 	case e.Empty:
 		s = fmt.Sprintf("the URL has a wrong port or path (%s), or the appliance accepts none of the API versions tried: %s", ports, tried)
 	case e.Configured:
@@ -199,7 +199,7 @@ func (e *VersionError) Error() string {
 	}
 	if !e.NewerAfter.IsZero() {
 		all := newer()
-		s += fmt.Sprintf("; %s to %s were tried before and are tried again after %s",
+		s += fmt.Sprintf("; %s to %s are tried again after %s",
 			all[0], all[len(all)-1], e.NewerAfter.UTC().Format("15:04 UTC"))
 	}
 	return s + ": " + e.Err.Error()

@@ -380,7 +380,7 @@ func TestNewerMinors(t *testing.T) {
 	call(18, `login as "prometheus": the appliance accepts none of the API versions tried: 1.9-rev0, 1.8-rev0, 1.7-rev1, `,
 		"1.0-rev0, 1.10-rev0, 1.11-rev0, 1.12-rev0, 1.13-rev0, 1.14-rev0: HTTP status 400 Bad Request, UnsupportedApiVersion")
 	now = now.Add(time.Minute)
-	call(13, "1.10-rev0 to 1.14-rev0 were tried before and are tried again after 04:04 UTC")
+	call(13, "1.10-rev0 to 1.14-rev0 are tried again after 04:04 UTC")
 	now = now.Add(58 * time.Minute)
 	call(13)
 	now = now.Add(time.Minute)
@@ -435,19 +435,19 @@ func TestWrongPortOrPath(t *testing.T) {
 		words    []string
 	}{
 		"nothing there": {func(w http.ResponseWriter, _ *http.Request) { empty(w) }, "", KindHTTP, 19,
-			[]string{"the URL has a wrong port or path (the REST API is on port 11005 unless it was changed, port 443 is the web UI), or the appliance accepts none of the API versions tried: 1.9-rev0, ", "1.14-rev0: HTTP status 404"}},
+			[]string{"the URL has a wrong port or path (the default port of the REST API is 11005, port 443 is the web UI), or the appliance accepts none of the API versions tried: 1.9-rev0, ", "1.14-rev0: HTTP status 404"}},
 		"web UI": {func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/api/oauth2/token" {
 				w.WriteHeader(http.StatusMethodNotAllowed)
 				return
 			}
 			empty(w)
-		}, "", KindHTTP, 19, []string{"the URL is that of the web UI, not of the REST API: the REST API is on port 11005", "1.9-rev0, ", "1.14-rev0"}},
+		}, "", KindHTTP, 19, []string{"the URL is the web UI, not the REST API: the default port of the REST API is 11005", "1.9-rev0, ", "1.14-rev0"}},
 		"pages": {answer(200, "Content-Type: text/html; charset=utf-8", "<html>Veeam Backup for AWS</html>"), "", KindDecode, 1,
-			[]string{"the answer is a web page (text/html), not the REST API's: the REST API is on port 11005 unless it was changed, port 443 is the web UI"}},
+			[]string{"the answer is a web page (text/html), not from the REST API: the default port of the REST API is 11005, port 443 is the web UI"}},
 		"page of 404": {answer(404, "Content-Type: text/html", "<html>nothing</html>"), "", KindHTTP, 1,
-			[]string{"a web page answers, not the REST API (the REST API is on port 11005 unless it was changed, port 443 is the web UI): HTTP status 404"}},
-		"redirect": {answer(302, "Location: https://elsewhere/login", ""), "", KindHTTP, 1, []string{"redirected to elsewhere"}},
+			[]string{"a web page, not the REST API (the default port of the REST API is 11005, port 443 is the web UI): HTTP status 404"}},
+		"redirect": {answer(302, "Location: https://elsewhere/login", ""), "", KindHTTP, 1, []string{"redirect to elsewhere"}},
 		"busy":     {answer(503, "", ""), "", KindHTTP, 1, []string{"503"}},
 		"other":    {answer(404, "Content-Type: application/json", `{"errorCode":"NotFound"}`), "", KindHTTP, 1, []string{"404", "NotFound"}},
 	} {
@@ -495,9 +495,8 @@ func TestEmpty404OfOneRoute(t *testing.T) {
 	}
 }
 
-// Servers that look at a form before they look at the version, or that can't read a
-// form without an account, are logged in to all the same, and a refused password isn't
-// sent again.
+// Servers that read the form before the version, or that reject a form without an
+// account, get a login anyway, and a rejected password is not sent again.
 func TestProbeThatHelpsNot(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, wrong := range []bool{false, true} {

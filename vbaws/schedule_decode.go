@@ -39,7 +39,7 @@ func decodeSchedule(v jsontext.Value, runsMakeBackups bool) *Schedule {
 		case enabled.Kind() != jsontext.KindTrue:
 			s.add(part.name, fmt.Errorf("%sEnabled: %s is not true or false", part.name, shown(enabled)))
 		case isNull(settings):
-			s.add(part.name, errors.New("it is enabled and missing"))
+			s.add(part.name, errors.New("enabled, but missing"))
 		default:
 			s.add(part.name, part.decode(settings))
 		}
@@ -213,7 +213,7 @@ func decodeInterval(v jsontext.Value) *Schedule {
 func unmarshal(v jsontext.Value, into any) error {
 	err := json.Unmarshal(v, into, tolerant...)
 	if bad, ok := errors.AsType[*json.SemanticError](err); ok {
-		return fmt.Errorf("%s: %w", bad.JSONPointer, cmp.Or(bad.Err, fmt.Errorf("of another kind than documented: %s", clip(string(v), 80))))
+		return fmt.Errorf("%s: %w", bad.JSONPointer, cmp.Or(bad.Err, fmt.Errorf("not of the documented form: %s", clip(string(v), 80))))
 	}
 	return err
 }
@@ -308,7 +308,7 @@ func (h *hoursOption) UnmarshalJSON(b []byte) error {
 		}
 		n, err := between("hours", v, 0, len(h)-1)
 		if err != nil {
-			return fmt.Errorf("%w, nor are they %d booleans", err, len(h))
+			return fmt.Errorf("%w, nor %d booleans", err, len(h))
 		}
 		h[n] = true
 	}

@@ -11,7 +11,7 @@ import (
 
 // ErrMFA is wrapped in the error of a login as a user with multi-factor
 // authentication.
-var ErrMFA = errors.New("the account uses multi-factor authentication, so nothing unattended can log in with it: use one without")
+var ErrMFA = errors.New("the account uses multi-factor authentication and cannot log in unattended: use an account without it")
 
 // token is what a login gave. It doesn't change once it was given.
 type token struct {
@@ -242,7 +242,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 }
 
 // refusesToken reports whether err is an answer about the refresh token, or about the
-// API version, so that the password is to be tried. A token that nobody knows can be
+// API version, so that the password is to be tried. An unknown token can be
 // answered by 500.
 func refusesToken(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
@@ -259,13 +259,13 @@ func refusedLogin(err error) error {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		var in *Error
 		errors.As(err, &in)
-		return &Error{KindAuth, in.Op, fmt.Errorf("the appliance refused the account: check the user name, the password and that the account is not locked or disabled: %w", in.Err)}
+		return &Error{KindAuth, in.Op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", in.Err)}
 	}
 	return err
 }
 
 // errTurns is the end of a call that is never accepted and never refused for good.
-var errTurns = errors.New("the appliance accepts and refuses the same API versions by turns")
+var errTurns = errors.New("API version negotiation did not converge")
 
 // refused notes that the appliance refused that API version, and returns an error if
 // no other one is left to try.
@@ -340,7 +340,7 @@ func (l login) token(sent time.Time) (*token, error) {
 	}
 	for _, r := range l.access {
 		if r <= ' ' || r > '~' {
-			return nil, errShape("the access_token can't be sent in a header")
+			return nil, errShape("the access_token contains characters that are invalid in a header")
 		}
 	}
 	t := &token{access: l.access, refresh: l.refresh}

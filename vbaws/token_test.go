@@ -166,8 +166,8 @@ func TestFortyAreRefusedOnce(t *testing.T) {
 	}
 }
 
-// In any order of expiry, revocation and crowds, nobody fails, and a crowd logs
-// in at most once.
+// In any order of expiry, revocation and concurrent calls, no call fails, and
+// concurrent calls log in at most once.
 func TestCrowds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newAppliance()
@@ -264,7 +264,7 @@ func TestCallersThatGoAway(t *testing.T) {
 			t.Errorf("%d logins", n)
 		}
 
-		// A login for which nobody waits ends, and the next call starts another one.
+		// A login without waiters ends, and the next call starts another one.
 		a.revoke()
 		a.forget()
 		last, leave := context.WithCancel(t.Context())

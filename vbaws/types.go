@@ -8,12 +8,13 @@ import (
 type Session struct {
 	// ID is the session's id as the appliance wrote it (a UUID, as documented).
 	ID string
-	// Type, ExtendedType, Status, Result and Reason are open sets: words that
-	// nobody has seen before pass through. ExtendedType is empty before revision
-	// 1.1. These, ID and Name are shortened to MaxText. All but ID, Type and Status are empty if they are not strings.
+	// Type, ExtendedType, Status, Result and Reason are open sets: unknown words are
+	// kept. ExtendedType is empty before API version 1.1. These, ID and Name are
+	// shortened to MaxText. All but ID, Type and Status are empty if they are not
+	// strings.
 	Type, ExtendedType     string
 	Status, Result, Reason string
-	// Name is absent before revision 1.2. On type Policy it is the policy's name.
+	// Name is absent before API version 1.2. On type Policy it is the policy's name.
 	Name string
 	// Start and Stop are in UTC, and zero if the appliance has none (absent, null,
 	// empty or a zero date of the year 1) or one that could not be understood. Times

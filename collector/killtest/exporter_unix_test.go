@@ -37,8 +37,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// orders is the environment variable by which the test binary is told to be an
-// exporter, and which.
+// orders is the environment variable that makes the test binary run as an exporter, with
+// the configuration of that exporter.
 const orders = "VBAWS_KILLTEST_EXPORTER"
 
 // exporter is a process that can be killed. It serves /metrics on the listener
@@ -208,7 +208,7 @@ func (e *exporter) die(point string) {
 }
 
 // readClock returns a clock that shows what came last from r, nanoseconds in
-// eight bytes. When r ends, so does the process: nobody is left to end it.
+// eight bytes. When r ends, so does the process: its parent is gone.
 func readClock(r io.Reader) (func() time.Time, error) {
 	var nanos atomic.Int64
 	read := func() error {

@@ -23,9 +23,9 @@ const (
 
 var epoch = time.Date(2026, time.March, 28, 22, 13, 7, 0, time.UTC)
 
-// fleet is an appliance whose world moves when it is told to, and no faster: a
-// slow machine sees the same number of changes from one request to the next. Its
-// methods may be called by any goroutine.
+// fleet is an appliance whose sessions progress only with calls, so that a slow machine
+// sees the same number of changes from one request to the next. It is safe for
+// concurrent use.
 type fleet struct {
 	a     *vbawstest.Appliance
 	clock *vbawstest.Clock
@@ -47,8 +47,8 @@ type fleet struct {
 	// resting says that nothing happens, synced that the exporter knows what
 	// was there at the beginning.
 	resting, synced bool
-	// tell is told of the time; nil tells nobody.
-	tell func(time.Time)
+	// setTime is called with the time when it changes; it can be nil.
+	setTime func(time.Time)
 }
 
 // newFleet returns a fleet that has lived for some days. A faulty one's appliance
@@ -123,8 +123,8 @@ func (f *fleet) advance(d time.Duration) {
 
 func (f *fleet) poll(d time.Duration) {
 	now := f.clock.Advance(d)
-	if f.tell != nil {
-		f.tell(now)
+	if f.setTime != nil {
+		f.setTime(now)
 	}
 }
 

@@ -172,7 +172,7 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	told := make(map[string]bool)
 	for _, m := range finished.FindAllStringSubmatch(log.String(), -1) {
 		if told[m[1]] {
-			t.Errorf("the log tells twice that session %s finished", m[1])
+			t.Errorf("the log reports session %s twice", m[1])
 		}
 		told[m[1]] = true
 	}
@@ -221,16 +221,16 @@ type life struct {
 	ended func()
 }
 
-// begin starts an exporter that the fleet tells the time.
+// begin starts an exporter with the clock of the fleet.
 func begin(t *testing.T, f *fleet, e exporter, listener *os.File, log *bytes.Buffer) *life {
 	t.Helper()
 	l := spawn(t, e, listener, log)
 	l.ended = func() { f.watch(nil) }
-	f.watch(l.tell)
+	f.watch(l.setTime)
 	return l
 }
 
-// spawn starts an exporter, which waits to be told the time.
+// spawn starts an exporter, which waits for its clock.
 func spawn(t *testing.T, e exporter, listener *os.File, log *bytes.Buffer) *life {
 	t.Helper()
 	o, err := json.Marshal(e)
@@ -253,18 +253,19 @@ func spawn(t *testing.T, e exporter, listener *os.File, log *bytes.Buffer) *life
 	return l
 }
 
-// tell writes what readClock reads. A process that is gone needs no time.
-func (l *life) tell(now time.Time) {
+// setTime sets the clock of the process, which readClock reads. A process that is gone
+// needs none.
+func (l *life) setTime(now time.Time) {
 	_, _ = l.in.Write(binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())))
 }
 
-// watch tells the time now, and whenever it changes; nil ends that.
-func (f *fleet) watch(tell func(time.Time)) {
+// watch calls setTime with the time now, and whenever it changes; nil stops that.
+func (f *fleet) watch(setTime func(time.Time)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tell = tell
-	if tell != nil {
-		tell(f.clock.Now())
+	f.setTime = setTime
+	if setTime != nil {
+		setTime(f.clock.Now())
 	}
 }
 
@@ -279,7 +280,7 @@ func (l *life) signal(s syscall.Signal) {
 // by a SIGTERM, as any would that doesn't heed it yet.
 func (l *life) awaitServing(url string) {
 	l.t.Helper()
-	// On a connection of its own: nobody else can have answered.
+	// On its own connection: no other process can have answered.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	if _, err := get(l.t.Context(), client, url); err != nil {
 		l.t.Fatalf("wait for the exporter: %v", err)
@@ -427,7 +428,7 @@ func awaitPoll(t *testing.T, last func() *page, at float64) {
 		end, n = good()
 		return end >= at
 	})
-	// The poll that ended then may have begun earlier, and may not be counted in n,
+	// The poll that ended then may have begun earlier, and is perhaps not counted in n,
 	// which is collected beside the other.
 	waitFor(t, func() bool { _, now := good(); return now > n+1 })
 }

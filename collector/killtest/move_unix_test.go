@@ -98,7 +98,7 @@ type moving struct {
 	sites []*site
 	moves int
 
-	// told is held while all are told the time.
+	// told is held while the clocks of all are set.
 	told  sync.Mutex
 	last  time.Time
 	lives map[*life]bool
@@ -155,7 +155,7 @@ func (m *moving) appliance() *site {
 		f.request()
 	})
 	m.t.Cleanup(func() { f.a.OnRequest(nil) })
-	f.watch(m.tell)
+	f.watch(m.setTime)
 	m.sites = append(m.sites, s)
 	return s
 }
@@ -165,9 +165,9 @@ func (m *moving) exporter(polls ...*site) *unit {
 	return &unit{m: m, dir: filepath.Join(m.t.TempDir(), "data"), url: url, listener: listener, polls: polls}
 }
 
-// tell tells all exporters the time. It doesn't go back, though the fleets tell it
-// at once.
-func (m *moving) tell(now time.Time) {
+// setTime sets the clocks of all exporters. They never go back, though the fleets call
+// it concurrently.
+func (m *moving) setTime(now time.Time) {
 	m.told.Lock()
 	defer m.told.Unlock()
 	if now.Before(m.last) {
@@ -175,7 +175,7 @@ func (m *moving) tell(now time.Time) {
 	}
 	m.last = now
 	for l := range m.lives {
-		l.tell(now)
+		l.setTime(now)
 	}
 }
 
@@ -190,7 +190,7 @@ func (x *unit) spawn() *life {
 	x.m.told.Lock()
 	defer x.m.told.Unlock()
 	x.m.lives[l] = true
-	l.tell(x.m.last)
+	l.setTime(x.m.last)
 	l.ended = func() {
 		x.m.told.Lock()
 		defer x.m.told.Unlock()

@@ -226,8 +226,7 @@ func TestStartPublishesWhatIsStored(t *testing.T) {
 	}
 }
 
-// stored leaves out of a scrape what a process knows by a poll alone, and what
-// the appliance is asked for anew by each process.
+// stored removes from a scrape what a process knows only after a poll.
 func stored(body string) string {
 	var b strings.Builder
 	for line := range strings.Lines(body) {
@@ -246,7 +245,7 @@ func stored(body string) string {
 	return b.String()
 }
 
-// TestDownForAWeek: what ended while nobody watched is counted once.
+// TestDownForAWeek: a session that finished while no exporter ran is counted once.
 func TestDownForAWeek(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 2)
@@ -321,7 +320,7 @@ func TestWithoutStorage(t *testing.T) {
 	f, server := newPlainFleet(t, 4)
 	for life := range 2 {
 		f.live(60)
-		f.advance(time.Second) // the appliance tells its time to the second
+		f.advance(time.Second) // the clock of the appliance has whole seconds
 		p := start(t, f, server, setup{forgetful: true})
 		total := func() (n int) {
 			for k, v := range p.scrape().values {

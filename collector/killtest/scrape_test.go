@@ -24,8 +24,8 @@ type page struct {
 	// values are all values, the parts of histograms included, by name and
 	// labels; those of label "appliance" are left out.
 	values map[string]float64
-	// growing are the keys of values that may not fall, and not go away, as long
-	// as the state lives.
+	// growing are the keys of values that must not fall or disappear as long as
+	// the state exists.
 	growing map[string]bool
 	// created are created times, by family and labels.
 	created map[string]time.Time

@@ -100,7 +100,7 @@ func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
 	if got, newest := b.Meta().Cutoff, epoch.Add(-50*day); !got.After(newest) || got.Sub(newest) > day {
 		t.Fatalf("the cutoff is at %v, the newest that was forgotten at %v", got, newest)
 	}
-	// Behind it what was never met is new, before it a stranger.
+	// An unknown session after it is new, one before it is not.
 	v := b.fold("", ledger.Incremental,
 		ended(1, "Failed", epoch.Add(-50*day)), ended(4, "Failed", epoch.Add(-49*day)), ended(5, "Failed", epoch.Add(-51*day)))
 	if n := counts(v)["/Policy/Failed"]; n != 4 || v.Skipped["before_cutoff"] != 2 {

@@ -132,7 +132,7 @@ func counts(v *ledger.View) map[string]uint64 {
 	return m
 }
 
-// counter returns one counter of a view; nil where there is none.
+// counter returns one counter of a view, or nil.
 func counter(v *ledger.View, policy, status string) *ledger.Counter {
 	if s := series(v, policy); s != nil {
 		for _, c := range s.Counters {

@@ -181,9 +181,9 @@ func TestLongIDsMakeNoExemplar(t *testing.T) {
 	}
 }
 
-// Random sessions of many policies, types and statuses, in random transactions and restarts
-// with limits that are met: each counts once, under labels that are never more than
-// there may be, and never moves to others.
+// Random sessions of many policies, types and statuses, in random transactions and
+// restarts that reach the limits: each counts once, the labels never exceed the limits,
+// and a session never moves to other labels.
 func TestLimitsEqualTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := synced(t, ledger.Options{MaxPolicies: 3}, epoch)

@@ -126,6 +126,14 @@ func (tx *Tx) Decide(k PolicyKey, d verdict.Decided) {
 	}
 }
 
+// JudgeAt notes that policies are judged by these changes at t of the appliance's clock,
+// unless that can't be judged by.
+func (tx *Tx) JudgeAt(t time.Time) {
+	if tx.meta.Clock.ClosedAt.IsZero() {
+		tx.editMeta().JudgedAt = t
+	}
+}
+
 // ObserveClocks takes in what our clock and the appliance's show at a poll, and reports
 // whether the appliance's can be judged by. What moves by less than driftKept is not
 // worth a write.

@@ -230,7 +230,7 @@ func TestHold(t *testing.T) {
 		t.Fatal("lifted by an abandoned transaction")
 	}
 
-	// A stored hold begins anew.
+	// A stored hold starts over.
 	b.restart()
 	if got, want := b.NextLift(), b.now.Add(hold); !got.Equal(want) || !held() {
 		t.Fatalf("next lift after a restart %v, want %v", got, want)
@@ -332,7 +332,7 @@ func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
 	if s := series(v, "Weekly"); s.Last.Status != "Succeeded" || v.Skipped["before_cutoff"] != 2 || len(counts(v)) != 1 {
 		t.Errorf("%+v, skipped %v, counted %v", s, v.Skipped, counts(v))
 	}
-	// One that was first heard of before its end is not counted at its end either.
+	// One that was first seen before its end is not counted at its end either.
 	b.fold("Nightly", ledger.Incremental, running(7, epoch.Add(-time.Hour)))
 	v = b.fold("Nightly", ledger.Incremental, ended(7, "Failed", epoch.Add(-time.Hour)))
 	if n := counts(v)["Nightly/Policy/Failed"]; n != 3 || v.Skipped["before_cutoff"] != 3 {
@@ -481,8 +481,8 @@ func (f failing) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error) {
 func (f failing) Skipped(ledger.ID) (bool, error)            { return false, f.err }
 func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, f.err }
 
-// An id may be all zeros, and a session without times: what is remembered of it is
-// looked for all the same.
+// An id can be all zeros, and a session can have no times: the seen index finds it
+// anyway.
 func TestASessionOfZeros(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}

@@ -26,7 +26,7 @@ func (tx *Tx) touch(k Key) *Series {
 	return s
 }
 
-// counter returns nil where there is none.
+// counter returns nil if the series has no counter of the status.
 func (s *Series) counter(status string) *Counter {
 	if i, found := s.search(status); found {
 		return s.Counters[i]

@@ -101,6 +101,10 @@ type Meta struct {
 	Bounds []float64
 	// Clock says whether the appliance's clock can be judged by.
 	Clock verdict.ClockGate
+	// JudgedAt is when policies were last judged, by the appliance's clock: at least when
+	// anything else was saved. Until the next poll, verdicts are those of then. It is zero
+	// in a state of 0.1.0.
+	JudgedAt time.Time
 	// Unreadable is what could not be taken in; nil for nothing.
 	Unreadable *Unreadable
 }

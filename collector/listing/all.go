@@ -38,6 +38,6 @@ func All[T any](path string, page func(offset int) (items []T, rows, total int, 
 	}
 	return nil, &vbaws.Error{
 		Kind: vbaws.KindDecode, Op: "GET " + path,
-		Err: fmt.Errorf("%d came of %d, or the list kept moving", came, total),
+		Err: fmt.Errorf("received %d of %d items (the list changed while it was read)", came, total),
 	}
 }

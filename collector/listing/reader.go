@@ -187,7 +187,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 			}
 			if gap || tie {
 				if stepsBack++; stepsBack > maxStepsBack {
-					return l.invalid("it loses rows faster than they can be read")
+					return l.invalid("rows are removed faster than they can be read")
 				}
 				if tie {
 					tieSteps++
@@ -211,7 +211,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 			}
 		}
 		if r.rows += added; r.endless() {
-			return l.invalid("%d rows came though totalCount was %d, and still no end", r.rows, r.began)
+			return l.invalid("received %d rows, totalCount was %d, and the list has no end", r.rows, r.began)
 		}
 		if barren++; added > 0 {
 			barren = 0
@@ -222,7 +222,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 			return nil
 		}
 		if barren > maxBarren {
-			return l.invalid("%d pages up to offset %d brought nothing new: is Offset honoured?", barren, offset)
+			return l.invalid("%d pages up to offset %d had nothing new: the appliance seems to ignore Offset", barren, offset)
 		}
 		if overlap && n == 1 && largest > 1 {
 			return nil // only the row that was read before: nothing more comes

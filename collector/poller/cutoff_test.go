@@ -353,7 +353,7 @@ func TestLogLinesOfAPoll(t *testing.T) {
 	if n := len(w.log.with("session finished")); n != 200+2 {
 		t.Errorf("%d log lines of 500 sessions", n)
 	}
-	if got := w.log.with("log lines were left out"); len(got) != 2 {
+	if got := w.log.with("log lines omitted"); len(got) != 2 {
 		t.Errorf("log lines: %q", got)
 	}
 	old := w.Now().Add(-50 * day)
@@ -365,7 +365,7 @@ func TestLogLinesOfAPoll(t *testing.T) {
 	}
 	w.later(time.Minute)
 	w.skipped(map[string]uint64{"before_cutoff": 150, "undecodable": 150})
-	for kind, want := range map[string]int{"reason=before_cutoff": 100, "it can't be understood\" session": 100, "were left out": 4} {
+	for kind, want := range map[string]int{"reason=before_cutoff": 100, "not understood\" session": 100, "omitted": 4} {
 		if n := len(w.log.with(kind)); n != want {
 			t.Errorf("%d log lines: %s, want %d", n, kind, want)
 		}

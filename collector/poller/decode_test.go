@@ -163,7 +163,7 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				for n := range 3 {
 					w.clock.Advance(time.Minute)
 					err := w.fails()
-					if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "none of the 5 newest sessions can be understood, such as: status is missing") {
+					if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "none of the 5 newest sessions is understood: status is missing") {
 						t.Error(err)
 					}
 					w.is("vbaws_up", "", 0)

@@ -108,7 +108,7 @@ func TestWhatIsDueIsTold(t *testing.T) {
 	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 
-	// What was due before it was first seen is nobody's fault.
+	// Starts before it was first seen are not owed.
 	r := d.after(0, "Nightly")
 	if k := kind(t, r, "backup"); !k.Due.IsZero() || !k.Success.IsZero() || k.Interval != 25*time.Hour || !r.Enabled {
 		t.Errorf("at the initial sync: %+v", r)
@@ -139,8 +139,8 @@ func TestWhatIsDueIsTold(t *testing.T) {
 		t.Errorf("after a warning, which has backed up: %+v", k)
 	}
 
-	// The next night nothing runs, and time alone must show it: the appliance has
-	// nothing new to tell.
+	// The next night nothing runs, and only the time shows it: the appliance has no
+	// change.
 	r = d.after(24*time.Hour, "Nightly")
 	if k := kind(t, r, "backup"); !k.Due.Equal(due.Add(24*time.Hour)) || !k.Success.Before(k.Due) {
 		t.Errorf("a missed night: %+v", k)
@@ -213,7 +213,7 @@ func TestRevisionWithoutKinds(t *testing.T) {
 	}
 }
 
-// TestTimeZoneByConfiguration watches with an account that may not ask for it.
+// TestTimeZoneByConfiguration polls with an account that is not allowed to read it.
 func TestTimeZoneByConfiguration(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
 	if err != nil {
@@ -500,8 +500,8 @@ func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
 	}
 }
 
-// TestAListingThatFails: a session whose policy can't be told is counted once the
-// listing has failed for long, and with its policy where it hasn't.
+// TestAListingThatFails: a session of an unknown policy is counted when the listing has
+// failed for long, and with its policy if the listing succeeds before.
 func TestAListingThatFails(t *testing.T) {
 	for failing, policy := range map[int]string{0: "Nightly", 2: "Nightly", 3: ""} {
 		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
@@ -531,9 +531,9 @@ func TestAListingThatFails(t *testing.T) {
 	}
 }
 
-// TestWhatWasSavedIsTold: a poll that was saved when it is told to end still
-// publishes and logs what it saved, since no later one will.
-func TestWhatWasSavedIsTold(t *testing.T) {
+// TestSavedPollIsPublished: a poll that was saved when its context ends still
+// publishes and logs its sessions, since no later poll does.
+func TestSavedPollIsPublished(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var log strings.Builder
 	cfg := poller.Config{
@@ -555,7 +555,7 @@ func TestWhatWasSavedIsTold(t *testing.T) {
 		t.Fatalf("%v, cancelled: %v", err, ctx.Err())
 	}
 	if n := strings.Count(log.String(), "session finished"); n != 1 {
-		t.Errorf("%d sessions are told, want 1: %s", n, log.String())
+		t.Errorf("%d sessions are logged, want 1: %s", n, log.String())
 	}
 	if got := d.p.Published(); got.Polls != 2 || len(got.Recent) != 1 {
 		t.Errorf("published: %+v", got.Status)

@@ -56,7 +56,7 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 		}
 		switch {
 		case e.Err != nil:
-			level.Warn(p.log).Log("msg", "session not counted: it can't be understood", "session_id", logged(s.ID, nameLength), "err", e.Err)
+			level.Warn(p.log).Log("msg", "session not counted: not understood", "session_id", logged(s.ID, nameLength), "err", e.Err)
 		case e.Skipped != "":
 			level.Warn(p.log).Log(append([]any{"msg", "session not counted"}, append(of, "reason", e.Skipped, "start", s.Start.Format(time.RFC3339))...)...)
 		default:
@@ -137,7 +137,7 @@ func failed(s *vbaws.Session) bool {
 func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	items, err := p.api.SessionLog(ctx, id)
 	if err != nil {
-		level.Debug(p.log).Log("msg", "no log of a session", "session_id", id, "err", err)
+		level.Debug(p.log).Log("msg", "cannot read the log of a session", "session_id", id, "err", err)
 		return nil
 	}
 	for _, status := range []string{"Error", "Warning"} {
@@ -211,10 +211,10 @@ func (p *Poller) logNotes(poll *poll) {
 
 // beyond is what a log line says of what is beyond each limit.
 var beyond = map[string]string{
-	ledger.LimitPolicies:      "too many policies: the sessions of these are counted as those of no policy",
-	ledger.LimitTypes:         "too many types of sessions: these are counted as other",
-	ledger.LimitExtendedTypes: "too many extended types of sessions: these are counted as other",
-	ledger.LimitStatuses:      "too many statuses of sessions: these are counted as other",
-	ledger.LimitSeries:        "too many series: sessions of these are counted as other",
-	ledger.LimitUnfinished:    "too many unfinished sessions: these are taken in when they end",
+	ledger.LimitPolicies:      "too many policies: their sessions are counted as sessions of no policy",
+	ledger.LimitTypes:         "too many session types: counted as other",
+	ledger.LimitExtendedTypes: "too many extended session types: counted as other",
+	ledger.LimitStatuses:      "too many session statuses: counted as other",
+	ledger.LimitSeries:        "too many series: their sessions are counted as other",
+	ledger.LimitUnfinished:    "too many unfinished sessions: counted when they finish",
 }

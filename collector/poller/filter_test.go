@@ -109,7 +109,7 @@ func TestTooManyPolicies(t *testing.T) {
 		t.Errorf("%d sessions counted as %v, want %d, and 6 of two policies together", sum, got, total)
 	}
 	if n := d.p.Published().View.OverLimit[ledger.LimitPolicies]; n != 2 {
-		t.Errorf("%d policies are turned away, want 2", n)
+		t.Errorf("%d policies are over the limit, want 2", n)
 	}
 	if n := len(d.p.Published().Policies.All); n != 3 {
 		t.Errorf("%d policies are shown, want 3", n)
@@ -136,7 +136,7 @@ func TestTooManyPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := d.p.Published().View.OverLimit[ledger.LimitPolicies]; n != 1 {
-		t.Errorf("%d policies are turned away, want 1", n)
+		t.Errorf("%d policies are over the limit, want 1", n)
 	}
 }
 
@@ -223,8 +223,8 @@ func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
 	names("kept")
 }
 
-// TestPoliciesThatCantBeListedRetire: without a listing, a policy is gone when
-// nothing was heard of it for long.
+// TestPoliciesThatCantBeListedRetire: without a listing, a policy is removed a long time
+// after its last session.
 func TestPoliciesThatCantBeListedRetire(t *testing.T) {
 	const day = 24 * time.Hour
 	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})

@@ -69,7 +69,7 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 			}
 			if rows.Unordered() {
 				resync = true
-				p.fallBack("rows of one page are not in the order of their USN")
+				p.fallBack("rows of a page are not in the order of their USN")
 			}
 			p.sawUnfinished(row)
 			resync = p.sharesUSN(row) || resync
@@ -199,6 +199,6 @@ func (p *poll) fallBack(why string) bool {
 func (p *poll) countLate() {
 	m := &p.known.mode
 	if m.lateResyncs++; m.lateResyncs >= lateLimit {
-		p.fallBack("changes keep turning up below the watermark")
+		p.fallBack("changes below the watermark were found repeatedly")
 	}
 }

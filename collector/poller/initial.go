@@ -132,7 +132,7 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 			}
 		}
 		if !rows.Whole() {
-			yield(nil, badList("it kept changing; the initial sync must see all of it"))
+			yield(nil, badList("it kept changing, and the initial sync must see all of it"))
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var update = flag.Bool("update", false, "write the golden files of testdata anew")
+var update = flag.Bool("update", false, "rewrite the golden files of testdata")
 
 // golden compares a scrape with a file of testdata.
 func (w *world) golden(name string) {

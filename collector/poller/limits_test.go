@@ -127,14 +127,14 @@ func TestLogLinesAreLimited(t *testing.T) {
 	}
 	w.later(time.Minute)
 	for msg, want := range map[string]int{
-		`msg="session finished"`:       100,
-		`msg="session not counted: it`: 100,
-		`msg="too many policies`:       1,
-		`msg="too many statuses`:       1,
-		`msg="log lines were left out`: 2,
-		`of="session finished"`:        1,
-		fmt.Sprint("count=", n-3):      1,
-		fmt.Sprint("lines=", n-100):    2,
+		`msg="session finished"`:         100,
+		`msg="session not counted: not`:  100,
+		`msg="too many policies`:         1,
+		`msg="too many session statuses`: 1,
+		`msg="log lines omitted`:         2,
+		`of="session finished"`:          1,
+		fmt.Sprint("count=", n-3):        1,
+		fmt.Sprint("lines=", n-100):      2,
 	} {
 		if got := len(w.log.with(msg)); got != want {
 			t.Errorf("%d lines with %s, want %d", got, msg, want)

@@ -60,7 +60,7 @@ func (l *lineLimit) end(logger log.Logger) {
 	l.written = make(map[lineKind]int)
 	for k, n := range written {
 		if n > maxLines {
-			_ = logger.Log(level.Key(), k.level, "msg", "log lines were left out", "of", k.msg, "lines", n-maxLines)
+			_ = logger.Log(level.Key(), k.level, "msg", "log lines omitted", "of", k.msg, "lines", n-maxLines)
 		}
 	}
 }

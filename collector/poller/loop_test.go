@@ -153,7 +153,7 @@ func (l *loop) gaps() []time.Duration {
 	return gaps
 }
 
-// near checks gaps but for the jitter.
+// near checks gaps, apart from the jitter.
 func near(t *testing.T, gaps []time.Duration, want ...time.Duration) {
 	t.Helper()
 	for i, g := range gaps {

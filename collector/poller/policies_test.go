@@ -72,7 +72,7 @@ func TestPoliciesClaimTheirSessions(t *testing.T) {
 	want["Hourly/Policy/Succeeded"], want["Nightly/Job/Succeeded"] = 1, 1
 	w.counted(want)
 
-	// Once, when it is first heard of.
+	// Once, when it is first seen.
 	w.clock.Advance(time.Second)
 	s := w.Start(vbawstest.Session{Type: "Policy", PolicyID: weekly})
 	check(1, weekly)
@@ -668,7 +668,7 @@ func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit i
 	return page, err
 }
 
-// A policy that is listed in words that nobody understands isn't gone.
+// A policy in a row that is not understood still exists.
 func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	api := &unread{API: newClient(w, w.server, w.clock.Now)}

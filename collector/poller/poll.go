@@ -106,7 +106,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	}
 	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.
-		if liftErr := p.save(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
+		if liftErr := p.write(p.ledger.Begin(p.cfg.Now())); liftErr != nil {
 			err = fmt.Errorf("%w (and %v)", err, liftErr) //nolint:errorlint // the poll's result is that of err
 		}
 	}
@@ -138,8 +138,17 @@ func (p *Poller) keep(tx *ledger.Tx) error {
 	return nil
 }
 
-// save makes what was folded durable, and only then the ledger's.
+// save makes what was folded durable, and only then the ledger's. Policies are judged
+// after it.
 func (p *Poller) save(tx *ledger.Tx) error {
+	if !tx.Changes().Empty() {
+		tx.JudgeAt(p.known.applianceTime(p.cfg.Now()))
+	}
+	return p.write(tx)
+}
+
+// write is save without a judgement.
+func (p *Poller) write(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
 		if err := p.storage.Save(changes); err != nil {
 			return &storageError{err}

@@ -165,7 +165,11 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		published.Policies = p.known.verdicts.judge(published.View, p.known.applianceTime(opened), nil)
+		judgedAt := p.ledger.Meta().JudgedAt
+		if judgedAt.IsZero() {
+			judgedAt = p.known.applianceTime(opened)
+		}
+		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before

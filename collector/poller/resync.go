@@ -77,7 +77,7 @@ func (p *poll) resync(ctx context.Context) error {
 	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended && rows.Unreadable() == 0 {
 		// It reads FromUtc as a later time than it is.
 		back.extended = true
-		p.note("a session was not listed that started after FromUtc: reading further back from here on",
+		p.note("a session that started after FromUtc was not listed: reading further back",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)
 	}
 	p.planSessionLookUps()
@@ -85,7 +85,7 @@ func (p *poll) resync(ctx context.Context) error {
 		p.countLate()
 	}
 	if !rows.Whole() {
-		p.note("the list kept changing during a resync: resyncing again with the next poll")
+		p.note("the list kept changing during a resync: repeating it with the next poll")
 		p.tx.OweResync()
 		return nil
 	}

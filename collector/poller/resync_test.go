@@ -246,7 +246,7 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Canceled": 1, "Nightly/Policy/Failed": 1})
 }
 
-// Where an account may not ask for one session, it shows, and the rest goes on.
+// If an account is not allowed to read single sessions, that shows, and polls succeed.
 func TestQuestionsByIdThatAreForbidden(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
@@ -328,7 +328,7 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 			w.restart()
 			w.later(time.Hour)
 			w.skipped(map[string]uint64{"undecodable": 3})
-			if lines := w.log.with("can't be understood"); len(lines) != 3 {
+			if lines := w.log.with("not understood"); len(lines) != 3 {
 				t.Errorf("log lines: %q", lines)
 			}
 			// Of one that comes to its senses there is a first final status.
@@ -340,7 +340,7 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 	}
 }
 
-// A stranger from before the initial sync is no news, but told once.
+// An unknown session from before the cutoff does not count, and is logged once.
 func TestBeforeCutoffIsReportedOnce(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(2, "Succeeded")

@@ -212,8 +212,8 @@ func TestPayloads(t *testing.T) {
 	if d.unfiltered > 0 {
 		t.Errorf("%d questions for the sessions of a policy without an id", d.unfiltered)
 	}
-	// What this version is documented to lack isn't asked for, and what this appliance
-	// lacks all the same is no error.
+	// Routes that this version lacks are not requested, and a documented route that this
+	// appliance lacks is not an error.
 	if endpointErrors := p.Published().EndpointErrors; len(endpointErrors) > 0 {
 		t.Errorf("endpoint errors: %v", endpointErrors)
 	}
@@ -306,7 +306,7 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 		}
 		lines := 0
 		for _, line := range log.with("schedule") {
-			if strings.Contains(line, "a schedule can't be understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
+			if strings.Contains(line, "part of a schedule is not understood") && strings.Contains(line, "policy=odd") && strings.Contains(line, "weeklySchedule") {
 				lines++
 			}
 		}

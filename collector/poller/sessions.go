@@ -119,7 +119,7 @@ func (p *poll) checkForm(ctx context.Context) error {
 	if p.understood || len(rows) == 0 {
 		return nil
 	}
-	return badList(fmt.Sprintf("none of the %d newest sessions can be understood, such as: %v", len(rows), p.bad))
+	return badList(fmt.Sprintf("none of the %d newest sessions is understood: %v", len(rows), p.bad))
 }
 
 // observeClock takes the appliance's clock from the first answer of the poll. The times

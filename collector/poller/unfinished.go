@@ -83,7 +83,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		row, err := p.session(ctx, sessionID)
 		switch {
 		case err == nil && ledger.ParseID(row.ID) != id:
-			err = badAnswer(errors.New("it is another session"))
+			err = badAnswer(errors.New("the answer is another session"))
 		case err == nil && row.Err != nil:
 			_ = p.ingest(&row, ledger.Incremental) // skips it; if that fails, the next list does
 			err = badAnswer(row.Err)
@@ -94,7 +94,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		case err == nil:
 			l.since = time.Time{}
 			if err := p.ingest(&row, ledger.Incremental); err != nil {
-				p.note("a session was not taken in", "session_id", sessionID, "err", err)
+				p.note("session not updated", "session_id", sessionID, "err", err)
 			}
 		case vbaws.NotFound(err):
 			l.wait = 0 // the next answer decides
@@ -122,7 +122,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	switch {
 	case failed != nil:
 		p.endpointFailed(vbaws.RouteSession, failed)
-	case anyUnanswered(known.looks): // what was said of that stays
+	case anyUnanswered(known.looks): // the last error stays
 	case asked > 0:
 		p.endpointAnswered(vbaws.RouteSession, forbidden)
 	case len(known.looks) == 0:
@@ -134,7 +134,7 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 // next look-up does it.
 func (p *poll) notFound(sessionID string) {
 	if err := p.tx.MarkMissing(ledger.ParseID(sessionID)); err != nil {
-		p.note("a session was not taken in", "session_id", sessionID, "err", err)
+		p.note("session not updated", "session_id", sessionID, "err", err)
 	}
 }
 

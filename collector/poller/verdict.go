@@ -66,7 +66,7 @@ func (f *facts) equal(o *facts) bool {
 		})
 }
 
-// judged is a policy and what was said of it.
+// judged is a policy and its last verdict.
 type judged struct {
 	facts
 	row         PolicyRow
@@ -441,6 +441,9 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 			tx.Decide(m.PolicyKey, j.row.Verdict.Decided)
 		}
 	}
+	if p.ledger.Meta().JudgedAt.Before(p.known.applianceTime(done.start)) {
+		tx.JudgeAt(now) // time alone made them different
+	}
 	if tx.Changes().Empty() {
 		return nil
 	}
@@ -481,7 +484,7 @@ func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 			if lines++; lines > unreadableLines {
 				continue // with the next listing
 			}
-			p.note("a schedule can't be understood: no run is due by that part of it",
+			p.note("part of a schedule is not understood and not monitored",
 				"policy", pol.Name, "workload", workload, "err", reason)
 		}
 		logged[pol.ID] = reason
@@ -505,7 +508,7 @@ func (d *verdicts) zoneOf(name string) *time.Location {
 		d.zoneName = name
 		loc, err := schedule.Location(name)
 		if err != nil {
-			level.Warn(d.log).Log("msg", "the appliance's time zone is not known here", "time_zone", name, "err", err)
+			level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
 			loc = d.cfg.TimeZone
 		}
 		d.zone = loc

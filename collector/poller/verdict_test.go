@@ -197,6 +197,45 @@ func TestStuckOverMetrics(t *testing.T) {
 	w.haveProblems("after it ended")
 }
 
+// TestARestartWhileTheApplianceCannotBePolled: verdicts are those of the last poll. The
+// session that was running then may have ended, and nothing newer is known.
+func TestARestartWhileTheApplianceCannotBePolled(t *testing.T) {
+	w, _ := newJudged(t)
+	w.later(7*time.Hour + 30*time.Minute) // 2:00
+	s := w.begin()
+	w.later(10 * time.Minute)
+	down := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: 500, Count: -1})
+	w.clock.Advance(30 * time.Hour)
+	w.restart()
+	w.haveProblems("after a restart 30 hours later, before the first poll")
+	w.fails()
+	w.haveProblems("after a restart 30 hours later")
+	down.Remove()
+	w.poll()
+	late := []string{
+		"Nightly backup overdue since 11 02:00", "Nightly backup stuck since 11 02:00", "Nightly snapshot overdue since 11 02:00",
+	}
+	w.haveProblems("once it can be polled", late...)
+
+	// What time alone has made of it is not forgotten.
+	w.Finish(s.ID, "Succeeded", w.Now())
+	w.later(time.Minute)
+	w.haveProblems("after it ended")
+	w.later(time.Minute)
+	w.begin()
+	w.later(time.Minute)
+	w.later(24*time.Hour + time.Minute)
+	stuck := w.problems()
+	if !slices.Contains(stuck, "Nightly backup stuck since 12 08:12") {
+		t.Errorf("after a day: %q", stuck)
+	}
+	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: 500, Count: -1})
+	w.clock.Advance(30 * time.Hour)
+	w.restart()
+	w.fails()
+	w.haveProblems("after another restart", stuck...)
+}
+
 // TestDisabledOverMetrics: a policy that was seen enabled before is a problem.
 func TestDisabledOverMetrics(t *testing.T) {
 	w, pol := newJudged(t)

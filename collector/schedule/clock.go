@@ -24,9 +24,9 @@ func (d civilDay) at(second int32) wallSeconds {
 	return wallSeconds(int64(d)*daySeconds + int64(second))
 }
 
-// clock tells when a zone's wall clock first shows a time, or one after it. It
-// goes forward only: each time asked for must be no earlier than the last one, and
-// no earlier than the one that it was made for.
+// clock computes when the wall clock of a zone first shows a time, or a later one. It
+// only goes forward: a time must not be before the previous one, nor before the one of
+// its creation.
 type clock struct {
 	zone *time.Location
 	// The zone has one offset, in seconds, from begin up to end; both in Unix time.

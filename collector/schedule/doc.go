@@ -5,9 +5,8 @@
 // whether a run that was due took place is for its caller to say.
 //
 // The appliance doesn't say when a policy runs next, and its API description says
-// little about what a schedule means. This package reads it so; where it had to
-// choose, it takes the reading under which no run is said to be due that may not
-// be:
+// little about what a schedule means. This package interprets it as follows. In
+// doubt, it takes the interpretation under which no run is due by mistake:
 //
 //   - A daily schedule starts on the full hour. runsPerHour starts are spread
 //     evenly over the hour, and they make snapshots for EC2 and RDS and backups for

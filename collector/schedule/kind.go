@@ -34,7 +34,7 @@ var kindWords = []struct {
 }
 
 // KindOf returns what a session of that extendedSessionType makes: None if it makes
-// no restore point, and Whole if that can't be told. The words are an open set. Observed are PolicySnapshot and
+// no restore point, and Whole if that is unknown. The words are an open set. Observed are PolicySnapshot and
 // PolicyRdsSnapshot (snapshot), PolicyRemoteSnapshot and PolicyEfsBackupCopy
 // (replica), PolicyBackup, PolicyEfsBackup and VpcBackup (backup); of the others,
 // whatever their case, the parts that they are made of are taken to mean the same.

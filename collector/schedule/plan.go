@@ -80,7 +80,7 @@ func (p *Plan) line(kind Kind) (line, bool) {
 }
 
 // LastDue returns the newest scheduled start of a kind at or before t, and false
-// where there is none within eight years.
+// if there is none within eight years.
 func (p *Plan) LastDue(kind Kind, t time.Time) (time.Time, bool) {
 	l, ok := p.line(kind)
 	if !ok || l.table == nil {
@@ -116,7 +116,7 @@ func (p *Plan) Next(kind Kind, t time.Time) (time.Time, bool) {
 
 // LongestGap returns the longest time that the schedule lets pass between two
 // consecutive starts of a kind, changes of the zone's clocks included: 25 hours for
-// a start every day where there is summer time. It is false where there is none.
+// a start every day where there is summer time. It returns false without any.
 //
 // It is worked out once, within milliseconds: a Plan is worth keeping.
 func (p *Plan) LongestGap(kind Kind) (time.Duration, bool) {

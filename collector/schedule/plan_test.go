@@ -211,7 +211,7 @@ func TestGolden(t *testing.T) {
 			kind:     Backup, zone: "UTC", at: "2026-03-01T22:00:00Z", gap: "0d1h30m0s",
 		},
 		{
-			name: "a part that is understood stands beside one that is not",
+			name: "one part is understood and another is not",
 			schedule: vbaws.Schedule{Unreadable: "weeklySchedule: no",
 				Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 1, Backup: hours(7)}},
 			kind: Backup, zone: "UTC", at: "2026-02-01T12:00:00Z",

@@ -114,7 +114,7 @@ func (t *timetable) on(d civilDay) []int32 {
 	return t.starts[set]
 }
 
-// newTimetable returns the starts of a kind. It is nil where there is none.
+// newTimetable returns the starts of a kind. It is nil without any.
 func newTimetable(s *vbaws.Schedule, kind Kind) *timetable {
 	var t timetable
 	var starts [parts][]int32

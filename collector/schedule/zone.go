@@ -16,7 +16,7 @@ func Location(name string) (*time.Location, error) {
 	switch {
 	case ok:
 	case name == "", name == "Local": // The exporter's own zones to time.LoadLocation.
-		return nil, fmt.Errorf("%q names no time zone", name)
+		return nil, fmt.Errorf("%q is not a time zone", name)
 	default:
 		iana = name
 	}

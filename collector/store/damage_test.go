@@ -233,9 +233,9 @@ func damagedChild(args []string) {
 	}
 }
 
-// A file that is damaged is refused, or says what it said before. Where it is the
-// newest meta page that is damaged, that is what it said before the last save:
-// it can't be told from a crash while that page was written.
+// A damaged file is refused, or has its previous content. If the newest meta page is
+// damaged, that is the content before the last save, as after a crash while that page
+// was written.
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

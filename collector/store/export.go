@@ -38,7 +38,7 @@ type MovedError struct {
 }
 
 func (e *MovedError) Error() string {
-	return fmt.Sprintf("the state of appliance %q in %s was exported on %s, and another exporter goes on with it: take the appliance out of this one's configuration file, or bring its state back by vbaws_exporter state import",
+	return fmt.Sprintf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
 		e.Appliance, e.Path, e.Exported.Format(time.RFC3339))
 }
 
@@ -49,7 +49,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s has no state of an appliance %q; it has that of %q", e.Path, e.Appliance, e.Known)
+	return fmt.Sprintf("%s has no state of appliance %q, only of %q", e.Path, e.Appliance, e.Known)
 }
 
 // ExistsError says that an import would overwrite state.
@@ -60,20 +60,20 @@ type ExistsError struct {
 }
 
 func (e *ExistsError) Error() string {
-	have := fmt.Sprintf("%s has state of appliance %q already", e.Path, e.Existing.Appliance)
+	have := fmt.Sprintf("%s already has state of appliance %q", e.Path, e.Existing.Appliance)
 	switch move, m := e.Existing.Move, e.Imported; {
 	case !e.Existing.Away:
 		return fmt.Sprintf("%s, last saved on %s, with %d sessions; the file's was exported on %s, with %d sessions",
 			have, e.Existing.Saved.Format(time.RFC3339), e.Existing.Sessions, m.Exported.Format(time.RFC3339), m.Sessions)
 	case move == m.Move:
-		return fmt.Sprintf("%s, which this very file was exported from: another exporter may have gone on with it since", have)
+		return fmt.Sprintf("%s, from which this file was exported: another exporter could have continued with it since", have)
 	default:
-		return fmt.Sprintf("%s, which was exported on %s, after this file: it is of the state's move %d, and the last from here was move %d",
+		return fmt.Sprintf("%s, which was exported on %s, after this file: the file is move %d of the state, and the last export from here was move %d",
 			have, e.Existing.Exported.Format(time.RFC3339), m.Move, move)
 	}
 }
 
-// Summary is what Summaries tells of an appliance.
+// Summary describes the state of an appliance.
 type Summary struct {
 	Appliance string
 	// Saved is when it was saved last.
@@ -87,7 +87,7 @@ type Summary struct {
 	Away     bool
 }
 
-// Summaries tells of all appliances, in the order of their names.
+// Summaries returns the summaries of all appliances, sorted by name.
 func (s *Store) Summaries() (all []Summary, err error) {
 	err = s.file.View(func(tx *bbolt.Tx) error {
 		all = nil
@@ -170,8 +170,8 @@ func (p applianceTx) known(tx *bbolt.Tx) error {
 // Export writes the state of an appliance to w, and then gives it up: Appliance
 // returns a *MovedError until it is imported here again. It may be exported
 // again, and what is written is the same again. The appliance must not be
-// open. exporter is the version of the exporter. When it fails, all is as
-// before, save for what was written to w.
+// open. exporter is the version of the exporter. If it fails, nothing changes
+// except what was written to w.
 func (s *Store) Export(appliance, exporter string, w io.Writer) (transfer.Header, error) {
 	return s.export(appliance, exporter, w, func() error { return nil })
 }
@@ -206,14 +206,14 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 	})
 	switch {
 	case err != nil && exported:
-		return transfer.Header{}, fmt.Errorf("appliance %q is exported, but the file is not in place: %w; export it again", appliance, err)
+		return transfer.Header{}, fmt.Errorf("appliance %q is exported, but the file could not be put in place: %w; export it again", appliance, err)
 	case err != nil:
 		return transfer.Header{}, err
 	}
 	return h, nil
 }
 
-// export writes to w, and lets go of the state when durable has returned nil.
+// export writes to w, and marks the state as exported when durable has returned nil.
 func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h transfer.Header, err error) {
 	s.appliancesMu.Lock()
 	defer s.appliancesMu.Unlock()
@@ -350,7 +350,7 @@ func (s *Store) dropImport() error {
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
 	if err != nil {
-		return fmt.Errorf("drop an import that didn't end: %w", err)
+		return fmt.Errorf("drop an incomplete import: %w", err)
 	}
 	return nil
 }

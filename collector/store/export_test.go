@@ -256,22 +256,22 @@ func TestImportRefuses(t *testing.T) {
 	edit := func(from, to string) []byte { return resum(bytes.Replace(file, []byte(from), []byte(to), 1)) }
 	refuse("empty", nil, "is empty")
 	refuse("text", []byte("some text\n"), "the file is not an exported state")
-	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows version 1 only")
+	refuse("newer", edit("state 1\n", "state 2\n"), "has version 2, and this exporter knows only version 1")
 	refuse("newer records", edit(`"format":"1"`, `"format":"2"`), `records of format "2"`, `exporter "1.2.3"`)
 	refuse("unknown words", edit(`"format":`, `"more":1,"format":`), "is damaged: header", `more`)
 	refuse("no name", edit(`"appliance":"a"`, `"appliance":""`), "appliance name has 0 bytes")
-	refuse("other counts", edit(`"records":11`, `"records":12`), "it has 11 records, but its header says 12")
-	refuse("other sessions", edit(`"sessions":5`, `"sessions":4`), "it has 5 sessions, but its header says 4")
+	refuse("other counts", edit(`"records":11`, `"records":12`), "it has 11 records, want 12")
+	refuse("other sessions", edit(`"sessions":5`, `"sessions":4`), "it has 5 sessions, want 4")
 	refuse("cut off", file[:header+20], "is cut off at byte", "of 11 records")
 	refuse("cut off at the end", file[:len(file)-1], "is cut off at byte", "after 11 of 11 records")
-	refuse("longer", append(bytes.Clone(file), 0), "something follows its end")
+	refuse("longer", append(bytes.Clone(file), 0), "data after its end")
 	refuse("checksum", append(bytes.Clone(file[:len(file)-1]), file[len(file)-1]^1), "its checksum doesn't match")
 
 	if _, err := s.Import(bytes.NewReader(file), false); err != nil {
 		t.Fatal(err)
 	}
 	var exists *ExistsError
-	if _, err := s.Import(bytes.NewReader(file), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "has state of appliance \"a\" already") {
+	if _, err := s.Import(bytes.NewReader(file), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "already has state of appliance \"a\"") {
 		t.Errorf("a second time: %v", err)
 	}
 	errDisk := errors.New("can't read")
@@ -392,7 +392,7 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 	}
 	h, err := s.Import(bytes.NewReader(rewritten(t, file, func(h *transfer.Header) { h.Move = record.MaxCount }, "header", "", "")), false)
 	if err != nil || h.Move != record.MaxCount {
-		t.Fatalf("as it was, but for the largest number: %+v, %v", h, err)
+		t.Fatalf("unchanged except for the largest number: %+v, %v", h, err)
 	}
 	next, err := s.Export("a", "", io.Discard)
 	if err != nil || next.Move != record.MaxCount+1 {
@@ -429,7 +429,7 @@ func TestExportFails(t *testing.T) {
 		t.Errorf("no such folder: %v", err)
 	}
 	var unknown *UnknownError
-	if _, err := s.ExportFile("b", "", file); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `it has that of ["a"]`) {
+	if _, err := s.ExportFile("b", "", file); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `only of ["a"]`) {
 		t.Errorf("unknown appliance: %v", err)
 	}
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
@@ -478,7 +478,7 @@ func TestExportFile(t *testing.T) {
 	}
 	// Back to where it came from: only where that is said.
 	var exists *ExistsError
-	if _, err := s.Import(bytes.NewReader(got), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "this very file") {
+	if _, err := s.Import(bytes.NewReader(got), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "from which this file was exported") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := s.Import(bytes.NewReader(got), true); err != nil {

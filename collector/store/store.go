@@ -59,7 +59,7 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has format %q, and this exporter knows format %q only: use the exporter that wrote it, or another storage path", e.Path, e.Version, record.FormatVersion)
+	return fmt.Sprintf("%s has format %q, and this exporter knows only format %q: use the exporter that wrote it, or another --storage.path", e.Path, e.Version, record.FormatVersion)
 }
 
 // Store is an open file. Its methods may be called by any goroutine. A save that the
@@ -105,7 +105,7 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	if !opts.Existing {
 		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, fmt.Errorf("make the storage folder: %w", err)
+			return nil, fmt.Errorf("create the state directory: %w", err)
 		}
 	}
 	switch _, err := os.Stat(s.path); {
@@ -178,7 +178,7 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	}
 	return appliances.ForEach(func(name, value []byte) error {
 		if value != nil {
-			return applianceTx{path: s.path, appliance: string(name)}.damaged("", nil, errors.New("is no bucket"))
+			return applianceTx{path: s.path, appliance: string(name)}.damaged("", nil, errors.New("is not a bucket"))
 		}
 		return s.in(tx, string(name)).check()
 	})

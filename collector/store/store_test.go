@@ -217,7 +217,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"newer format": {
 			func(tx *bbolt.Tx) error { return tx.Bucket([]byte("format")).Put([]byte("version"), []byte("2")) },
-			[]string{`has format "2"`, `knows format "1" only`},
+			[]string{`has format "2"`, `knows only format "1"`},
 		},
 		"no format": {
 			func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("format")) },
@@ -237,7 +237,7 @@ func TestOpenRefuses(t *testing.T) {
 		},
 		"key instead of an appliance": {
 			func(tx *bbolt.Tx) error { return tx.Bucket([]byte("appliances")).Put([]byte("b"), []byte("y")) },
-			[]string{`appliance "b"`, "is no bucket"},
+			[]string{`appliance "b"`, "is not a bucket"},
 		},
 		"missing bucket": {
 			func(tx *bbolt.Tx) error { return a(tx).DeleteBucket([]byte("series")) },
@@ -387,7 +387,7 @@ func TestDropUnused(t *testing.T) {
 	drop(now.Add(-time.Hour))
 	drop(now, "old", "older")
 	drop(now)
-	// A clock that is far ahead says that nothing was saved of late.
+	// By a clock that is far ahead, the last save is long ago.
 	drop(now.Add(time.Second))
 
 	check := func() {

@@ -9,7 +9,7 @@ import (
 // what says what a session of an extended type makes.
 type what struct {
 	extendedType string
-	// kind is schedule.Whole if it can't be told.
+	// kind is schedule.Whole if it is unknown.
 	kind   schedule.Kind
 	backup bool // it makes restore points
 }

@@ -169,7 +169,7 @@ func (j *judgement) longestGap(k schedule.Kind) (longest time.Duration, known bo
 }
 
 // nextStart returns the next start of a kind after t, or of any if that one isn't
-// scheduled; zero if it can't be told.
+// scheduled; zero if it is unknown.
 func (j *judgement) nextStart(k schedule.Kind, t time.Time) (first time.Time) {
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]

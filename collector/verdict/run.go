@@ -112,14 +112,14 @@ func (s *start) window() (begin, end, endOfAny time.Time) {
 	if last, ok := s.of.Plan.LastDue(s.kind, s.At.Add(-1)); ok {
 		early = min(early, s.At.Sub(last)/2)
 	}
-	// Until the later reading: by the earlier one it may not have begun.
+	// Until the later reading: at the earlier one it has perhaps not begun.
 	next, _ := s.of.Plan.NextStart(s.kind, s.At)
 	nextOfAny, _ := s.of.Plan.NextStart(schedule.Whole, s.At)
 	return s.At.Add(-early), next.Later, nextOfAny.Later
 }
 
 // beganOn reports whether anything of the policy began on the local day of a skipped
-// start, or whether that can't be told any more.
+// start, or whether that is no longer known.
 func (j *judgement) beganOn(s *start) bool {
 	if j.mutation.daylightSaving {
 		return false

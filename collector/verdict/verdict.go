@@ -113,7 +113,7 @@ type Kind struct {
 	// OverdueRuns is how many starts of the last 35 days are overdue, and at least
 	// the newest one that is.
 	OverdueRuns int
-	// NextDue is the next scheduled start; zero if it can't be told.
+	// NextDue is the next scheduled start; zero if it is unknown.
 	NextDue time.Time
 	// Estimate says that overdue is judged by the longest gap of the schedule, since
 	// its times aren't known.

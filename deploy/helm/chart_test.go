@@ -772,7 +772,7 @@ func TestRefused(t *testing.T) {
 		{"exporters: {Main: {appliances: [" + appliance + "]}}", "Main"},
 		{"exporters: {main: {running: false, appliances: []}}\nmove: {appliance: a, from: main, to: x}", `there is no exporter "x"`},
 		{good + "move: {appliance: a, from: main, to: main}", "set exporters.main.running to false"},
-		{"exporters: {main: {running: false, appliances: []}}\nmove: {appliance: a, from: main, to: main}", `appliance "a" isn't in exporters.main`},
+		{"exporters: {main: {running: false, appliances: []}}\nmove: {appliance: a, from: main, to: main}", `appliance "a" is not in exporters.main`},
 		{good + "polling: 1m", "polling"},
 		{good + "fullnameOverride: '123'", "fullnameOverride"},
 		{"exporters: {main: null, eu-central-north-1: {appliances: [" + appliance + "]}}\nfullnameOverride: monitoring-production-veeam-backup", "longer than the 52 characters"},

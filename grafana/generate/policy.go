@@ -53,10 +53,10 @@ func policy() (dashboard.Dashboard, error) {
 
 	add(b, about{"Problems",
 		"The policy's problems now, the worst first, and since when.",
-		"no problems, or no exporter is scraped", 10, 6}, problemTable(), b.problemRows()...)
+		"no problems, or no exporter is scraped", 24, 5}, problemTable(), b.problemRows()...)
 	add(b, about{"Schedule",
 		"Each kind that the policy makes: scheduled starts without a success in time, the next start, the last success, the longest gap that the schedule leaves, and the share of the time range without an overdue run (SLA).",
-		"no schedule is known", 14, 6}, scheduleTable(), b.scheduleRows()...)
+		"no schedule is known", 24, 5}, scheduleTable(), b.scheduleRows()...)
 	add(b, about{"Problems over time",
 		"Each problem that can be judged of the policy, and when there was one. A row that stays empty is a problem that it didn't have.",
 		"no exporter is scraped", 24, 8}, problemTimeline(),

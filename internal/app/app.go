@@ -96,7 +96,7 @@ func openStorage(path string, cfg *config.Config, logger log.Logger) (storage fu
 		return nil, nil, errors.Join(err, s.Close())
 	}
 	for _, name := range dropped {
-		level.Info(logger).Log("msg", "dropped the state of an appliance that isn't configured any more", "appliance", name)
+		level.Info(logger).Log("msg", "dropped the state of an appliance that is no longer configured", "appliance", name)
 	}
 	return func(name string) (poller.Storage, error) { return s.Appliance(name) }, s.Close, nil
 }

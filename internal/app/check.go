@@ -48,10 +48,10 @@ func Check(configFile string, o CheckOptions, stdout io.Writer) error {
 		return fmt.Errorf("write the findings: %w", err)
 	}
 	if cfg == nil {
-		return errors.New("the configuration can't be used")
+		return errors.New("invalid configuration")
 	}
 	if failed := check.Failed(findings); len(failed) > 0 {
-		return fmt.Errorf("can't be monitored: %s", strings.Join(failed, ", "))
+		return fmt.Errorf("cannot be monitored: %s", strings.Join(failed, ", "))
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestCheckCommand(t *testing.T) {
 	}
 	apptest.Write(t, file, "appliances:\n"+entry("good", vbawstest.DefaultPassword)+entry("bad", "hunter2-and-more"))
 	status, out, errs := apptest.Once(t, "check", "--config.file="+file, "--output=json", "--log.level=debug")
-	if status != 1 || errs != "vbaws_exporter: can't be monitored: bad\n" {
+	if status != 1 || errs != "vbaws_exporter: cannot be monitored: bad\n" {
 		t.Errorf("status %d, %s", status, errs)
 	}
 	var findings []check.Finding
@@ -69,7 +69,7 @@ func TestCheckOffline(t *testing.T) {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}
 	apptest.Write(t, file, "appliances: []\n")
-	if status, out, errs := apptest.Once(t, "check", "--offline", "--config.file="+file); status != 1 || !strings.Contains(out, "appliances: is empty") || errs != "vbaws_exporter: the configuration can't be used\n" {
+	if status, out, errs := apptest.Once(t, "check", "--offline", "--config.file="+file); status != 1 || !strings.Contains(out, "appliances: is empty") || errs != "vbaws_exporter: invalid configuration\n" {
 		t.Errorf("status %d, %s\n%s", status, errs, out)
 	}
 	l.Close()

@@ -50,7 +50,7 @@ func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err 
 	defer stop()
 	pollErr := d.Poll(ctx)
 	if ctx.Err() != nil {
-		return errors.New("interrupted, so nothing is written")
+		return errors.New("interrupted: nothing is written")
 	}
 	return errors.Join(pollErr, writeText(stdout, reg))
 }

@@ -49,7 +49,7 @@ func TestCollect(t *testing.T) {
 	site.Close()
 	status, out, stderr := collect("--storage.path=" + storage)
 	if status != 1 || len(apptest.Lines(out, "vbaws_sessions_total{")) == 0 || len(apptest.Lines(out, `vbaws_up{appliance="site"} 0`)) != 1 {
-		t.Errorf("nobody answers: status %d\n%s\n%s", status, out, stderr)
+		t.Errorf("no answer: status %d\n%s\n%s", status, out, stderr)
 	}
 	if last := apptest.LastLine(stderr); !strings.HasPrefix(last, `vbaws_exporter: appliance "site": `) {
 		t.Errorf("says %s", last)

@@ -27,7 +27,7 @@ func TestServeWithoutLocalFiles(t *testing.T) {
 	apptest.Write(t, s.Config, string(text)+fmt.Sprintf(`
   - {name: other, url: %q, username: %s, password_file: later, tls_config: {ca_file: ca.pem}}
 `, s.URL, vbawstest.DefaultUsername))
-	if status, stdout, stderr := apptest.Once(t, "check", "--offline", "--config.file="+s.Config); status != 1 || !strings.Contains(stdout, "later: no such file") || strings.Count(stdout, "fail") != 1 || !strings.Contains(stderr, "can't be monitored: other") {
+	if status, stdout, stderr := apptest.Once(t, "check", "--offline", "--config.file="+s.Config); status != 1 || !strings.Contains(stdout, "later: no such file") || strings.Count(stdout, "fail") != 1 || !strings.Contains(stderr, "cannot be monitored: other") {
 		t.Errorf("check --offline: status %d\n%s%s", status, stdout, stderr)
 	}
 	ca := filepath.Join(dir, "ca.pem")
@@ -41,7 +41,7 @@ func TestServeWithoutLocalFiles(t *testing.T) {
 
 	for _, args := range [][]string{{"check", "--offline"}, {"check"}} {
 		status, stdout, stderr := apptest.Once(t, append(args, "--config.file="+s.Config)...)
-		if status != 1 || !strings.Contains(stdout, "site") || strings.Count(stdout, ca+": no such file") < 2 || !strings.Contains(stderr, "can't be monitored: site, other") {
+		if status != 1 || !strings.Contains(stdout, "site") || strings.Count(stdout, ca+": no such file") < 2 || !strings.Contains(stderr, "cannot be monitored: site, other") {
 			t.Errorf("%v: status %d\n%s%s", args, status, stdout, stderr)
 		}
 	}

@@ -38,8 +38,8 @@ func TestHealthcheck(t *testing.T) {
 	}{
 		{"", apptest.Access{}, " is healthy\n"},
 		{fmt.Sprintf(tlsConfig, ""), apptest.Access{Client: client}, " is healthy\n"},
-		{fmt.Sprintf(tlsConfig, "") + account, apptest.Access{Client: client, Username: webUsername, Password: webPassword}, " serves, but not without an account\n"},
-		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), apptest.Access{Client: client}, " serves, but not without a client certificate (tls: certificate required)\n"},
+		{fmt.Sprintf(tlsConfig, "") + account, apptest.Access{Client: client, Username: webUsername, Password: webPassword}, " is running and requires authentication\n"},
+		{fmt.Sprintf(tlsConfig, ", client_auth_type: RequireAnyClientCert"), apptest.Access{Client: client}, " is running and requires a client certificate (tls: certificate required)\n"},
 	} {
 		keyFile := filepath.Join(dir, "web.key")
 		apptest.Write(t, keyFile, string(key))
@@ -58,16 +58,16 @@ func TestHealthcheck(t *testing.T) {
 		// One that is gone fails, whatever others do.
 		check = append(check, "--web.listen-address=127.0.0.1:1")
 		if status, stdout, stderr := apptest.Once(t, check...); status != 1 || stdout != "" ||
-			stderr != "vbaws_exporter: ask 127.0.0.1:1 for /-/healthy: dial tcp 127.0.0.1:1: connect: connection refused\n" {
+			stderr != "vbaws_exporter: query /-/healthy of 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n" {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
 		}
-		// Nobody can scrape one that can't read its key any more.
+		// An exporter that can't read its key cannot be scraped.
 		if test.how.Client != nil {
 			if err := os.Remove(keyFile); err != nil {
 				t.Fatal(err)
 			}
 			if status, stdout, stderr := apptest.Once(t, check[:2]...); status != 1 || stdout != "" ||
-				stderr != "vbaws_exporter: ask "+address+" for /-/healthy: remote error: tls: internal error\n" {
+				stderr != "vbaws_exporter: query /-/healthy of "+address+": remote error: tls: internal error\n" {
 				t.Errorf("without its key: status %d, %q, %q", status, stdout, stderr)
 			}
 		}

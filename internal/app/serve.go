@@ -115,7 +115,7 @@ func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instru
 				since = before.Since
 			}
 			rejected.Store(&web.Rejection{Since: since, Err: err})
-			level.Error(logger).Log("msg", "configuration not reloaded, the old one stays", "config", configFile, "err", err)
+			level.Error(logger).Log("msg", "configuration not reloaded, the previous one stays in use", "config", configFile, "err", err)
 			return err
 		}
 		rejected.Store(nil)
@@ -143,8 +143,8 @@ func addHangup(g *run.Group, hangup <-chan os.Signal, reload func() error) {
 func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// Not run.SignalHandler: it stops to listen with the first signal, and a second
-	// one, as some supervisors send, would cut short what the first began.
+	// Not run.SignalHandler: it stops listening after the first signal, and a second
+	// one, which some supervisors send, would interrupt the shutdown.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	g.Add(func() error {
@@ -163,7 +163,7 @@ func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.Fl
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			level.Warn(logger).Log("msg", "scrapes were cut off", "err", err)
+			level.Warn(logger).Log("msg", "scrapes were interrupted", "err", err)
 			server.Close()
 		}
 	})

@@ -50,15 +50,15 @@ func TestServe(t *testing.T) {
 		t.Error("the token wasn't given back")
 	}
 
-	// The second life knows what the first counted, though nobody answers any
-	// more.
+	// The second life knows what the first counted, though the appliance is
+	// gone.
 	site.Close()
 	p = apptest.Start(t, append([]string{"serve"}, args...)...)
 	if got := p.Series(`vbaws_sessions_total{`); !slices.Equal(got, counted) {
 		t.Errorf("after a restart:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
 	if !slices.Contains(p.Series("vbaws_up"), `vbaws_up{appliance="site"} 0`) {
-		t.Errorf("nobody answers, and vbaws_up is %v", p.Series("vbaws_up"))
+		t.Errorf("no answer, and vbaws_up is %v", p.Series("vbaws_up"))
 	}
 	if v := site.Violations(); len(v) > 0 {
 		t.Errorf("the appliance was asked what it needn't be: %v", v)
@@ -66,8 +66,8 @@ func TestServe(t *testing.T) {
 	p.Stop(os.Interrupt)
 }
 
-// TestServeKeepingNothing: without storage nobody knows what was there before,
-// so what had ended must not look new.
+// TestServeKeepingNothing: without a state directory, sessions that had finished before
+// the start must not count.
 func TestServeKeepingNothing(t *testing.T) {
 	t.Parallel()
 	site := apptest.NewSite(t)
@@ -112,7 +112,7 @@ func TestCannotStart(t *testing.T) {
 		{nil, "config.yml"},
 		{[]string{"collect"}, "config.yml"},
 		{[]string{"--config.file=" + wrong}, wrong + `:1:1: unknown key "pol_interval": did you mean poll_interval?`},
-		{append(good, "--storage.path="+file), "storage folder"},
+		{append(good, "--storage.path="+file), "state directory"},
 		{append(good, "--web.telemetry-path=metrics"), "telemetry path"},
 		{append(good, "--web.config.file="+file+"x"), file + "x"},
 		{append(good, "--web.listen-address="+listener.Addr().String()), "address already in use"},
@@ -518,9 +518,9 @@ func TestFlood(t *testing.T) {
 			}
 		})
 	}
-	// A scrape may be turned away, so the appliance is asked what it was asked.
+	// A scrape can be refused, so the requests of the appliance are counted.
 	asked := len(site.Requests())
-	p.Await("two passes in the flood", func() bool { return len(site.Requests()) >= asked+2 })
+	p.Await("two polls in the flood", func() bool { return len(site.Requests()) >= asked+2 })
 	close(end)
 	wg.Wait()
 	p.Await("a scrape", func() bool { return passes() >= 2 })

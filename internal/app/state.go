@@ -30,9 +30,9 @@ func openState(path string, o store.Options) (*store.Store, error) {
 	var inUse *store.InUseError
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.Existing:
-		return nil, fmt.Errorf("there is no exporter's state in the folder %s: %w", path, err)
+		return nil, fmt.Errorf("no state in %s: %w", path, err)
 	case errors.As(err, &inUse):
-		return nil, fmt.Errorf("%w: stop the exporter that runs with it first", err)
+		return nil, fmt.Errorf("%w: stop the exporter that uses it first", err)
 	}
 	return s, err
 }
@@ -56,13 +56,13 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 		h, err = s.ExportFile(appliance, by, output)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: it is not overwritten, since it may be the only copy of a state", err)
+		return fmt.Errorf("%w: not overwritten, since it could be the only copy of a state", err)
 	}
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(say, "exported appliance %q, with %d seen sessions, to %s\n"+
-		"the exporter with %s refuses to poll it from now on: take it out of its configuration file, and import %s where it goes on\n",
+		"the exporter with %s now refuses to poll it: remove it from its configuration, and import %s into the other exporter\n",
 		h.Appliance, h.Sessions, output, path, name)
 	return err
 }
@@ -71,7 +71,7 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 // With replace, what is there of the appliance is overwritten.
 func ImportState(path, file string, replace bool, stdout io.Writer) (err error) {
 	if file == "" { // kingpin's word for -, too
-		return fmt.Errorf("import: a file has to be named; %s is what comes through a pipe", standardInput)
+		return fmt.Errorf("import: no file given; use %s for a pipe", standardInput)
 	}
 	r := os.Stdin
 	if file != standardInput {
@@ -82,7 +82,7 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	}
 	// One that was mistyped must not come to be.
 	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("open the storage folder: %w; if it is the right one, make it, for the user whom the exporter runs as", err)
+		return fmt.Errorf("open the state directory: %w; if it is correct, create it for the user of the exporter", err)
 	}
 	where := filepath.Join(path, store.FileName)
 	_, statErr := os.Stat(where)
@@ -96,14 +96,14 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	var bad *transfer.FileError
 	switch {
 	case errors.As(err, &exists):
-		return fmt.Errorf("import %s: %w; what is there stays, unless --replace is given, which lets it go", file, err)
+		return fmt.Errorf("import %s: %w; use --replace to overwrite it", file, err)
 	case errors.As(err, &bad):
 		return fmt.Errorf("import %s: %w; nothing was imported", file, err)
 	case err != nil:
 		return fmt.Errorf("import %s: %w", file, err)
 	}
 	if statErr != nil {
-		where += ", which is new"
+		where += " (created)"
 	}
 	_, err = fmt.Fprintf(stdout, "imported appliance %q, with %d seen sessions, exported on %s, into %s\n",
 		h.Appliance, h.Sessions, h.Exported.Format(time.RFC3339), where)

@@ -44,7 +44,7 @@ func TestState(t *testing.T) {
 	refused(2, "subcommand", "state")
 	refused(2, "required flag(s) ", "state", "export", "--storage.path="+a)
 	refused(2, "required argument 'file'", "state", "import", "--storage.path="+a)
-	refused(1, "there is no exporter's state in the folder "+a, export...)
+	refused(1, "no state in "+a, export...)
 	if _, err := os.Stat(a); !os.IsNotExist(err) {
 		t.Errorf("the folder was made: %v", err)
 	}
@@ -52,14 +52,14 @@ func TestState(t *testing.T) {
 	serveA := []string{"serve", "--config.file=" + site.Config, "--storage.path=" + a}
 	p := apptest.Start(t, serveA...)
 	counted := p.Series("vbaws_session")
-	refused(1, "is in use by another process: stop the exporter that runs with it first", export...)
+	refused(1, "is in use by another process: stop the exporter that uses it first", export...)
 	p.Stop(syscall.SIGTERM)
-	refused(1, `has no state of an appliance "sight"; it has that of ["site"]`, "state", "export", "--storage.path="+a, "--appliance=sight", "--output="+file)
+	refused(1, `has no state of appliance "sight", only of ["site"]`, "state", "export", "--storage.path="+a, "--appliance=sight", "--output="+file)
 
 	if table := done("state", "list", "--storage.path="+a); strings.Count(table, "\n") != 2 || !strings.Contains(table, "\nsite ") || !strings.HasSuffix(table, " here\n") {
 		t.Errorf("the list is\n%s", table)
 	}
-	if said := done(export...); !strings.Contains(said, `exported appliance "site", with `) || !strings.Contains(said, "take it out") {
+	if said := done(export...); !strings.Contains(said, `exported appliance "site", with `) || !strings.Contains(said, "remove it from its configuration") {
 		t.Errorf("export says %s", said)
 	}
 	var list []struct {
@@ -76,12 +76,12 @@ func TestState(t *testing.T) {
 		time.Since(list[0].Saved) > time.Hour {
 		t.Errorf("the list is %+v", list)
 	}
-	refused(1, file+": file already exists: it is not overwritten", export...)
+	refused(1, file+": file already exists: not overwritten", export...)
 
 	// It is still in A's file.
 	for _, command := range []string{"serve", "collect"} {
 		status, _, stderr := apptest.Once(t, command, "--config.file="+site.Config, "--storage.path="+a)
-		if last := apptest.LastLine(stderr); status != 1 || !strings.Contains(last, `appliance "site": open its state: `) || !strings.Contains(last, "another exporter goes on with it: take the appliance out") {
+		if last := apptest.LastLine(stderr); status != 1 || !strings.Contains(last, `appliance "site": open its state: `) || !strings.Contains(last, "to another exporter: remove the appliance") {
 			t.Errorf("%s: status %d, %s", command, status, stderr)
 		}
 	}
@@ -92,26 +92,26 @@ func TestState(t *testing.T) {
 	apptest.Write(t, config, other)
 	p = apptest.Start(t, "--config.file="+config, "--storage.path="+a, "--web.enable-lifecycle")
 	apptest.Write(t, config, other+"  - {name: site, url: http://127.0.0.1:1, username: u, password: p}\n")
-	if code, body := p.Send(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "another exporter goes on with it") {
+	if code, body := p.Send(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "to another exporter") {
 		t.Errorf("reload: %d %s", code, body)
 	}
 	p.Stop(syscall.SIGTERM)
 
 	take := []string{"state", "import", "--storage.path=" + b, file}
-	refused(1, "if it is the right one, make it", take...)
+	refused(1, "if it is correct, create it", take...)
 	if err := os.Mkdir(b, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	refused(1, "a file has to be named", "state", "import", "--storage.path="+b, "-")
+	refused(1, "no file given", "state", "import", "--storage.path="+b, "-")
 	refused(1, "no such file", "state", "import", "--storage.path="+b, file+"x")
 	refused(1, "import "+site.Config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.Config)
 	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) {
 		t.Errorf("import says %s", said)
 	}
-	refused(1, "what is there stays, unless --replace is given", take...)
-	refused(1, "this very file", "state", "import", "--storage.path="+a, file)
+	refused(1, "use --replace to overwrite it", take...)
+	refused(1, "from which this file was exported", "state", "import", "--storage.path="+a, file)
 
-	// B shows what A had shown, though nobody answers it.
+	// B exposes the series of A, without a poll.
 	site.Close()
 	p = apptest.Start(t, "serve", "--config.file="+site.Config, "--storage.path="+b)
 	if got := p.Series("vbaws_session"); len(got) < 20 || !slices.Equal(got, counted) {
@@ -194,7 +194,7 @@ func TestStateExportTouchesNoOtherFile(t *testing.T) {
 			t.Fatalf("%+v: another file was changed", test)
 		}
 	}
-	if status, stderr := export("a", "prod"); status != 1 || !strings.Contains(stderr, "may be the only copy") {
+	if status, stderr := export("a", "prod"); status != 1 || !strings.Contains(stderr, "could be the only copy") {
 		t.Errorf("a second time: status %d, %s", status, stderr)
 	}
 	if read("prod") != read("linked") {

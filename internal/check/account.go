@@ -13,8 +13,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// login logs in by asking for one session. That route is in every API version, so its
-// answer settles the version. Then it asks for the appliance's clock.
+// login logs in and reads one session. Every API version has that route, so its answer
+// decides the version. Then it reads the clock of the appliance.
 func (p *prober) login(ctx context.Context) []Finding {
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
@@ -39,7 +39,7 @@ func (p *prober) login(ctx context.Context) []Finding {
 	return append(findings, p.revision(), clock(shown, date, start.Add(end.Sub(start)/2), err))
 }
 
-// notLoggedIn explains why there is no token, and is nil where there is one.
+// notLoggedIn explains why there is no token. It returns nil if there is one.
 func (p *prober) notLoggedIn(err error) *Finding {
 	var f Finding
 	api, isAnswer := errors.AsType[*vbaws.APIError](err)
@@ -48,25 +48,25 @@ func (p *prober) notLoggedIn(err error) *Finding {
 	case err == nil:
 		return nil
 	case errors.Is(err, vbaws.ErrMFA):
-		f = fail(Login, "make an account without multi-factor authentication for the exporter",
-			"%q uses multi-factor authentication, so nothing unattended can log in with it", p.a.Username)
+		f = fail(Login, "create an account without multi-factor authentication for the exporter",
+			"%q uses multi-factor authentication and cannot log in unattended", p.a.Username)
 	case vbaws.KindOf(err) == vbaws.KindAuth && p.wire.loggedIn:
-		f = fail(Login, "look whether something else logs the account out, and at the appliance's clock", "logged in, but the tokens are refused: %v", err)
+		f = fail(Login, "check whether something else logs the account out, and the clock of the appliance", "logged in, but the appliance rejects the token: %v", err)
 	case p.wire.loggedIn:
 		return nil
 	case isVersion:
 		f = p.noVersion(none)
 	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
-		f = fail(Login, "correct username and password (or password_file), and look whether the account is locked or disabled: each try may count against it",
-			"the appliance refuses %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
+		f = fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
+			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
 	case vbaws.KindOf(err) == vbaws.KindConfig:
-		f = fail(Login, "correct the file, or its name under password_file", "no password to log in with: %v", err)
+		f = fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err)
 	case isAnswer && api.StatusCode == http.StatusNotFound:
-		f = fail(Login, portAdvice(p.a.URL), "nothing to log in to: what answers there is another API: %v", err)
+		f = fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err)
 	case vbaws.KindOf(err) == vbaws.KindDecode:
-		f = fail(Login, portAdvice(p.a.URL), "can't log in: %v", err)
+		f = fail(Login, portAdvice(p.a.URL), "cannot log in: %v", err)
 	default:
-		f = fail(Login, "", "can't log in: %v", err)
+		f = fail(Login, "", "cannot log in: %v", err)
 	}
 	return &f
 }
@@ -88,10 +88,10 @@ func (p *prober) noVersion(e *vbaws.VersionError) Finding {
 	switch {
 	case e.WebUI:
 		return fail(Connection, portAdvice(p.a.URL),
-			"%s is the appliance's web UI, not the REST API: its private /api/oauth2/token answers, and a login in each API version is answered by HTTP status 404 with an empty body; tried: %s", where, tried)
+			"%s is the appliance's web UI, not the REST API: it has /api/oauth2/token, and answers a login with each API version with HTTP status 404 and an empty body; tried: %s", where, tried)
 	case e.Empty:
-		return fail(Connection, portAdvice(p.a.URL)+"; correct the path if url has one. If all of them are right: "+do,
-			"wrong port or path, or no API version in common: %s answers each API version by HTTP status 404 with an empty body; tried: %s", where, tried)
+		return fail(Connection, portAdvice(p.a.URL)+". If they are correct: "+do,
+			"wrong port or path, or no API version in common: %s answers each API version with HTTP status 404 and an empty body; tried: %s", where, tried)
 	}
 	lists := ""
 	if len(e.Listed) > 0 {
@@ -111,44 +111,44 @@ func (p *prober) revision() Finding {
 		text += ", after the appliance refused " + strings.Join(refused, ", ")
 	}
 	if !vbaws.NamesSessions(v) {
-		text += "; its sessions carry no name, so their policies are found by asking for each policy's sessions"
+		text += "; its sessions have no name, so the exporter lists the sessions of each policy"
 	}
 	if known := vbaws.KnownAPIVersions(); !slices.Contains(known, v) {
 		return warn(APIVersion, "install a newer version of this exporter, if there is one",
-			"%s; this exporter was made for versions up to %s, and reads this one as it reads that", text, known[0])
+			"%s; newer than the versions this exporter knows, up to %s, and treated like that one", text, known[0])
 	}
 	return ok(APIVersion, "%s", text)
 }
 
-// skewed is what makes a difference to alerts.
+// skewed is the clock offset that matters to alerts.
 const skewed = time.Minute
 
-// clock compares the appliance's clock, as /system/time and the header Date tell
-// it, with ours. Either may be zero; err is why the first is.
+// clock compares the appliance's clock, read from /system/time and the Date header,
+// with now. Either can be zero; err is the reason for the first.
 func clock(shown, date, now time.Time, err error) Finding {
-	const do = "have the appliance and this machine synchronize their clocks (NTP)"
+	const do = "synchronize the clocks of the appliance and of this machine (NTP)"
 	var texts []string
 	off := false
 	for _, source := range []struct {
 		name string
 		t    time.Time
-	}{{"the header Date", date}, {"/system/time", shown}} {
+	}{{"Date header", date}, {"/system/time", shown}} {
 		if source.t.IsZero() {
 			continue
 		}
 		d := source.t.Sub(now).Round(time.Second)
 		off = off || d.Abs() >= skewed
-		texts = append(texts, ahead(d)+" by "+source.name)
+		texts = append(texts, ahead(d)+" ("+source.name+")")
 	}
 	if err != nil {
-		texts = append(texts, fmt.Sprintf("/system/time can't be asked: %v", err))
+		texts = append(texts, fmt.Sprintf("/system/time cannot be read: %v", err))
 	}
 	text := "the appliance's clock is " + strings.Join(texts, ", ")
 	switch {
 	case off:
-		return warn(Clock, do, "%s: what alerts compare with time() is off by as much", text)
+		return warn(Clock, do, "%s: timestamps that alerts compare with time() are off by as much", text)
 	case date.IsZero() && shown.IsZero():
-		return warn(Clock, "", "the appliance doesn't tell its time: %v", err)
+		return warn(Clock, "", "the time of the appliance is not available: %v", err)
 	}
 	return ok(Clock, "%s", text)
 }
@@ -156,27 +156,25 @@ func clock(shown, date, now time.Time, err error) Finding {
 func ahead(d time.Duration) string {
 	switch {
 	case d.Abs() <= time.Second: // Date is in whole seconds.
-		return "right"
+		return "in sync"
 	case d > 0:
 		return d.String() + " ahead"
 	}
 	return (-d).String() + " behind"
 }
 
-// right is an endpoint, and what the exporter lacks without it.
+// right is an endpoint, and what is missing without it.
 type right struct {
 	path, without string
-	// must: a poll that asks for it fails where it can't be had. Only a 403 is
-	// done without.
+	// must says that a poll fails if the endpoint fails with anything but a 403.
 	must bool
 	ask  func(context.Context) (what string, err error)
 }
 
-// errNotAsked: there is nothing to ask by.
+// errNotAsked says that there is no session to query.
 var errNotAsked = errors.New("not asked")
 
-// rights asks each endpoint of which the exporter takes something, the list of
-// sessions first.
+// rights queries each endpoint that the exporter reads, the list of sessions first.
 func (p *prober) rights(ctx context.Context) []Finding {
 	session := "" // the id of one
 	all := []right{
@@ -187,7 +185,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			}
 			return "", err
 		}},
-		{vbaws.RouteSession, "the end of a session that is in no list any more, which stays running (vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSession, "the end of a running session that is no longer listed (it stays in vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
@@ -197,7 +195,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			}
 			return "", err
 		}},
-		{vbaws.RouteSessionLog, "the reasons of failures, in the log and on the status page", false, func(ctx context.Context) (string, error) {
+		{vbaws.RouteSessionLog, "the errors of failed sessions, in the log and on the status page", false, func(ctx context.Context) (string, error) {
 			if session == "" {
 				return "", errNotAsked
 			}
@@ -240,10 +238,10 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		case errors.Is(err, errNotAsked):
 			continue
 		case i == 0 && vbaws.HasStatus(err, http.StatusForbidden):
-			return append(findings, fail(Rights, "give the account a role that may see sessions",
-				"%s is forbidden to %q: without it there is nothing to count", r.path, p.a.Username))
+			return append(findings, fail(Rights, "give the account a role that can read sessions",
+				"%s is forbidden for %q: without sessions there is nothing to count", r.path, p.a.Username))
 		case i == 0:
-			return append(findings, fail(Rights, "", "%s can't be read: %v", r.path, err))
+			return append(findings, fail(Rights, "", "cannot read %s: %v", r.path, err))
 		case vbaws.NotOffered(err) && !r.must:
 			absent = append(absent, r.path)
 			continue
@@ -257,10 +255,10 @@ func (p *prober) rights(ctx context.Context) []Finding {
 	if len(absent) > 0 {
 		findings = append([]Finding{ok(Rights, "not offered in API version %s: %s", p.client.APIVersion(), below(absent))}, findings...)
 	}
-	return append([]Finding{ok(Rights, "may read %s", below(may))}, findings...)
+	return append([]Finding{ok(Rights, "can read %s", below(may))}, findings...)
 }
 
-// below lists endpoints by what they have of their own.
+// below lists endpoints without their common prefix.
 func below(endpoints []string) string {
 	short := make([]string, len(endpoints))
 	for i, e := range endpoints {
@@ -283,23 +281,23 @@ func (p *prober) withoutPolicies(w vbaws.Workload) string {
 	return s
 }
 
-// lacking is a part that does without, if it can.
+// lacking reports an endpoint that can't be read.
 func (p *prober) lacking(r right, err error) Finding {
 	switch {
 	case vbaws.HasStatus(err, http.StatusForbidden):
-		return warn(Rights, "give the account a role with that right, or do without",
-			"%s is forbidden to %q: without %s", r.path, p.a.Username, r.without)
+		return warn(Rights, "give the account a role with that right, or accept that this is missing",
+			"%s is forbidden for %q; missing: %s", r.path, p.a.Username, r.without)
 	case r.must:
-		return fail(Rights, "look what answers there, such as a proxy: API version "+p.client.APIVersion()+" has that route",
-			"%s can't be read, and a poll that needs it fails: %v", r.path, err)
+		return fail(Rights, "check what answers there, such as a proxy: API version "+p.client.APIVersion()+" has that route",
+			"cannot read %s, and polls that need it fail: %v", r.path, err)
 	}
-	return warn(Rights, "", "%s can't be read, so for now without %s: %v", r.path, r.without, err)
+	return warn(Rights, "", "cannot read %s; missing: %s: %v", r.path, r.without, err)
 }
 
-// timeZone asks for the zone that schedules are in.
+// timeZone reads the time zone of the schedules.
 func (p *prober) timeZone(ctx context.Context) Finding {
 	const path = vbaws.RouteDateTime
-	const without = "when policies are due (vbaws_policy_last_due_timestamp_seconds)"
+	const without = "the due times of policies (vbaws_policy_next_due_timestamp_seconds and others)"
 	var zone vbaws.TimeZone
 	_, err := p.ask(ctx, right{ask: func(ctx context.Context) (_ string, err error) {
 		zone, err = p.client.TimeZone(ctx)
@@ -308,18 +306,18 @@ func (p *prober) timeZone(ctx context.Context) Finding {
 	if err != nil {
 		switch {
 		case p.a.TimeZone != nil:
-			return ok(Rights, "%s can't be read (%v), and timezone stands in for it: %s", path, err, p.a.TimeZone)
+			return ok(Rights, "cannot read %s (%v); timezone is used instead: %s", path, err, p.a.TimeZone)
 		case vbaws.HasStatus(err, http.StatusForbidden):
-			return warn(Rights, "set timezone to the appliance's, or give the account a role with that right",
-				"%s is forbidden to %q: without %s", path, p.a.Username, without)
+			return warn(Rights, "set timezone to that of the appliance, or give the account a role with that right",
+				"%s is forbidden for %q; missing: %s", path, p.a.Username, without)
 		}
-		return warn(Rights, "set timezone to the appliance's", "%s can't be read, so without %s: %v", path, without, err)
+		return warn(Rights, "set timezone to that of the appliance", "cannot read %s; missing: %s: %v", path, without, err)
 	}
 	if _, err := schedule.Location(zone.Name); err != nil {
 		if p.a.TimeZone != nil {
-			return ok(Rights, "the appliance's time zone %q is not known here, and timezone stands in for it: %s", zone.Name, p.a.TimeZone)
+			return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone.Name, p.a.TimeZone)
 		}
-		return warn(Rights, "set timezone to the name that the IANA has for it", "the appliance's time zone %q is not known here: without %s", zone.Name, without)
+		return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone.Name, without)
 	}
 	return ok(Rights, "the appliance's time zone is %s", zone.Name)
 }

@@ -1,13 +1,13 @@
-// Package check tries what the configuration says and explains what it finds.
+// Package check tries the appliances of a configuration and explains the findings.
 //
-// It knows what may stand between the exporter and an appliance (names, ports,
-// certificates, proxies, accounts, rights, API versions, clocks), what of the API
-// is not documented and has to be found out, and which key of the configuration
-// sets right what is wrong. It doesn't know how sessions are counted.
+// It knows the obstacles between the exporter and an appliance (names, ports,
+// certificates, proxies, accounts, rights, API versions, clocks), the undocumented
+// behaviour of the API, and the configuration key that solves each problem. It doesn't
+// know how sessions are counted.
 //
-// It only reads: it sends GET, and POST and DELETE to /api/v1/token. The password
-// goes over no connection that the exporter itself would not use, and to nothing
-// that doesn't look like the API.
+// It only reads: it sends GET, and POST and DELETE to /api/v1/token. It sends the
+// password only over connections that the exporter itself would use, and only to a
+// server that looks like the API.
 package check
 
 import (
@@ -23,7 +23,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels. An appliance with nothing worse than Warn can be monitored.
@@ -33,7 +33,7 @@ const (
 	Fail Level = "fail"
 )
 
-// What a finding is about.
+// The checks.
 const (
 	Configuration = "configuration"
 	Connection    = "connection"
@@ -49,16 +49,16 @@ const (
 	Times         = "times"
 )
 
-// Finding is one thing that was found out.
+// Finding is the result of one check.
 type Finding struct {
 	// Appliance is its name, empty if the finding is of the configuration file.
 	Appliance string `json:"appliance"`
 	// Check is one of the constants.
 	Check string `json:"check"`
 	Level Level  `json:"level"`
-	// Message says what was found.
+	// Message describes the finding.
 	Message string `json:"message"`
-	// Remedy says what to do about it; empty if nothing is to be done.
+	// Remedy says what to do about it; empty if there is nothing to do.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -86,8 +86,8 @@ func Failed(findings []Finding) []string {
 	return names
 }
 
-// File validates the configuration file at path. It touches no network and none
-// of the files that it names. The Config is nil if the file is wrong.
+// File validates the configuration file at path. It uses no network and reads none of
+// the files that the configuration names. The Config is nil if the file is invalid.
 func File(path string) (*config.Config, []Finding) {
 	cfg, err := config.Load(path)
 	if err == nil {
@@ -96,7 +96,7 @@ func File(path string) (*config.Config, []Finding) {
 	}
 	mistakes, isList := errors.AsType[config.Errors](err)
 	if !isList {
-		return nil, []Finding{fail(Configuration, "name the file by --config.file", "%v", err)}
+		return nil, []Finding{fail(Configuration, "name the file with --config.file", "%v", err)}
 	}
 	var findings []Finding
 	for _, m := range mistakes {
@@ -105,9 +105,9 @@ func File(path string) (*config.Config, []Finding) {
 	return nil, findings
 }
 
-// LocalFiles looks at the files that the configuration names, and at certificates
-// and keys that are in it. It touches no network. The findings are failures, in the
-// order of the configuration.
+// LocalFiles validates the files that the configuration names, and the inline
+// certificates and keys. It uses no network. The findings are failures, in the order of
+// the configuration.
 func LocalFiles(cfg *config.Config) []Finding {
 	var findings []Finding
 	for i := range cfg.Appliances {
@@ -124,14 +124,14 @@ func LocalFiles(cfg *config.Config) []Finding {
 
 func tlsFiles(a *config.Appliance) *Finding {
 	if err := a.CheckTLS(); err != nil {
-		return new(fail(Certificate, "correct the file, or its name under tls_config", "%v", err))
+		return new(fail(Certificate, "correct tls_config or the file it names", "%v", err))
 	}
 	return nil
 }
 
 func passwordFile(a *config.Appliance) *Finding {
 	if _, err := a.Password(); err != nil {
-		return new(fail(Login, "correct the file, or its name under password_file", "no password to log in with: %v", err))
+		return new(fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err))
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// Options are what Appliances may be told.
+// Options are the options of Appliances. All are optional.
 type Options struct {
 	// Now is the clock that the appliances' and their certificates are compared
 	// with. Nil: time.Now.
@@ -152,8 +152,8 @@ type Options struct {
 	UserAgent string
 }
 
-// Appliances tries all appliances at once. The findings are in the order of the
-// configuration. An end of ctx is an error.
+// Appliances tries all appliances concurrently. The findings are in the order of the
+// configuration. It returns an error if ctx ends.
 func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -180,7 +180,7 @@ func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, 
 	return all, nil
 }
 
-// prober tries one appliance, one request after the other.
+// prober tries one appliance, one request at a time.
 type prober struct {
 	a      *config.Appliance
 	o      *Options
@@ -188,13 +188,13 @@ type prober struct {
 	client *vbaws.Client
 }
 
-// logoutTimeout is how long an appliance may take to take its token back.
+// logoutTimeout is the timeout of the logout.
 const logoutTimeout = 5 * time.Second
 
-// appliance tries an appliance as far as it gets.
+// appliance tries an appliance up to the first failure.
 func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	if f := tlsFiles(a); f != nil {
-		return []Finding{*f} // no request would go anywhere
+		return []Finding{*f} // every request would fail
 	}
 	transport := a.Transport()
 	defer (&http.Client{Transport: transport}).CloseIdleConnections()
@@ -210,7 +210,7 @@ func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutTimeout)
 		defer cancel()
-		// A token that can't be given back expires by itself.
+		// A token that can't be revoked expires by itself.
 		_ = p.client.Logout(ctx)
 	}()
 
@@ -225,19 +225,19 @@ func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	return findings
 }
 
-// limit bounds one call as a poll of the exporter would.
+// limit gives one call the timeout of a poll.
 func (p *prober) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, p.a.PollTimeout)
 }
 
-// sessions asks for a page of sessions.
+// sessions reads a page of sessions.
 func (p *prober) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
 	return p.client.Sessions(ctx, q)
 }
 
-// address is where the URL leads, port included.
+// address is the host and port of the URL.
 func address(u *url.URL) string {
 	port := u.Port()
 	switch {

@@ -210,49 +210,49 @@ func TestStates(t *testing.T) {
 		words  []string
 	}{
 		"well":     {what: Login, level: OK, words: []string{`"prometheus"`}},
-		"empty":    {empty: true, what: Sessions, level: Warn, words: []string{"there are none", "run a policy"}},
-		"mfa":      {config: user(vbawstest.RoleAdministrator, true), what: Login, level: Fail, words: []string{"multi-factor", "make an account"}},
-		"password": {setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"refuses", "401", "correct username and password"}},
+		"empty":    {empty: true, what: Sessions, level: Warn, words: []string{"there are none yet", "run a policy"}},
+		"mfa":      {config: user(vbawstest.RoleAdministrator, true), what: Login, level: Fail, words: []string{"multi-factor", "create an account"}},
+		"password": {setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"rejects", "401", "correct username and password"}},
 		"refused":  {config: func(c *vbawstest.Config) { c.LoginRefusedStatus = 400 }, setup: with("password", "wrong"), what: Login, level: Fail, words: []string{"400"}},
-		"no file":  {setup: with("password_file", "/nowhere/at/all"), what: Login, level: Fail, words: []string{"no password to log in with", "/nowhere/at/all"}},
-		"tokens":   {setup: inject(vbawstest.Fault{Route: "/api/v1/system/time", Skip: 1, Count: -1, Kind: vbawstest.FaultStatus, Status: 401}), what: Login, level: Fail, words: []string{"the tokens are refused"}},
+		"no file":  {setup: with("password_file", "/nowhere/at/all"), what: Login, level: Fail, words: []string{"cannot read the password", "/nowhere/at/all"}},
+		"tokens":   {setup: inject(vbawstest.Fault{Route: "/api/v1/system/time", Skip: 1, Count: -1, Kind: vbawstest.FaultStatus, Status: 401}), what: Login, level: Fail, words: []string{"rejects the token"}},
 		"no login": {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStatus, Status: 404, ErrorCode: "NotFound"}), what: Login, level: Fail, words: []string{"another API", "11005"}},
-		"portal":   {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStartPage}), what: Login, level: Fail, words: []string{"can't log in"}},
+		"portal":   {setup: inject(vbawstest.Fault{Route: "/api/v1/token", Count: -1, Kind: vbawstest.FaultStartPage}), what: Login, level: Fail, words: []string{"cannot log in"}},
 		"page":     {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStartPage}), what: Connection, level: Fail, words: []string{"web page", "11005"}},
 		"ill":      {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultStatus, Status: 503}), what: Connection, level: Fail, words: []string{"503"}},
-		"reset":    {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultReset}), what: Connection, level: Fail, words: []string{"breaks"}},
+		"reset":    {setup: inject(vbawstest.Fault{Count: -1, Kind: vbawstest.FaultReset}), what: Connection, level: Fail, words: []string{"fails"}},
 		"versions": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.99-rev0"} }, what: APIVersion, level: Fail, words: []string{"no API version in common; tried: 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0", "1.0-rev0, 1.10-rev0, ", "1.14-rev0: HTTP status 400", "newer version of this exporter"}},
 		"version by type": {config: func(c *vbawstest.Config) { c.Revisions, c.VersionCodeInTypeOnly = []string{"1.99-rev0"}, true }, what: APIVersion, level: Fail,
 			words: []string{"tried"}},
 		"newer version": {config: func(c *vbawstest.Config) { c.Revisions = []string{"1.11-rev0"} }, what: APIVersion, level: Warn,
-			words: []string{"1.11-rev0, after the appliance refused 1.9-rev0, ", "made for versions up to 1.9-rev0", "newer version of this exporter"}},
+			words: []string{"1.11-rev0, after the appliance refused 1.9-rev0, ", "newer than the versions this exporter knows, up to 1.9-rev0", "newer version of this exporter"}},
 		"fixed":    {setup: with("api_version", "1.0-rev0"), what: APIVersion, level: Fail, words: []string{"tried: 1.0-rev0:", "api_version to auto"}},
 		"settled":  {config: func(c *vbawstest.Config) { c.Product = 8 }, what: APIVersion, level: OK, words: []string{"1.6-rev0, after the appliance refused 1.9-rev0, 1.8-rev0, 1.7-rev1, 1.7-rev0"}},
-		"old":      {config: func(c *vbawstest.Config) { c.Product = 2 }, what: APIVersion, level: OK, words: []string{"1.0-rev0", "carry no name"}},
-		"role":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/licensing/license is forbidden", "without the license"}},
+		"old":      {config: func(c *vbawstest.Config) { c.Product = 2 }, what: APIVersion, level: OK, words: []string{"1.0-rev0", "have no name"}},
+		"role":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/licensing/license is forbidden", "missing: the license"}},
 		"zone":     {config: user("Reader", false), what: Rights, level: Warn, words: []string{"/api/v1/settings/dateTime is forbidden", "set timezone"}},
 		"own zone": {config: user("Reader", false), setup: with("timezone", "Europe/Berlin"), what: Rights, level: Warn, words: []string{"/api/v1/repositories is forbidden"}},
-		"odd zone": {config: func(c *vbawstest.Config) { c.ZoneName = "Middle Earth" }, what: Rights, level: Warn, words: []string{`"Middle Earth" is not known`, "set timezone"}},
+		"odd zone": {config: func(c *vbawstest.Config) { c.ZoneName = "Middle Earth" }, what: Rights, level: Warn, words: []string{`"Middle Earth" is unknown`, "set timezone"}},
 		"policies": {config: func(c *vbawstest.Config) { c.Product = 2 },
 			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Warn, words: []string{"/api/v1/policies is forbidden", "names of policies on all sessions"}},
 		"one session": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Warn,
-			words: []string{"/api/v1/sessions/{id} is forbidden", "without the end of a session", "vbaws_sessions_running"}},
+			words: []string{"/api/v1/sessions/{id} is forbidden", "missing: the end of a running session", "vbaws_sessions_running"}},
 		"policies hidden": {config: func(c *vbawstest.Config) { c.Product = 2 },
-			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "404", "API version 1.0-rev0 has that route"}},
+			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail, words: []string{"cannot read /api/v1/policies", "404", "API version 1.0-rev0 has that route"}},
 		"policies lacking": {config: func(c *vbawstest.Config) { c.Product = 2 },
-			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read"}},
+			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: Fail, words: []string{"cannot read /api/v1/policies"}},
 		"policies broken": {config: func(c *vbawstest.Config) { c.Product = 3 },
-			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/policies can't be read", "a poll that needs it fails"}},
+			setup: inject(vbawstest.Fault{Route: "/api/v1/policies", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"cannot read /api/v1/policies", "polls that need it fail"}},
 		"one session hidden": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Status: 404, HTML: true}), what: Rights, level: Fail,
-			words: []string{"/api/v1/sessions/{id} can't be read", "404", "proxy"}},
+			words: []string{"cannot read /api/v1/sessions/{id}", "404", "proxy"}},
 		"one session gone": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions/{id}", Count: -1, Status: 404, ErrorCode: "NotFound"}), what: Rights, level: OK,
-			words: []string{"may read sessions, sessions/{id}, statistics/summary, "}},
+			words: []string{"can read sessions, sessions/{id}, statistics/summary, "}},
 		"workload hidden": {setup: inject(vbawstest.Fault{Route: "/api/v1/fsx/policies", Count: -1, Status: 404, HTML: true}), what: Rights, level: OK,
 			words: []string{"not offered in API version", "fsx/policies"}},
 		"no sessions": {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultStatus, Status: 403}), what: Rights, level: Fail, words: []string{"/api/v1/sessions is forbidden", "nothing to count"}},
-		"broken":      {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"/api/v1/sessions can't be read"}},
+		"broken":      {setup: inject(vbawstest.Fault{Route: "/api/v1/sessions", Count: -1, Kind: vbawstest.FaultGarbage}), what: Rights, level: Fail, words: []string{"cannot read /api/v1/sessions"}},
 		"absent":      {config: func(c *vbawstest.Config) { c.Product = 4 }, what: Rights, level: OK, words: []string{"system/version (4.0.0.1), virtualMachines/policies, rds/policies, efs/policies, vpc/policy"}},
-		"log":         {what: Rights, level: OK, words: []string{"may read sessions, sessions/{id}, sessions/{id}/log, ", "system/version (10.0.0.1)"}},
+		"log":         {what: Rights, level: OK, words: []string{"can read sessions, sessions/{id}, sessions/{id}/log, ", "system/version (10.0.0.1)"}},
 		"absent by version": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			for _, route := range []string{"/api/v1/fsx/policies", "/api/v1/licensing/license"} {
@@ -282,39 +282,39 @@ func TestStates(t *testing.T) {
 		"no time": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
-		}, what: Clock, level: OK, words: []string{"right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400"}},
-		"clock":    {what: Clock, level: OK, words: []string{"right by the header Date, right by /system/time"}},
+		}, what: Clock, level: OK, words: []string{"in sync (Date header)", "/system/time cannot be read: GET /api/v1/system/time: HTTP status 400"}},
+		"clock":    {what: Clock, level: OK, words: []string{"in sync (Date header), in sync (/system/time)"}},
 		"59 s off": {config: func(c *vbawstest.Config) { c.Offset = 59 * time.Second }, what: Clock, level: OK, words: []string{"59s ahead"}},
-		"60 s off": {config: func(c *vbawstest.Config) { c.Offset = time.Minute }, what: Clock, level: Warn, words: []string{"1m0s ahead by the header Date", "1m0s ahead by /system/time", "NTP"}},
+		"60 s off": {config: func(c *vbawstest.Config) { c.Offset = time.Minute }, what: Clock, level: Warn, words: []string{"1m0s ahead (Date header)", "1m0s ahead (/system/time)", "NTP"}},
 		"behind":   {config: func(c *vbawstest.Config) { c.Offset = -2 * time.Hour }, what: Clock, level: Warn, words: []string{"2h0m0s behind", "NTP"}},
-		"equal":    {what: USN, level: OK, words: []string{"that USN alone"}},
-		"greater":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnGreater }, what: USN, level: OK, words: []string{"the USNs above"}},
-		"ignored":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnIgnored }, what: USN, level: OK, words: []string{"it is ignored"}},
+		"equal":    {what: USN, level: OK, words: []string{"only that USN"}},
+		"greater":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnGreater }, what: USN, level: OK, words: []string{"selects higher USNs"}},
+		"ignored":  {config: func(c *vbawstest.Config) { c.UsnFilter = vbawstest.UsnIgnored }, what: USN, level: OK, words: []string{"Usn is ignored"}},
 		"ignored, by pages": {config: func(c *vbawstest.Config) {
 			c.UsnFilter, c.MaxPageSize, c.DefaultOrder = vbawstest.UsnIgnored, 3, vbawstest.OrderStartAsc
 		}, what: USN, level: OK,
-			words: []string{"it is ignored"}},
+			words: []string{"Usn is ignored"}},
 		"ignored, unsorted": {config: func(c *vbawstest.Config) { c.UsnFilter, c.RefuseUsnDesc = vbawstest.UsnIgnored, true }, what: USN, level: OK,
-			words: []string{"it is ignored"}},
-		"in order":   {what: USN, level: OK, words: []string{"usnDesc is accepted and in order"}},
+			words: []string{"Usn is ignored"}},
+		"in order":   {what: USN, level: OK, words: []string{"usnDesc is supported and in order"}},
 		"no usnDesc": {config: func(c *vbawstest.Config) { c.RefuseUsnDesc = true }, what: USN, level: OK, words: []string{"refuses Sort=usnDesc", "by time instead"}},
 		"must usn": {config: func(c *vbawstest.Config) { c.RefuseUsnDesc = true }, setup: with("watermark", "usn"), what: USN, level: Fail,
 			words: []string{"watermark is usn", "auto or from_utc"}},
 		"shared": {config: func(c *vbawstest.Config) { c.USNPerSession = true }, what: USN, level: OK, words: []string{"sessions share a USN", "by time instead"}},
-		"cap":    {config: func(c *vbawstest.Config) { c.MaxPageSize = 4 }, what: Paging, level: OK, words: []string{"Limit=1000 gives 4 sessions of 9: pages are capped"}},
-		"no cap": {what: Paging, level: OK, words: []string{"Limit=1000 gives 9 sessions of 9: no cap"}},
-		"stingy": {config: func(c *vbawstest.Config) { c.MaxPageSize = 1 }, what: Paging, level: Warn, words: []string{"Limit=2 gives 1 session"}},
-		"filter": {what: Paging, level: OK, words: []string{"of what the filter leaves: 1 running of 9"}},
-		"whole":  {config: func(c *vbawstest.Config) { c.TotalIsWhole = true }, what: Paging, level: OK, words: []string{"of the whole list"}},
-		"from":   {what: Times, level: OK, words: []string{"FromUtc is honoured"}},
+		"cap":    {config: func(c *vbawstest.Config) { c.MaxPageSize = 4 }, what: Paging, level: OK, words: []string{"Limit=1000 returns 4 sessions of 9: the page size is limited"}},
+		"no cap": {what: Paging, level: OK, words: []string{"Limit=1000 returns 9 sessions of 9: no limit"}},
+		"stingy": {config: func(c *vbawstest.Config) { c.MaxPageSize = 1 }, what: Paging, level: Warn, words: []string{"Limit=2 returns 1 session"}},
+		"filter": {what: Paging, level: OK, words: []string{"counts the filtered list: 1 running of 9"}},
+		"whole":  {config: func(c *vbawstest.Config) { c.TotalIsWhole = true }, what: Paging, level: OK, words: []string{"counts the whole list"}},
+		"from":   {what: Times, level: OK, words: []string{"FromUtc is supported"}},
 		"always": {config: func(c *vbawstest.Config) { c.FromUtc = vbawstest.FromIgnored }, what: Times, level: Warn, words: []string{"FromUtc is ignored"}},
-		"zoned":  {what: Times, level: OK, words: []string{"carry a zone", "Z"}},
-		"naive":  {config: func(c *vbawstest.Config) { c.Times = vbawstest.TimesNaive }, what: Times, level: OK, words: []string{"carry no zone", "2026-06-10T03:00:00.000000"}},
+		"zoned":  {what: Times, level: OK, words: []string{"have a zone", "Z"}},
+		"naive":  {config: func(c *vbawstest.Config) { c.Times = vbawstest.TimesNaive }, what: Times, level: OK, words: []string{"have no zone", "2026-06-10T03:00:00.000000"}},
 		"future": {setup: func(b *bench) {
 			b.Put(vbawstest.Session{Type: "Policy", Status: vbawstest.StatusRunning, Start: epoch.Add(2 * time.Hour)})
 		}, what: Times, level: Warn, words: []string{"2h0m0s in the future", "not UTC"}},
 		"nonsense": {setup: func(b *bench) { b.PutRaw("x", 500, epoch.Add(-time.Minute), []byte(`{"id":"x","type":7}`)) }, what: Sessions, level: Warn,
-			words: []string{"1 of 10 can't be understood"}},
+			words: []string{"1 of 10 are not understood"}},
 		"bad ca": {setup: func(b *bench) { delete(b.tls(), "ca"); b.tls()["ca_file"] = "/nowhere/ca.pem" }, what: Certificate, level: Fail, words: []string{"/nowhere/ca.pem", "tls_config"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -339,7 +339,7 @@ func TestClockOfNoVersion(t *testing.T) {
 	url := b.serve()
 	b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 	findings := b.check(url)
-	expect(t, findings, Clock, OK, "right by the header Date", "/system/time can't be asked: GET /api/v1/system/time: HTTP status 400")
+	expect(t, findings, Clock, OK, "in sync (Date header)", "/system/time cannot be read: GET /api/v1/system/time: HTTP status 400")
 	for _, f := range findings {
 		if f.Check == APIVersion && f.Message != "1.8-rev0, after the appliance refused 1.9-rev0" {
 			t.Errorf("version %s", f.Message)
@@ -427,22 +427,22 @@ func TestCertificates(t *testing.T) {
 		},
 		"wrong name": {
 			cert: x509.Certificate{DNSNames: []string{"vba.example.com"}}, by: ca,
-			setup: func(b *bench, _ []byte) { b.trust(inPEM(ca)) }, level: Fail, words: []string{`not made out to "127.0.0.1"`, `set tls_config.server_name`, `"vba.example.com"`},
+			setup: func(b *bench, _ []byte) { b.trust(inPEM(ca)) }, level: Fail, words: []string{`not valid for "127.0.0.1"`, `set tls_config.server_name`, `"vba.example.com"`},
 		},
 		"wrong name, self-signed": {
 			cert: x509.Certificate{DNSNames: []string{"vba.example.com"}}, level: Fail,
-			words: []string{`not made out to "127.0.0.1"`, "server_name", "ca_file"},
+			words: []string{`not valid for "127.0.0.1"`, "server_name", "ca_file"},
 		},
 		"common name": {
 			cert: x509.Certificate{Subject: pkix.Name{CommonName: "127.0.0.1"}}, by: ca,
-			setup: func(b *bench, _ []byte) { b.trust(inPEM(ca)) }, level: Fail, words: []string{"not made out to", "not looked at any more", "last resort"},
+			setup: func(b *bench, _ []byte) { b.trust(inPEM(ca)) }, level: Fail, words: []string{"not valid for", "no longer supported", "last resort"},
 		},
 		"server_name": {
 			cert: x509.Certificate{DNSNames: []string{"vba.example.com"}}, by: ca,
 			setup: func(b *bench, _ []byte) { b.trust(inPEM(ca)); b.tls()["server_name"] = "vba.example.com" }, level: OK, words: []string{"names: vba.example.com"},
 		},
 		"unchecked": {
-			setup: func(b *bench, _ []byte) { b.tls()["insecure_skip_verify"] = true }, level: Warn, words: []string{"not checked", "remove tls_config.insecure_skip_verify"},
+			setup: func(b *bench, _ []byte) { b.tls()["insecure_skip_verify"] = true }, level: Warn, words: []string{"not verified", "remove tls_config.insecure_skip_verify"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -543,21 +543,21 @@ func TestConnections(t *testing.T) {
 		level Level
 		words []string
 	}{
-		"closed": {func(t *testing.T, _ *bench) string { return "https://" + closed(t) }, Connection, Fail, []string{"nothing listens on 127.0.0.1:", "11005"}},
+		"closed": {func(t *testing.T, _ *bench) string { return "https://" + closed(t) }, Connection, Fail, []string{"refuses the connection", "11005"}},
 		"ssh":    {func(t *testing.T, _ *bench) string { return "https://" + banner(t, "SSH-2.0-OpenSSH_9.6\r\n") }, Connection, Fail, []string{"is an SSH server", "11005"}},
-		"other":  {func(t *testing.T, _ *bench) string { return "https://" + banner(t, "220 mail ESMTP\r\n") }, Connection, Fail, []string{"doesn't speak TLS"}},
-		"silent": {func(t *testing.T, b *bench) string { b.more["poll_timeout"] = "1s"; return "https://" + banner(t, "") }, Connection, Fail, []string{"takes the connection and then doesn't answer"}},
-		"http":   {func(t *testing.T, b *bench) string { return "https://" + strings.TrimPrefix(plain(t, b), "http://") }, Connection, Fail, []string{"speaks HTTP without TLS"}},
-		"https":  {func(t *testing.T, b *bench) string { return "http://" + strings.TrimPrefix(b.serve(), "https://") }, Connection, Fail, []string{"speaks TLS and was asked without", "write https://"}},
-		"clear":  {func(t *testing.T, b *bench) string { return plain(t, b) }, Certificate, Warn, []string{"in clear", "write https://"}},
+		"other":  {func(t *testing.T, _ *bench) string { return "https://" + banner(t, "220 mail ESMTP\r\n") }, Connection, Fail, []string{"does not use TLS"}},
+		"silent": {func(t *testing.T, b *bench) string { b.more["poll_timeout"] = "1s"; return "https://" + banner(t, "") }, Connection, Fail, []string{"accepts the connection and does not respond"}},
+		"http":   {func(t *testing.T, b *bench) string { return "https://" + strings.TrimPrefix(plain(t, b), "http://") }, Connection, Fail, []string{"uses HTTP without TLS"}},
+		"https":  {func(t *testing.T, b *bench) string { return "http://" + strings.TrimPrefix(b.serve(), "https://") }, Connection, Fail, []string{"expects TLS, and url has http://", "write https://"}},
+		"clear":  {func(t *testing.T, b *bench) string { return plain(t, b) }, Certificate, Warn, []string{"in clear text", "write https://"}},
 		"redirect": {func(t *testing.T, b *bench) string {
 			return plain(t, http.RedirectHandler("https://portal.example.com/login?next=1", http.StatusFound))
 		}, Connection, Fail, []string{"redirects to portal.example.com"}},
-		"text":       {func(t *testing.T, b *bench) string { return plain(t, http.NotFoundHandler()) }, Connection, Fail, []string{"no document of the REST API"}},
-		"not http":   {func(t *testing.T, b *bench) string { return "http://" + banner(t, "SSH-2.0-OpenSSH_9.6\r\n") }, Connection, Fail, []string{"doesn't speak HTTP"}},
+		"text":       {func(t *testing.T, b *bench) string { return plain(t, http.NotFoundHandler()) }, Connection, Fail, []string{"this is not the REST API"}},
+		"not http":   {func(t *testing.T, b *bench) string { return "http://" + banner(t, "SSH-2.0-OpenSSH_9.6\r\n") }, Connection, Fail, []string{"does not use HTTP"}},
 		"name":       {func(*testing.T, *bench) string { return "https://no-such-host.invalid:11005" }, Connection, Fail, []string{"no-such-host.invalid"}},
 		"proxy":      {func(t *testing.T, b *bench) string { b.more["proxy_url"] = proxy(t, 200); return b.serve() }, Certificate, OK, []string{"trusted; SHA-256"}},
-		"proxy down": {func(t *testing.T, b *bench) string { b.more["proxy_url"] = "http://" + closed(t); return b.serve() }, Connection, Fail, []string{"the proxy can't be reached", "proxy_url"}},
+		"proxy down": {func(t *testing.T, b *bench) string { b.more["proxy_url"] = "http://" + closed(t); return b.serve() }, Connection, Fail, []string{"cannot connect to the proxy", "proxy_url"}},
 		"proxy forbids": {func(t *testing.T, b *bench) string { b.more["proxy_url"] = proxy(t, 403); return b.serve() }, Connection, Fail,
 			[]string{"the proxy refuses to connect to 127.0.0.1:", "Forbidden"}},
 		"proxy, untrusted": {func(t *testing.T, b *bench) string {
@@ -570,19 +570,19 @@ func TestConnections(t *testing.T) {
 			cert := issue(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, nil)
 			b.trust(inPEM(cert))
 			return serveTLS(t, b, &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAndVerifyClientCert})
-		}, Certificate, Fail, []string{"wants a client certificate", "tls_config.cert_file"}},
+		}, Certificate, Fail, []string{"requires a client certificate", "tls_config.cert_file"}},
 		"old tls": {func(t *testing.T, b *bench) string {
 			cert := issue(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, nil)
 			b.trust(inPEM(cert))
 			return serveTLS(t, b, &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
-		}, Certificate, Fail, []string{"no version of TLS in common", "min_version"}},
+		}, Certificate, Fail, []string{"no TLS version in common", "min_version"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, 3, nil)
 			expect(t, b.check(test.url(t, b)), test.what, test.level, test.words...)
 			if slices.ContainsFunc(b.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodPost }) && test.level == Fail {
-				t.Error("it logged in all the same")
+				t.Error("it logged in anyway")
 			}
 		})
 	}
@@ -602,12 +602,12 @@ func TestUnconnected(t *testing.T) {
 		connected bool
 		words     []string
 	}{
-		{&net.DNSError{Name: "vba", Err: "no such host", IsNotFound: true}, false, []string{`no host named "vba"`, "correct the host in url"}},
-		{&net.DNSError{Name: "vba", Err: "server misbehaving", IsTemporary: true}, false, []string{"can't be looked up", "DNS servers"}},
-		{context.DeadlineExceeded, false, []string{"vba:443 doesn't answer, as behind a firewall", "security group"}},
-		{context.DeadlineExceeded, true, []string{"takes the connection", "put a port in url", "11005"}},
-		{&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, false, []string{"no way to vba:443", "routes"}},
-		{&net.OpError{Op: "socks connect", Net: "tcp", Err: io.EOF}, true, []string{"the proxy can't be reached"}},
+		{&net.DNSError{Name: "vba", Err: "no such host", IsNotFound: true}, false, []string{`no such host: "vba"`, "correct the host in url"}},
+		{&net.DNSError{Name: "vba", Err: "server misbehaving", IsTemporary: true}, false, []string{"cannot resolve the host", "DNS servers"}},
+		{context.DeadlineExceeded, false, []string{"no response from vba:443, probably because of a firewall", "security group"}},
+		{context.DeadlineExceeded, true, []string{"accepts the connection", "add a port to url", "11005"}},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, false, []string{"no route to vba:443", "routes"}},
+		{&net.OpError{Op: "socks connect", Net: "tcp", Err: io.EOF}, true, []string{"cannot connect to the proxy"}},
 	} {
 		expect(t, []Finding{unconnected(u, test.err, test.connected)}, Connection, Fail, test.words...)
 	}
@@ -663,10 +663,10 @@ func TestAllAtOnce(t *testing.T) {
 
 func TestPortAdvice(t *testing.T) {
 	for address, want := range map[string]string{
-		"https://vba":       "put a port in url, which has none: the REST API listens on 11005 unless it was changed; port 443 is the web UI",
-		"https://vba:443":   "correct host and port in url: the REST API listens on 11005 unless it was changed; port 443 is the web UI",
-		"https://vba:11005": "correct host and port in url: the REST API listens on 11005 unless it was changed",
-		"http://vba":        "put a port in url, which has none: the REST API listens on 11005 unless it was changed",
+		"https://vba":       "add a port to url: the default port of the REST API is 11005; port 443 is the web UI",
+		"https://vba:443":   "correct host and port in url: the default port of the REST API is 11005; port 443 is the web UI",
+		"https://vba:11005": "correct host and port in url: the default port of the REST API is 11005",
+		"http://vba":        "add a port to url: the default port of the REST API is 11005",
 	} {
 		u, err := url.Parse(address)
 		if err != nil {
@@ -709,7 +709,7 @@ func TestOtherServers(t *testing.T) {
 		"wrong path": {func(http.Handler) http.HandlerFunc {
 			return func(w http.ResponseWriter, _ *http.Request) { empty404(w) }
 		},
-			Connection, Fail, []string{"wrong port or path, or no API version in common: 127.0.0.1:", "tried: 1.9-rev0, ", "correct host and port in url: the REST API listens on 11005"}, 0},
+			Connection, Fail, []string{"wrong port or path, or no API version in common: 127.0.0.1:", "tried: 1.9-rev0, ", "correct host and port in url: the default port of the REST API is 11005"}, 0},
 		"web UI, private API": {func(http.Handler) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/api/oauth2/token" {
@@ -724,7 +724,7 @@ func TestOtherServers(t *testing.T) {
 				w.Header().Set("Content-Type", "text/html")
 				io.WriteString(w, "<!DOCTYPE html><title>Veeam Backup for AWS</title>")
 			}
-		}, Connection, Fail, []string{"answers with a web page (HTTP status 200), as the web UI does, not the REST API", "11005"}, 0},
+		}, Connection, Fail, []string{"answers with a web page (HTTP status 200): this is not the REST API", "11005"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, 9, nil)

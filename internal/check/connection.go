@@ -24,20 +24,20 @@ import (
 )
 
 const (
-	// connectTimeout is enough for an appliance that is well. A firewall that drops
-	// what it forbids shall not take the whole poll_timeout.
+	// connectTimeout is enough for a working appliance. A firewall that drops
+	// packets must not take the whole poll_timeout.
 	connectTimeout = 30 * time.Second
-	// expirySoon is how long before its end a certificate is worth a warning.
+	// expirySoon is how long before its expiry a certificate causes a warning.
 	expirySoon = 30 * 24 * time.Hour
-	// usualPort is where the appliance's REST API listens as it is delivered.
+	// usualPort is the default port of the REST API.
 	usualPort = "11005"
-	// maxPage is how much of an answer is looked at to tell what answers.
+	// maxPage is how much of an answer is read to recognize the server.
 	maxPage = 4 << 10
 )
 
-// connection asks without an account, so that a wrong place or a wrong
-// certificate is told before a password goes anywhere. The transport is the
-// exporter's own, proxy and trust included, so this is its very judgement.
+// connection connects without an account, so that a wrong address or certificate is
+// reported before a password is sent. It uses the exporter's own transport, with its
+// proxy and its trust.
 func (p *prober) connection(ctx context.Context) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, min(connectTimeout, p.a.PollTimeout))
 	defer cancel()
@@ -60,7 +60,7 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", p.o.UserAgent)
 	req.Header.Set("X-Api-Version", version)
-	// Not by the wire, which would take the version for one that was refused.
+	// Not through the wire, which would count the version as refused.
 	client := &http.Client{
 		Transport:     p.wire.next,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -77,14 +77,14 @@ func (p *prober) connection(ctx context.Context) []Finding {
 		return []Finding{unconnected(p.a.URL, err, connected.Load())}
 	}
 	defer resp.Body.Close()
-	// What can't be read of it is no worse than what isn't there.
+	// A read error is equivalent to a shorter page.
 	page, _ := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.o.Now())}
 }
 
 func speaksTLS(u *url.URL) Finding { return ok(Connection, "%s speaks TLS", address(u)) }
 
-// bare takes off the *url.Error, which repeats the address.
+// bare unwraps a *url.Error, which repeats the address.
 func bare(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
@@ -92,38 +92,38 @@ func bare(err error) error {
 	return err
 }
 
-// answered judges what answers by how it refuses a request without a token.
+// answered recognizes the server by its answer to a request without a token.
 func answered(u *url.URL, resp *http.Response, page []byte) Finding {
 	where := address(u)
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	status := fmt.Sprintf("HTTP status %d", resp.StatusCode)
 	switch {
 	case u.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && bytes.Contains(page, []byte("HTTPS")):
-		return fail(Connection, "write https:// in url", "%s speaks TLS and was asked without", where)
+		return fail(Connection, "write https:// in url", "%s expects TLS, and url has http://", where)
 	case resp.StatusCode/100 == 3:
 		to := ""
 		if l, err := resp.Location(); err == nil {
 			to = " to " + l.Host
 		}
-		return fail(Connection, portAdvice(u), "%s redirects%s (%s), as a portal does, not the REST API", where, to, status)
+		return fail(Connection, portAdvice(u), "%s redirects%s (%s): this is not the REST API", where, to, status)
 	case resp.StatusCode >= 500:
-		return fail(Connection, "look at the appliance's services, and at what is between it and here", "%s answers with %s", where, status)
+		return fail(Connection, "check the services of the appliance, and proxies on the way to it", "%s answers with %s", where, status)
 	case kind == "text/html" || kind == "application/xhtml+xml":
-		return fail(Connection, portAdvice(u), "%s answers with a web page (%s), as the web UI does, not the REST API", where, status)
+		return fail(Connection, portAdvice(u), "%s answers with a web page (%s): this is not the REST API", where, status)
 	case resp.StatusCode == http.StatusNotFound && len(bytes.TrimSpace(page)) == 0:
-		// With .NET 6, what refuses an API version answers so. Login tries the others.
-		return ok(Connection, "%s answers with %s and an empty body: a refused API version, a wrong port or a wrong path", where, status)
+		// With .NET 6, an unsupported API version is answered so. Login tries the others.
+		return ok(Connection, "%s answers with %s and an empty body: an API version that is not supported, a wrong port or a wrong path", where, status)
 	case kind != "application/json" && kind != "application/problem+json":
-		return fail(Connection, portAdvice(u), "%s answers with %s and no document of the REST API", where, status)
+		return fail(Connection, portAdvice(u), "%s answers with %s: this is not the REST API", where, status)
 	}
-	return ok(Connection, "%s answers as the REST API does", where)
+	return ok(Connection, "%s is the REST API", where)
 }
 
-// portAdvice is what to do about a URL at which something else answers.
+// portAdvice is the remedy for a URL of another server.
 func portAdvice(u *url.URL) string {
-	advice := fmt.Sprintf("correct host and port in url: the REST API listens on %s unless it was changed", usualPort)
+	advice := fmt.Sprintf("correct host and port in url: the default port of the REST API is %s", usualPort)
 	if u.Port() == "" {
-		advice = fmt.Sprintf("put a port in url, which has none: the REST API listens on %s unless it was changed", usualPort)
+		advice = fmt.Sprintf("add a port to url: the default port of the REST API is %s", usualPort)
 	}
 	if strings.HasSuffix(address(u), ":443") {
 		advice += "; port 443 is the web UI"
@@ -138,22 +138,22 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 		return fail(Connection, do, format+": %v", append(args, err)...)
 	}
 	if op, isOp := errors.AsType[*net.OpError](err); isOp && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) {
-		return bad("correct proxy_url, or start the proxy", "the proxy can't be reached")
+		return bad("correct proxy_url, or start the proxy", "cannot connect to the proxy")
 	}
 	if refusesTunnel(err) {
-		return bad("let the proxy through to "+where+", or correct url or proxy_url", "the proxy refuses to connect to %s", where)
+		return bad("allow "+where+" in the proxy, or correct url or proxy_url", "the proxy refuses to connect to %s", where)
 	}
 	if e, isDNS := errors.AsType[*net.DNSError](err); isDNS {
 		if e.IsNotFound {
-			return bad("correct the host in url, or add it to DNS", "there is no host named %q", e.Name)
+			return bad("correct the host in url, or add it to DNS", "no such host: %q", e.Name)
 		}
-		return bad("look at the DNS servers of this machine", "the name %q can't be looked up", e.Name)
+		return bad("check the DNS servers of this machine", "cannot resolve the host %q", e.Name)
 	}
 	if e, isOther := errors.AsType[tls.RecordHeaderError](err); isOther {
 		if bytes.HasPrefix(e.RecordHeader[:], []byte("SSH-")) {
 			return bad(portAdvice(u), "%s is an SSH server", where)
 		}
-		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s doesn't speak TLS", where)
+		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s does not use TLS", where)
 	}
 	timeout := errors.Is(err, context.DeadlineExceeded)
 	if e, isNet := errors.AsType[net.Error](err); isNet && e.Timeout() {
@@ -161,28 +161,28 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 	}
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s speaks HTTP without TLS, as no appliance does", where)
+		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s uses HTTP without TLS", where)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return bad(portAdvice(u)+"; and look whether its service runs", "nothing listens on %s", where)
+		return bad(portAdvice(u)+"; check that the service is running", "%s refuses the connection", where)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return bad("look at routes and firewalls from here to the appliance", "there is no way to %s", where)
+		return bad("check routes and firewalls between this machine and the appliance", "no route to %s", where)
 	case timeout && connected:
-		return bad(portAdvice(u)+"; and look whether its services are well", "%s takes the connection and then doesn't answer", where)
+		return bad(portAdvice(u)+"; check that the services of the appliance are running", "%s accepts the connection and does not respond", where)
 	case timeout:
-		return bad("open the port from here in the appliance's security group, or correct host and port in url", "%s doesn't answer, as behind a firewall", where)
+		return bad("open the port for this machine in the security group of the appliance, or correct host and port in url", "no response from %s, probably because of a firewall", where)
 	case strings.Contains(err.Error(), "certificate required"), strings.Contains(err.Error(), "bad certificate"):
-		return fail(Certificate, "set tls_config.cert_file and tls_config.key_file", "%s wants a client certificate that it trusts: %v", where, err)
+		return fail(Certificate, "set tls_config.cert_file and tls_config.key_file", "%s requires a client certificate that it trusts: %v", where, err)
 	case strings.Contains(err.Error(), "protocol version"):
-		return fail(Certificate, "set tls_config.min_version or max_version to what the appliance speaks", "%s and the exporter have no version of TLS in common: %v", where, err)
+		return fail(Certificate, "set tls_config.min_version or max_version to a version that the appliance supports", "%s and the exporter have no TLS version in common: %v", where, err)
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFail"):
-		// The latter where it spoke before it was asked; net/http says no more of it.
-		return fail(Connection, portAdvice(u), "%s doesn't speak HTTP", where)
+		// The latter if the server sent data before the request; net/http has no better error.
+		return fail(Connection, portAdvice(u), "%s does not use HTTP", where)
 	}
 	advice := portAdvice(u)
 	if u.Scheme == "http" {
 		advice += "; if it speaks TLS, write https:// in url"
 	}
-	return bad(advice, "the connection to %s breaks", where)
+	return bad(advice, "the connection to %s fails", where)
 }
 
 // refusesTunnel reports whether err is the text of an HTTP status and nothing
@@ -199,25 +199,25 @@ func refusesTunnel(err error) bool {
 // trusted describes a certificate that the exporter accepts.
 func trusted(u *url.URL, s *tls.ConnectionState, now time.Time) Finding {
 	if s == nil || len(s.PeerCertificates) == 0 {
-		return warn(Certificate, "write https:// in url", "there is none, since url begins with http: the password goes over the network in clear")
+		return warn(Certificate, "write https:// in url", "none, since url has http://: the password is sent in clear text")
 	}
 	leaf := s.PeerCertificates[0]
 	left := leaf.NotAfter.Sub(now)
 	switch {
 	case len(s.VerifiedChains) == 0:
 		return warn(Certificate, "remove tls_config.insecure_skip_verify; "+caAdvice(u),
-			"not checked, since tls_config.insecure_skip_verify is set: anyone may be answering, and gets the password; %s", describe(leaf))
+			"not verified, since tls_config.insecure_skip_verify is set: any server could be answering, and gets the password; %s", describe(leaf))
 	case left < 0:
-		return warn(Certificate, "set the clock of this machine", "it has expired by the clock that was asked; %s", describe(leaf))
+		return warn(Certificate, "set the clock of this machine", "it has expired by the clock of this machine; %s", describe(leaf))
 	case left < expirySoon:
-		return warn(Certificate, "renew it on the appliance, and the file that tls_config.ca_file names with it",
+		return warn(Certificate, "renew it in the appliance, and update the file of tls_config.ca_file",
 			"it expires in %d days; %s", int(left.Hours()/24), describe(leaf))
 	}
 	return ok(Certificate, "trusted; %s", describe(leaf))
 }
 
-// distrusted explains a certificate that the exporter refuses. crypto/x509 stops at
-// the first thing wrong, dates before names before authorities.
+// distrusted explains a certificate that the exporter rejects. crypto/x509 stops at
+// the first error: dates, then names, then authorities.
 func distrusted(u *url.URL, e *tls.CertificateVerificationError, now time.Time) Finding {
 	if len(e.UnverifiedCertificates) == 0 {
 		return fail(Certificate, caAdvice(u), "%v", e.Err)
@@ -227,19 +227,19 @@ func distrusted(u *url.URL, e *tls.CertificateVerificationError, now time.Time) 
 	var why, do []string
 	switch {
 	case now.After(leaf.NotAfter):
-		why, do = append(why, "it expired on "+day(leaf.NotAfter)), append(do, "renew it on the appliance")
+		why, do = append(why, "it expired on "+day(leaf.NotAfter)), append(do, "renew it in the appliance")
 	case now.Before(leaf.NotBefore):
 		why, do = append(why, "it is not valid before "+day(leaf.NotBefore)), append(do, "set the clock of this machine or the appliance's")
 	}
 	if h, is := errors.AsType[x509.HostnameError](e.Err); is {
-		why = append(why, fmt.Sprintf("it is not made out to %q", h.Host))
+		why = append(why, fmt.Sprintf("it is not valid for %q", h.Host))
 		do = append(do, nameAdvice(leaf))
 	}
 	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](e.Err); {
 	case own && unknown:
-		why, do = append(why, "it is self-signed, as an appliance's is at first, and not among those trusted"), append(do, caAdvice(u))
+		why, do = append(why, "it is self-signed (the default of an appliance), and tls_config does not trust it"), append(do, caAdvice(u))
 	case own:
-		do = append(do, "as it is self-signed, have tls_config.ca_file name it")
+		do = append(do, "since it is self-signed, set tls_config.ca_file to it")
 	case unknown:
 		why = append(why, fmt.Sprintf("it is signed by %q, which is not trusted", leaf.Issuer))
 		do = append(do, "set tls_config.ca_file to the certificate of that authority")
@@ -251,17 +251,17 @@ func distrusted(u *url.URL, e *tls.CertificateVerificationError, now time.Time) 
 }
 
 func caAdvice(u *url.URL) string {
-	return fmt.Sprintf("save it by `openssl s_client -connect %s </dev/null | openssl x509 > appliance.pem`, "+
-		"compare the fingerprint with what the appliance itself shows, and set tls_config.ca_file to that file", address(u))
+	return fmt.Sprintf("save it with `openssl s_client -connect %s </dev/null | openssl x509 > appliance.pem`, "+
+		"compare the fingerprint with the one that the appliance shows, and set tls_config.ca_file to that file", address(u))
 }
 
 func nameAdvice(leaf *x509.Certificate) string {
 	names := certNames(leaf)
 	if len(names) == 0 {
-		return "give the appliance a certificate with its name as a DNS name: this one has none, only a common name, which is not looked at any more " +
-			"(where that can't be, tls_config.insecure_skip_verify is the last resort, and anyone may then answer)"
+		return "give the appliance a certificate with its host name as a DNS name: this one has only a common name, which is no longer supported " +
+			"(if that is impossible, tls_config.insecure_skip_verify is the last resort: it accepts any server)"
 	}
-	return fmt.Sprintf("set tls_config.server_name to a name that it has, such as %q, or put such a name in url", names[0])
+	return fmt.Sprintf("set tls_config.server_name to a name of the certificate, such as %q, or use such a name in url", names[0])
 }
 
 func selfSigned(c *x509.Certificate) bool {
@@ -285,7 +285,7 @@ func describe(c *x509.Certificate) string {
 		fingerprint(c), c.Subject, c.Issuer, day(c.NotBefore), day(c.NotAfter), names)
 }
 
-// fingerprint writes it as browsers and openssl do.
+// fingerprint returns it in the format of browsers and openssl.
 func fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")

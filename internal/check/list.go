@@ -15,12 +15,11 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// sample is how many sessions are asked for at once.
+// sample is the number of sessions of the page that is examined.
 const sample = 1000
 
-// list finds out how the list of sessions behaves where that is not documented.
-// Nothing of it is needed to count right; it says how the exporter will read, and
-// what to expect where something looks odd.
+// list examines undocumented behaviour of the list of sessions. Counting doesn't
+// depend on it; it determines how the exporter reads the list.
 func (p *prober) list(ctx context.Context) []Finding {
 	byUSN := true
 	q := vbaws.SessionsQuery{Sort: vbaws.SortUSNDesc, Limit: sample}
@@ -31,7 +30,7 @@ func (p *prober) list(ctx context.Context) []Finding {
 		page, err = p.sessions(ctx, q)
 	}
 	if err != nil {
-		return []Finding{fail(Sessions, "", "the list can't be read, sorted by %s: %v", q.Sort, err)}
+		return []Finding{fail(Sessions, "", "cannot read the list, sorted by %s: %v", q.Sort, err)}
 	}
 	times := p.writtenTimes()
 	findings := []Finding{found(page)}
@@ -50,7 +49,7 @@ func (p *prober) list(ctx context.Context) []Finding {
 	return append(findings, p.times(page, times))
 }
 
-// found tells how many sessions there are, and how many make no sense.
+// found reports the number of sessions, and of those that are not understood.
 func found(page *vbaws.SessionsPage) Finding {
 	bad, why := 0, error(nil)
 	for i := range page.Rows {
@@ -64,23 +63,23 @@ func found(page *vbaws.SessionsPage) Finding {
 	}
 	switch {
 	case len(page.Rows) == 0:
-		return warn(Sessions, "run a policy, and look whether the account sees its session in the appliance's own list", "there are none: nothing can be counted before the first")
+		return warn(Sessions, "run a policy, and check that the account sees its session in the appliance", "there are none yet")
 	case bad > 0:
-		return warn(Sessions, "report it to the exporter's authors with the API version", "%s in all; %d of %d can't be understood and are skipped, such as: %v",
+		return warn(Sessions, "report it to the authors of the exporter with the API version", "%s in total; %d of %d are not understood and are skipped, such as: %v",
 			total, bad, len(page.Rows), why)
 	}
-	return ok(Sessions, "%s in all, as totalCount says", total)
+	return ok(Sessions, "%s in total (totalCount)", total)
 }
 
-// withoutUSN says what follows where the USN is of no use.
+// withoutUSN reports that the USN can't be used.
 func (p *prober) withoutUSN(why string) Finding {
 	if p.a.Watermark == string(poller.WatermarkUSN) {
 		return fail(USN, "set watermark to auto or from_utc", "%s, and watermark is usn", why)
 	}
-	return ok(USN, "%s; the list is read by time instead", why)
+	return ok(USN, "%s; the exporter reads the list by time instead", why)
 }
 
-// order judges a page that was asked for by descending USN.
+// order examines a page that was requested by descending USN.
 func (p *prober) order(page *vbaws.SessionsPage) Finding {
 	owner := map[int64]string{}
 	var last *int64
@@ -93,28 +92,28 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 			return p.withoutUSN(fmt.Sprintf("session %s has no USN", r.ID))
 		}
 		if last != nil && r.USN > *last {
-			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d comes after %d", vbaws.SortUSNDesc, r.USN, *last))
+			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d follows %d", vbaws.SortUSNDesc, r.USN, *last))
 		}
 		if id, taken := owner[r.USN]; taken && id != r.ID {
-			return p.withoutUSN(fmt.Sprintf("sessions share a USN (%d), so it can't tell what is new", r.USN))
+			return p.withoutUSN(fmt.Sprintf("sessions share a USN (%d), so it does not identify changes", r.USN))
 		}
 		owner[r.USN], last = r.ID, &r.USN
 	}
 	if last == nil {
 		return p.withoutUSN("no session has a USN")
 	}
-	s := fmt.Sprintf("Sort=%s is accepted and in order, and each USN is of one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
+	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
 	if p.a.Watermark == string(poller.WatermarkFromUTC) {
 		s += "; not used, since watermark is from_utc"
 	}
 	return ok(USN, "%s", s)
 }
 
-// usnFilter finds out what the parameter Usn selects: the vendor's API description
-// says equality, and a script that runs against appliances takes it for greater.
-// rows are what q gives without it.
+// usnFilter examines what the parameter Usn selects: by the vendor's API description
+// the equal USN, by a script that runs against appliances the greater ones. rows are
+// the answer to q without the parameter.
 func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
-	const unused = "; the exporter doesn't use it"
+	const unused = "; the exporter does not use it"
 	usns := make([]int64, 0, len(rows))
 	for i := range rows {
 		if rows[i].HasUSN {
@@ -124,23 +123,23 @@ func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vb
 	slices.Sort(usns)
 	usns = slices.Compact(usns)
 	if len(usns) < 3 {
-		return ok(USN, "too few sessions to tell what the parameter Usn selects%s", unused)
+		return ok(USN, "too few sessions to determine what the parameter Usn selects%s", unused)
 	}
 	asked := func(usn int64) (*vbaws.SessionsPage, error) {
 		p.wire.usn = strconv.FormatInt(usn, 10)
 		defer func() { p.wire.usn = "" }()
 		return p.sessions(ctx, q)
 	}
-	refused := func(err error) Finding { return ok(USN, "the parameter Usn is refused%s: %v", unused, err) }
-	// Nothing is there, nor will be soon. A page of the middle alone may have none
-	// below it by chance, where pages are short and ties come in any order.
+	refused := func(err error) Finding { return ok(USN, "the parameter Usn is rejected%s: %v", unused, err) }
+	// No session has that USN, nor will one soon. A page of the middle can have none
+	// below it by chance, if pages are short and ties are unordered.
 	beyond := usns[len(usns)-1] + 1<<20
 	page, err := asked(beyond)
 	if err != nil {
 		return refused(err)
 	}
 	if len(page.Rows) > 0 {
-		return ok(USN, "what the parameter Usn selects: everything: it is ignored%s", unused)
+		return ok(USN, "the parameter Usn is ignored%s", unused)
 	}
 	// With some below and some above it.
 	middle := usns[len(usns)/2]
@@ -160,35 +159,35 @@ func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vb
 			above++
 		}
 	}
-	reading := "can't be told, since it selects nothing"
+	reading := "nothing"
 	switch {
 	case below > 0:
-		reading = "some of those below too"
+		reading = "lower USNs too"
 	case equal > 0 && above > 0:
-		reading = "that USN and those above"
+		reading = "that USN and higher ones"
 	case equal > 0:
-		reading = "that USN alone"
+		reading = "only that USN"
 	case above > 0:
-		reading = "the USNs above"
+		reading = "higher USNs"
 	}
-	return ok(USN, "what the parameter Usn selects: %s%s", reading, unused)
+	return ok(USN, "the parameter Usn selects %s%s", reading, unused)
 }
 
 func count(n int) string { return fmt.Sprintf("%d %s", n, plural(n, "session", "sessions")) }
 
-// paging finds out about Limit and Offset. page was asked for with a large Limit.
+// paging examines Limit and Offset. page was requested with a large Limit.
 func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding {
 	var findings []Finding
 	n, total := len(page.Rows), page.TotalCount
 	switch {
 	case total < 0:
-		findings = append(findings, warn(Paging, "report it to the exporter's authors with the API version", "the list has no totalCount, so that nothing shows when one was read in part"))
+		findings = append(findings, warn(Paging, "report it to the authors of the exporter with the API version", "the list has no totalCount, so an incomplete list is not noticed"))
 	case n > sample:
-		findings = append(findings, ok(Paging, "Limit=%d is ignored: it gives %s", sample, count(n)))
+		findings = append(findings, ok(Paging, "Limit=%d is ignored: it returns %s", sample, count(n)))
 	case n < min(sample, total):
-		findings = append(findings, ok(Paging, "Limit=%d gives %s of %d: pages are capped, and more of them are read", sample, count(n), total))
+		findings = append(findings, ok(Paging, "Limit=%d returns %s of %d: the page size is limited, so the exporter reads more pages", sample, count(n), total))
 	default:
-		findings = append(findings, ok(Paging, "Limit=%d gives %s of %d: no cap in sight", sample, count(n), total))
+		findings = append(findings, ok(Paging, "Limit=%d returns %s of %d: no limit found", sample, count(n), total))
 	}
 	if n < 2 && total < 2 {
 		return findings
@@ -196,34 +195,34 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	short, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Limit: 2})
 	switch {
 	case err != nil:
-		return append(findings, fail(Paging, "", "a page of two, sorted by %s, can't be read: %v", vbaws.SortStartTimeDesc, err))
+		return append(findings, fail(Paging, "", "cannot read a page of two, sorted by %s: %v", vbaws.SortStartTimeDesc, err))
 	case len(short.Rows) != 2:
-		return append(findings, warn(Paging, "report it to the exporter's authors with the API version", "Limit=2 gives %s", count(len(short.Rows))))
+		return append(findings, warn(Paging, "report it to the authors of the exporter with the API version", "Limit=2 returns %s", count(len(short.Rows))))
 	}
-	findings = append(findings, ok(Paging, "Limit=2 gives two"))
+	findings = append(findings, ok(Paging, "Limit=2 returns two"))
 	return append(findings, p.offset(ctx, max(n, total), n < total, short.Rows[0].ID))
 }
 
-// offset asks for the last of so many sessions. first is the id of the one that must
-// not come then.
+// offset reads the last of total sessions. first is the id of the first session, which
+// must not be in the answer.
 func (p *prober) offset(ctx context.Context, total int, capped bool, first string) Finding {
 	last, err := p.sessions(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc, Offset: total - 1, Limit: 1})
 	switch {
 	case err != nil:
-		return fail(Paging, "", "the last session, by Offset=%d, can't be read: %v", total-1, err)
+		return fail(Paging, "", "cannot read the last session, with Offset=%d: %v", total-1, err)
 	case len(last.Rows) == 0 || last.Rows[0].ID != first:
-		return ok(Paging, "Offset is honoured")
+		return ok(Paging, "Offset is supported")
 	case capped:
-		return fail(Paging, "report it to the exporter's authors with the API version", "Offset is ignored and pages are capped: what is beyond the first page can't be read")
+		return fail(Paging, "report it to the authors of the exporter with the API version", "Offset is ignored and the page size is limited: only the first page can be read")
 	}
-	return warn(Paging, "report it to the exporter's authors with the API version", "Offset is ignored; as long as the list comes as one page, that does no harm")
+	return warn(Paging, "report it to the authors of the exporter with the API version", "Offset is ignored; harmless as long as the list fits into one page")
 }
 
-// total finds out whether totalCount is of what a filter leaves.
+// total examines whether totalCount counts the filtered list.
 func (p *prober) total(ctx context.Context, page *vbaws.SessionsPage) Finding {
 	running, err := p.sessions(ctx, vbaws.SessionsQuery{Status: []string{vbaws.StatusRunning}, Sort: vbaws.SortStartTimeDesc, Limit: sample})
 	if err != nil {
-		return fail(Sessions, "", "those that run can't be listed: %v", err)
+		return fail(Sessions, "", "cannot list the running sessions: %v", err)
 	}
 	n, others := len(running.Rows), 0
 	for i := range running.Rows {
@@ -233,16 +232,16 @@ func (p *prober) total(ctx context.Context, page *vbaws.SessionsPage) Finding {
 	}
 	switch {
 	case others > 0:
-		return warn(Sessions, "report it to the exporter's authors with the API version", "Status=Running is ignored: it gives %s of other statuses", count(others))
+		return warn(Sessions, "report it to the authors of the exporter with the API version", "Status=Running is ignored: it returns %s of other statuses", count(others))
 	case running.TotalCount == n && n < page.TotalCount:
-		return ok(Paging, "totalCount is of what the filter leaves: %d running of %d", n, page.TotalCount)
+		return ok(Paging, "totalCount counts the filtered list: %d running of %d", n, page.TotalCount)
 	case n < len(page.Rows) && running.TotalCount >= len(page.Rows):
-		return ok(Paging, "totalCount is of the whole list whatever the filter (%d with %d running), so filtered lists can't be checked for being whole", running.TotalCount, n)
+		return ok(Paging, "totalCount counts the whole list, whatever the filter (%d with %d running), so an incomplete filtered list is not noticed", running.TotalCount, n)
 	}
-	return ok(Paging, "%d running of %d: not enough to tell whether totalCount is of the filter", n, page.TotalCount)
+	return ok(Paging, "%d running of %d: too few to determine whether totalCount counts the filtered list", n, page.TotalCount)
 }
 
-// fromUTC asks for what begins in two days.
+// fromUTC requests sessions that start in two days.
 func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding {
 	// By the appliance's clock, and further ahead than any mistake of time zone.
 	now := page.Date
@@ -252,18 +251,17 @@ func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding 
 	ahead, err := p.sessions(ctx, vbaws.SessionsQuery{FromUTC: now.Add(48 * time.Hour), Sort: vbaws.SortStartTimeDesc, Limit: 2})
 	switch {
 	case err != nil && p.a.Watermark == string(poller.WatermarkFromUTC):
-		return warn(Times, "set watermark to auto", "FromUtc two days ahead is refused: %v", err)
+		return warn(Times, "set watermark to auto", "FromUtc two days ahead is rejected: %v", err)
 	case err != nil:
-		return ok(Times, "FromUtc two days ahead is refused, so whether it is honoured isn't known: %v", err)
+		return ok(Times, "FromUtc two days ahead is rejected, so its support is unknown: %v", err)
 	case len(ahead.Rows) > 0:
-		return warn(Times, "", "FromUtc is ignored: whenever the exporter reads by time, it reads the whole list")
+		return warn(Times, "", "FromUtc is ignored: each read by time reads the whole list")
 	}
-	return ok(Times, "FromUtc is honoured: nothing begins two days ahead")
+	return ok(Times, "FromUtc is supported: no session starts two days ahead")
 }
 
-// writtenTimes returns the start times of the sessions in the last answer, as the
-// appliance writes them. An answer too long to be kept is looked at as far as it
-// goes.
+// writtenTimes returns the start times of the sessions in the last answer, in the
+// format of the appliance. Of a long answer, only the part that was kept is read.
 func (p *prober) writtenTimes() []string {
 	const key = `"executionStartTime"`
 	var times []string
@@ -284,7 +282,7 @@ func (p *prober) writtenTimes() []string {
 	}
 }
 
-// times judges how times are written, and whether they are UTC.
+// times examines the format of times, and whether they are UTC.
 func (p *prober) times(page *vbaws.SessionsPage, written []string) Finding {
 	if len(written) == 0 {
 		return ok(Times, "no session has a start")
@@ -297,11 +295,11 @@ func (p *prober) times(page *vbaws.SessionsPage, written []string) Finding {
 	}
 	newest := slices.MaxFunc(page.Rows, func(a, b vbaws.Row) int { return a.Start.Compare(b.Start) }).Start
 	if ahead := newest.Sub(page.Date); !page.Date.IsZero() && ahead > skewed {
-		return warn(Times, "set the appliance's clock or time zone", "a session began %s in the future, so times are not UTC or the clock was set back: %s",
+		return warn(Times, "set the appliance's clock or time zone", "a session started %s in the future, so times are not UTC or the clock was set back: %s",
 			ahead.Round(time.Second), example)
 	}
 	if naive == 0 {
-		return ok(Times, "times carry a zone, such as %s", example)
+		return ok(Times, "times have a zone, such as %s", example)
 	}
-	return ok(Times, "times carry no zone and are taken for UTC, such as %s", example)
+	return ok(Times, "times have no zone and are treated as UTC, such as %s", example)
 }

@@ -63,15 +63,15 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 func (l *listing) findings() []Finding {
 	var all []Finding
 	if len(l.odd) > 0 {
-		all = append(all, warn(Rights, "report it with the API version: the rest is read",
-			"not all of the policies can be understood: %s", strings.Join(l.odd, "; ")))
+		all = append(all, warn(Rights, "report it to the authors of the exporter with the API version; the others are monitored",
+			"some policies are not understood: %s", strings.Join(l.odd, "; ")))
 	}
 	if shared := l.shared(); len(shared) > 0 {
 		all = append(all, warn(Schedules, "rename all but one of them in the appliance",
-			"sessions carry only the name of their policy, so policies that share a name can't be told apart: %s", firstOf(shared)))
+			"sessions have only the name of their policy, so policies that share a name are judged as one: %s", firstOf(shared)))
 	}
 	if n := len(l.unreadable); n > 0 {
-		return append(all, warn(Schedules, "look at the schedule in the appliance; if it is correct, report this with the API version",
+		return append(all, warn(Schedules, "check the schedule in the appliance; if it is correct, report this with the API version",
 			"%d of %d policies have a schedule that can't be understood completely, and that part is not monitored: %s", n, l.policies, firstOf(l.unreadable)))
 	}
 	return append(all, ok(Schedules, "%d %s; every schedule is understood", l.policies, plural(l.policies, "policy", "policies")))

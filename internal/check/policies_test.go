@@ -16,8 +16,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestUnreadableSchedules has policies whose daily schedule is of a kind that nobody
-// knows.
+// TestUnreadableSchedules has policies whose daily schedule is of an unknown
+// kind.
 func TestUnreadableSchedules(t *testing.T) {
 	b := newBench(t, 9, nil)
 	url := b.serve()
@@ -30,7 +30,7 @@ func TestUnreadableSchedules(t *testing.T) {
 	expect(t, findings, Schedules, Warn, "7 of 8 policies have a schedule", `(rds): dailySchedule: kind: "Fortnightly" is not known`, "and 2 more", "report this")
 }
 
-// TestSharedNames has policies whose sessions can't be told apart.
+// TestSharedNames has policies that share names.
 func TestSharedNames(t *testing.T) {
 	b := newBench(t, 9, nil)
 	url := b.serve()

@@ -51,8 +51,8 @@ func orDash(s string) string {
 	return s
 }
 
-// printable keeps what an appliance sent from steering the terminal and the
-// table.
+// printable replaces characters with which an appliance could control the terminal or
+// the table.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -62,7 +62,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// JSON writes the findings for machines, as one array.
+// JSON writes the findings as one JSON array.
 func JSON(w io.Writer, findings []Finding) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

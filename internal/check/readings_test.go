@@ -10,8 +10,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestReadings: whatever an appliance makes of what is not documented, in whatever
-// combination, that is what is told, or else that it can't be told.
+// TestReadings: check recognizes every undocumented behaviour of an appliance, in every
+// combination, or reports that it can't be determined.
 func TestReadings(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(r, "sessions")
@@ -44,8 +44,8 @@ func TestReadings(t *testing.T) {
 			r.Fatal(err)
 		}
 
-		// told wants one of the texts among the findings.
-		told := func(what string, texts ...string) {
+		// reports wants one of the texts among the findings.
+		reports := func(what string, texts ...string) {
 			var all []string
 			for _, f := range findings {
 				for _, text := range texts {
@@ -62,47 +62,47 @@ func TestReadings(t *testing.T) {
 			seen = min(limit, n)
 		}
 		if seen < 3 {
-			told(USN, "too few sessions")
+			reports(USN, "too few sessions")
 		} else {
-			told(USN, map[vbawstest.UsnFilter]string{
-				vbawstest.UsnEquals: "that USN alone", vbawstest.UsnGreater: "the USNs above", vbawstest.UsnIgnored: "it is ignored",
+			reports(USN, map[vbawstest.UsnFilter]string{
+				vbawstest.UsnEquals: "selects only that USN", vbawstest.UsnGreater: "selects higher USNs", vbawstest.UsnIgnored: "Usn is ignored",
 			}[cfg.UsnFilter])
 		}
 		if cfg.RefuseUsnDesc {
-			told(USN, "refuses Sort=usnDesc")
+			reports(USN, "refuses Sort=usnDesc")
 		} else {
-			told(USN, "is accepted and in order")
+			reports(USN, "is supported and in order")
 		}
 		if seen < n {
-			told(Paging, "pages are capped")
+			reports(Paging, "the page size is limited")
 		} else {
-			told(Paging, "no cap in sight")
+			reports(Paging, "no limit found")
 		}
 		if seen > 1 {
-			told(Paging, "Offset is honoured")
+			reports(Paging, "Offset is supported")
 		}
-		unknown := "not enough to tell"
+		unknown := "too few to determine"
 		switch {
 		case running == n: // the filter leaves all
-			told(Paging, unknown)
+			reports(Paging, unknown)
 		case cfg.TotalIsWhole && min(running, seen) < seen:
-			told(Paging, "of the whole list")
+			reports(Paging, "counts the whole list")
 		case cfg.TotalIsWhole:
-			told(Paging, unknown)
+			reports(Paging, unknown)
 		case running <= seen:
-			told(Paging, "of what the filter leaves")
+			reports(Paging, "counts the filtered list")
 		default:
-			told(Paging, unknown)
+			reports(Paging, unknown)
 		}
 		if cfg.FromUtc == vbawstest.FromIgnored {
-			told(Times, "FromUtc is ignored")
+			reports(Times, "FromUtc is ignored")
 		} else {
-			told(Times, "FromUtc is honoured")
+			reports(Times, "FromUtc is supported")
 		}
 		if cfg.Times == vbawstest.TimesNaive {
-			told(Times, "carry no zone")
+			reports(Times, "have no zone")
 		} else {
-			told(Times, "carry a zone")
+			reports(Times, "have a zone")
 		}
 	})
 }

@@ -17,7 +17,7 @@ func certificate(t *testing.T, c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
-// otherCertificate returns a certificate that nobody uses.
+// otherCertificate returns a certificate that is not used elsewhere.
 func otherCertificate(t *testing.T) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -113,8 +113,8 @@ func addKeys(to map[string]bool, prefix string, v any) {
 	}
 }
 
-// TestYAMLIsTheConfiguration reads what is shown: it is the same, but for the
-// secrets.
+// TestYAMLIsTheConfiguration reads the output again: it is the same, except for
+// the secrets.
 func TestYAMLIsTheConfiguration(t *testing.T) {
 	texts := []string{everything, minimal}
 	for _, path := range []string{"testdata/full.yml", "../../config.example.yml"} {
@@ -139,7 +139,7 @@ func TestYAMLIsTheConfiguration(t *testing.T) {
 			if b.Login.Password != "" {
 				b.Login.Password = hidden
 			}
-			if t := &b.Network.TLS; t.Key != "" { // what stands beside it is no certificate either
+			if t := &b.Network.TLS; t.Key != "" { // its CA and certificate are no certificates either
 				t.CA, t.Cert, t.Key = hidden, hidden, hidden
 			}
 			if u := b.Network.Proxy; u != nil && u.User != nil {
@@ -152,8 +152,8 @@ func TestYAMLIsTheConfiguration(t *testing.T) {
 	}
 }
 
-// TestYAMLShowsCertificatesAlone: a key may stand beside a certificate, or be put
-// where one belongs, and notes may say anything.
+// TestYAMLShowsCertificatesAlone: a key can be next to a certificate or in its
+// place, and notes can contain anything.
 func TestYAMLShowsCertificatesAlone(t *testing.T) {
 	der := otherCertificate(t).Raw
 	block := func(kind, note string, data []byte) string {
@@ -256,7 +256,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// TestChangedFileIsNoChange: files are read anew anyway.
+// TestChangedFileIsNoChange: files are read again anyway.
 func TestChangedFileIsNoChange(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	text := strings.Replace(minimal, "password: s3cr3t", "password_file: "+path, 1)

@@ -177,7 +177,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 	}
 	for name := range old {
 		d.opts.Instruments.Remove(name)
-		level.Info(d.opts.Logger).Log("msg", "appliance left the configuration; its state is kept", "appliance", name)
+		level.Info(d.opts.Logger).Log("msg", "appliance removed from the configuration; its state is kept", "appliance", name)
 	}
 	return nil
 }

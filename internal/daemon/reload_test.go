@@ -191,7 +191,7 @@ func grows(name string) bool {
 	return strings.HasSuffix(metric, "_total") || metric == "vbaws_session_duration_seconds" || metric == "vbaws_exporter_poll_duration_seconds"
 }
 
-// watch gathers until the test is over, and tells of gaps and falls. What belongs
+// watch gathers until the test is over, and reports gaps and falls. What belongs
 // to the appliance "guest" comes and goes; it must not fall in the ledger.
 func (w *world) watch(over <-chan struct{}) (scrapes int) {
 	seen := make(map[string]float64)

@@ -1,6 +1,6 @@
-// Package healthcheck asks an exporter on this machine whether it serves, for
-// supervisors that can only run a command. Such a one is a container's health
-// check, in an image that has neither shell nor curl.
+// Package healthcheck queries the health of an exporter on this machine, for
+// supervisors that can only run a command, such as the health check of a container
+// without shell and curl.
 package healthcheck
 
 import (
@@ -25,17 +25,17 @@ const timeout = 5 * time.Second
 // taken for the exporter.
 const healthy = "vbaws_exporter is healthy"
 
-// Ask asks for /-/healthy at an address to listen on, as --web.listen-address has
-// it, and returns what that tells, in words. It fails unless the exporter serves.
+// Ask requests /-/healthy at an address in the form of --web.listen-address, and
+// returns the result in words. It returns an error unless the exporter is running.
 //
-// Whether TLS is on shows when it asks. Its certificate isn't verified, since it
-// may be made out to any name, and nothing secret is sent. An exporter that wants
-// an account or a client certificate serves, though it doesn't answer.
+// It detects TLS, and does not verify the certificate, which can be for any name:
+// it sends no secret. An exporter that requires an account or a client certificate
+// counts as running.
 func Ask(ctx context.Context, address string) (string, error) {
 	if strings.HasPrefix(address, "vsock:") {
-		return "", fmt.Errorf("ask %s: a health check goes over TCP alone", address)
+		return "", fmt.Errorf("query %s: the health check supports only TCP", address)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no response within %v", timeout))
 	defer cancel()
 	// TLS first: a server with TLS logs each request without, and not the reverse.
 	answer, err := ask(ctx, "https", address)
@@ -46,7 +46,7 @@ func Ask(ctx context.Context, address string) (string, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return "", fmt.Errorf("ask %s for /-/healthy: %w", address, err)
+		return "", fmt.Errorf("query /-/healthy of %s: %w", address, err)
 	}
 	return address + " " + answer, nil
 }
@@ -78,7 +78,7 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		if alert := new(net.OpError); asked.Load() && errors.As(err, &alert) && alert.Op == "remote error" {
-			return fmt.Sprintf("serves, but not without a client certificate (%v)", alert.Err), nil
+			return fmt.Sprintf("is running and requires a client certificate (%v)", alert.Err), nil
 		}
 		if named := new(url.Error); errors.As(err, &named) {
 			err = named.Err // the URL isn't what was dialled
@@ -89,13 +89,13 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return "serves, but not without an account", nil
+		return "is running and requires authentication", nil
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("answered with %s", resp.Status)
 	case err != nil:
 		return "", fmt.Errorf("read the answer: %w", err)
 	case !strings.HasPrefix(string(body), healthy):
-		return "", errors.New("the answer isn't vbaws_exporter's")
+		return "", errors.New("the answer is not that of vbaws_exporter")
 	}
 	return "is healthy", nil
 }

@@ -39,12 +39,12 @@ func TestAsk(t *testing.T) {
 		want, err  string
 	}{
 		{name: "healthy", Handler: answer(http.StatusOK, good), want: "is healthy"},
-		{name: "account", Handler: answer(http.StatusUnauthorized, "Unauthorized\n"), want: "serves, but not without an account"},
-		{name: "other program", Handler: answer(http.StatusOK, "<html>"), err: "the answer isn't vbaws_exporter's"},
+		{name: "account", Handler: answer(http.StatusUnauthorized, "Unauthorized\n"), want: "is running and requires authentication"},
+		{name: "other program", Handler: answer(http.StatusOK, "<html>"), err: "the answer is not that of vbaws_exporter"},
 		{name: "failure", Handler: answer(http.StatusInternalServerError, good), err: "answered with 500 Internal Server Error"},
 		{name: "redirect", Handler: http.RedirectHandler("/elsewhere", http.StatusFound), err: "answered with 302 Found"},
-		{name: "client certificate", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, want: "serves, but not without a client certificate"},
-		{name: "client certificate in TLS 1.2", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, maxVersion: tls.VersionTLS12, want: "serves, but not without a client certificate"},
+		{name: "client certificate", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, want: "is running and requires a client certificate"},
+		{name: "client certificate in TLS 1.2", Handler: answer(http.StatusOK, good), clientAuth: tls.RequireAnyClientCert, maxVersion: tls.VersionTLS12, want: "is running and requires a client certificate"},
 	} {
 		for _, withTLS := range []bool{false, true} {
 			if test.clientAuth != tls.NoClientCert && !withTLS {
@@ -67,7 +67,7 @@ func TestAsk(t *testing.T) {
 				address := server.Listener.Addr().String()
 				got, err := healthcheck.Ask(t.Context(), address)
 				if test.err != "" {
-					if err == nil || err.Error() != "ask "+address+" for /-/healthy: "+test.err {
+					if err == nil || err.Error() != "query /-/healthy of "+address+": "+test.err {
 						t.Errorf("got %q, %v", got, err)
 					}
 				} else if err != nil || !strings.HasPrefix(got, address+" "+test.want) {
@@ -99,8 +99,8 @@ func TestAskWithoutHost(t *testing.T) {
 	}
 }
 
-// TestAskWithoutCertificate: a server that can't read its certificate any more takes
-// connections, and nobody can scrape it.
+// TestAskWithoutCertificate: a server that can no longer read its certificate accepts
+// connections, and cannot be scraped.
 func TestAskWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	for _, clientAuth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
@@ -115,7 +115,7 @@ func TestAskWithoutCertificate(t *testing.T) {
 			defer server.Close()
 			address := server.Listener.Addr().String()
 			got, err := healthcheck.Ask(t.Context(), address)
-			if err == nil || err.Error() != "ask "+address+" for /-/healthy: remote error: tls: internal error" {
+			if err == nil || err.Error() != "query /-/healthy of "+address+": remote error: tls: internal error" {
 				t.Errorf("%s, %s: %q, %v", clientAuth, tls.VersionName(version), got, err)
 			}
 		}
@@ -140,7 +140,7 @@ func TestAskNobody(t *testing.T) {
 		}
 	}()
 	if got, err := healthcheck.Ask(ctx, listener.Addr().String()); !errors.Is(err, gaveUp) {
-		t.Errorf("nobody answers: %q, %v", got, err)
+		t.Errorf("no answer: %q, %v", got, err)
 	}
 	address, release, err := vbawstest.Refusing()
 	if err != nil {
@@ -148,7 +148,7 @@ func TestAskNobody(t *testing.T) {
 	}
 	defer release()
 	if got, err := healthcheck.Ask(t.Context(), address); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("nobody listens: %q, %v", got, err)
+		t.Errorf("no listener: %q, %v", got, err)
 	}
 	for _, address := range []string{"vsock://:10105", "10105", ""} {
 		if got, err := healthcheck.Ask(t.Context(), address); err == nil {

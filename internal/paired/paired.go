@@ -30,7 +30,7 @@ func Spent(f func()) time.Duration {
 	return CPU() - before
 }
 
-// Compare calls own and base by turns, once in each iteration of b. They return the CPU
+// Compare calls own and base alternately, once in each iteration of b. They return the CPU
 // time that they took. It reports the median of both as own-cpu-ns and base-cpu-ns, and
 // the median of the quotients of neighbors as ratio.
 func Compare(b *testing.B, own, base func() time.Duration) {

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Clock is a clock that stands still until it is told to move. Its methods may
-// be called by any goroutine.
+// Clock is a clock that changes only by its methods. It is safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time

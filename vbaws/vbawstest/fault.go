@@ -29,7 +29,7 @@ const (
 	FaultHang
 	// FaultStartPage answers 200 with the HTML of a portal's start page.
 	FaultStartPage
-	// FaultGarbage answers 200 with application/json that is none.
+	// FaultGarbage answers 200 with application/json that is not valid.
 	FaultGarbage
 	// FaultGrow adds a session of type Policy, which ends as it starts, after the
 	// answer was made: a list that grows as fast as it is read. With Count -1 it
@@ -110,7 +110,7 @@ func (in *Injection) Hits() int {
 }
 
 // Entered receives a value for each request that the fault strikes, when it
-// does; those after the first thousand that nobody received are dropped.
+// does; after the first thousand, unreceived ones are dropped.
 func (in *Injection) Entered() <-chan struct{} { return in.entered }
 
 // Step lets one more piece of a slow body through. It waits until a response
@@ -251,8 +251,8 @@ func (in *Injection) write(w http.ResponseWriter, r *http.Request, ans *answer) 
 	}
 }
 
-// reset closes the connection so that the client sees a reset. Where there is none
-// to take, it breaks the answer off.
+// reset closes the connection so that the client sees a reset. If the connection cannot
+// be hijacked, it aborts the answer.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

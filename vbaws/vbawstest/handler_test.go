@@ -41,7 +41,7 @@ func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
 		{"trailing slash", "GET", sessions + "/", "", bearer, 404, "NotFound", "resourceNotFound"},
 		{"route of another revision", "GET", "/api/v1/policies", "", bearer, 404, "NotFound", "resourceNotFound"},
 		{"unknown session", "GET", sessions + "/" + vbawstest.ID(9), "", bearer, 404, "NotFound", "resourceNotFound"},
-		{"session id that is none", "GET", sessions + "/9", "", bearer, 404, "NotFound", "resourceNotFound"},
+		{"invalid session id", "GET", sessions + "/9", "", bearer, 404, "NotFound", "resourceNotFound"},
 		{"log of an unknown session", "GET", sessions + "/" + vbawstest.ID(9) + "/log", "", bearer, 404, "NotFound", "resourceNotFound"},
 		{"unknown policy", "GET", "/api/v1/virtualMachines/policies/" + vbawstest.ID(9), "", bearer, 404, "NotFound", "resourceNotFound"},
 		{"policy of another workload", "GET", "/api/v1/rds/policies/" + pol.ID, "", bearer, 404, "NotFound", "resourceNotFound"},

@@ -5,11 +5,11 @@ import (
 	"net"
 )
 
-// Refusing returns an address on the loopback interface where nobody listens, and
-// nobody can until release is called.
+// Refusing returns an address on the loopback interface that refuses connections, and
+// that no process can listen on until release is called.
 //
-// The address is the near end of a connection. That of a listener which was closed
-// may be given to anyone.
+// The address is the local end of a connection: the address of a closed listener
+// could be reused.
 func Refusing() (address string, release func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

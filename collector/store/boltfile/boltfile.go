@@ -222,7 +222,7 @@ func (f *File) recover() error {
 // rollback undoes the commit that failed. f.mu is held.
 func (f *File) rollback() error {
 	if err := undoCommit(f.file, f.pageSize, f.failed); err != nil {
-		return fmt.Errorf("take back the failed save to %s: %w", f.path, err)
+		return fmt.Errorf("roll back the failed save to %s: %w", f.path, err)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func TestFileThatWasUnlocked(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Update(value(3)); err == nil || !strings.Contains(err.Error(), "written to by another process") {
+	if err := f.Update(value(3)); err == nil || !strings.Contains(err.Error(), "modified by another process") {
 		t.Errorf("after another had it: got %v", err)
 	}
 	mustHave(t, open(t, path), 9)
@@ -159,7 +159,7 @@ func TestFileThatWasReplaced(t *testing.T) {
 		t.Fatal("no error")
 	}
 	working(f)
-	if err := f.Update(value(2)); err == nil || !strings.Contains(err.Error(), path+" is another file than the one that was opened") {
+	if err := f.Update(value(2)); err == nil || !strings.Contains(err.Error(), path+" was replaced by another file") {
 		t.Errorf("got %v", err)
 	}
 	mustHave(t, open(t, path), 9)

@@ -79,7 +79,7 @@ func (f *File) checkUnchanged(file *os.File, pageSize int) error {
 	if newest.tx == f.left {
 		return nil
 	}
-	f.outdated = fmt.Errorf("%s was written to by another process while it could not be written to by this one, whose counters are out of date: restart the exporter", f.path)
+	f.outdated = fmt.Errorf("%s was modified by another process: restart the exporter", f.path)
 	f.unlock()
 	return f.outdated
 }
@@ -192,7 +192,7 @@ func (f *File) checkHeld() error {
 	case err != nil:
 		return err
 	case !os.SameFile(info, there):
-		return fmt.Errorf("%s is another file than the one that was opened: restart the exporter", f.path)
+		return fmt.Errorf("%s was replaced by another file: restart the exporter", f.path)
 	}
 	return f.checkPages(f.held, info.Size(), f.pageSize)
 }

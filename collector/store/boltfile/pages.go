@@ -82,7 +82,7 @@ func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 		return err
 	}
 	if meta.pages > uint64(size)/uint64(pageSize) {
-		return fmt.Errorf("file has %d bytes, and should have at least %d pages of %d", size, meta.pages, pageSize)
+		return fmt.Errorf("file has %d bytes, want at least %d pages of %d", size, meta.pages, pageSize)
 	}
 	// The tree is read in its own order, which is slow where nothing of it is in
 	// memory yet.
@@ -140,7 +140,7 @@ func (c *pageChecker) page(id uint64, depth int) ([]byte, error) {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
 	}
 	if got := native.Uint64(header[:]); got != id {
-		return nil, fmt.Errorf("page %d calls itself %d", id, got)
+		return nil, fmt.Errorf("page %d has the number %d", id, got)
 	}
 	n := 1 + uint64(native.Uint32(header[12:]))
 	if err := c.use(id, n); err != nil {
@@ -216,7 +216,7 @@ func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (int, erro
 	}
 	// Pages are written with zeros behind what is in them.
 	if count == 0 && len(p) >= next+elementSize && !allZero(p[next:next+elementSize]) {
-		return 0, errors.New("page has elements and calls itself empty")
+		return 0, errors.New("page has elements and is marked empty")
 	}
 	var last []byte
 	for i := range count {
@@ -246,7 +246,7 @@ func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (int, erro
 // bucket checks what value, the element of a bucket, refers to or holds.
 func (c *pageChecker) bucket(value []byte, depth int) error {
 	if len(value) < bucketSize {
-		return fmt.Errorf("%d bytes are no bucket", len(value))
+		return fmt.Errorf("%d bytes are not a bucket", len(value))
 	}
 	if root := native.Uint64(value); root != 0 {
 		if len(value) != bucketSize {
@@ -256,7 +256,7 @@ func (c *pageChecker) bucket(value []byte, depth int) error {
 	}
 	inline := value[bucketSize:]
 	if len(inline) < pageHeaderSize || native.Uint16(inline[8:]) != leafFlag {
-		return errors.New("inline page is no leaf")
+		return errors.New("inline page is not a leaf")
 	}
 	end, err := c.leaf(inline, nil, nil, depth, false)
 	if err == nil && end != len(inline) {
@@ -269,7 +269,7 @@ func (c *pageChecker) bucket(value []byte, depth int) error {
 // which has to begin at next.
 func element(p []byte, at, next int, pos, ksize, vsize uint32) (key []byte, end int, err error) {
 	if uint64(at)+uint64(pos) != uint64(next) {
-		return nil, 0, errors.New("data is not where it was written")
+		return nil, 0, errors.New("data is at another offset")
 	}
 	if ksize == 0 || uint64(next)+uint64(ksize)+uint64(vsize) > uint64(len(p)) {
 		return nil, 0, fmt.Errorf("key of %d and value of %d bytes don't fit", ksize, vsize)

@@ -64,16 +64,16 @@ func TestCheckPages(t *testing.T) {
 		damage func(b []byte)
 		want   string
 	}{
-		"number":           {func(b []byte) { b[leaf]++ }, "calls itself"},
+		"number":           {func(b []byte) { b[leaf]++ }, "has the number"},
 		"type":             {func(b []byte) { put16(b, leaf+8, 0x20) }, "is of type 0x20"},
-		"no elements":      {func(b []byte) { put16(b, leaf+10, 0) }, "calls itself empty"},
-		"elements too few": {func(b []byte) { put16(b, leaf+10, native.Uint16(b[leaf+10:])-1) }, "not where it was written"},
+		"no elements":      {func(b []byte) { put16(b, leaf+10, 0) }, "is marked empty"},
+		"elements too few": {func(b []byte) { put16(b, leaf+10, native.Uint16(b[leaf+10:])-1) }, "at another offset"},
 		"elements too many": {func(b []byte) { put16(b, leaf+10, 0xFFFF) },
 			"too many"},
 		"overflow":         {func(b []byte) { put32(b, leaf+12, 1) }, "is used twice"},
 		"overflow too far": {func(b []byte) { put32(b, leaf+12, 0xFFFFFFFF) }, "is beyond the end"},
-		"place":            {func(b []byte) { b[leaf+element(1)+4]++ }, "not where it was written"},
-		"key size":         {func(b []byte) { b[leaf+element(1)+8]++ }, "not where it was written"},
+		"place":            {func(b []byte) { b[leaf+element(1)+4]++ }, "at another offset"},
+		"key size":         {func(b []byte) { b[leaf+element(1)+8]++ }, "at another offset"},
 		"value size": {func(b []byte) { put32(b, leaf+element(1)+12, 0x7FFFFFFF) },
 			"don't fit"},
 		"no key": {func(b []byte) {
@@ -81,7 +81,7 @@ func TestCheckPages(t *testing.T) {
 			put32(b, leaf+element(1)+8, 0)
 		}, "don't fit"},
 		"element's type": {func(b []byte) { b[leaf+element(0)] = 2 }, "is of type 0x2"},
-		"record that calls itself a bucket": {func(b []byte) { b[leaf+element(0)] = bucketFlag },
+		"record that has the number a bucket": {func(b []byte) { b[leaf+element(0)] = bucketFlag },
 			"bucket"},
 		"order of keys": {func(b []byte) {
 			// Elements of one size change places.
@@ -99,16 +99,16 @@ func TestCheckPages(t *testing.T) {
 		}, "keys are out of order"},
 		"no branches": {func(b []byte) { put16(b, branch+10, 0) }, "has no branches"},
 		"branches too few": {func(b []byte) { put16(b, branch+10, native.Uint16(b[branch+10:])-1) },
-			"not where it was written"},
-		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "not where it was written"},
+			"at another offset"},
+		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "at another offset"},
 		"branch to itself": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], uint64(branch/pageSize)) },
 			"is used twice"},
 		"branch to nowhere": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], 1<<60) },
 			"is beyond the end"},
 		"inline bucket": {func(b []byte) { put16(b, inline+bucketSize+10, native.Uint16(b[inline+bucketSize+10:])-1) },
-			"not where it was written"},
+			"at another offset"},
 		"inline bucket that has a page": {func(b []byte) { b[inline]++ }, "both a page and a value"},
-		"inline bucket of another type": {func(b []byte) { b[inline+bucketSize+8] = branchFlag }, "is no leaf"},
+		"inline bucket of another type": {func(b []byte) { b[inline+bucketSize+8] = branchFlag }, "is not a leaf"},
 		"free pages are none":           {func(b []byte) { put16(b, free+8, leafFlag) }, "list of free pages, is of type"},
 		"free pages too few": {func(b []byte) { put16(b, free+10, native.Uint16(b[free+10:])-1) },
 			"is neither used nor free"},
@@ -133,7 +133,7 @@ func TestCheckPages(t *testing.T) {
 			refuses(t, b)
 		})
 	}
-	if err := check(content[:(meta.pages-1)*uint64(pageSize)]); err == nil || !strings.Contains(err.Error(), "should have at least") {
+	if err := check(content[:(meta.pages-1)*uint64(pageSize)]); err == nil || !strings.Contains(err.Error(), "want at least") {
 		t.Errorf("shorter file: %v", err)
 	}
 }
@@ -184,7 +184,7 @@ func FuzzCheckPages(f *testing.F) {
 	f.Add(uint32(pageSize+pageHeaderSize+16), []byte{3})
 	for id := range uint32(newest.pages) {
 		at := id * uint32(pageSize)
-		f.Add(at+8, []byte{1})                                // a leaf that calls itself a branch
+		f.Add(at+8, []byte{1})                                // a leaf that has the number a branch
 		f.Add(at+10, []byte{0xFF, 0xFF})                      // elements
 		f.Add(at+10, []byte{0, 0})                            // no elements
 		f.Add(at+12, []byte{0xFF, 0xFF, 0xFF, 0xFF})          // overflow

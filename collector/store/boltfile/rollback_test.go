@@ -176,7 +176,7 @@ func TestFileThatAnotherProcessWroteTo(t *testing.T) {
 	}
 	for range 2 {
 		for _, err := range []error{f.Err(), f.Update(value(3))} {
-			if err == nil || !strings.Contains(err.Error(), path+" was written to by another process") {
+			if err == nil || !strings.Contains(err.Error(), path+" was modified by another process") {
 				t.Errorf("got %v", err)
 			}
 		}

@@ -73,7 +73,7 @@ func (k *Checker) Check(bucket string, key, payload []byte) error {
 // CheckName returns why an appliance can't have that name.
 func CheckName(appliance string) error {
 	if appliance == "" || len(appliance) > MaxName {
-		return fmt.Errorf("appliance name has %d bytes: it must have from 1 to %d", len(appliance), MaxName)
+		return fmt.Errorf("appliance name has %d bytes: must have from 1 to %d", len(appliance), MaxName)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func (k *Checker) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt))
+	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt, m.JudgedAt))
 }
 
 func (k *Checker) series(s *ledger.Series) error {
@@ -224,7 +224,7 @@ func exemplar(e *ledger.Exemplar) error {
 // CheckCount checks an integer that becomes the value of a sample.
 func CheckCount(n uint64) error {
 	if n > MaxCount {
-		return fmt.Errorf("count of %d is out of range: it must be at most %d", n, uint64(MaxCount))
+		return fmt.Errorf("count of %d is out of range: must be at most %d", n, uint64(MaxCount))
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type (
 		Zone          string             `json:"zone,omitzero"`
 		Bounds        []float64          `json:"bounds,omitempty"`
 		Clock         *verdict.ClockGate `json:"clock,omitzero"`
+		JudgedAt      time.Time          `json:"judged_at,omitzero"`
 		Unreadable    *ledger.Unreadable `json:"unreadable,omitzero"`
 	}
 	unreadableRecord struct {
@@ -230,6 +231,7 @@ func encodeMeta(m *ledger.Meta) ([]byte, error) {
 		Skipped:       m.Skipped,
 		Zone:          m.Zone,
 		Bounds:        m.Bounds,
+		JudgedAt:      m.JudgedAt,
 		Unreadable:    m.Unreadable,
 	}
 	switch m.Phase.Stage {
@@ -260,6 +262,7 @@ func decodeMeta(payload []byte) (*ledger.Meta, error) {
 		Skipped:         currentReasons(r.Skipped),
 		Zone:            r.Zone,
 		Bounds:          r.Bounds,
+		JudgedAt:        r.JudgedAt,
 		Unreadable:      r.Unreadable,
 	}
 	switch {

@@ -21,7 +21,7 @@ import (
 	"vbaws_exporter/collector/store/record/recordtest"
 )
 
-var update = flag.Bool("update", false, "write testdata anew")
+var update = flag.Bool("update", false, "rewrite testdata")
 
 // Each record comes back as it was.
 func TestRecordsRoundTrip(t *testing.T) {
@@ -282,8 +282,8 @@ func TestRecordsOf010AreRead(t *testing.T) {
 	}
 }
 
-// 0.1.0 stored the reason before_line, which is before_cutoff now. The count goes on
-// under the new name, and the next save stores that.
+// 0.1.0 stored the reason before_cutoff under another name. The count continues under
+// the new name, and the next save stores that.
 func TestReasonOf010IsRenamed(t *testing.T) {
 	m, err := decodeMeta([]byte(`{"skipped":{"before_line":3,"gone":2}}`))
 	if err != nil {

@@ -44,7 +44,7 @@ func (p Place) Seal(key, payload []byte) []byte {
 // memory.
 func (p Place) Unseal(key, record []byte) ([]byte, error) {
 	if len(record) < headerSize {
-		return nil, fmt.Errorf("%d bytes are no record", len(record))
+		return nil, fmt.Errorf("%d bytes are not a record", len(record))
 	}
 	payload := record[headerSize:]
 	if binary.BigEndian.Uint32(record[1:]) != p.sum(key, record[0], payload) {

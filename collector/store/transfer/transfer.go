@@ -118,7 +118,7 @@ func second(_ int, err error) error { return err }
 // Finish writes the end, and fails if there were not Header.Records records.
 func (e *Writer) Finish() error {
 	if e.left != 0 {
-		return fmt.Errorf("%d records are missing, of those that the header has", int64(e.left))
+		return fmt.Errorf("%d records of the header are missing", int64(e.left))
 	}
 	if err := cmp.Or(e.buf.WriteByte(0), e.buf.Flush()); err != nil {
 		return err
@@ -259,7 +259,7 @@ func (e *reader) readHeader() error {
 	case err != nil:
 		return e.bad("version %s is not a number", quoted(string(line)))
 	case v != version:
-		return &FileError{fmt.Errorf("the file has version %d, and this exporter knows version %d only: import it with the exporter that wrote it, or a newer one", v, version)}
+		return &FileError{fmt.Errorf("the file has version %d, and this exporter knows only version %d: import it with the exporter that wrote it, or a newer one", v, version)}
 	}
 	text, err := e.line()
 	if err != nil {
@@ -328,11 +328,11 @@ func (e *reader) readRecords(each func(bucket string, key, payload []byte) error
 	}
 	switch {
 	case e.done != e.header.Records:
-		return e.bad("it has %d records, but its header says %d", e.done, e.header.Records)
+		return e.bad("it has %d records, want %d", e.done, e.header.Records)
 	case ids != e.header.Sessions:
-		return e.bad("it has %d sessions, but its header says %d", ids, e.header.Sessions)
+		return e.bad("it has %d sessions, want %d", ids, e.header.Sessions)
 	case !seen:
-		return e.bad("it doesn't say when the appliance was saved last")
+		return e.bad("the time of the last save is missing")
 	}
 	return nil
 }
@@ -358,7 +358,7 @@ func (e *reader) field(b *bytes.Buffer) error {
 	return nil
 }
 
-// errOverflow is what binary.ReadUvarint returns for what is no number.
+// errOverflow is what binary.ReadUvarint returns for an invalid number.
 var errOverflow = func() error {
 	_, err := binary.ReadUvarint(bytes.NewReader(bytes.Repeat([]byte{0xff}, 11)))
 	return err
@@ -375,7 +375,7 @@ func (e *reader) readEnd() error {
 	}
 	switch _, err := e.r.ReadByte(); {
 	case err == nil:
-		return e.bad("something follows its end")
+		return e.bad("data after its end")
 	case !errors.Is(err, io.EOF):
 		return e.failed(err)
 	}

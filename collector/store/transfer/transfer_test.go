@@ -113,7 +113,7 @@ func FuzzRead(f *testing.F) {
 		return h, rows, err
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		// As it is, and with the checksum that it should have, which nobody guesses.
+		// As it is, and with the right checksum, which fuzzing does not find.
 		file := resum(append(bytes.Clone(body), make([]byte, sha256.Size)...))
 		if _, _, err := read(body); err == nil && !bytes.Equal(body, resum(body)) {
 			t.Fatal("a wrong checksum is right")

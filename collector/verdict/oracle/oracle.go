@@ -43,7 +43,7 @@ type Era struct {
 // Session is a session of the policy.
 type Session struct {
 	Type string
-	// Kind is snapshot, replica, backup, archive, any (it can't be told) or none (it
+	// Kind is snapshot, replica, backup, archive, any (unknown) or none (it
 	// makes no restore point).
 	Kind       string
 	Start, End int64 // it can end after the script

@@ -110,6 +110,7 @@ var Meta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 		LastDailyResync: Time.Draw(t, "last daily resync"),
 		ResyncedAt:      Time.Draw(t, "resynced at"),
 		ResyncInterval:  Duration.Draw(t, "resync interval"),
+		JudgedAt:        Time.Draw(t, "judged at"),
 		Resets:          rapid.Uint64().Draw(t, "resets"),
 		Skipped:         rapid.MapOfN(Word, rapid.Uint64(), 0, 3).Draw(t, "skipped"),
 		Bounds:          rapid.SliceOfN(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), 0, 5).Draw(t, "bounds"),

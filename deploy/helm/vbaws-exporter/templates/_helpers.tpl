@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range $name, $exporter := .Values.exporters -}}
 {{- $fullname := printf "%s-%s" (include "vbaws.fullname" $) $name -}}
 {{- if gt (len $fullname) 52 -}}
-{{- fail (printf "the name %s is longer than the 52 characters that a StatefulSet with pods may have: set a shorter fullnameOverride" $fullname) -}}
+{{- fail (printf "the name %s is longer than the 52 characters that a StatefulSet can have: set a shorter fullnameOverride" $fullname) -}}
 {{- end -}}
 {{- if and (not $exporter.appliances) (ne (toString $exporter.running) "false") -}}
 {{- fail (printf "exporters.%s.appliances is empty: list at least one appliance" $name) -}}
