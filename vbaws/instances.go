@@ -33,7 +33,9 @@ const (
 	// ProtectionUnknown is that of a row that doesn't say, as between API versions 1.2
 	// and 1.7: InstancesQuery.Unprotected selects those that are not protected.
 	ProtectionUnknown Protection = iota
+	// Unprotected is that of an instance in no policy.
 	Unprotected
+	// Protected is that of an instance in a policy.
 	Protected
 )
 

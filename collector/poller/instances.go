@@ -281,12 +281,13 @@ func (p *poll) lookUpBackups(ctx context.Context, due []string) bool {
 	route := p.api.RestorePointsRoute()
 	newest := make([]time.Time, len(due))
 	errs := make([]error, len(due))
+	asked := make([]bool, len(due))
 	var failed atomic.Bool
 	atOnce(len(due), func(i int) {
 		if failed.Load() {
-			errs[i] = context.Canceled
 			return
 		}
+		asked[i] = true
 		newest[i], errs[i] = p.api.NewestRestorePoint(ctx, due[i])
 		if at := newest[i]; errs[i] == nil && !at.IsZero() && !p.canBeBackup(at) {
 			errs[i] = fmt.Errorf("the newest restore point of an instance is of %s", at.Format(time.RFC3339))
@@ -299,11 +300,12 @@ func (p *poll) lookUpBackups(ctx context.Context, due []string) bool {
 	var first error
 	for i, id := range due {
 		switch err := errs[i]; {
+		case !asked[i]:
 		case err == nil:
 			changed = true
 			delete(k.tried, id)
 			p.tx.LookedUpInstance(ledger.ParseID(id), newest[i])
-		case err != context.Canceled:
+		default:
 			// The others come before it the next time.
 			if k.tried == nil {
 				k.tried = make(map[string]time.Time)
@@ -360,7 +362,8 @@ func (k *instances) publish(lookedUp map[ledger.ID]*ledger.InstanceBackup) *Inst
 		if used[id] {
 			id = i.ID
 		}
-		for ; used[id]; id += "+" { // no two series have the same labels
+		for used[id] { // no two series have the same labels
+			id += "+"
 		}
 		used[id] = true
 		one := Instance{ID: id, Name: i.Name, Region: i.Region, Protected: i.Protection == vbaws.Protected}

@@ -274,7 +274,7 @@ func TestStates(t *testing.T) {
 		"instances absent": {setup: func(b *bench) {
 			b.more["instances"] = true
 			b.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines", Count: -1, Status: 404, ErrorCode: "NotFound"})
-		}, what: Rights, level: Warn, words: []string{"/api/v1/virtualMachines can't be read", "instances is true"}},
+		}, what: Rights, level: Warn, words: []string{"cannot read /api/v1/virtualMachines", "instances is true"}},
 		"restore points hidden": {setup: func(b *bench) {
 			b.more["instances"] = true
 			b.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/restorePoints", Count: -1, Status: 403, ErrorCode: "AccessDenied"})

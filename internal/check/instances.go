@@ -2,13 +2,15 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
 	"vbaws_exporter/vbaws"
 )
 
-// This file finds out what of the EC2 instances can't be read, if they are to be.
+// This file checks what the account cannot read of the EC2 instances, if the configuration
+// has instances: true.
 
 // instances requests what the exporter shows of EC2 instances. may are the endpoints that
 // the account is allowed to use.
@@ -24,7 +26,7 @@ func (p *prober) instances(ctx context.Context) (may []string, findings []Findin
 			list, err = p.client.Instances(ctx, vbaws.InstancesQuery{Limit: sample})
 			return "", err
 		}},
-		{vbaws.RouteLicensed, "the newest backups of all instances at once: restore points are requested instance by instance, 20 after each poll", false, func(ctx context.Context) (_ string, err error) {
+		{vbaws.RouteLicensed, "the newest backups of all instances in one list, so that restore points are requested instance by instance, 20 after each poll", false, func(ctx context.Context) (_ string, err error) {
 			licensed, err = p.client.LicensedWorkloads(ctx, 0, sample)
 			return "", err
 		}},
@@ -39,11 +41,11 @@ func (p *prober) instances(ctx context.Context) (may []string, findings []Findin
 		switch _, err := p.ask(ctx, r); {
 		case err == nil:
 			may = append(may, r.path)
-		case err == errNotAsked:
+		case errors.Is(err, errNotAsked):
 		case r.path == vbaws.RouteInstances && vbaws.HasStatus(err, http.StatusForbidden):
 			readable = false
 			findings = append(findings, warn(Rights, "give the account the role Portal Operator, or set instances to false",
-				"%s is forbidden to %q: without %s", r.path, p.a.Username, r.without))
+				"%s is forbidden for %q; missing: %s", r.path, p.a.Username, r.without))
 		default:
 			readable = readable && r.path != vbaws.RouteInstances
 			findings = append(findings, p.lacking(r, err))
