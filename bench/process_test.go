@@ -30,13 +30,18 @@ type process struct {
 	b *testing.B
 }
 
-// serve starts an exporter that polls every 5 s.
-func serve(b *testing.B, urls []string) process {
+// serve starts an exporter that polls every 5 s. settings are more lines of its
+// configuration.
+func serve(b *testing.B, urls []string, settings ...string) process {
 	b.Helper()
 	dir := b.TempDir()
 	config := filepath.Join(dir, "config.yml")
 	var text strings.Builder
-	text.WriteString("poll_interval: 5s\nbackfill: 91d\nappliances:\n")
+	text.WriteString("poll_interval: 5s\nbackfill: 91d\n")
+	for _, s := range settings {
+		text.WriteString(s + "\n")
+	}
+	text.WriteString("appliances:\n")
 	for i, u := range urls {
 		fmt.Fprintf(&text, "- {name: appliance-%03d, url: %q, username: %s, password: %q}\n", i, u, vbawstest.DefaultUsername, vbawstest.DefaultPassword)
 	}

@@ -57,7 +57,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 // published once, so that all metrics of an appliance are of one moment.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range c.render() {
-		for _, metrics := range [][]*metric{r.status, r.policies, r.facts} {
+		for _, metrics := range [][]*metric{r.status, r.policies, r.facts, r.instances} {
 			for _, m := range metrics {
 				ch <- m
 			}

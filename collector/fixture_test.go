@@ -209,9 +209,15 @@ func fleet() []*source {
 			{ID: "b-2", Name: "main"},
 		}},
 	}
+	instances := &poller.Instances{Over: 3, Shown: []poller.Instance{
+		{ID: "i-0123456789abcdef0", Name: "web-01", Region: "eu-central-1", Protected: true, LastBackup: epoch.Add(-36 * time.Hour), BackupKnown: true},
+		{ID: "i-0123456789abcdef1", Name: "web-01", Region: "eu-central-1", Protected: true, BackupKnown: true},
+		{ID: "i-0123456789abcdef2", Name: "new", Protected: true},
+		{ID: "i-0123456789abcdef3", Region: "eu-west-1"},
+	}}
 
 	return []*source{
-		newSource("prod-eu", &poller.Published{View: read, Policies: policies, Facts: facts, Status: poller.Status{
+		newSource("prod-eu", &poller.Published{View: read, Policies: policies, Facts: facts, Instances: instances, Status: poller.Status{
 			Polls: 9, Up: true, LastPoll: epoch.Add(2 * time.Hour), LastSuccess: epoch.Add(2 * time.Hour),
 			Result: poller.ResultSuccess, APIVersion: "1.7-rev0", Version: "9.0.0.304",
 			CertificateExpiry: epoch.AddDate(0, 2, 0), ClockOffset: -3 * time.Second, ClockKnown: true,

@@ -17,10 +17,10 @@ import (
 // rendering is what one appliance has published, as metrics. It is immutable.
 type rendering struct {
 	of *poller.Published
-	// status is what belongs to the process, policies and facts what does not
-	// belong to sessions.
-	status, policies, facts []*metric
-	view                    *viewRendering // nil without a view
+	// status is what belongs to the process; policies, facts and instances are what does
+	// not belong to sessions.
+	status, policies, facts, instances []*metric
+	view                               *viewRendering // nil without a view
 }
 
 // viewRendering is a view as metrics.
@@ -59,6 +59,11 @@ func render(appliance string, p *poller.Published, old *rendering) *rendering {
 		r.facts = old.facts
 	} else {
 		r.facts = renderFacts(appliance, p.Facts)
+	}
+	if old.of != nil && old.of.Instances == p.Instances {
+		r.instances = old.instances
+	} else {
+		r.instances = renderInstances(appliance, p.Instances)
 	}
 	switch {
 	case p.View == nil:
@@ -177,6 +182,26 @@ func renderFacts(appliance string, f *poller.Facts) []*metric {
 	b.gauge(overLimit, float64(f.Repositories.Over), appliance, "repositories")
 	for _, r := range f.Repositories.Shown {
 		b.gauge(repositoryInfo, 1, appliance, r.Name, r.ID, r.Bucket, r.Region, strconv.FormatBool(r.Encrypted))
+	}
+	return inOrder(b.metrics)
+}
+
+func renderInstances(appliance string, all *poller.Instances) []*metric {
+	if all == nil {
+		return nil
+	}
+	var b builder
+	b.gauge(overLimit, float64(all.Over), appliance, "instances")
+	for _, i := range all.Shown {
+		b.gauge(instanceInfo, 1, appliance, i.Name, i.ID, i.Region)
+		b.gauge(instanceProtected, boolean(i.Protected), appliance, i.Name, i.ID)
+		switch {
+		case !i.BackupKnown:
+		case i.LastBackup.IsZero():
+			b.gauge(instanceLastBackup, 0, appliance, i.Name, i.ID)
+		default:
+			b.gauge(instanceLastBackup, unixSeconds(i.LastBackup), appliance, i.Name, i.ID)
+		}
 	}
 	return inOrder(b.metrics)
 }

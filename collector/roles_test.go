@@ -35,7 +35,8 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 		Repositories: []vbawstest.Repository{{ID: vbawstest.ID(1), Name: "main"}},
 	})
 	days := vbawstest.Retention{Type: "Days", Count: 7}
-	pol := a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+	vm := vbawstest.Item{ID: vbawstest.ID(2), Name: "vm", Status: "Succeeded"}
+	pol := a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Items: []vbawstest.Item{vm}, Schedule: &vbawstest.ScheduleSettings{
 		DailyEnabled: true,
 		Daily: &vbawstest.DailySchedule{
 			Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.EveryHour(days), Backup: vbawstest.EveryHour(days),
@@ -56,7 +57,7 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 	}
 	p, err := poller.New(poller.Config{
 		Appliance: "a", Interval: time.Minute, Timeout: time.Minute, Watermark: poller.WatermarkAuto,
-		Ledger: ledger.Options{Bounds: []float64{60}}, Logger: log.NewNopLogger(), Now: clock.Now,
+		MaxInstances: 10, Ledger: ledger.Options{Bounds: []float64{60}}, Logger: log.NewNopLogger(), Now: clock.Now,
 	}, client, store.NewMemory())
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 			{Status: "Running", Start: now},
 		} {
 			s.Type, s.ExtendedType, s.Name, s.PolicyID = "Policy", "PolicyBackup", pol.Name, pol.ID
-			a.Put(s)
+			a.SetItems(a.Put(s).ID, vm)
 		}
 		if err := p.Poll(context.Background()); err != nil {
 			t.Fatal(err)

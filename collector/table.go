@@ -39,6 +39,7 @@ var (
 	byPolicyKind = []string{"appliance", "policy", "workload", "kind"}
 	byProblem    = []string{"appliance", "policy", "workload", "kind", "problem"}
 	byPolicyType = []string{"appliance", "extended_type", "policy"}
+	byInstance   = []string{"appliance", "instance_name", "instance_id"}
 )
 
 // The metrics of Collector.
@@ -144,6 +145,16 @@ var (
 		`Always 1, for each backup repository. encryption is "true" or "false".`,
 		[]string{"appliance", "repository", "repository_id", "bucket", "region", "encryption"})
 
+	instanceInfo = newGauge("vbaws_instance_info",
+		"Always 1, for each EC2 instance. instance_id is that of AWS, or the appliance's if that is not known. Only with instances: true.",
+		[]string{"appliance", "instance_name", "instance_id", "region"})
+	instanceProtected = newGauge("vbaws_instance_protected",
+		"Whether a policy protects the EC2 instance.",
+		byInstance)
+	instanceLastBackup = newGauge("vbaws_instance_last_backup_timestamp_seconds",
+		"When the newest backup, replica or snapshot of a protected EC2 instance was made, in Unix time. 0 if the appliance has none, absent if it is not known.",
+		byInstance)
+
 	lastPoll = newGauge("vbaws_exporter_last_poll_timestamp_seconds",
 		"End of the last poll of the appliance, successful or not, in Unix time.",
 		byAppliance)
@@ -173,7 +184,7 @@ var (
 		"Number of policies with a schedule that could not be understood. Such a schedule makes no run due. Absent until policies are known.",
 		byAppliance)
 	overLimit = newGauge("vbaws_exporter_over_limit",
-		"Number of names beyond a limit since the start of this process, at most 10,000 of each: policies (sessions are counted as those of no policy); types, extended_types, statuses and series (counted as other); unfinished sessions (counted when they finish); repositories (not exposed).",
+		"Number of names beyond a limit since the start of this process, at most 10,000 of each: policies (sessions are counted as those of no policy); types, extended_types, statuses and series (counted as other); unfinished sessions (counted when they finish); repositories and instances (not exposed).",
 		[]string{"appliance", "what"})
 
 	collected = []*family{
@@ -184,6 +195,7 @@ var (
 		policyInfo, policyEnabled, policyInterval, policyDue, policySuccess,
 		instances, instancesProtected, policies, repositories, repositoryInfo, alarms,
 		licenseInfo, licenseExpiry, licenseInstances, licenseInstancesUsed,
+		instanceInfo, instanceProtected, instanceLastBackup,
 		lastPoll, lastSuccessfulPoll, watermarkUSN, watermarkTime, watermarkResets, sessionsSkipped, endpointForbidden, endpointErrors,
 		schedulesUnreadable, overLimit,
 	}

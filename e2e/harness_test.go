@@ -175,6 +175,8 @@ type site struct {
 	*vbawstest.Appliance
 	name   string
 	server *vbawstest.Server
+	// settings are more lines of its entry in the configuration.
+	settings string
 }
 
 func newSite(t *testing.T, name string, cfg vbawstest.Config) *site {
@@ -222,8 +224,8 @@ func exporterConfig(t *testing.T, hold time.Duration, sites ...*site) string {
 	text := fmt.Sprintf("poll_interval: 5s\nnew_series_hold: %s\nappliances:\n", hold)
 	for _, s := range sites {
 		write(t, filepath.Join(dir, s.name+".pem"), string(s.server.CertPEM()))
-		text += fmt.Sprintf("  - name: %s\n    url: %s\n    username: %s\n    password: %s\n    tls_config: {ca_file: %s.pem, server_name: example.com}\n",
-			s.name, s.server.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.name)
+		text += fmt.Sprintf("  - name: %s\n    url: %s\n    username: %s\n    password: %s\n    tls_config: {ca_file: %s.pem, server_name: example.com}\n%s",
+			s.name, s.server.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.name, s.settings)
 	}
 	path := filepath.Join(dir, "config.yml")
 	write(t, path, text)

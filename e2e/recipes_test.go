@@ -56,6 +56,11 @@ vbaws_sessions_running_oldest_start_timestamp_seconds{appliance="a", type="Polic
 vbaws_sessions_running_oldest_start_timestamp_seconds{appliance="a", type="Policy", extended_type="PolicyBackup", policy="good"} AGO(600)
 vbaws_instances{appliance="a"} STEPS(7, 7, 1)
 vbaws_instances_protected{appliance="a"} STEPS(4, 4, 1)
+vbaws_instance_last_backup_timestamp_seconds{appliance="a", instance_name="fresh", instance_id="i-1"} AGO(3600)
+vbaws_instance_last_backup_timestamp_seconds{appliance="a", instance_name="left out", instance_id="i-2"} AGO(259200)
+vbaws_instance_protected{appliance="a", instance_name="fresh", instance_id="i-1"} STEPS(1, 1, 1)
+vbaws_instance_protected{appliance="a", instance_name="left out", instance_id="i-2"} STEPS(1, 1, 1)
+vbaws_instance_protected{appliance="a", instance_name="alone", instance_id="i-3"} STEPS(0, 0, 1)
 vbaws_appliance_certificate_expiry_timestamp_seconds{appliance="a"} AGO(-864000)
 vbaws_appliance_certificate_expiry_timestamp_seconds{appliance="b"} AGO(-8640000)
 vbaws_exporter_last_successful_poll_timestamp_seconds{appliance="a"} AGO(60)
@@ -82,6 +87,8 @@ func TestRecipes(t *testing.T) {
 		"What starts in the next two hours?":                            {"good backup": 3600},
 		"How many sessions of each workload failed in the last day?":    {"a ec2": 1, "a rds": 4},
 		"How many instances are unprotected?":                           {"a": 3},
+		"Which protected instances have no backup within 48 hours?":     {"a left out": 259200},
+		"Which instances does no policy protect?":                       {"a alone": 0},
 		"Which certificates expire within 14 days?":                     {"a": 864000},
 		"Which appliances were not polled successfully for 15 minutes?": {"b": 1800},
 	}
@@ -131,7 +138,7 @@ func TestRecipes(t *testing.T) {
 		got := make(map[string]float64)
 		for _, s := range vector {
 			var key []string
-			for _, label := range []string{"policy", "kind", "problem", "extended_type", "workload"} {
+			for _, label := range []string{"policy", "kind", "problem", "extended_type", "workload", "instance_name"} {
 				// These are beside others that say enough.
 				beside := label == "kind" && s.Metric.Has("problem") || label == "workload" && s.Metric.Has("policy")
 				if v := s.Metric.Get(label); v != "" && !beside {

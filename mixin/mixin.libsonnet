@@ -17,6 +17,7 @@
   prometheusRules+:: { groups+: groups(importstr '../prometheus/rules.yml') },
   grafanaDashboards+:: {
     'vbaws-exporter.json': import '../grafana/vbaws-exporter.json',
+    'vbaws-instances.json': import '../grafana/vbaws-instances.json',
     'vbaws-overview.json': import '../grafana/vbaws-overview.json',
     'vbaws-policy.json': import '../grafana/vbaws-policy.json',
   },

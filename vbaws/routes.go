@@ -14,4 +14,9 @@ const (
 	RouteVersion      = "/api/v1/system/version"
 	RouteTime         = "/api/v1/system/time"
 	RouteDateTime     = "/api/v1/settings/dateTime"
+	RouteInstances    = "/api/v1/virtualMachines"
+	RouteLicensed     = "/api/v1/licensing/licensedWorkloads"
+	// RouteRestorePointsOld is that of 1.0 and 1.1: see Client.RestorePointsRoute.
+	RouteRestorePoints    = "/api/v1/virtualMachines/restorePoints"
+	RouteRestorePointsOld = "/api/v1/vmRestorePoints"
 )

@@ -71,6 +71,7 @@ type State struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
+	Instances  map[ID]*InstanceBackup
 }
 
 // Meta is what is stored of an appliance as a whole.
@@ -399,6 +400,7 @@ type Changes struct {
 	Series     map[Key]*Series
 	Unfinished map[ID]*Unfinished
 	Policies   map[PolicyKey]*Policy
+	Instances  map[ID]*InstanceBackup
 	// Seen are new entries of the seen index, or replace those of the same id: an id that
 	// is there keeps its day.
 	Seen map[ID]SeenSession
@@ -412,7 +414,7 @@ type Changes struct {
 // Empty reports whether there is nothing to save.
 func (c *Changes) Empty() bool {
 	return c.Meta == nil && len(c.Series) == 0 && len(c.Unfinished) == 0 && len(c.Policies) == 0 &&
-		len(c.Seen) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
+		len(c.Instances) == 0 && len(c.Seen) == 0 && len(c.Skipped) == 0 && c.Forget.IsZero()
 }
 
 // Apply makes the changes that a State has: all but Seen, Skipped and Forget.
@@ -423,6 +425,7 @@ func (s *State) Apply(c *Changes) {
 	apply(s.Series, c.Series)
 	apply(s.Unfinished, c.Unfinished)
 	apply(s.Policies, c.Policies)
+	apply(s.Instances, c.Instances)
 }
 
 func apply[K comparable, V any](to, changes map[K]*V) {

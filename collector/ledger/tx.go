@@ -21,6 +21,7 @@ type Tx struct {
 	series     map[Key]*Series
 	unfinished map[ID]*Unfinished
 	policies   map[PolicyKey]*Policy
+	instances  map[ID]*InstanceBackup
 	seen       map[ID]SeenSession
 	skipped    map[ID]time.Time
 	forget     time.Time
@@ -59,6 +60,7 @@ func (l *Ledger) Begin(now time.Time) *Tx {
 		series:     make(map[Key]*Series),
 		unfinished: make(map[ID]*Unfinished),
 		policies:   make(map[PolicyKey]*Policy),
+		instances:  make(map[ID]*InstanceBackup),
 		seen:       make(map[ID]SeenSession),
 		skipped:    make(map[ID]time.Time),
 		fresh:      make(map[string]map[string]bool),
@@ -130,7 +132,7 @@ func (tx *Tx) editMeta() *Meta {
 // Changes returns what the transaction has changed so far, to be saved.
 func (tx *Tx) Changes() *Changes {
 	c := &Changes{
-		Series: tx.series, Unfinished: tx.unfinished, Policies: tx.policies,
+		Series: tx.series, Unfinished: tx.unfinished, Policies: tx.policies, Instances: tx.instances,
 		Seen: tx.seen, Skipped: tx.skipped, Forget: tx.forget,
 	}
 	if tx.meta != &tx.l.state.Meta {

@@ -26,6 +26,7 @@ type known struct {
 	unreadable  knownUnreadable // unreadable.go
 	endpoints   endpoints       // endpoints.go
 	inventory   inventory       // inventory.go
+	instances   instances       // instances.go
 	verdicts    verdicts        // verdict.go
 	failures    failures        // failures.go
 }
@@ -39,7 +40,7 @@ func (k *known) setAPIVersion(v string) {
 		k.endpoints.forget()
 		k.pageSize.Forget()
 		k.names.startsUnordered = false
-		k.inventory.at = time.Time{}
+		k.inventory.at, k.instances.at = time.Time{}, time.Time{}
 	}
 	k.apiVersion = v
 }

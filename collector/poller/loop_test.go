@@ -61,6 +61,16 @@ func (f *fakeAPI) TimeZone(context.Context) (vbaws.TimeZone, error) {
 func (f *fakeAPI) Repositories(context.Context, int, int) (*vbaws.RepositoriesPage, error) {
 	return nil, notThere
 }
+func (f *fakeAPI) Instances(context.Context, vbaws.InstancesQuery) (*vbaws.InstancesPage, error) {
+	return nil, notThere
+}
+func (f *fakeAPI) LicensedWorkloads(context.Context, int, int) (*vbaws.LicensedWorkloadsPage, error) {
+	return nil, notThere
+}
+func (f *fakeAPI) NewestRestorePoint(context.Context, string) (time.Time, error) {
+	return time.Time{}, notThere
+}
+func (f *fakeAPI) RestorePointsRoute() string   { return vbaws.RouteRestorePoints }
 func (f *fakeAPI) APIVersion() string           { return "1.8-rev0" }
 func (f *fakeAPI) CertificateExpiry() time.Time { return time.Time{} }
 

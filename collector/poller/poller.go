@@ -27,6 +27,10 @@ type API interface {
 	Version(context.Context) (string, error)
 	TimeZone(context.Context) (vbaws.TimeZone, error)
 	Repositories(ctx context.Context, offset, limit int) (*vbaws.RepositoriesPage, error)
+	Instances(context.Context, vbaws.InstancesQuery) (*vbaws.InstancesPage, error)
+	LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error)
+	NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error)
+	RestorePointsRoute() string
 	APIVersion() string
 	CertificateExpiry() time.Time
 }
@@ -66,6 +70,8 @@ type Config struct {
 	// PolicyRetention is how long after its last session a policy goes that can't
 	// be listed; 0: never.
 	PolicyRetention time.Duration
+	// MaxInstances is how many EC2 instances are shown; 0: they are not read.
+	MaxInstances int
 	// Interval is from the end of a poll to the start of the next, Timeout the longest wait
 	// without an answer, Backfill how far before the initial sync sessions are
 	// counted.
@@ -167,6 +173,10 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before
+		if cfg.MaxInstances == 0 && before.Instances != nil {
+			off := *before
+			off.Instances, published = nil, &off
+		}
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
 		maps.Copy(p.known.failures.known, before.Failures)
 	}

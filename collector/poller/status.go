@@ -21,6 +21,8 @@ type Published struct {
 	Policies *PolicySet
 	// Facts is nil until the first inventory.
 	Facts *Facts
+	// Instances is nil until they were listed.
+	Instances *Instances
 	Status
 }
 

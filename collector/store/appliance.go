@@ -41,7 +41,7 @@ func (a *Appliance) in(tx *bbolt.Tx) applianceTx { return a.store.in(tx, a.name)
 // that isn't known. All times are in UTC.
 func (a *Appliance) Load() (state *ledger.State, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		state, err = a.in(tx).load(record.SeriesBucket, record.UnfinishedBucket, record.PoliciesBucket)
+		state, err = a.in(tx).load(record.SeriesBucket, record.UnfinishedBucket, record.PoliciesBucket, record.InstancesBucket)
 		return err
 	})
 	if err != nil {
@@ -201,6 +201,15 @@ func (p applianceTx) bucket(name string) (*bbolt.Bucket, error) {
 	return b, nil
 }
 
+// buckets returns the names of those that a known appliance has, or must have.
+func (p applianceTx) buckets() []string {
+	names := slices.Clone(record.Buckets[1:])
+	if p.root.Bucket([]byte(record.InstancesBucket)) == nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == record.InstancesBucket })
+	}
+	return names
+}
+
 // get returns the payload under key, and whether there is any. It is valid for
 // the transaction.
 func (p applianceTx) get(bucket string, key []byte) (payload []byte, found bool, err error) {
@@ -226,7 +235,7 @@ func (p applianceTx) get(bucket string, key []byte) (payload []byte, found bool,
 
 // each calls fn with every record of a bucket; an error of fn's is the record's.
 func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) error {
-	if p.root == nil {
+	if p.root == nil || !slices.Contains(p.buckets(), bucket) {
 		return nil
 	}
 	b, err := p.bucket(bucket)
@@ -268,6 +277,7 @@ func newState() *ledger.State {
 		Series:     map[ledger.Key]*ledger.Series{},
 		Unfinished: map[ledger.ID]*ledger.Unfinished{},
 		Policies:   map[ledger.PolicyKey]*ledger.Policy{},
+		Instances:  map[ledger.ID]*ledger.InstanceBackup{},
 	}
 }
 

@@ -84,6 +84,7 @@ func newModel() *model {
 			Series:     map[ledger.Key]*ledger.Series{},
 			Unfinished: map[ledger.ID]*ledger.Unfinished{},
 			Policies:   map[ledger.PolicyKey]*ledger.Policy{},
+			Instances:  map[ledger.ID]*ledger.InstanceBackup{},
 		},
 		ids:     map[ledger.ID]ledger.SeenSession{},
 		skipped: map[ledger.ID]time.Time{},
@@ -97,6 +98,7 @@ func (m *model) clone() *model {
 			Series:     maps.Clone(m.state.Series),
 			Unfinished: maps.Clone(m.state.Unfinished),
 			Policies:   maps.Clone(m.state.Policies),
+			Instances:  maps.Clone(m.state.Instances),
 		},
 		ids:     maps.Clone(m.ids),
 		skipped: maps.Clone(m.skipped),
@@ -120,6 +122,7 @@ func (m *model) save(c *ledger.Changes) {
 	replace(m.state.Series, c.Series)
 	replace(m.state.Unfinished, c.Unfinished)
 	replace(m.state.Policies, c.Policies)
+	replace(m.state.Instances, c.Instances)
 	for id, r := range c.Seen {
 		r.At = r.At.Truncate(time.Second)
 		m.ids[id] = r
@@ -140,7 +143,7 @@ func (m *model) diff(t TB, b state) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Series == nil || got.Unfinished == nil || got.Policies == nil {
+	if got.Series == nil || got.Unfinished == nil || got.Policies == nil || got.Instances == nil {
 		t.Fatal("Load returned a nil map")
 	}
 	if diff := cmp.Diff(&m.state, got, cmpopts.EquateEmpty()); diff != "" {

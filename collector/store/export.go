@@ -110,7 +110,7 @@ func (p applianceTx) summary() (Summary, error) {
 		return Summary{}, err
 	}
 	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
-	for _, name := range record.Buckets[1:] {
+	for _, name := range p.buckets() {
 		b, err := p.bucket(name)
 		if err != nil {
 			return Summary{}, err
@@ -256,7 +256,7 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 	if p.root.Get([]byte(record.MetaKey)) != nil {
 		h.Records++
 	}
-	for _, name := range record.Buckets[1:] {
+	for _, name := range p.buckets() {
 		b, err := p.bucket(name)
 		if err != nil {
 			return transfer.Header{}, err

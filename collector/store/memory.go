@@ -48,6 +48,7 @@ func (m *Memory) Load() (*ledger.State, error) {
 		Series:     maps.Clone(m.state.Series),
 		Unfinished: maps.Clone(m.state.Unfinished),
 		Policies:   maps.Clone(m.state.Policies),
+		Instances:  maps.Clone(m.state.Instances),
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -179,5 +180,39 @@ func TestHistoryOf010(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, v.Series[0].History, cmpopts.IgnoreFields(verdict.Session{}, "ID")); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// State of 0.1.0 has no bucket of instances: it is read, checked and exported without, and
+// gets one.
+func TestInstancesInStateOf010(t *testing.T) {
+	s := openRelease(t, "0.1.0")
+	if _, err := s.Summaries(); err != nil {
+		t.Fatal(err)
+	}
+	b := openAppliance(t, s, "synced")
+	at := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
+	want := map[ledger.ID]*ledger.InstanceBackup{{1}: {At: at, LookedUp: at}, {2}: {LookedUp: at}}
+	if err := b.Save(&ledger.Changes{Instances: want}); err != nil {
+		t.Fatal(err)
+	}
+	state, err := b.Load()
+	if diff := cmp.Diff(want, state.Instances); err != nil || diff != "" {
+		t.Errorf("%v, -saved +loaded:\n%s", err, diff)
+	}
+	if err := b.Save(&ledger.Changes{Instances: map[ledger.ID]*ledger.InstanceBackup{{1}: nil}}); err != nil {
+		t.Fatal(err)
+	}
+	if state, err = b.Load(); err != nil || len(state.Instances) != 1 {
+		t.Errorf("%v, %v", state.Instances, err)
+	}
+
+	// The other appliance of the file is exported as it is.
+	var file bytes.Buffer
+	if _, err := s.Export("syncing", "test", &file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, t.TempDir()).Import(&file, false); err != nil {
+		t.Fatal(err)
 	}
 }

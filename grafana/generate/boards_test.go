@@ -248,6 +248,9 @@ func (f fleet) series() []string {
 	return all
 }
 
+// unprotected is the instance that no policy protects.
+const unprotected = "i-2"
+
 func (f fleet) values(metric, label string) []string {
 	switch label {
 	case "policy":
@@ -266,6 +269,8 @@ func (f fleet) values(metric, label string) []string {
 		return []string{"PolicyBackup", "PolicySnapshot"}
 	case "status":
 		return []string{"Succeeded", "Warning", "Failed"}
+	case "instance_id":
+		return []string{"i-1", unprotected}
 	}
 	return []string{"one"}
 }
@@ -286,6 +291,8 @@ func (f fleet) samples(m collector.MetricDoc, set string) []string {
 		}
 	case m.Type == "counter":
 		return []string{fmt.Sprintf("%s} %dx%d %dx%d", name, f.counted, f.scrapes/2, f.counted+3, f.scrapes-f.scrapes/2-1)}
+	case m.Name == "vbaws_instance_protected" && strings.Contains(set, unprotected):
+		return []string{fmt.Sprintf("%s} 0x%d", name, f.scrapes)}
 	case strings.HasSuffix(m.Name, "_timestamp_seconds"):
 		return []string{fmt.Sprintf("%s} 72000x%d", name, f.scrapes)}
 	}

@@ -70,7 +70,7 @@ func run(dir string) error {
 }
 
 // boards are the dashboards. Each has a file of its own.
-var boards = []func() (dashboard.Dashboard, error){overview, policy, exporter}
+var boards = []func() (dashboard.Dashboard, error){overview, policy, instances, exporter}
 
 // generate returns the files by their names in grafana/.
 func generate(alertsPath string) (map[string][]byte, error) {

@@ -31,9 +31,9 @@ const (
 	maxScrape  = 5 << 20 // bytes of /metrics, and of the status page and its JSON
 	maxLogLine = 1 << 10 // bytes
 	maxLog     = 1 << 20 // bytes, of all polls of a test
-	// maxLookups is how many requests for single sessions a poll makes: 50 look-ups,
-	// 10 logs, and 20 policies of sessions.
-	maxLookups = 80
+	// maxLookups is how many requests for single sessions and instances a poll makes: 50
+	// look-ups, 10 logs, 20 policies of sessions, and 20 instances.
+	maxLookups = 100
 	// runaway is the memory at which a test ends an exporter, so that it doesn't take
 	// that of others.
 	runaway = 1 << 30
@@ -226,14 +226,14 @@ type hostile struct {
 	polls int
 	// pages are how many requests for pages of long lists are allowed, in all polls.
 	pages int
-	// sessions, policies and repositories are how many the appliance lists. Later it lists one at
-	// most, if vanish is set, and says that it has no other.
-	sessions, policies, repositories int
+	// sessions, policies, repositories and instances are how many the appliance lists. Later
+	// it lists one at most, if vanish is set, and says that it has no other.
+	sessions, policies, repositories, instances int
 
 	vanish bool
 	// session returns members of the i-th session, in place of those that it has.
 	session func(i int) map[string]any
-	// names returns the names of policies and repositories; nil: short ones.
+	// names returns the names of policies, repositories and instances; nil: short ones.
 	names func(i int) string
 	// settings are more lines of the configuration, and scrape what it allows for the
 	// scrape; 0 is maxScrape.
@@ -256,7 +256,7 @@ func (s *hostileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.answering.Add(1)
 	defer s.answering.Add(-1)
 	path := r.URL.Path
-	if strings.HasPrefix(path, "/api/v1/sessions/") || r.URL.Query().Has("PolicyId") {
+	if q := r.URL.Query(); strings.HasPrefix(path, "/api/v1/sessions/") || q.Has("PolicyId") || q.Has("VirtualMachineId") {
 		s.lookups.Add(1)
 	}
 	for end, answer := range s.form.answers {
@@ -279,6 +279,13 @@ func (s *hostileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.list(w, r, s.form.repositories, func(i int) map[string]any {
 			return map[string]any{"id": id(3, i), "name": s.name("repository", i), "amazonStorageFolder": s.name("folder", i)}
 		})
+	case "/api/v1/virtualMachines":
+		s.list(w, r, s.form.instances, func(i int) map[string]any {
+			return map[string]any{"id": id(4, i), "name": s.name("vm", i), "awsResourceId": s.name("i", i), "policiesCount": 1,
+				"region": region(s.name("region", i))}
+		})
+	case "/api/v1/virtualMachines/restorePoints":
+		io.WriteString(w, `{"totalCount":0,"results":[]}`)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		io.WriteString(w, `{"errorCode":"NotFound","title":"Not Found"}`)
@@ -332,6 +339,11 @@ func (s *hostileServer) list(w http.ResponseWriter, r *http.Request, n int, row 
 	}
 	fmt.Fprintf(w, `{"totalCount":%d,"results":[%s]}`, n, strings.Join(rows, ","))
 }
+
+// region is an object with that name.
+type region string
+
+func (r region) String() string { return `{"name":"` + string(r) + `"}` }
 
 // null is the value of a member.
 var null fmt.Stringer = jsonNull{}
@@ -390,6 +402,24 @@ func numbered(begin, element, end string, n int) http.HandlerFunc {
 	}
 }
 
+// endless answers with pages of 1000 instances, each of them new.
+func endless() http.HandlerFunc {
+	var n atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		b := bufio.NewWriter(w)
+		b.WriteString(`{"totalCount":5,"results":[`)
+		for i := range 1000 {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(b, `{"id":"%d","name":"vm","policiesCount":1}`, n.Add(1))
+		}
+		b.WriteString("]}")
+		b.Flush()
+	}
+}
+
 // raw answers with bytes that need be no HTTP.
 func raw(answer func(w io.Writer)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -417,6 +447,7 @@ func hostileForms() []hostile {
 		sessions = "/api/v1/sessions"
 		log      = "/log"
 		logged   = `{"sessionId":"x","log":[`
+		watched  = "instances: true"
 	)
 	list := func(path, element string) map[string]http.HandlerFunc {
 		return map[string]http.HandlerFunc{path: filled(listed, element, "]}", scaled(30*mb))}
@@ -436,6 +467,16 @@ func hostileForms() []hostile {
 		{name: "30 MB of policies", answers: page("/policies")},
 		{name: "30 MB of repositories", answers: page("/repositories")},
 		{name: "40,000 repositories", repositories: scaled(40_000), pages: 200},
+		{name: "instances of {}", settings: watched, answers: list("/virtualMachines", "{},")},
+		{name: "30 MB of instances", settings: watched, answers: page("/virtualMachines")},
+		// Three series of about 130 bytes each for each of 5,000.
+		{name: "40,000 instances", settings: watched, instances: scaled(40_000), pages: 500},
+		{name: "an endless list of instances", settings: watched, pages: 5000, answers: map[string]http.HandlerFunc{"/virtualMachines": endless()}},
+		{name: "30 MB of licensed workloads", settings: watched, instances: 5, answers: page("/licensedWorkloads")},
+		{name: "30 MB of restore points", settings: watched, instances: 5, answers: map[string]http.HandlerFunc{
+			"/restorePoints": filled(listed, `{"pointInTime":"2026-01-01T00:00:00Z"},`, "]}", scaled(30*mb)),
+		}},
+		{name: "instances with names of 1 MB", settings: watched, instances: 5, names: func(i int) string { return long + strconv.Itoa(i) }},
 		{name: "login of 30 MB", answers: map[string]http.HandlerFunc{"/token": filled(`{"access_token":"`, "x", `"}`, scaled(30*mb))}},
 		{name: "40,000 statuses", sessions: scaled(40_000), pages: 400, session: func(i int) map[string]any {
 			return map[string]any{"status": fmt.Sprint("Status", i)}

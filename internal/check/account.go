@@ -248,6 +248,8 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		}
 		findings = append(findings, p.lacking(r, err))
 	}
+	instances, found := p.instances(ctx)
+	may, findings = append(may, instances...), append(findings, found...)
 	findings = append(findings, p.timeZone(ctx))
 	findings = append(findings, policies.findings()...)
 	if len(absent) > 0 {

@@ -191,6 +191,15 @@ func TestStates(t *testing.T) {
 		}
 	}
 	with := func(key string, value any) func(*bench) { return func(b *bench) { b.more[key] = value } }
+	someInstances := func(c *vbawstest.Config) {
+		for i := range 3 {
+			c.Instances = append(c.Instances, vbawstest.Instance{ID: vbawstest.ID(100 + i), Name: "vm"})
+		}
+	}
+	backedUp := func(b *bench) {
+		b.more["instances"] = true
+		b.SetItems(vbawstest.ID(1), vbawstest.Item{ID: vbawstest.ID(100), Name: "vm", Status: "Succeeded"})
+	}
 	inject := func(f vbawstest.Fault) func(*bench) { return func(b *bench) { b.Inject(f) } }
 	for name, test := range map[string]struct {
 		empty  bool
@@ -250,6 +259,26 @@ func TestStates(t *testing.T) {
 				b.Inject(vbawstest.Fault{Route: route, Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})
 			}
 		}, what: Rights, level: OK, words: []string{"API version 1.7-rev0: licensing/license, ", "fsx/policies"}},
+		"instances": {setup: with("instances", true), config: someInstances, what: Rights, level: OK,
+			words: []string{"virtualMachines, licensing/licensedWorkloads, virtualMachines/restorePoints"}},
+		"instance ids": {setup: backedUp, config: someInstances, what: Rights, level: OK,
+			words: []string{"3 EC2 instances; the licensed workloads have the ids of 1"}},
+		"other ids": {setup: backedUp, config: func(c *vbawstest.Config) { someInstances(c); c.LicenseIDs = vbawstest.LicenseIDsOther }, what: Rights, level: OK,
+			words: []string{"3 EC2 instances; the licensed workloads have other ids"}},
+		"many instances": {setup: func(b *bench) { b.more["instances"], b.more["max_instances"] = true, 2 }, config: someInstances, what: Rights, level: Warn,
+			words: []string{"3 EC2 instances", "only 2 are shown", "raise max_instances"}},
+		"instances hidden": {setup: with("instances", true), config: user("Reader", false), what: Rights, level: Warn,
+			words: []string{"/api/v1/virtualMachines is forbidden", "the role Portal Operator", "instances to false"}},
+		"instances without licenses": {setup: with("instances", true), config: user(vbawstest.RoleOperator, false), what: Rights, level: Warn,
+			words: []string{"/api/v1/licensing/licensedWorkloads is forbidden", "instance by instance"}},
+		"instances absent": {setup: func(b *bench) {
+			b.more["instances"] = true
+			b.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines", Count: -1, Status: 404, ErrorCode: "NotFound"})
+		}, what: Rights, level: Warn, words: []string{"cannot read /api/v1/virtualMachines", "instances is true"}},
+		"restore points hidden": {setup: func(b *bench) {
+			b.more["instances"] = true
+			b.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/restorePoints", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
+		}, config: someInstances, what: Rights, level: Warn, words: []string{"/api/v1/virtualMachines/restorePoints is forbidden", "not in the list of licensed workloads"}},
 		"no time": {setup: func(b *bench) {
 			b.more["api_version"] = "1.7-rev0"
 			b.Inject(vbawstest.Fault{Route: "/api/v1/system/time", Count: -1, Status: 400, ErrorCode: "UnsupportedApiVersion"})

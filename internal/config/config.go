@@ -79,6 +79,10 @@ type Settings struct {
 	// MaxPolicies is how many policies have their own series. The upper limit is more
 	// than any appliance has, and few enough series for Prometheus.
 	MaxPolicies int `yaml:"max_policies" default:"2000" range:"1,100000"`
+	// Instances says whether EC2 instances and their newest backups are read.
+	Instances bool `yaml:"instances" default:"false"`
+	// MaxInstances is how many EC2 instances are shown, each of which has three series.
+	MaxInstances int `yaml:"max_instances" default:"5000" range:"1,100000"`
 	// Policies and Types select sessions by the name of their policy and by type. The
 	// filter of an appliance replaces the one of the file.
 	Policies Filter `yaml:"policies"`

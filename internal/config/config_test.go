@@ -118,6 +118,7 @@ func TestDefaults(t *testing.T) {
 		OverdueGrace:      time.Hour,
 		PolicyRetention:   35 * 24 * time.Hour,
 		MaxPolicies:       2000,
+		MaxInstances:      5000,
 	}
 	if diff := cmp.Diff(want, c.Appliances[0].Settings, filters); diff != "" {
 		t.Error(diff)
@@ -179,7 +180,7 @@ func TestFull(t *testing.T) {
 		Settings{
 			PollInterval: 30 * time.Second, PollTimeout: time.Minute, Backfill: 48 * time.Hour,
 			Watermark: string(poller.WatermarkFromUTC), NewSeriesHold: 0,
-			InventoryInterval: 10 * time.Minute, OverdueGrace: 3 * time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 5,
+			InventoryInterval: 10 * time.Minute, OverdueGrace: 3 * time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 5, Instances: true, MaxInstances: 100000,
 			Types: Filter{Exclude: []*regexp.Regexp{regexp.MustCompile("^(?s:Task)$")}},
 		},
 		"prod-eu", "https://vba.example.com:11005", "prometheus", "",
@@ -187,7 +188,7 @@ func TestFull(t *testing.T) {
 		Settings{
 			PollInterval: 5 * time.Minute, PollTimeout: 10 * time.Second, Backfill: 0,
 			Watermark: string(poller.WatermarkUSN), NewSeriesHold: 90 * time.Second,
-			InventoryInterval: time.Hour, OverdueGrace: 3 * time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 100000,
+			InventoryInterval: time.Hour, OverdueGrace: 3 * time.Hour, PolicyRetention: 400 * 24 * time.Hour, MaxPolicies: 100000, MaxInstances: 1,
 			Types:    Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:Policy)$")}},
 			Policies: Filter{Include: []*regexp.Regexp{regexp.MustCompile("^(?s:prod-.*)$"), regexp.MustCompile("^(?s:a|b)$")}},
 		},

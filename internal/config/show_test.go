@@ -25,6 +25,8 @@ inventory_interval: 10m
 overdue_grace: 3h
 policy_retention: 400d
 max_policies: 5
+instances: true
+max_instances: 100
 policies: {include: [a.*, "b|c"], exclude: ['x: y']}
 types: {include: [Policy], exclude: [Task]}
 appliances:
@@ -57,6 +59,8 @@ appliances:
   overdue_grace: 10m
   policy_retention: 7d
   max_policies: 100000
+  instances: false
+  max_instances: 100000
   policies: {include: [d], exclude: [e]}
   types: {include: [f], exclude: [g]}
 `
@@ -229,6 +233,8 @@ func TestEqual(t *testing.T) {
 		{"overdue_grace: 3h", "overdue_grace: 4h"},
 		{"policy_retention: 400d", "policy_retention: 399d"},
 		{"max_policies: 5\n", "max_policies: 6\n"},
+		{"instances: true", "instances: false"},
+		{"max_instances: 100\n", "max_instances: 101\n"},
 		{"include: [a.*", "include: [a+"},
 		{"x: y", "x: z"},
 		{"include: [Policy]", "include: [Job]"},

@@ -78,6 +78,10 @@ func (m *member) open(storage poller.Storage, before *poller.Published) error {
 	if o.Once && hold > 0 {
 		hold = time.Nanosecond
 	}
+	instances := 0
+	if a.Instances {
+		instances = a.MaxInstances
+	}
 	p, err := poller.New(poller.Config{
 		Appliance:         a.Name,
 		Interval:          a.PollInterval,
@@ -88,6 +92,7 @@ func (m *member) open(storage poller.Storage, before *poller.Published) error {
 		InventoryInterval: a.InventoryInterval,
 		PolicyRetention:   a.PolicyRetention,
 		OverdueGrace:      a.OverdueGrace,
+		MaxInstances:      instances,
 		Ledger: ledger.Options{
 			Bounds: m.bounds, Hold: hold, MaxPolicies: a.MaxPolicies, Ephemeral: o.Forgetful, OneShot: o.Once,
 			Filter: ledger.Filter{

@@ -83,6 +83,9 @@ type applianceStatus struct {
 	Forbidden      []string          `json:"forbidden,omitempty"`
 	EndpointErrors map[string]string `json:"endpoint_errors,omitempty"`
 
+	// Instances is nil unless EC2 instances are read.
+	Instances *instancesStatus `json:"instances,omitempty"`
+
 	Policies []policyStatus  `json:"policies,omitempty"`
 	Recent   []sessionStatus `json:"recent_sessions,omitempty"`
 }
@@ -268,7 +271,7 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		Name: name, Result: string(p.Result), Polls: p.Polls,
 		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), FailedSince: utc(p.FailedSince), NextPoll: utc(p.Next),
 		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.EndpointErrors,
-		Policies: policies(p),
+		Policies: policies(p), Instances: newInstances(p.Instances),
 	}
 	switch r, known := results[p.Result]; {
 	case p.Polls == 0:
@@ -314,6 +317,12 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		maps.DeleteFunc(a.SessionsSkipped, func(_ string, n uint64) bool { return n == 0 })
 		a.OverLimit = maps.Clone(v.OverLimit)
 		maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
+	}
+	if p.Instances != nil && p.Instances.Over > 0 {
+		if a.OverLimit == nil {
+			a.OverLimit = make(map[string]int)
+		}
+		a.OverLimit["instances"] = p.Instances.Over
 	}
 	for _, e := range p.Recent {
 		s := &e.Session

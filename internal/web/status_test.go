@@ -573,6 +573,9 @@ func fields(prefix string, of reflect.Type) []string {
 			continue
 		}
 		names = append(names, prefix+name)
+		if f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct {
+			names = append(names, fields(prefix+name+".", f.Type.Elem())...)
+		}
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
 			names = append(names, fields(prefix+name+"[].", f.Type.Elem())...)
 		}

@@ -44,7 +44,7 @@ type Appliance struct {
 }
 
 // New returns an appliance without sessions and policies. It panics if the
-// configuration can't be: an unknown product or a repository without a UUID.
+// configuration can't be: an unknown product or a repository or an instance without a UUID.
 func New(cfg Config) *Appliance {
 	cfg.check()
 	a := &Appliance{
@@ -75,6 +75,9 @@ func (c *Config) check() {
 	}
 	for _, r := range c.Repositories {
 		mustUUID(r.ID)
+	}
+	for _, i := range c.Instances {
+		mustUUID(i.ID)
 	}
 }
 

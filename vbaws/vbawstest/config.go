@@ -155,6 +155,12 @@ type Config struct {
 	Summary Summary
 	// Repositories are the backup repositories.
 	Repositories []Repository
+	// Instances are the EC2 instances beside the items of EC2 policies.
+	Instances []Instance
+	// InstanceForm is what a row of /virtualMachines says of protection.
+	InstanceForm InstanceForm
+	// LicenseIDs is what id is in a row of /licensing/licensedWorkloads.
+	LicenseIDs LicenseIDs
 }
 
 // UsnFilter is a reading of the query parameter Usn.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,11 @@ type PolicySpec struct {
 	// WarningRate is the probability that a session that doesn't fail ends with
 	// Warning.
 	WarningRate float64
+	// LeftOut is the id of an item that no session processes from LeftOutFrom on:
+	// sessions that would succeed end with Warning. The log says why in words that were
+	// seen at 1.7.
+	LeftOut     string
+	LeftOutFrom time.Time
 	// StuckAtRun is the run whose first session never ends; 1 is the first run, 0
 	// none. The policy doesn't run again after it, unless runs are side by side:
 	// FleetConfig.Overlap.
@@ -364,6 +370,10 @@ func (f *Fleet) session(u *unit, r *run, at time.Time, kinds []string, attempt i
 	} else if warned {
 		status = StatusWarning
 	}
+	out := slices.IndexFunc(u.Items, func(i Item) bool { return i.ID == u.LeftOut && !at.Before(u.LeftOutFrom) })
+	if out >= 0 && status == StatusSucceeded {
+		status = StatusWarning
+	}
 	culprit := u.rng.IntN(len(tasks))
 	length := logNormal(u.rng, orElse(u.Typical, 15*time.Minute))
 	if !at.Before(f.cfg.Start) {
@@ -398,13 +408,21 @@ func (f *Fleet) session(u *unit, r *run, at time.Time, kinds []string, attempt i
 	}
 	f.plan(part(98), func(at time.Time) { f.a.Finish(job.ID, status, f.stamp(at)) })
 	f.plan(part(100), func(at time.Time) {
-		items := make([]Item, len(u.Items))
+		items := make([]Item, 0, len(u.Items))
 		for i, item := range u.Items {
+			if i == out {
+				continue
+			}
 			item.Status = outcome(i)
-			items[i] = item
+			items = append(items, item)
+		}
+		log := f.sessionLog(s, f.stamp(at), items)
+		if out >= 0 {
+			log = append(log, LogItem{Time: f.stamp(at), Status: "Warning",
+				Message: "The resource is already protected by another policy: " + u.Items[out].Name})
 		}
 		f.a.SetItems(s.ID, items...)
-		f.a.SetLog(s.ID, f.sessionLog(s, f.stamp(at), items)...)
+		f.a.SetLog(s.ID, log...)
 		f.a.Finish(s.ID, status, f.stamp(at))
 		switch {
 		case status == StatusFailed && attempt < u.RetryTimes:

@@ -59,6 +59,8 @@ var routes = append([]route{
 	get("/api/v1/settings/dateTime", (*Appliance).dateTime, RoleAdministrator),
 	get("/api/v1/licensing/license", (*Appliance).license, RoleAdministrator),
 	get("/api/v1/repositories", (*Appliance).listRepositories, RoleAdministrator, RoleOperator),
+	get("/api/v1/licensing/licensedWorkloads", (*Appliance).listLicensedWorkloads, RoleAdministrator),
+	get("/api/v1/virtualMachines", (*Appliance).listInstances, RoleAdministrator, RoleOperator),
 	get("/api/v1/vmRestorePoints", (*Appliance).listRestorePoints).between(0, 1),
 	get("/api/v1/virtualMachines/restorePoints", (*Appliance).listRestorePoints).between(2, newestMinor),
 }, policyOperations()...)

@@ -117,10 +117,15 @@ func checkProblem(t *testing.T, w *httptest.ResponseRecorder, status int, code, 
 func TestRolesAreChecked(t *testing.T) {
 	const adminOnly, operator, anyone = 1, 2, 3
 	routes := map[string]int{
-		"/api/v1/system/version":           adminOnly,
-		"/api/v1/settings/dateTime":        adminOnly,
-		"/api/v1/licensing/license":        adminOnly,
-		"/api/v1/repositories":             operator,
+		"/api/v1/system/version":    adminOnly,
+		"/api/v1/settings/dateTime": adminOnly,
+		"/api/v1/licensing/license": adminOnly,
+		"/api/v1/repositories":      operator,
+		"/api/v1/virtualMachines":   operator,
+
+		"/api/v1/licensing/licensedWorkloads":   adminOnly,
+		"/api/v1/virtualMachines/restorePoints": anyone,
+
 		"/api/v1/sessions":                 anyone,
 		"/api/v1/statistics/summary":       anyone,
 		"/api/v1/system/time":              anyone,

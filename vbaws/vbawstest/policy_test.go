@@ -321,9 +321,9 @@ func TestRestorePointsAreWhatSessionsMade(t *testing.T) {
 	}
 	for _, v := range [][2]string{{"1.0-rev0", "/api/v1/vmRestorePoints"}, {"1.9-rev0", "/api/v1/virtualMachines/restorePoints"}} {
 		for query, want := range map[string][]string{
-			"":                                     {"Replica 00:00", "Snapshot 23:00", "Backup 22:00", "Backup 22:00"},
-			"Offset=1&Limit=1":                     {"Snapshot 23:00"},
-			"VirtualMachineId=" + vbawstest.ID(70): {"Replica 00:00", "Backup 22:00"},
+			"":                                     {"Backup 22:00", "Backup 22:00", "Snapshot 23:00", "Replica 00:00"},
+			"Offset=2&Limit=1":                     {"Snapshot 23:00"},
+			"VirtualMachineId=" + vbawstest.ID(70): {"Backup 22:00", "Replica 00:00"},
 			"VirtualMachineId=" + vbawstest.ID(72): nil,
 		} {
 			if got := list(v[0], v[1], query); !slices.Equal(got, want) {
@@ -331,10 +331,13 @@ func TestRestorePointsAreWhatSessionsMade(t *testing.T) {
 			}
 		}
 	}
-	if got := list("1.2-rev0", "/api/v1/virtualMachines/restorePoints", "OnlyLatest=true"); !slices.Equal(got, []string{"Replica 00:00", "Snapshot 23:00"}) {
+	if got := list("1.2-rev0", "/api/v1/virtualMachines/restorePoints", "OnlyLatest=true"); !slices.Equal(got, []string{"Snapshot 23:00", "Replica 00:00"}) {
 		t.Errorf("the latest: %q", got)
 	}
-	a.Delete(vbawstest.ID(2))
+	if got := list("1.1-rev0", "/api/v1/vmRestorePoints", "Sort=pointInTimeDesc&Limit=2"); !slices.Equal(got, []string{"Replica 00:00", "Snapshot 23:00"}) {
+		t.Errorf("sorted: %q", got)
+	}
+	a.Delete(vbawstest.ID(0))
 	if got := list("1.2-rev0", "/api/v1/virtualMachines/restorePoints", "Limit=1"); !slices.Equal(got, []string{"Snapshot 23:00"}) {
 		t.Errorf("after a deletion: %q", got)
 	}

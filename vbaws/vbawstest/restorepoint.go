@@ -21,8 +21,9 @@ type restorePoint struct {
 	at                                time.Time
 }
 
-// restorePoints returns those of the sessions that are there, newest first.
-func (a *Appliance) restorePoints() []restorePoint {
+// restorePoints returns those of the sessions that are there, newest first: of one
+// instance, or with an empty id of all.
+func (a *Appliance) restorePoints(instance string) []restorePoint {
 	var found []restorePoint
 	for id, items := range a.items {
 		e := a.table.entries[id]
@@ -30,7 +31,7 @@ func (a *Appliance) restorePoints() []restorePoint {
 			continue
 		}
 		for _, i := range items {
-			if i.Status == StatusFailed {
+			if i.Status == StatusFailed || instance != "" && i.ID != instance {
 				continue
 			}
 			s := e.visible.Session
@@ -48,11 +49,13 @@ func (a *Appliance) restorePoints() []restorePoint {
 }
 
 // listRestorePoints answers /vmRestorePoints and /virtualMachines/restorePoints. Of
-// the documented parameters, it knows the filters. OnlyLatest is observed with the
-// latter; it is taken for the newest of each backup.
+// the documented parameters, it knows the filters, and of the orders, which are
+// documented for 1.0 only, those of pointInTime. OnlyLatest is observed with the latter
+// route; it is taken for the newest of each backup.
 func (a *Appliance) listRestorePoints(q *request) *answer {
 	win := q.params.window(q.cfg)
-	instance, byInstance := q.params.uuid("VirtualMachineId")
+	instance, _ := q.params.uuid("VirtualMachineId")
+	var order []string
 	latest := false
 	if q.minor >= 2 {
 		if v, given := q.params.one("OnlyLatest"); given {
@@ -62,15 +65,22 @@ func (a *Appliance) listRestorePoints(q *request) *answer {
 			}
 		}
 	}
+	if q.minor < 2 {
+		order = q.params.list("Sort", []string{"pointInTimeAsc", "pointInTimeDesc"})
+	}
 	if bad := q.invalid(); bad != nil {
 		return bad
 	}
 	seen := make(map[string]bool)
-	found := slices.DeleteFunc(a.restorePoints(), func(r restorePoint) bool {
+	found := slices.DeleteFunc(a.restorePoints(instance), func(r restorePoint) bool {
 		older := seen[r.backupID]
 		seen[r.backupID] = true
-		return byInstance && r.instanceID != instance || latest && older
+		return latest && older
 	})
+	// Without Sort the order is not documented.
+	if len(order) == 0 || order[0] == "pointInTimeAsc" {
+		slices.Reverse(found)
+	}
 	from, to := win.bounds(len(found))
 	results := []object{}
 	for _, r := range found[from:to] {

@@ -63,6 +63,7 @@ func Encode(appliance string, c *ledger.Changes, saved time.Time) ([]Write, erro
 		putMap(w, "series", SeriesBucket, c.Series, seriesKey, encodeSeries),
 		putMap(w, "unfinished session", UnfinishedBucket, c.Unfinished, func(id ledger.ID) []byte { return id[:] }, encodeUnfinished),
 		putMap(w, "policy", PoliciesBucket, c.Policies, policyKey, encodePolicy),
+		putMap(w, "instance", InstancesBucket, c.Instances, func(id ledger.ID) []byte { return id[:] }, encodeInstance),
 	)
 	if err != nil {
 		return nil, err
@@ -85,6 +86,12 @@ type unfinished struct {
 	*ledger.Unfinished
 }
 
+// instance is a value of the bucket of instances.
+type instance struct {
+	id ledger.ID
+	*ledger.InstanceBackup
+}
+
 // decodeAny returns the value of a record that is part of a ledger.State or checked by
 // Checker, and nil for others.
 func decodeAny(bucket string, key, payload []byte) (any, error) {
@@ -95,6 +102,8 @@ func decodeAny(bucket string, key, payload []byte) (any, error) {
 		return decodeUnfinished(key, payload)
 	case PoliciesBucket:
 		return decodePolicy(key, payload)
+	case InstancesBucket:
+		return decodeInstance(key, payload)
 	case IDsBucket: // not returned: there are a million
 		_, err := DecodeSeen(key, payload)
 		return nil, err
@@ -127,6 +136,8 @@ func Add(state *ledger.State, bucket string, key, payload []byte) error {
 		state.Unfinished[v.id] = v.Unfinished
 	case *ledger.Policy:
 		state.Policies[v.PolicyKey] = v
+	case instance:
+		state.Instances[v.id] = v.InstanceBackup
 	}
 	return nil
 }

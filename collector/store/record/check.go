@@ -64,6 +64,8 @@ func (k *Checker) Check(bucket string, key, payload []byte) error {
 		return cmp.Or(missing(v.Missing), times(v.Session.Start, v.Session.Stop))
 	case *ledger.Policy:
 		return policy(v)
+	case instance:
+		return times(v.At, v.LookedUp)
 	}
 	return nil
 }

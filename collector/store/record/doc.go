@@ -17,6 +17,7 @@
 //	skipped     times by id or hash
 //	unfinished  ledger.Unfinished by id
 //	ids         ledger.SeenSession by day and id
+//	instances   ledger.InstanceBackup by id
 //
 // Each record begins with its version and a checksum that covers its place
 // (appliance, bucket, key) as well as its content. Ids are binary, since there
@@ -34,10 +35,11 @@ const (
 	SkippedBucket    = "skipped"
 	UnfinishedBucket = "unfinished"
 	IDsBucket        = "ids"
+	InstancesBucket  = "instances" // not in states of 0.1.0
 )
 
 // Buckets are all of them, in the order in which records are checked and exported.
-var Buckets = []string{OwnBucket, PoliciesBucket, SeriesBucket, SkippedBucket, UnfinishedBucket, IDsBucket}
+var Buckets = []string{OwnBucket, PoliciesBucket, SeriesBucket, SkippedBucket, UnfinishedBucket, IDsBucket, InstancesBucket}
 
 // Keys of OwnBucket.
 const (

@@ -150,6 +150,10 @@ type (
 		Until     time.Time                  `json:"until,omitzero"`
 		Histories map[string]verdict.History `json:"histories,omitempty"`
 	}
+	instanceRecord struct {
+		At       time.Time `json:"at,omitzero"`
+		LookedUp time.Time `json:"looked_up,omitzero"`
+	}
 	savedRecord struct {
 		At time.Time `json:"at"`
 	}
@@ -300,6 +304,19 @@ func decodeSeries(key, payload []byte) (*ledger.Series, error) {
 		return nil, errors.New("series has the key of another")
 	}
 	return s, nil
+}
+
+func encodeInstance(i *ledger.InstanceBackup) ([]byte, error) { return encode(instanceRecord(*i)) }
+
+func decodeInstance(key, payload []byte) (instance, error) {
+	if len(key) != len(ledger.ID{}) {
+		return instance{}, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+	}
+	var r instanceRecord
+	if err := decode(payload, &r); err != nil {
+		return instance{}, err
+	}
+	return instance{ledger.ID(key), (*ledger.InstanceBackup)(&r)}, nil
 }
 
 func encodeUnfinished(u *ledger.Unfinished) ([]byte, error) {

@@ -59,6 +59,12 @@ func TestRecordsRoundTrip(t *testing.T) {
 		gotPolicy, err := decodePolicy(policyKey(p.PolicyKey), payload)
 		equal(gotPolicy, p, err)
 
+		i := recordtest.Instance.Draw(t, "instance")
+		payload, err = encodeInstance(i)
+		equal(nil, nil, err)
+		gotInstance, err := decodeInstance(id[:], payload)
+		equal(gotInstance.InstanceBackup, i, err)
+
 		at := recordtest.Time.Draw(t, "seen")
 		payload, err = encodeSaved(at)
 		equal(nil, nil, err)
@@ -133,7 +139,7 @@ func fill(v reflect.Value) {
 func TestEveryFieldIsStored(t *testing.T) {
 	var want ledger.State
 	fill(reflect.ValueOf(&want).Elem())
-	c := &ledger.Changes{Meta: &want.Meta, Series: map[ledger.Key]*ledger.Series{}, Unfinished: want.Unfinished, Policies: map[ledger.PolicyKey]*ledger.Policy{}}
+	c := &ledger.Changes{Meta: &want.Meta, Series: map[ledger.Key]*ledger.Series{}, Unfinished: want.Unfinished, Policies: map[ledger.PolicyKey]*ledger.Policy{}, Instances: want.Instances}
 	for _, s := range want.Series {
 		c.Series[s.Key] = s
 	}
@@ -144,7 +150,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := ledger.State{Series: map[ledger.Key]*ledger.Series{}, Unfinished: map[ledger.ID]*ledger.Unfinished{}, Policies: map[ledger.PolicyKey]*ledger.Policy{}}
+	got := ledger.State{Series: map[ledger.Key]*ledger.Series{}, Unfinished: map[ledger.ID]*ledger.Unfinished{}, Policies: map[ledger.PolicyKey]*ledger.Policy{}, Instances: map[ledger.ID]*ledger.InstanceBackup{}}
 	for _, w := range writes {
 		payload, err := PlaceOf("a", w.Bucket).Unseal(w.Key, w.Record)
 		if err == nil {
@@ -195,6 +201,10 @@ func TestFormatIsAsItWas(t *testing.T) {
 	for _, v := range s.Policies {
 		payload, err := encodePolicy(v)
 		add("policies", policyKey(v.PolicyKey), payload, err)
+	}
+	for id, v := range s.Instances {
+		payload, err := encodeInstance(v)
+		add("instances", id[:], payload, err)
 	}
 	payload, err = encodeSaved(time.Unix(1e9, 1))
 	add("seen", []byte(SavedKey), payload, err)
@@ -382,6 +392,10 @@ var decoders = map[string]func(key, payload []byte) (again func() ([]byte, error
 		p, err := decodePolicy(key, payload)
 		return func() ([]byte, error) { return encodePolicy(p) }, err
 	},
+	"instance": func(key, payload []byte) (func() ([]byte, error), error) {
+		i, err := decodeInstance(key, payload)
+		return func() ([]byte, error) { return encodeInstance(i.InstanceBackup) }, err
+	},
 	"seen": func(_, payload []byte) (func() ([]byte, error), error) {
 		t, err := DecodeSaved(payload)
 		return func() ([]byte, error) { return encodeSaved(t) }, err
@@ -416,6 +430,8 @@ func examples(tb testing.TB, seed int) map[string][2][]byte {
 	p := recordtest.Policy.Example(seed)
 	payload, err = encodePolicy(p)
 	add("policy", policyKey(p.PolicyKey), payload, err)
+	payload, err = encodeInstance(recordtest.Instance.Example(seed))
+	add("instance", id[:], payload, err)
 	payload, err = encodeSaved(recordtest.Time.Example(seed))
 	add("seen", []byte(SavedKey), payload, err)
 	r := ledger.SeenSession{ID: id, Day: 20000, USN: -1, Fingerprint: 5, At: time.Unix(1e9, 0)}

@@ -256,14 +256,25 @@ func maybe[K comparable, V any](t *rapid.T, label string, gen *rapid.Generator[*
 	return m
 }
 
+// Instance is any ledger.InstanceBackup.
+var Instance = rapid.Custom(func(t *rapid.T) *ledger.InstanceBackup {
+	return &ledger.InstanceBackup{At: Time.Draw(t, "at"), LookedUp: Time.Draw(t, "looked up")}
+})
+
 // Changes are any ledger.Changes.
 var Changes = rapid.Custom(func(t *rapid.T) *ledger.Changes {
 	c := &ledger.Changes{
 		Series:     maybe(t, "series", Series, func(s *ledger.Series) ledger.Key { return s.Key }),
 		Unfinished: maybe(t, "unfinished", Unfinished, func(u *ledger.Unfinished) ledger.ID { return ledger.ParseID(u.Session.ID) }),
 		Policies:   maybe(t, "policies", Policy, func(p *ledger.Policy) ledger.PolicyKey { return p.PolicyKey }),
+		Instances:  map[ledger.ID]*ledger.InstanceBackup{},
 		Skipped:    rapid.MapOfN(ID, At, 0, 4).Draw(t, "skipped"),
 		Seen:       map[ledger.ID]ledger.SeenSession{},
+	}
+	for _, id := range rapid.SliceOfN(ID, 0, 4).Draw(t, "instances") {
+		if c.Instances[id] = nil; rapid.IntRange(0, 2).Draw(t, "remove") > 0 {
+			c.Instances[id] = Instance.Draw(t, "instance")
+		}
 	}
 	if rapid.Bool().Draw(t, "meta") {
 		c.Meta = Meta.Draw(t, "meta")

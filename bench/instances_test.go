@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
+)
+
+// manyInstances is how many EC2 instances an appliance has in Instances.
+const manyInstances = 5000
+
+// BenchmarkInstances runs an exporter with and one without instances beside each other,
+// and measures what the instances add: requests and answers of the poll that lists them,
+// and of one that looks up restore points; resident memory; the scrape.
+func BenchmarkInstances(b *testing.B) {
+	for name, ids := range map[string]vbawstest.LicenseIDs{
+		"licensed": vbawstest.LicenseIDsOfWorkloads, "restore_points": vbawstest.LicenseIDsOther,
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				measureInstances(b, ids)
+			}
+		})
+	}
+}
+
+func measureInstances(b *testing.B, ids vbawstest.LicenseIDs) {
+	a := vbawstest.New(vbawstest.Config{LicenseIDs: ids})
+	items := make([]vbawstest.Item, manyInstances)
+	for i := range items {
+		items[i] = vbawstest.Item{ID: vbawstest.ID(i), Name: fmt.Sprintf("production-server-%04d", i), Region: "eu-central-1", Status: "Succeeded"}
+	}
+	p := a.PutPolicy(vbawstest.Policy{Name: "Production servers", Enabled: true, Items: items})
+	now := time.Now()
+	s := a.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicySnapshot", Name: p.Name, PolicyID: p.ID, Status: "Succeeded",
+		Start: now.Add(-2 * time.Hour), Stop: now.Add(-time.Hour)})
+	a.SetItems(s.ID, items...)
+	server := vbawstest.NewHTTPServer(a)
+	defer server.Close()
+
+	without := serve(b, []string{server.URL})
+	without.await("initial sync without instances", without.ready)
+	time.Sleep(2 * time.Second)
+	plain, _ := without.sizes()
+	peak := without.peak()
+	without.Stop(syscall.SIGTERM)
+
+	a.ResetRequests()
+	with := serve(b, []string{server.URL}, "instances: true")
+	with.await("list of instances", func() bool { return len(with.Series("vbaws_instance_protected{")) == manyInstances })
+	with.await("end of the first poll", func() bool {
+		return ids == vbawstest.LicenseIDsOfWorkloads || requested(a, vbaws.RouteRestorePoints).n >= 20
+	})
+	list := requested(a, vbaws.RouteInstances, vbaws.RouteLicensed)
+	a.ResetRequests()
+	polls := func() int {
+		n := 0
+		for _, r := range a.Requests() {
+			if r.Route == vbaws.RouteSessions {
+				n++ // an idle poll is one request
+			}
+		}
+		return n
+	}
+	with.await("three polls", func() bool { return polls() >= 3 })
+	time.Sleep(time.Second) // for the look-ups of the last
+	lookUps := requested(a, vbaws.RouteRestorePoints)
+	text, gzip := with.sizes()
+	n := float64(polls())
+	b.ReportMetric(float64(list.n), "requests/list")
+	b.ReportMetric(float64(list.bytes)/1024, "list-KiB")
+	b.ReportMetric(1+float64(lookUps.n)/n, "requests/poll")
+	b.ReportMetric(float64(lookUps.bytes)/1024/n, "poll-KiB")
+	b.ReportMetric(with.peak()-peak, "more-MiB")
+	b.ReportMetric(float64(text-plain)/1024, "scrape-KiB")
+	b.ReportMetric(float64(gzip)/1024, "gzip-KiB")
+	with.Stop(syscall.SIGTERM)
+}
+
+// sizes returns the bytes of a scrape, as text and as Prometheus requests it.
+func (p process) sizes() (text, gzip int) {
+	_, body := p.Get("/metrics")
+	return len(body), int(p.scrape())
+}
+
+// answers are how many requests there were, and the bytes of what was answered.
+type answers struct{ n, bytes int }
+
+func requested(a *vbawstest.Appliance, routes ...string) (of answers) {
+	for _, r := range a.Requests() {
+		for _, route := range routes {
+			if r.Route == route {
+				of.n++
+				of.bytes += r.Bytes
+			}
+		}
+	}
+	return of
+}
