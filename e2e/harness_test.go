@@ -205,9 +205,10 @@ func (s *site) session(p vbawstest.Policy, extendedType string) string {
 	return s.Start(vbawstest.Session{Type: "Policy", ExtendedType: extendedType, Name: p.Name, PolicyID: p.ID}).ID
 }
 
-// fail begins and ends a session in one.
+// fail adds a session that failed 6 minutes ago: no retry can begin any more, so the policy is
+// failing.
 func (s *site) fail(p vbawstest.Policy, extendedType string) {
-	now := s.Now()
+	now := s.Now().Add(-6 * time.Minute)
 	s.Put(vbawstest.Session{
 		Type: "Policy", ExtendedType: extendedType, Name: p.Name, PolicyID: p.ID,
 		Start: now.Add(-time.Second), Stop: now, Status: vbawstest.StatusFailed,

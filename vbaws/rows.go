@@ -81,8 +81,7 @@ func (r *rows) row(v jsontext.Value) Row {
 	return bad
 }
 
-// Why a row is no session. They quote nothing, and a row that is none costs nothing
-// beyond its place in the page.
+// Why a row is not a session. They quote nothing and allocate nothing.
 var (
 	errNoObject = errors.New("it is not an object")
 	errNoID     = errors.New("id is missing, or not a string")

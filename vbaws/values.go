@@ -129,7 +129,7 @@ func parseTime(s string) (time.Time, error) {
 			offset = offset[:3] + ":" + offset[3:]
 		}
 		if s[day] != ' ' && s[day] != 'T' {
-			return time.Time{}, errors.New("neither a T nor a space divides date and time")
+			return time.Time{}, errors.New("no T or space between date and time")
 		}
 		s = s[:day] + "T" + clock + offset
 	}

@@ -365,14 +365,14 @@ func (m *moving) move(s *site, from, to *unit) {
 		m.mustRefuse("is in use by another process: stop the exporter", export...) // after a second
 	}
 	from.end()
-	m.mustRefuse(fmt.Sprintf("has no state of an appliance %q", s.name+"x"), "export", "--storage.path="+from.dir, "--appliance="+s.name+"x", "--output="+file)
+	m.mustRefuse(fmt.Sprintf("has no state of appliance %q", s.name+"x"), "export", "--storage.path="+from.dir, "--appliance="+s.name+"x", "--output="+file)
 	m.mustState(export...)
 	m.mustRefuse("file already exists", export...)
 
 	// It is still in the list.
 	refuses := from.spawn()
 	refuses.await("itself")
-	if code := refuses.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(refuses.log.String(), "another exporter goes on with it") {
+	if code := refuses.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(refuses.log.String(), "to another exporter") {
 		t.Errorf("an exporter of which an appliance was exported: status %d: %s", code, refuses.log)
 	}
 	m.mu.Lock()
@@ -385,7 +385,7 @@ func (m *moving) move(s *site, from, to *unit) {
 	case m.moves == 2:
 		m.mustRefuse("is in use by another process: stop the exporter", take...)
 	case to.life == nil:
-		m.mustRefuse("no such file or directory; if it is the right one, make it", take...)
+		m.mustRefuse("no such file or directory; if it is correct, create it", take...)
 		if err := os.Mkdir(to.dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -400,7 +400,7 @@ func (m *moving) move(s *site, from, to *unit) {
 	}
 	m.mustRefuse("nothing was imported", "import", "--storage.path="+to.dir, file+".cut")
 	m.mustState(take...)
-	m.mustRefuse(fmt.Sprintf("has state of appliance %q already, last saved", s.name), take...)
+	m.mustRefuse(fmt.Sprintf("already has state of appliance %q, last saved", s.name), take...)
 	m.mu.Lock()
 	to.polls = append(slices.Clone(to.polls), s)
 	m.mu.Unlock()

@@ -33,6 +33,7 @@ func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at tim
 
 func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	day := tx.now.Truncate(oneDay)
+	at, inDoubt := tx.seenAt(at)
 	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
 	old := tx.policy(k)
 	if old != nil {
@@ -51,7 +52,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	// When the filter matches it again, it is new.
 	case !pol.Enabled, !tx.l.opts.Filter.matches(vbaws.TypePolicy, l.Name):
 		pol.Since, pol.InitialSync = time.Time{}, false
-	case pol.Since.IsZero() || pol.Since.After(at):
+	case pol.Since.IsZero() || pol.Since.After(at) && !inDoubt:
 		pol.Since = at.UTC().Truncate(time.Second)
 		// The first inventory follows the poll that completed the initial sync.
 		pol.InitialSync = old == nil && (!tx.Synced() || tx.meta.Phase.Time.Equal(tx.now))
@@ -59,12 +60,22 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	switch {
 	case pol.Enabled:
 		pol.DisabledSince = time.Time{}
-	case old != nil && old.Enabled || pol.DisabledSince.After(at):
+	case old != nil && old.Enabled || pol.DisabledSince.After(at) && !inDoubt:
 		pol.DisabledSince = at.UTC().Truncate(time.Second)
 	}
 	if old == nil || !reflect.DeepEqual(&pol, old) {
 		tx.policies[k] = &pol
 	}
+}
+
+// seenAt returns when something was seen, at the given time of the appliance's clock. If
+// that clock is in doubt, it is no earlier than the last judgement: what was not there
+// then has not been due before.
+func (tx *Tx) seenAt(at time.Time) (seen time.Time, inDoubt bool) {
+	if inDoubt = tx.meta.Clock.InDoubt(tx.now, at); inDoubt && at.Before(tx.meta.JudgedAt) {
+		at = tx.meta.JudgedAt
+	}
+	return at, inDoubt
 }
 
 // keepSchedule keeps what is known of the schedule of old if it has not changed: a
@@ -199,6 +210,7 @@ func (tx *Tx) SetZone(name string, at time.Time) {
 	if tx.meta.Zone == name {
 		return
 	}
+	at, _ = tx.seenAt(at)
 	if tx.meta.Zone != "" {
 		for k, old := range tx.allPolicies() {
 			if !old.Since.IsZero() {

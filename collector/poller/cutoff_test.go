@@ -2,6 +2,9 @@ package poller_test
 
 import (
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,7 +27,7 @@ type off struct {
 // Whatever clock is wrong at the initial sync, and whether it is put right or not, what
 // ends from then on is counted.
 func TestClocksThatAreWrongAtTheInitialSync(t *testing.T) {
-	for name, o := range map[string]off{
+	offs := map[string]off{
 		"Date is 2 days ahead":                   {date: 2 * day},
 		"Date is 4 days ahead":                   {date: 4 * day},
 		"Date is 400 days ahead":                 {date: 400 * day},
@@ -37,17 +40,43 @@ func TestClocksThatAreWrongAtTheInitialSync(t *testing.T) {
 		"ours is 4 days behind, and no Date":     {ours: -4 * day, noDate: true},
 		"ours is 4 days behind, Date 4 ahead":    {ours: -4 * day, date: 4 * day},
 		"ours is 4 days ahead, Date 4 days, too": {ours: 4 * day, date: 4 * day},
-	} {
-		for _, mode := range bothModes {
-			for _, has := range []string{"nothing", "sessions", "old sessions", "a running session"} {
-				for _, later := range []string{"put right", "wrong"} {
-					t.Run(fmt.Sprintf("%s, it has %s, %s, by %s", name, has, later, mode), func(t *testing.T) {
-						testWrongClocks(t, o, mode, has, later)
-					})
-				}
+	}
+	// All of them take a while: by default every pair of two is tested.
+	combine := pairwise
+	if *steps >= 1000 {
+		combine = product
+	}
+	for _, row := range combine([][]any{
+		anySorted(maps.Keys(offs)), {poller.WatermarkUSN, poller.WatermarkFromUTC},
+		{"nothing", "sessions", "old sessions", "a running session"}, {"put right", "wrong"},
+	}) {
+		name, mode, has, later := row[0].(string), row[1].(poller.Watermark), row[2].(string), row[3].(string)
+		t.Run(fmt.Sprintf("%s, it has %s, %s, by %s", name, has, later, mode), func(t *testing.T) {
+			testWrongClocks(t, offs[name], mode, has, later)
+		})
+	}
+}
+
+// product returns all combinations of the values.
+func product(factors [][]any) [][]any {
+	rows := [][]any{nil}
+	for _, values := range factors {
+		var longer [][]any
+		for _, row := range rows {
+			for _, v := range values {
+				longer = append(longer, append(slices.Clone(row), v))
 			}
 		}
+		rows = longer
 	}
+	return rows
+}
+
+func anySorted(words iter.Seq[string]) (all []any) {
+	for _, w := range slices.Sorted(words) {
+		all = append(all, w)
+	}
+	return all
 }
 
 func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later string) {

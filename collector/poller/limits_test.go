@@ -1,6 +1,7 @@
 package poller_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -197,4 +199,29 @@ func running1(revision string) string {
 		ext = ""
 	}
 	return fmt.Sprintf("extended_type=%q policy=\"Nightly\" type=\"Policy\"", ext)
+}
+
+// TestRepositoriesAreLimited: each of them is a series.
+func TestRepositoriesAreLimited(t *testing.T) {
+	var all []vbawstest.Repository
+	for n := range 1003 {
+		all = append(all, vbawstest.Repository{ID: vbawstest.ID(100 + n), Name: fmt.Sprint("repository ", n)})
+	}
+	w := newWorld(t, vbawstest.Config{Repositories: all}, poller.Config{})
+	w.poll()
+	if r := w.p.Published().Facts.Repositories; len(r.Shown) != 1000 || r.Over != 3 {
+		t.Errorf("%d repositories are shown, and %d are over the limit", len(r.Shown), r.Over)
+	}
+	w.is("vbaws_exporter_over_limit", `what="repositories"`, 3)
+}
+
+// TestLongErrorsInTheLog: a line stays below 1 KiB, whatever an error quotes.
+func TestLongErrorsInTheLog(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.through(&changed{query: func(*vbaws.SessionsQuery) error { return errors.New(strings.Repeat("x", 1<<20)) }})
+	w.fails()
+	lines := w.log.with("poll failed")
+	if len(lines) != 1 || len(lines[0]) > 1024 {
+		t.Errorf("%d lines, %.200q", len(lines), lines)
+	}
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // steps is how long each life of a fleet is.
-var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth")
+var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth; from 1000 on also all of TestClocksThatAreWrongAtTheInitialSync")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

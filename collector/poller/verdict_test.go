@@ -312,3 +312,44 @@ func TestAClockThatIsSet(t *testing.T) {
 		t.Errorf("the certificate expires at %v, %v", v, ok)
 	}
 }
+
+// TestAClockThatIsSetBeforeARestart: the process that comes next judges no more by the
+// appliance's new clock than the one before.
+func TestAClockThatIsSetBeforeARestart(t *testing.T) {
+	for _, step := range []time.Duration{72 * time.Hour, -72 * time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			w, pol := newJudged(t)
+			w.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: pol.Name, PolicyID: pol.ID})
+			w.later(10 * time.Minute)
+			w.EnablePolicy(pol.ID, true)
+			if step < 0 { // something that would go
+				for range 20 {
+					w.later(time.Hour + 30*time.Minute)
+				}
+			}
+			before := w.problems()
+			if (len(before) > 0) != (step < 0) {
+				t.Fatalf("problems before: %q", before)
+			}
+			w.StepClock(step)
+			w.later(time.Minute)
+			for range 3 {
+				w.restart()
+				if diff := cmp.Diff(before, w.problems()); diff != "" {
+					t.Errorf("after a restart, -want +got:\n%s", diff)
+				}
+				w.later(time.Minute)
+				if diff := cmp.Diff(before, w.problems()); diff != "" {
+					t.Errorf("after a poll, -want +got:\n%s", diff)
+				}
+			}
+			w.StepClock(-step)
+			for range 5 {
+				w.later(6 * time.Minute)
+			}
+			if diff := cmp.Diff(before, w.problems()); diff != "" {
+				t.Errorf("after it was set right, -want +got:\n%s", diff)
+			}
+		})
+	}
+}

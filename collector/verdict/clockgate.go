@@ -27,7 +27,7 @@ type ClockGate struct {
 // Poll takes in the two clocks at a poll and reports whether the gate is open.
 func (g *ClockGate) Poll(ours, appliance time.Time) bool {
 	offset := appliance.Sub(ours)
-	if g.Known && (offset-g.Offset).Abs() > clockJump {
+	if g.jumped(offset) {
 		*g = ClockGate{Offset: offset, Known: true, ClosedAt: ours}
 		return false
 	}
@@ -40,4 +40,13 @@ func (g *ClockGate) Poll(ours, appliance time.Time) bool {
 	}
 	*g = ClockGate{Offset: offset, Known: true}
 	return true
+}
+
+func (g *ClockGate) jumped(offset time.Duration) bool {
+	return g.Known && (offset-g.Offset).Abs() > clockJump
+}
+
+// InDoubt reports whether the gate is closed, or would be after a poll with these clocks.
+func (g *ClockGate) InDoubt(ours, appliance time.Time) bool {
+	return !g.ClosedAt.IsZero() || g.jumped(appliance.Sub(ours))
 }

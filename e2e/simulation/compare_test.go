@@ -479,11 +479,24 @@ func (res *result) compareOthers(p *play, all []*truth) {
 		if conditions[name] != nil {
 			continue
 		}
+		// How many are overdue is known as long as the oracle can say it of each.
+		until := w.to
+		for _, tr := range all {
+			if name == "VbawsManyPoliciesOverdue" {
+				until = min(until, tr.until)
+			}
+		}
 		m := newMachine(name)
-		for t := w.from; t <= w.to && holds[name] != nil; t += minute {
+		for t := w.from; t <= until && holds[name] != nil; t += minute {
 			m.step(t, holds[name](t))
 		}
-		want, got := m.end(w.to), p.prometheus.fired[alert{name: name}]
+		want := m.end(until)
+		var got []span
+		for _, s := range p.prometheus.fired[alert{name: name}] {
+			if s.from < until {
+				got = append(got, span{s.from, min(s.to, until)})
+			}
+		}
 		if !alike(want, got) {
 			res.mismatches = append(res.mismatches, fmt.Sprintf("seed %d, %s: %s fired at\n%v\nand not at\n%v%s", w.seed, w.scene.name, name, got, want, w.outages()))
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -433,6 +434,12 @@ func raw(answer func(w io.Writer)) http.HandlerFunc {
 	}
 }
 
+// hostility is how much of a hostile appliance there is: all of the limits are passed by a
+// quarter.
+var hostility = flag.Int("hostile", 25, "percent of the size of the answers in TestHostileAppliance")
+
+func scaled(n int) int { return n * *hostility / 100 }
+
 func hostileForms() []hostile {
 	const (
 		mb       = 1_000_000
@@ -443,10 +450,10 @@ func hostileForms() []hostile {
 		watched  = "instances: true"
 	)
 	list := func(path, element string) map[string]http.HandlerFunc {
-		return map[string]http.HandlerFunc{path: filled(listed, element, "]}", 30*mb)}
+		return map[string]http.HandlerFunc{path: filled(listed, element, "]}", scaled(30*mb))}
 	}
 	page := func(path string) map[string]http.HandlerFunc {
-		return map[string]http.HandlerFunc{path: numbered(`{"results":[`, `{"id":"%d","name":"%d"},`, "]}", 30*mb)}
+		return map[string]http.HandlerFunc{path: numbered(`{"results":[`, `{"id":"%d","name":"%d"},`, "]}", scaled(30*mb))}
 	}
 	long := strings.Repeat("x", mb)
 	failed := func(int) map[string]any { return map[string]any{"status": "Failed"} }
@@ -459,30 +466,30 @@ func hostileForms() []hostile {
 		{name: "policies of 0", answers: list("/policies", "0,")},
 		{name: "30 MB of policies", answers: page("/policies")},
 		{name: "30 MB of repositories", answers: page("/repositories")},
-		{name: "40,000 repositories", repositories: 40_000, pages: 200},
+		{name: "40,000 repositories", repositories: scaled(40_000), pages: 200},
 		{name: "instances of {}", settings: watched, answers: list("/virtualMachines", "{},")},
 		{name: "30 MB of instances", settings: watched, answers: page("/virtualMachines")},
 		// Three series of about 130 bytes each for each of 5,000.
-		{name: "40,000 instances", settings: watched, instances: 40_000, pages: 500},
+		{name: "40,000 instances", settings: watched, instances: scaled(40_000), pages: 500},
 		{name: "an endless list of instances", settings: watched, pages: 5000, answers: map[string]http.HandlerFunc{"/virtualMachines": endless()}},
 		{name: "30 MB of licensed workloads", settings: watched, instances: 5, answers: page("/licensedWorkloads")},
 		{name: "30 MB of restore points", settings: watched, instances: 5, answers: map[string]http.HandlerFunc{
-			"/restorePoints": filled(listed, `{"pointInTime":"2026-01-01T00:00:00Z"},`, "]}", 30*mb),
+			"/restorePoints": filled(listed, `{"pointInTime":"2026-01-01T00:00:00Z"},`, "]}", scaled(30*mb)),
 		}},
 		{name: "instances with names of 1 MB", settings: watched, instances: 5, names: func(i int) string { return long + strconv.Itoa(i) }},
-		{name: "login of 30 MB", answers: map[string]http.HandlerFunc{"/token": filled(`{"access_token":"`, "x", `"}`, 30*mb)}},
-		{name: "40,000 statuses", sessions: 40_000, pages: 400, session: func(i int) map[string]any {
+		{name: "login of 30 MB", answers: map[string]http.HandlerFunc{"/token": filled(`{"access_token":"`, "x", `"}`, scaled(30*mb))}},
+		{name: "40,000 statuses", sessions: scaled(40_000), pages: 400, session: func(i int) map[string]any {
 			return map[string]any{"status": fmt.Sprint("Status", i)}
 		}},
-		{name: "40,000 types and extended types", sessions: 40_000, pages: 400, session: func(i int) map[string]any {
+		{name: "40,000 types and extended types", sessions: scaled(40_000), pages: 400, session: func(i int) map[string]any {
 			return map[string]any{"type": fmt.Sprint("Type", i), "extendedSessionType": fmt.Sprint("Extended", i)}
 		}},
 		// Every other name is that of a policy that is not listed.
-		{name: "40,000 policies", sessions: 40_000, policies: 40_000, pages: 400, settings: "max_policies: 1000", session: func(i int) map[string]any {
+		{name: "40,000 policies", sessions: scaled(40_000), policies: scaled(40_000), pages: 400, settings: "max_policies: 1000", session: func(i int) map[string]any {
 			return map[string]any{"name": fmt.Sprint("policy ", 2*i)}
 		}},
 		// A counter with its histogram is about 3 kB, and 1000 and 40 a policy may be.
-		{name: "20,000 series", sessions: 20_000, policies: 100, pages: 400, settings: "max_policies: 100", scrape: 5000 * 3000, session: func(i int) map[string]any {
+		{name: "20,000 series", sessions: scaled(20_000), policies: 100, pages: 400, settings: "max_policies: 100", scrape: 5000 * 3000, session: func(i int) map[string]any {
 			return map[string]any{
 				"name": fmt.Sprint("policy ", i%100), "type": fmt.Sprint("Type", i/100%20), "extendedSessionType": fmt.Sprint("Extended", i/2000),
 			}
@@ -490,12 +497,12 @@ func hostileForms() []hostile {
 		{name: "names of 1 MB", sessions: 5, policies: 5, repositories: 5, names: func(i int) string { return long + strconv.Itoa(i) }, session: func(i int) map[string]any {
 			return map[string]any{"name": long + strconv.Itoa(i), "status": long + "s", "type": long + "t", "extendedSessionType": long + "e"}
 		}},
-		{name: "20,000 rows that can't be understood", sessions: 20_000, pages: 200, session: func(i int) map[string]any {
+		{name: "20,000 rows that can't be understood", sessions: scaled(20_000), pages: 200, session: func(i int) map[string]any {
 			return map[string]any{"executionStartTime": "yesterday " + strings.Repeat("x", 2000), "status": i}
 		}},
-		{name: "a session log of 64 MB of {}", sessions: 2, session: failed, answers: map[string]http.HandlerFunc{log: filled(logged, "{},", "]}", 63*mb)}},
+		{name: "a session log of 64 MB of {}", sessions: 2, session: failed, answers: map[string]http.HandlerFunc{log: filled(logged, "{},", "]}", scaled(63*mb))}},
 		{name: "a session log of 64 MB of errors", sessions: 2, session: failed, answers: map[string]http.HandlerFunc{
-			log: filled(logged, `{"status":"Error","message":"`+strings.Repeat("e", 4000)+`"},`, "]}", 63*mb),
+			log: filled(logged, `{"status":"Error","message":"`+strings.Repeat("e", 4000)+`"},`, "]}", scaled(63*mb)),
 		}},
 		{name: "a bad Location", answers: map[string]http.HandlerFunc{sessions: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://%zz"+secret+big)
@@ -511,7 +518,7 @@ func hostileForms() []hostile {
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprintf(w, `{"errorCode":"E","title":"s3cr3t and more %s","details":"%[1]s"}`, big)
 		}}},
-		{name: "1,500 sessions that vanish", polls: 2, sessions: 1500, pages: 100, vanish: true, session: func(int) map[string]any {
+		{name: "1,500 sessions that vanish", polls: 2, sessions: scaled(1500), pages: 100, vanish: true, session: func(int) map[string]any {
 			return map[string]any{"status": "Running", "executionStopTime": null}
 		}},
 	}

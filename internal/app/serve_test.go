@@ -303,7 +303,7 @@ func TestLogKeys(t *testing.T) {
 			for what, want := range map[string]string{
 				"session finished Policy Succeeded": "info", "session finished Policy Failed": "warn",
 				"session finished Task Succeeded": "debug", "session finished Task Failed": "debug",
-				"Listening on": "info", "TLS is disabled.": "info", "polling appliance": "info", "configuration not reloaded, the old one stays": "error",
+				"Listening on": "info", "TLS is disabled.": "info", "polling appliance": "info", "configuration not reloaded, the previous one stays in use": "error",
 			} {
 				if got := levels[what]; len(got) == 0 || got[0] != want {
 					t.Errorf("%s: %v, want %s", what, got, want)

@@ -127,14 +127,6 @@ func (k *Checker) meta(m *ledger.Meta) error {
 			return err
 		}
 		if u.Sessions < 0 || u.Sessions > maxMissing {
-			return fmt.Errorf("number of unreadable sessions %d is out of range", u.Sessions)
-		}
-	}
-	if u := m.Unreadable; u != nil {
-		if err := times(u.From); err != nil {
-			return err
-		}
-		if u.Sessions < 0 || u.Sessions > maxMissing {
 			return fmt.Errorf("%d unreadable sessions are out of range", u.Sessions)
 		}
 	}
