@@ -97,8 +97,7 @@ func TestFailures(t *testing.T) {
 	if got := c.prometheus.query(`count_over_time(ALERTS{policy="retried", alertstate="firing"}[1h])`); len(got) > 0 {
 		t.Errorf("was raised: %v", got)
 	}
-	// A login that is refused is one thing to be told of, and has nothing to do with
-	// the other appliances.
+	// A refused login is one notification, and does not affect the other appliances.
 	if got := c.await(t, "firing", map[string]string{"appliance": "locked"}); got.receiver != "pager" || got.labels["alertname"] != "VbawsApplianceLoginRefused" {
 		t.Errorf("got %v", got)
 	}

@@ -71,7 +71,7 @@ func newHost() string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, hosts.Add(1))
 }
 
-// freeAddress returns an address that nobody listens on.
+// freeAddress returns an address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", newHost()+":0")
@@ -82,7 +82,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start starts a program, which is told to listen on a free address, and waits
+// start starts a program, whose arguments name a free address to listen on, and waits
 // until it is ready.
 func start(t *testing.T, path, ready string, args ...string) *process {
 	t.Helper()

@@ -13,8 +13,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestRestart kills the exporter in the middle of things: counters tell the truth
-// as if nothing had been, and nobody is told anything that isn't new.
+// TestRestart kills the exporter while sessions run: counters stay right, and only new
+// events are notified.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -61,7 +61,7 @@ func TestRestart(t *testing.T) {
 	if diff := cmp.Diff(want, counts(`increase(vbaws_sessions_total[1h] anchored)`)); diff != "" {
 		t.Errorf("increase() differs from the truth: %s", diff)
 	}
-	// Histograms are made when they are needed, so their first step may not be one.
+	// Histograms are made when they are needed, so their first step is not always seen.
 	await(t, "the truth in histograms", func() (bool, any) {
 		got := counts(`vbaws_session_duration_seconds_count`)
 		return maps.Equal(got, want), cmp.Diff(want, got)

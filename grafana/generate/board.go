@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// The palette of Okabe and Ito, which people who are colour-blind can tell apart. Nothing
-// is said by a colour alone: there is a word, a sign or a number beside each.
+// The palette of Okabe and Ito, which colour-blind people can distinguish. No colour
+// stands alone: there is a word, a sign or a number beside each.
 const (
 	blue      = "#0072B2"
 	sky       = "#56B4E9"

@@ -36,8 +36,8 @@ type narrowing struct {
 	match labels.MatchType
 }
 
-// Variables of Grafana in place of durations and numbers aren't PromQL, so while a query is
-// parsed something that no query has otherwise stands in for them.
+// Variables of Grafana instead of durations and numbers are not PromQL, so they are
+// replaced by values that no query has otherwise while a query is parsed.
 var (
 	placeholders = strings.NewReplacer("$__interval", "7919s", "$__rate_interval", "7907s", "$__range_s", "0.7919", "$__range", "7901s")
 	placed       = strings.NewReplacer("2h11m59s", "$__interval", "2h11m47s", "$__rate_interval", "0.7919", "$__range_s", "2h11m41s", "$__range")

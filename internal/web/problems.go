@@ -41,7 +41,7 @@ type problem struct {
 	// when that began.
 	State string    `json:"state"`
 	Since time.Time `json:"since,omitzero"`
-	// Appliance is empty for the configuration, the next three but for a policy.
+	// Appliance is empty for the configuration, the next three except for a policy.
 	Appliance string `json:"appliance,omitempty"`
 	Policy    string `json:"policy,omitempty"`
 	Workload  string `json:"workload,omitempty"`

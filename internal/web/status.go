@@ -16,8 +16,8 @@ import (
 )
 
 // status is all that is known, for the page and, as JSON, for programs. The
-// names of fields are documented in docs/commands.md and stay. Times are UTC, and left
-// out where there is none.
+// names of fields are documented in docs/commands.md and stable. Times are UTC, and left
+// out if unknown.
 type status struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
@@ -334,7 +334,7 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 	return a
 }
 
-// utc leaves out what is below a second: nobody reads it.
+// utc returns t in UTC, in whole seconds.
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // policies joins the verdicts with what the newest sessions say. Those that have
