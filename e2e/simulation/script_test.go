@@ -412,7 +412,7 @@ func (p *policy) add(s oracle.Session) {
 	switch {
 	case p.Untyped:
 		s.Type, s.Kind = "", "any"
-	case p.workload == vbawstest.VPC:
+	case p.workload == vbawstest.VPC && s.Kind != "none":
 		s.Type = "VpcBackup"
 	}
 	// A history takes sessions of one type, start and end for one.
