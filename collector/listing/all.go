@@ -6,16 +6,20 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+// maxBytes is how much a list read by All takes at most.
+const maxBytes = 32 << 20
+
 // All reads a short list of items with ids, in pages, and again if it moved meanwhile,
 // until as many have come as the appliance says there are. page returns the items that
 // could be understood of the rows at an offset, how many rows there were, and
-// totalCount or -1. path is that of the request, for the error.
-func All[T any](path string, page func(offset int) (items []T, rows, total int, err error), id func(*T) string) ([]T, error) {
+// totalCount or -1. size is how many bytes an item takes; a list of more than 32 MiB is
+// an error. path is that of the request, for the error.
+func All[T any](path string, page func(offset int) (items []T, rows, total int, err error), id func(*T) string, size func(*T) int) ([]T, error) {
 	var came, total int
 	for range Rereads {
 		var all []T
 		seen := make(map[string]bool)
-		offset, lost, moved := 0, 0, false
+		offset, lost, moved, held := 0, 0, false, 0
 		for news := true; news; {
 			items, rows, n, err := page(offset)
 			if err != nil {
@@ -29,15 +33,20 @@ func All[T any](path string, page func(offset int) (items []T, rows, total int, 
 				if k := id(&items[i]); !seen[k] {
 					seen[k], news = true, true
 					all = append(all, items[i])
+					held += size(&items[i])
 				}
+			}
+			if held > maxBytes {
+				return nil, decodeError(path, "the list takes more than %d MiB", maxBytes>>20)
 			}
 		}
 		if came = len(all) + lost; came >= total && !moved {
 			return all, nil
 		}
 	}
-	return nil, &vbaws.Error{
-		Kind: vbaws.KindDecode, Op: "GET " + path,
-		Err: fmt.Errorf("received %d of %d items (the list changed while it was read)", came, total),
-	}
+	return nil, decodeError(path, "received %d of %d items (the list changed while it was read)", came, total)
+}
+
+func decodeError(path, format string, args ...any) error {
+	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "GET " + path, Err: fmt.Errorf(format, args...)}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -299,6 +301,24 @@ func TestUnordered(t *testing.T) {
 	}
 }
 
+func itself(s *string) string { return *s }
+
+func length(s *string) int { return len(*s) }
+
+// TestAllEndless: a list that brings new items for ever is an error before it fills
+// the memory.
+func TestAllEndless(t *testing.T) {
+	held := 0
+	_, err := All("/x", func(offset int) ([]string, int, int, error) {
+		page := []string{strings.Repeat("x", 1<<20) + strconv.Itoa(offset)}
+		held += len(page[0])
+		return page, 1, 5, nil
+	}, itself, length)
+	if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "more than 32 MiB") || held > maxBytes+2<<20 {
+		t.Errorf("%d bytes, %v", held, err)
+	}
+}
+
 // TestAllReadsAgain: a list that loses an item while it is read is read again.
 func TestAllReadsAgain(t *testing.T) {
 	items := []string{"a", "b", "c", "d", "e"}
@@ -309,11 +329,11 @@ func TestAllReadsAgain(t *testing.T) {
 		}
 		page := items[min(offset, len(items)):min(offset+2, len(items))]
 		return page, len(page), len(items), nil
-	}, func(s *string) string { return *s })
+	}, itself, length)
 	if err != nil || !slices.Equal(got, []string{"b", "c", "d", "e"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := All("/x", func(int) ([]string, int, int, error) { return nil, 0, 3, nil }, func(s *string) string { return *s }); vbaws.KindOf(err) != vbaws.KindDecode {
+	if _, err := All("/x", func(int) ([]string, int, int, error) { return nil, 0, 3, nil }, itself, length); vbaws.KindOf(err) != vbaws.KindDecode {
 		t.Errorf("fewer than totalCount: %v", err)
 	}
 }

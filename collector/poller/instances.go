@@ -28,10 +28,8 @@ import (
 const (
 	// maxBackupLookUps is how many instances are looked up after a poll.
 	maxBackupLookUps = 20
-	// maxInstanceText is how many bytes are kept of a text, and maxListedInstances how
-	// many a listing may take: 100,000 instances fit.
-	maxInstanceText    = 256
-	maxListedInstances = 32 << 20
+	// maxInstanceText is how many bytes are kept of a text.
+	maxInstanceText = 256
 	// instanceSize is what a listed instance takes beside its texts.
 	instanceSize = 100
 )
@@ -199,11 +197,7 @@ func (p *poll) allInstances(ctx context.Context) ([]vbaws.Instance, error) {
 }
 
 func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Instance, error) {
-	var held int
 	return listing.All(vbaws.RouteInstances, func(offset int) ([]vbaws.Instance, int, int, error) {
-		if offset == 0 {
-			held = 0
-		}
 		var page *vbaws.InstancesPage
 		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
@@ -217,28 +211,17 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 			for _, text := range []*string{&one.Name, &one.AWSID, &one.Region} {
 				*text = vbaws.Shorten(*text, maxInstanceText)
 			}
-			held += instanceSize + len(one.ID) + len(one.Name) + len(one.AWSID) + len(one.Region)
 		}
-		return page.Instances, page.Rows, page.TotalCount, tooLong(vbaws.RouteInstances, held)
-	}, func(i *vbaws.Instance) string { return i.ID })
-}
-
-// tooLong returns an error if a listing takes more bytes than it is allowed to.
-func tooLong(path string, held int) error {
-	if held <= maxListedInstances {
-		return nil
-	}
-	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "GET " + path, Err: fmt.Errorf("the list takes more than %d MiB", maxListedInstances>>20)}
+		return page.Instances, page.Rows, page.TotalCount, nil
+	}, func(i *vbaws.Instance) string { return i.ID }, func(i *vbaws.Instance) int {
+		return instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
+	})
 }
 
 // licensedWorkloads returns the newest backups by id. It leaves out times that can't be
 // true.
 func (p *poll) licensedWorkloads(ctx context.Context) (map[string]time.Time, error) {
-	var held int
 	all, err := listing.All(vbaws.RouteLicensed, func(offset int) ([]vbaws.LicensedWorkload, int, int, error) {
-		if offset == 0 {
-			held = 0
-		}
 		var page *vbaws.LicensedWorkloadsPage
 		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
 			page, err = p.api.LicensedWorkloads(ctx, offset, limit)
@@ -247,11 +230,8 @@ func (p *poll) licensedWorkloads(ctx context.Context) (map[string]time.Time, err
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		for _, w := range page.Workloads {
-			held += instanceSize + len(w.ID)
-		}
-		return page.Workloads, page.Rows, page.TotalCount, tooLong(vbaws.RouteLicensed, held)
-	}, func(w *vbaws.LicensedWorkload) string { return w.ID })
+		return page.Workloads, page.Rows, page.TotalCount, nil
+	}, func(w *vbaws.LicensedWorkload) string { return w.ID }, func(w *vbaws.LicensedWorkload) int { return instanceSize + len(w.ID) })
 	if err != nil {
 		return nil, err
 	}

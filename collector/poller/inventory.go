@@ -142,6 +142,9 @@ func (p *poll) license(ctx context.Context) (*vbaws.License, error) {
 	return l, err
 }
 
+// repositorySize is what a listed repository takes beside its texts.
+const repositorySize = 100
+
 // listRepositories reads all backup repositories.
 func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
 	all, err := listing.All(vbaws.RouteRepositories, func(offset int) ([]vbaws.Repository, int, int, error) {
@@ -154,7 +157,9 @@ func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
 			return nil, 0, 0, err
 		}
 		return page.Repositories, page.Rows, page.TotalCount, nil
-	}, func(r *vbaws.Repository) string { return r.ID })
+	}, func(r *vbaws.Repository) string { return r.ID }, func(r *vbaws.Repository) int {
+		return repositorySize + len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -82,6 +82,9 @@ type workloadListing struct {
 	odd error
 }
 
+// policySize is what a listed policy takes beside its texts, its schedule included.
+const policySize = 500
+
 // listWorkload reads one workload's policies. It is an error where fewer came
 // than the appliance says there are: a policy must not seem gone because the
 // list moved.
@@ -97,7 +100,7 @@ func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadList
 		}
 		l.whole = l.whole && len(page.Policies) == page.Rows
 		return page.Policies, page.Rows, page.TotalCount, nil
-	}, func(pol *vbaws.Policy) string { return pol.ID })
+	}, func(pol *vbaws.Policy) string { return pol.ID }, func(pol *vbaws.Policy) int { return policySize + len(pol.ID) + len(pol.Name) })
 	l.policies = all
 	return l, err
 }

@@ -402,7 +402,7 @@ func numbered(begin, element, end string, n int) http.HandlerFunc {
 	}
 }
 
-// endless answers with pages of 1000 instances, each of them new.
+// endless answers with pages of 1000 items, each of them new.
 func endless() http.HandlerFunc {
 	var n atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -467,6 +467,8 @@ func hostileForms() []hostile {
 		{name: "30 MB of policies", answers: page("/policies")},
 		{name: "30 MB of repositories", answers: page("/repositories")},
 		{name: "40,000 repositories", repositories: scaled(40_000), pages: 200},
+		{name: "an endless list of policies", pages: 5000, answers: map[string]http.HandlerFunc{"/policies": endless()}},
+		{name: "an endless list of repositories", pages: 5000, answers: map[string]http.HandlerFunc{"/repositories": endless()}},
 		{name: "instances of {}", settings: watched, answers: list("/virtualMachines", "{},")},
 		{name: "30 MB of instances", settings: watched, answers: page("/virtualMachines")},
 		// Three series of about 130 bytes each for each of 5,000.
