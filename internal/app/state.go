@@ -91,6 +91,10 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	before, err := s.Summaries()
+	if err != nil {
+		return err
+	}
 	h, err := s.Import(r, replace)
 	var exists *store.ExistsError
 	var bad *transfer.FileError
@@ -105,8 +109,14 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	if statErr != nil {
 		where += " (created)"
 	}
-	_, err = fmt.Fprintf(stdout, "imported appliance %q, with %d seen sessions, exported on %s, into %s\n",
+	text := fmt.Sprintf("imported appliance %q, with %d seen sessions, exported on %s, into %s\n",
 		h.Appliance, h.Sessions, h.Exported.Format(time.RFC3339), where)
+	for _, old := range before {
+		if old.Appliance == h.Appliance && !old.Away {
+			text += fmt.Sprintf("replaced its state of %s, with %d seen sessions\n", old.Saved.Format(time.RFC3339), old.Sessions)
+		}
+	}
+	_, err = io.WriteString(stdout, text)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -105,10 +106,13 @@ func TestState(t *testing.T) {
 	refused(1, "no file given", "state", "import", "--storage.path="+b, "-")
 	refused(1, "no such file", "state", "import", "--storage.path="+b, file+"x")
 	refused(1, "import "+site.Config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.Config)
-	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) {
+	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) || strings.Contains(said, "replaced") {
 		t.Errorf("import says %s", said)
 	}
 	refused(1, "use --replace to overwrite it", take...)
+	if said := done(append(take, "--replace")...); !regexp.MustCompile(`replaced its state of 20\S+Z, with [1-9]\d* seen sessions`).MatchString(said) {
+		t.Errorf("import --replace says %s", said)
+	}
 	refused(1, "from which this file was exported", "state", "import", "--storage.path="+a, file)
 
 	// B exposes the series of A, without a poll.
