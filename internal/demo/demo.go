@@ -78,6 +78,7 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	if d.config, err = yaml.Dump(configuration{
 		PollInterval:  "5s",
 		NewSeriesHold: "30s", // twice a scrape interval of 15 s
+		Instances:     true,
 		Appliances: []configuredAppliance{{
 			Name: "demo", URL: d.URL, Username: d.Username, Password: d.Password, TLS: configuredTLS{d.CertFile},
 		}},
@@ -94,6 +95,7 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 type configuration struct {
 	PollInterval  string                `yaml:"poll_interval"`
 	NewSeriesHold string                `yaml:"new_series_hold"`
+	Instances     bool                  `yaml:"instances"`
 	Appliances    []configuredAppliance `yaml:"appliances"`
 }
 
