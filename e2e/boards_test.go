@@ -374,7 +374,8 @@ func TestBoards(t *testing.T) {
 	slow, first := eu.policy("Slow", vbawstest.EC2), eu.policy("First", vbawstest.EC2)
 	stuck := begin.Add(-25 * time.Hour)
 	put(eu, slow, stuck, time.Time{}, vbawstest.StatusRunning)
-	gone.fail(gone.policy("Far away", vbawstest.EC2), "PolicyBackup")
+	// It goes before that is failing: a retry could come.
+	put(gone, gone.policy("Far away", vbawstest.EC2), begin.Add(-time.Minute), begin, vbawstest.StatusFailed)
 
 	exporter := startExporter(t, hold, eu, gone)
 	prom := startPrometheus(t, exporter.address, prometheusOptions{features: "exemplar-storage"})
