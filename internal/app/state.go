@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -111,10 +112,8 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	}
 	text := fmt.Sprintf("imported appliance %q, with %d seen sessions, exported on %s, into %s\n",
 		h.Appliance, h.Sessions, h.Exported.Format(time.RFC3339), where)
-	for _, old := range before {
-		if old.Appliance == h.Appliance && !old.Away {
-			text += fmt.Sprintf("replaced its state of %s, with %d seen sessions\n", old.Saved.Format(time.RFC3339), old.Sessions)
-		}
+	if i := slices.IndexFunc(before, func(old store.Summary) bool { return old.Appliance == h.Appliance && !old.Away }); i >= 0 {
+		text += fmt.Sprintf("replaced its state of %s, with %d seen sessions\n", before[i].Saved.Format(time.RFC3339), before[i].Sessions)
 	}
 	_, err = io.WriteString(stdout, text)
 	return err
