@@ -33,6 +33,9 @@ await() {
   die "$what doesn't come"
 }
 
+# setting KEY FILE: its value in the configuration that the demo printed into the file.
+setting() { sed -n "s/^  $1: //p" "$2"; }
+
 # build_release FOLDER: builds all files of a release from HEAD, in a clone of its own.
 build_release() {
   git clone -q "$top" "$1"
