@@ -83,15 +83,12 @@ func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later stri
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
 	w.StepClock(o.clock)
 	ours := vbawstest.NewClock(epoch.Add(o.ours))
-	c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) {
+	c := &changed{API: w.client(w.clock.Now), page: func(page *vbaws.SessionsPage) {
 		if page.Date = page.Date.Add(o.date); o.noDate {
 			page.Date = time.Time{}
 		}
 	}}
-	restart := func() {
-		w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
-		w.reg = newRegistry(w.p)
-	}
+	restart := func() { w.watch(c, ours.Now) }
 	restart()
 	next := func(d time.Duration) {
 		w.Helper()
@@ -235,9 +232,8 @@ func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
 			ours := vbawstest.NewClock(epoch)
-			c := &changed{API: newClient(w, w.server, w.clock.Now), page: func(page *vbaws.SessionsPage) { page.Date = time.Time{} }}
-			w.p = newPollerOn(w, c, ours, w.cfg, w.storage)
-			w.reg = newRegistry(w.p)
+			c := &changed{API: w.client(w.clock.Now), page: func(page *vbaws.SessionsPage) { page.Date = time.Time{} }}
+			w.watch(c, ours.Now)
 			next := func(d time.Duration) {
 				w.Helper()
 				ours.Advance(d)

@@ -145,9 +145,10 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				})
 				polls := func(want float64) {
 					t.Helper()
+					own := w.reg
 					w.reg = reg
 					w.is("vbaws_exporter_polls_total", `result="decode"`, want)
-					w.reg = newRegistry(w.p)
+					w.reg = own
 				}
 				ids := w.ends(5, "Succeeded")
 				if synced {

@@ -14,48 +14,28 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// duties is a simulated appliance in Berlin whose policies are watched.
-type duties struct {
-	t     *testing.T
-	clock *vbawstest.Clock
-	a     *vbawstest.Appliance
-	p     *poller.Poller
-	build func() *poller.Poller
-}
-
-func newDuties(t *testing.T, start string, cfg vbawstest.Config, pcfg poller.Config) *duties {
+// newBerlin returns a world in Berlin at a time of its clock. It has no policy.
+func newBerlin(t *testing.T, at string, acfg vbawstest.Config, cfg poller.Config) *world {
 	t.Helper()
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := time.ParseInLocation("2006-01-02 15:04", start, zone)
+	start, err := time.ParseInLocation("2006-01-02 15:04", at, zone)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &duties{t: t, clock: vbawstest.NewClock(at.UTC())}
-	cfg.Now, cfg.Zone = d.clock.Now, zone
-	d.a = vbawstest.New(cfg)
-	server := vbawstest.NewServer(d.a)
-	t.Cleanup(server.Close)
-	pcfg.Backfill = time.Hour
-	storage := store.NewMemory()
-	d.build = func() *poller.Poller { return newPollerOver(t, server, d.clock, pcfg, storage) }
-	d.p = d.build()
-	return d
+	acfg.Zone, cfg.Backfill = zone, time.Hour
+	return newWorldOn(t, vbawstest.NewServer, start.UTC(), acfg, cfg)
 }
 
 // after lets time pass, makes a poll and returns the row of a policy.
-func (d *duties) after(wait time.Duration, policy string) *poller.PolicyRow {
-	d.t.Helper()
-	d.clock.Advance(wait)
-	if err := d.p.Poll(context.Background()); err != nil {
-		d.t.Fatal(err)
-	}
+func (d *world) after(wait time.Duration, policy string) *poller.PolicyRow {
+	d.Helper()
+	d.later(wait)
 	return row(d.p, policy)
 }
 
@@ -69,9 +49,9 @@ func row(p *poller.Poller, policy string) *poller.PolicyRow {
 }
 
 // ran puts a session of a policy that ended just now.
-func (d *duties) ran(policy vbawstest.Policy, extendedType, status string) {
-	now := d.a.Now()
-	d.a.Put(vbawstest.Session{
+func (d *world) ran(policy vbawstest.Policy, extendedType, status string) {
+	now := d.Now()
+	d.Put(vbawstest.Session{
 		Type: "Policy", ExtendedType: extendedType, Name: policy.Name, PolicyID: policy.ID,
 		Status: status, Start: now.Add(-time.Minute), Stop: now,
 	})
@@ -105,8 +85,8 @@ func nightly(hour int) *vbawstest.ScheduleSettings {
 // TestWhatIsDueIsTold follows one policy that runs, then doesn't, then is switched
 // off and on.
 func TestWhatIsDueIsTold(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 
 	// Starts before it was first seen are not owed.
 	r := d.after(0, "Nightly")
@@ -147,17 +127,17 @@ func TestWhatIsDueIsTold(t *testing.T) {
 	}
 
 	// A restart says the same before its first poll.
-	d.p = d.build()
+	d.restart()
 	if diff := cmp.Diff(r, row(d.p, "Nightly")); diff != "" {
 		t.Errorf("after a restart: %s", diff)
 	}
 
-	d.a.EnablePolicy(pol.ID, false)
+	d.EnablePolicy(pol.ID, false)
 	r = d.after(10*time.Minute, "Nightly")
 	if k := kind(t, r, "backup"); r.Enabled || !k.Due.IsZero() || k.Success.IsZero() {
 		t.Errorf("switched off: %+v", r)
 	}
-	d.a.EnablePolicy(pol.ID, true)
+	d.EnablePolicy(pol.ID, true)
 	if k := kind(t, d.after(10*time.Minute, "Nightly"), "backup"); !k.Due.IsZero() {
 		t.Errorf("switched on again, due by what it missed meanwhile: %+v", k)
 	}
@@ -165,7 +145,7 @@ func TestWhatIsDueIsTold(t *testing.T) {
 		t.Errorf("a day later: %+v", k)
 	}
 
-	d.a.DeletePolicy(pol.ID)
+	d.DeletePolicy(pol.ID)
 	d.after(10*time.Minute, "Nightly")
 	if r := d.after(10*time.Minute, "Nightly"); r != nil {
 		t.Errorf("deleted: %+v", r)
@@ -174,8 +154,8 @@ func TestWhatIsDueIsTold(t *testing.T) {
 
 // TestAnHourlySnapshotDoesNotHideAMissingBackup has snapshots go well for two days.
 func TestAnHourlySnapshotDoesNotHideAMissingBackup(t *testing.T) {
-	d := newDuties(t, "2026-03-28 12:00", vbawstest.Config{}, poller.Config{}) // summer time begins on the 29th
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Busy", Enabled: true, Schedule: nightly(2)})
+	d := newBerlin(t, "2026-03-28 12:00", vbawstest.Config{}, poller.Config{}) // summer time begins on the 29th
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Busy", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Busy")
 	for range 48 {
 		d.clock.Advance(time.Hour)
@@ -193,8 +173,8 @@ func TestAnHourlySnapshotDoesNotHideAMissingBackup(t *testing.T) {
 
 // TestRevisionWithoutKinds watches a policy whose sessions don't say what they make.
 func TestRevisionWithoutKinds(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
 	d.clock.Advance(8 * time.Hour)
 	d.ran(pol, "", "Succeeded")
@@ -204,10 +184,10 @@ func TestRevisionWithoutKinds(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Nor does the first poll of the next process, which changes nothing.
-	d.a.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
+	d.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
 	d.after(6*time.Minute, "Never")
 	d.after(time.Minute, "Never")
-	d.p = d.build()
+	d.restart()
 	if r := d.after(time.Second, "Never"); len(r.Kinds) != 1 || r.Kinds[0].Kind != "" {
 		t.Errorf("%+v", r)
 	}
@@ -221,8 +201,8 @@ func TestTimeZoneByConfiguration(t *testing.T) {
 	}
 	users := []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Reader"}}
 	for _, zone := range []*time.Location{nil, newYork} {
-		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Users: users}, poller.Config{TimeZone: zone})
-		d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+		d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Users: users}, poller.Config{TimeZone: zone})
+		d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 		d.after(0, "Nightly")
 		k := kind(t, d.after(24*time.Hour, "Nightly"), "backup")
 		if zone == nil {
@@ -244,8 +224,8 @@ func TestAnotherTimeZone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDuties(t, "2026-06-09 18:30", vbawstest.Config{}, poller.Config{}) // a Tuesday
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+	d := newBerlin(t, "2026-06-09 18:30", vbawstest.Config{}, poller.Config{}) // a Tuesday
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
 		WeeklyEnabled: true,
 		Weekly:        &vbawstest.WeeklySchedule{TimeLocal: vbawstest.At(3, 0), Backup: vbawstest.Weekdays(vbawstest.Retention{Count: 3}, time.Wednesday)},
 	}})
@@ -255,7 +235,7 @@ func TestAnotherTimeZone(t *testing.T) {
 	if k := kind(t, d.after(12*time.Hour, "Weekly"), "backup"); k.Due.IsZero() || k.Success.Before(k.Due) {
 		t.Fatalf("due %v, done %v", k.Due, k.Success)
 	}
-	d.a.Reconfigure(func(c *vbawstest.Config) { c.Zone = newYork })
+	d.Reconfigure(func(c *vbawstest.Config) { c.Zone = newYork })
 	for range 6 {
 		if k := kind(t, d.after(24*time.Hour, "Weekly"), "backup"); k.Success.Before(k.Due) {
 			t.Fatalf("due %v, done %v", k.Due, k.Success)
@@ -270,12 +250,12 @@ func TestAnotherTimeZone(t *testing.T) {
 // TestWhatWasDoneUnderAnotherName: nothing is late of a policy that is renamed, left out
 // for a while, or away for a while.
 func TestWhatWasDoneUnderAnotherName(t *testing.T) {
-	for name, change := range map[string]func(d *duties, pol vbawstest.Policy, leaveOut func(bool)) (now string){
-		"renamed": func(d *duties, pol vbawstest.Policy, _ func(bool)) string {
-			d.a.RenamePolicy(pol.ID, "Daily")
+	for name, change := range map[string]func(d *world, pol vbawstest.Policy, leaveOut func(bool)) (now string){
+		"renamed": func(d *world, pol vbawstest.Policy, _ func(bool)) string {
+			d.RenamePolicy(pol.ID, "Daily")
 			return "Daily"
 		},
-		"left out": func(d *duties, pol vbawstest.Policy, leaveOut func(bool)) string {
+		"left out": func(d *world, pol vbawstest.Policy, leaveOut func(bool)) string {
 			leaveOut(true)
 			for range 3 {
 				d.after(24*time.Hour-2*time.Minute, "")
@@ -285,28 +265,28 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 			leaveOut(false)
 			return "Nightly"
 		},
-		"away": func(d *duties, pol vbawstest.Policy, _ func(bool)) string {
-			d.a.DeletePolicy(pol.ID)
+		"away": func(d *world, pol vbawstest.Policy, _ func(bool)) string {
+			d.DeletePolicy(pol.ID)
 			for range 3 {
 				d.after(6*time.Minute, "")
 			}
-			d.a.PutPolicy(pol)
+			d.PutPolicy(pol)
 			return "Nightly"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := false
-			d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
+			d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
 				Policy: func(name string) bool { return !out || name != "Nightly" },
 			}}})
-			pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+			pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 			d.after(0, "Nightly")
 			d.after(7*time.Hour+40*time.Minute, "Nightly")
 			d.ran(pol, "PolicyBackup", "Succeeded")
 			if k := kind(t, d.after(5*time.Minute, "Nightly"), "backup"); k.Due.IsZero() || k.Success.Before(k.Due) {
 				t.Fatalf("%+v", k)
 			}
-			now := change(d, pol, func(o bool) { out = o; d.p = d.build() })
+			now := change(d, pol, func(o bool) { out = o; d.restart() })
 			d.after(6*time.Minute, now)
 			for range 3 {
 				if k := kind(t, d.after(6*time.Minute, now), "backup"); k.Success.Before(k.Due) {
@@ -323,18 +303,18 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 // TestAPolicyThatIsLetIn: nothing was due of it before it was listed since.
 func TestAPolicyThatIsLetIn(t *testing.T) {
 	out := true
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
 		Policy: func(name string) bool { return !out || name != "Nightly" },
 	}}})
-	d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "")
 	d.after(6*time.Minute, "")
 	out = false
-	d.p = d.build()
+	d.restart()
 	if k := kind(t, row(d.p, "Nightly"), "backup"); !k.Due.IsZero() {
 		t.Errorf("at the start %+v", k)
 	}
-	in := d.a.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/virtualMachines/policies", Status: 500, Count: -1})
+	in := d.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/virtualMachines/policies", Status: 500, Count: -1})
 	if k := kind(t, d.after(6*time.Minute, "Nightly"), "backup"); !k.Due.IsZero() {
 		t.Errorf("while it can't be listed %+v", k)
 	}
@@ -347,8 +327,8 @@ func TestAPolicyThatIsLetIn(t *testing.T) {
 
 // TestFirstSeenByAClockThatWasAhead: it is due by the clock that is right.
 func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
-	d := newDuties(t, "2027-06-10 18:30", vbawstest.Config{}, poller.Config{})
-	d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d := newBerlin(t, "2027-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
 	d.after(-365*24*time.Hour, "Nightly")
 	d.after(5*24*time.Hour, "Nightly")
@@ -360,8 +340,8 @@ func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
 // TestSuccessesOfBeforeInitialSync: a weekly backup that succeeded days ago isn't
 // late because the exporter is new.
 func TestSuccessesOfBeforeInitialSync(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
 		WeeklyEnabled: true,
 		Weekly: &vbawstest.WeeklySchedule{
 			TimeLocal: vbawstest.At(3, 0),
@@ -369,7 +349,7 @@ func TestSuccessesOfBeforeInitialSync(t *testing.T) {
 			Backup:    vbawstest.Weekdays(vbawstest.Retention{Type: "Days", Count: 7}, time.Saturday),
 		},
 	}})
-	long := d.a.Now().Add(-100 * time.Hour)
+	long := d.Now().Add(-100 * time.Hour)
 	for i := range 30 { // a backup, and many failures since
 		s := vbawstest.Session{
 			Type: "Policy", ExtendedType: "PolicyBackup", Name: pol.Name, PolicyID: pol.ID,
@@ -379,7 +359,7 @@ func TestSuccessesOfBeforeInitialSync(t *testing.T) {
 			s.Status = "Succeeded"
 		}
 		s.Stop = s.Start.Add(10 * time.Minute)
-		d.a.Put(s)
+		d.Put(s)
 	}
 	d.after(0, "Weekly")
 	r := d.after(time.Minute, "Weekly")
@@ -393,25 +373,25 @@ func TestSuccessesOfBeforeInitialSync(t *testing.T) {
 			}
 		}
 	}
-	d.a.ResetRequests()
+	d.ResetRequests()
 	d.after(time.Minute, "Weekly")
-	if n := len(d.a.Requests()); n != 1 {
+	if n := len(d.Requests()); n != 1 {
 		t.Errorf("%d requests, want 1: the look-up is made once", n)
 	}
 }
 
 // TestInventoryHarmsNoPoll lets every endpoint that isn't sessions fail or hang.
 func TestInventoryHarmsNoPoll(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{
 		Summary: vbawstest.Summary{Instances: 9, ProtectedInstances: 7},
 	}, poller.Config{})
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
 	before := d.p.Published()
 	if before.Facts.Summary.ProtectedInstances != 7 || before.Facts.License == nil || before.Version == "" {
 		t.Fatalf("facts: %+v of version %q", before.Facts, before.Version)
 	}
-	d.a.OnRequest(func(r *http.Request) {
+	d.OnRequest(func(r *http.Request) {
 		if r.URL.Path != "/api/v1/sessions" && r.URL.Path != "/api/v1/token" {
 			panic(http.ErrAbortHandler) // resets the connection
 		}
@@ -428,7 +408,7 @@ func TestInventoryHarmsNoPoll(t *testing.T) {
 	if len(after.EndpointErrors) < 5 {
 		t.Errorf("endpoint errors %v: every endpoint that fails must show", after.EndpointErrors)
 	}
-	d.a.OnRequest(nil)
+	d.OnRequest(nil)
 	d.after(10*time.Minute, "Nightly")
 	if got := d.p.Published().EndpointErrors; len(got) != 0 {
 		t.Errorf("endpoint errors that are over: %v", got)
@@ -440,14 +420,14 @@ func TestRepositoriesThatMove(t *testing.T) {
 	repository := func(n int) vbawstest.Repository {
 		return vbawstest.Repository{ID: vbawstest.ID(100 + n), Name: fmt.Sprint("repository ", n)}
 	}
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{
 		MaxPageSize: 2, Repositories: []vbawstest.Repository{repository(2), repository(3), repository(4)},
 	}, poller.Config{})
 	moved := false
-	d.a.OnRequest(func(r *http.Request) {
+	d.OnRequest(func(r *http.Request) {
 		if r.URL.Path == "/api/v1/repositories" && r.URL.Query().Get("Offset") == "2" && !moved {
 			moved = true
-			d.a.Reconfigure(func(c *vbawstest.Config) { c.Repositories = append(c.Repositories, repository(1)) })
+			d.Reconfigure(func(c *vbawstest.Config) { c.Repositories = append(c.Repositories, repository(1)) })
 		}
 	})
 	d.after(0, "")
@@ -459,7 +439,7 @@ func TestRepositoriesThatMove(t *testing.T) {
 	if want := []string{"repository 1", "repository 2", "repository 3", "repository 4"}; !moved || !slices.Equal(got, want) {
 		t.Errorf("%q, moved %v, endpoint errors %v", got, moved, d.p.Published().EndpointErrors)
 	}
-	if _, err := newRegistry(d.p).Gather(); err != nil {
+	if _, err := d.reg.Gather(); err != nil {
 		t.Error(err)
 	}
 }
@@ -467,9 +447,9 @@ func TestRepositoriesThatMove(t *testing.T) {
 // TestALicenseThatIsRemoved: that of before is not told any more, and the next one is as
 // soon as it is there.
 func TestALicenseThatIsRemoved(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	d.after(0, "")
-	in := d.a.Inject(vbawstest.Fault{
+	in := d.Inject(vbawstest.Fault{
 		Kind: vbawstest.FaultStatus, Route: "/api/v1/licensing/license", Status: 404, ErrorCode: "NotFound", Count: -1,
 	})
 	d.after(6*time.Minute, "")
@@ -486,12 +466,12 @@ func TestALicenseThatIsRemoved(t *testing.T) {
 // TestRefusedLoginSaysNothingOfTheList: some refuse it by the status that a wrong
 // question has.
 func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{LoginRefusedStatus: http.StatusBadRequest}, poller.Config{})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{LoginRefusedStatus: http.StatusBadRequest}, poller.Config{})
 	d.after(0, "")
-	d.a.Reconfigure(func(c *vbawstest.Config) {
+	d.Reconfigure(func(c *vbawstest.Config) {
 		c.Users = []vbawstest.User{{Name: vbawstest.DefaultUsername, Password: "another", Role: vbawstest.RoleAdministrator}}
 	})
-	d.a.RevokeTokens()
+	d.RevokeTokens()
 	if err := d.p.Poll(context.Background()); err == nil {
 		t.Fatal("the password is wrong and the poll is good")
 	}
@@ -504,13 +484,13 @@ func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
 // failed for long, and with its policy if the listing succeeds before.
 func TestAListingThatFails(t *testing.T) {
 	for failing, policy := range map[int]string{0: "Nightly", 2: "Nightly", 3: ""} {
-		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
-		pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
-		now := d.a.Now()
-		d.a.Put(vbawstest.Session{
+		d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+		pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
+		now := d.Now()
+		d.Put(vbawstest.Session{
 			Type: "Job", Name: pol.Name, PolicyID: pol.ID, Status: "Failed", Start: now.Add(-time.Minute), Stop: now,
 		})
-		fault := d.a.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: http.StatusServiceUnavailable})
+		fault := d.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: http.StatusServiceUnavailable})
 		polls := 0
 		for good := false; !good; polls++ {
 			if polls == failing {
@@ -544,8 +524,8 @@ func TestSavedPollIsPublished(t *testing.T) {
 			}
 		},
 	}
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, cfg)
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, cfg)
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
 	if err := d.p.Poll(ctx); err != nil {
 		t.Fatal(err)
 	}

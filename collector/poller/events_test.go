@@ -18,8 +18,7 @@ import (
 // session repeat what that one says.
 func TestLevelsOfFinishedSessions(t *testing.T) {
 	var text strings.Builder
-	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	w.p = newPollerOver(t, w.server, w.clock, poller.Config{Backfill: backfill, Logger: log.NewLogfmtLogger(&text)}, w.storage)
+	w := newWorld(t, vbawstest.Config{}, poller.Config{Logger: log.NewLogfmtLogger(&text)})
 	w.poll()
 	want := make(map[string]string)
 	for _, s := range []struct{ typ, status, level string }{

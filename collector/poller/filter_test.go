@@ -34,7 +34,7 @@ func counted(p *poller.Poller) map[string]int {
 // and by PolicyId.
 func TestFilter(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
-		d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{revision}}, poller.Config{
+		d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{revision}}, poller.Config{
 			Ledger: ledger.Options{Filter: ledger.Filter{
 				Type:   func(typ string) bool { return typ != "Task" },
 				Policy: func(name string) bool { return name == "" || strings.HasPrefix(name, "prod-") },
@@ -42,10 +42,10 @@ func TestFilter(t *testing.T) {
 		})
 		var policies []vbawstest.Policy
 		for _, name := range []string{"prod-1", "test"} {
-			policies = append(policies, d.a.PutPolicy(vbawstest.Policy{Name: name, Enabled: true, Schedule: nightly(2)}))
+			policies = append(policies, d.PutPolicy(vbawstest.Policy{Name: name, Enabled: true, Schedule: nightly(2)}))
 		}
 		put := func() {
-			now := d.a.Now()
+			now := d.Now()
 			for _, pol := range policies {
 				for _, typ := range []string{"Policy", "Job", "Task"} {
 					for _, status := range []string{"Succeeded", "Running"} {
@@ -55,11 +55,11 @@ func TestFilter(t *testing.T) {
 						if status != "Running" {
 							s.Stop = now
 						}
-						d.a.Put(s)
+						d.Put(s)
 					}
 				}
 			}
-			d.a.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Succeeded", Start: now, Stop: now})
+			d.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Succeeded", Start: now, Stop: now})
 		}
 		put()
 		d.after(0, "")
@@ -73,9 +73,9 @@ func TestFilter(t *testing.T) {
 		if rows := d.p.Published().Policies.Rows; len(rows) != 1 || rows[0].Name != "prod-1" {
 			t.Errorf("%s: policies %+v", revision, rows)
 		}
-		d.a.ResetRequests()
+		d.ResetRequests()
 		d.after(time.Minute, "")
-		if n := len(d.a.Requests()); n != 1 {
+		if n := len(d.Requests()); n != 1 {
 			t.Errorf("%s: %d requests of an idle poll: what is left out must not be asked for again", revision, n)
 		}
 	}
@@ -85,7 +85,7 @@ func TestFilter(t *testing.T) {
 // and it is said once.
 func TestTooManyPolicies(t *testing.T) {
 	var log strings.Builder
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{
 		Ledger: ledger.Options{MaxPolicies: 3}, Logger: kitlog.NewLogfmtLogger(&log),
 	})
 	total := 0
@@ -93,7 +93,7 @@ func TestTooManyPolicies(t *testing.T) {
 		for i := range 5 {
 			pol := vbawstest.Policy{Name: fmt.Sprintf("policy-%d", i), ID: vbawstest.ID(i)}
 			if round == 0 {
-				d.a.PutPolicy(pol)
+				d.PutPolicy(pol)
 			}
 			d.ran(pol, "PolicyBackup", "Failed")
 			total++
@@ -121,14 +121,14 @@ func TestTooManyPolicies(t *testing.T) {
 	// One that goes makes room.
 	for k := range maps.Keys(got) {
 		if name, ok := strings.CutPrefix(k, "Policy of policy-"); ok {
-			d.a.DeletePolicy(vbawstest.ID(int(name[0] - '0')))
+			d.DeletePolicy(vbawstest.ID(int(name[0] - '0')))
 			break
 		}
 	}
 	d.after(6*time.Minute, "")
 	d.after(6*time.Minute, "")
 	for i := range 5 {
-		if slices.ContainsFunc(d.a.Policies(), func(p vbawstest.Policy) bool { return p.ID == vbawstest.ID(i) }) {
+		if slices.ContainsFunc(d.Policies(), func(p vbawstest.Policy) bool { return p.ID == vbawstest.ID(i) }) {
 			d.ran(vbawstest.Policy{Name: fmt.Sprintf("policy-%d", i), ID: vbawstest.ID(i)}, "PolicyBackup", "Failed")
 		}
 	}
@@ -227,13 +227,13 @@ func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
 // after its last session.
 func TestPoliciesThatCantBeListedRetire(t *testing.T) {
 	const day = 24 * time.Hour
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
-	d.a.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
+	d.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
 	old, young := vbawstest.Policy{Name: "old"}, vbawstest.Policy{Name: "young"}
 	d.after(0, "")
 	d.ran(old, "PolicyBackup", "Failed")
 	d.ran(young, "PolicyBackup", "Failed")
-	d.a.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Failed", Start: d.a.Now(), Stop: d.a.Now()})
+	d.Put(vbawstest.Session{Type: "RetentionActivity", Status: "Failed", Start: d.Now(), Stop: d.Now()})
 	d.after(time.Minute, "")
 	d.clock.Advance(20 * day)
 	d.ran(young, "PolicyBackup", "Failed")

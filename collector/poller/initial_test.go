@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,7 +16,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -156,37 +154,15 @@ func TestCostIsInTheOrderOfChanges(t *testing.T) {
 // A scrape waits for no appliance, and what was known stays.
 func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		clock := vbawstest.NewClock(epoch)
-		a := vbawstest.New(vbawstest.Config{Now: clock.Now})
-		server := vbawstest.NewPipeServer(a)
-		defer server.Close()
-		u, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		client, err := vbaws.New(vbaws.Config{
-			URL: u, Username: vbawstest.DefaultUsername, Now: clock.Now, Transport: server.Transport(),
-			Password: func() (string, error) { return vbawstest.DefaultPassword, nil },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := poller.New(poller.Config{
-			Appliance: "test", Interval: time.Minute, Timeout: 2 * time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
-			Ledger: ledger.Options{Bounds: []float64{60}}, Logger: &logbook{}, Now: clock.Now,
-		}, client, store.NewMemory())
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &world{T: t, Appliance: a, clock: clock, p: p, reg: newRegistry(p)}
+		w := newWorldOn(t, vbawstest.NewPipeServer, epoch, vbawstest.Config{}, poller.Config{Timeout: 2 * time.Minute})
 		w.end("Failed")
 		w.poll()
 		before := scrape(t, w.reg)
 
-		hang := a.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
+		hang := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
 		defer hang.Remove()
 		done := make(chan error)
-		go func() { done <- p.Poll(t.Context()) }()
+		go func() { done <- w.p.Poll(t.Context()) }()
 		<-hang.Entered()
 		asked := time.Now()
 		for range 3 {

@@ -64,9 +64,8 @@ func status(code int, word string) error {
 // through has the exporter, another process of it, read the appliance through c.
 func (w *world) through(c *changed) *changed {
 	w.Helper()
-	c.API = newClient(w, w.server, w.clock.Now)
-	w.p = newPollerOn(w, c, w.clock, w.cfg, w.storage)
-	w.reg = newRegistry(w.p)
+	c.API = w.client(w.clock.Now)
+	w.watch(c, w.clock.Now)
 	return c
 }
 
@@ -417,8 +416,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{})
 			w.cfg.Watermark = mode
 			api := &endlessAPI{total: 1000}
-			w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
-			w.reg = newRegistry(w.p)
+			w.watch(api, w.clock.Now)
 			w.poll()
 			api.on = true
 			w.clock.Advance(2 * time.Hour)

@@ -14,7 +14,6 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -82,10 +81,8 @@ func failure(kind vbaws.Kind, err error) error {
 
 // loop is a poller that runs in a bubble.
 type loop struct {
+	*world
 	api     *fakeAPI
-	storage *countingStorage
-	log     *logbook
-	p       *poller.Poller
 	results []poller.Result
 	ends    []time.Time
 	// polled, where not nil, is called after each poll.
@@ -119,23 +116,15 @@ func run(t *testing.T, polls int, l *loop, cfg poller.Config) {
 func (l *loop) start(t *testing.T, cfg poller.Config) { l.startOn(t, l.api, cfg) }
 
 func (l *loop) startOn(t *testing.T, api poller.API, cfg poller.Config) {
-	l.storage, l.log = &countingStorage{Storage: store.NewMemory()}, &logbook{}
-	cfg.Appliance, cfg.Logger = "test", l.log
-	if cfg.Interval == 0 {
-		cfg.Interval = time.Minute
-	}
-	cfg.Timeout, cfg.Watermark, cfg.Backfill = 2*time.Minute, poller.WatermarkAuto, 24*time.Hour
-	cfg.Ledger = ledger.Options{Bounds: []float64{60}}
+	cfg.Timeout = 2 * time.Minute
 	cfg.Polled = func(r poller.Result, _ time.Duration) {
 		l.results, l.ends = append(l.results, r), append(l.ends, time.Now())
 		if l.polled != nil {
 			l.polled(len(l.ends))
 		}
 	}
-	var err error
-	if l.p, err = poller.New(cfg, api, l.storage); err != nil {
-		t.Fatal(err)
-	}
+	l.world = newExporter(t, cfg)
+	l.watch(api, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	l.cancel, l.done = cancel, make(chan struct{})
 	go func() {
@@ -419,25 +408,22 @@ func TestOutagesAreLoggedOnce(t *testing.T) {
 }
 
 func TestResultsOfPolls(t *testing.T) {
-	poll := func(t *testing.T, api *fakeAPI, storage poller.Storage) (*poller.Poller, poller.Result, error) {
+	poll := func(t *testing.T, api poller.API, damage func(*countingStorage)) (*poller.Poller, poller.Result, error) {
 		var result poller.Result
-		p, err := poller.New(poller.Config{
-			Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: time.Hour,
-			Watermark: poller.WatermarkAuto, Ledger: ledger.Options{Bounds: []float64{60}}, Logger: &logbook{},
-			Polled: func(r poller.Result, _ time.Duration) { result = r },
-		}, api, storage)
-		if err != nil {
-			t.Fatal(err)
+		w := newExporter(t, poller.Config{Polled: func(r poller.Result, _ time.Duration) { result = r }})
+		w.watch(api, nil)
+		if damage != nil {
+			damage(w.storage)
 		}
-		err = p.Poll(t.Context())
-		return p, result, err
+		err := w.p.Poll(t.Context())
+		return w.p, result, err
 	}
 	for _, kind := range []vbaws.Kind{
 		vbaws.KindAuth, vbaws.KindTLS, vbaws.KindTimeout, vbaws.KindUnreachable, vbaws.KindHTTP, vbaws.KindDecode,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			cause := fmt.Errorf("wrapped: %w", failure(kind, errors.New("broken")))
-			p, result, err := poll(t, &fakeAPI{err: cause}, store.NewMemory())
+			p, result, err := poll(t, &fakeAPI{err: cause}, nil)
 			s := p.Published()
 			if !errors.Is(err, cause) || result != poller.Result(kind) || s.Result != result || s.Up || s.View != nil || !errors.Is(s.Err, cause) {
 				t.Errorf("%v, result %s, published %+v", err, result, s.Status)
@@ -449,31 +435,23 @@ func TestResultsOfPolls(t *testing.T) {
 	}
 	t.Run("storage", func(t *testing.T) {
 		full := errors.New("disk is full")
-		p, result, err := poll(t, &fakeAPI{}, &countingStorage{Storage: store.NewMemory(), err: full})
+		p, result, err := poll(t, &fakeAPI{}, func(s *countingStorage) { s.err = full })
 		if s := p.Published(); !errors.Is(err, full) || result != poller.ResultStorage || !s.Up || s.View != nil || !s.LastSuccess.IsZero() {
 			t.Errorf("%v, result %s, published %+v", err, result, s.Status)
 		}
 	})
 	t.Run("unreadable storage", func(t *testing.T) {
 		torn := errors.New("bad sector")
-		broken := brokenIndex{store.NewMemory(), torn}
 		api := &rowAPI{row: vbaws.Row{HasUSN: true, Session: vbaws.Session{
 			ID: "x", Type: "Policy", Name: "Nightly", Status: "Failed", Start: epoch, Stop: epoch, USN: 1,
 		}}}
-		p, err := poller.New(poller.Config{
-			Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: time.Hour,
-			Watermark: poller.WatermarkAuto, Ledger: ledger.Options{Bounds: []float64{60}}, Logger: &logbook{},
-		}, api, broken)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = p.Poll(t.Context())
-		if s := p.Published(); !errors.Is(err, torn) || s.Result != poller.ResultStorage || !s.Up {
+		p, result, err := poll(t, api, func(s *countingStorage) { s.Storage = brokenIndex{s.Storage, torn} })
+		if s := p.Published(); !errors.Is(err, torn) || result != poller.ResultStorage || s.Result != result || !s.Up {
 			t.Errorf("%v, published %+v", err, s.Status)
 		}
 	})
 	t.Run("success", func(t *testing.T) {
-		p, result, err := poll(t, &fakeAPI{}, store.NewMemory())
+		p, result, err := poll(t, &fakeAPI{}, nil)
 		if s := p.Published(); err != nil || result != poller.ResultSuccess || !s.Up || s.View == nil || s.LastSuccess.IsZero() {
 			t.Errorf("%v, result %s, published %+v", err, result, s.Status)
 		}

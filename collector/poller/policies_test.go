@@ -671,9 +671,8 @@ func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit i
 // A policy in a row that is not understood still exists.
 func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
-	api := &unread{API: newClient(w, w.server, w.clock.Now)}
-	w.p = newPollerOn(w, api, w.clock, w.cfg, w.storage)
-	w.reg = newRegistry(w.p)
+	api := &unread{API: w.client(w.clock.Now)}
+	w.watch(api, w.clock.Now)
 	w.ends(2, "Failed")
 	w.poll()
 	api.odd = true
@@ -783,8 +782,7 @@ func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.
 // A look-up that always fails keeps no other from being made, and is said once.
 func TestALookUpThatAlwaysFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
-	w.p = newPollerOn(w, &refusing{newClient(w, w.server, w.clock.Now), vbawstest.ID(1)}, w.clock, w.cfg, w.storage)
-	w.reg = newRegistry(w.p)
+	w.watch(&refusing{w.client(w.clock.Now), vbawstest.ID(1)}, w.clock.Now)
 	old := w.Now().Add(-5 * 24 * time.Hour)
 	for i := range 30 {
 		p := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2 + i), Name: fmt.Sprint("Policy ", i), Enabled: true})

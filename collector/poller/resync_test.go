@@ -82,8 +82,7 @@ func TestResyncsComeAtDoublingIntervals(t *testing.T) {
 // poll after a while by both.
 func (w *world) apart() (ours *vbawstest.Clock, later func(time.Duration)) {
 	ours = vbawstest.NewClock(epoch)
-	w.p = newPollerOver(w, w.server, ours, w.cfg, w.storage)
-	w.reg = newRegistry(w.p)
+	w.watch(w.client(ours.Now), ours.Now)
 	return ours, func(d time.Duration) {
 		w.Helper()
 		ours.Advance(d)

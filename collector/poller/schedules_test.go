@@ -18,7 +18,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -106,12 +105,11 @@ func (d *documented) watch(t *testing.T) (*poller.Poller, *logbook, func() map[s
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &logbook{}
-	p := newPollerOn(t, client, d.clock, poller.Config{Backfill: 24 * time.Hour, Logger: log}, store.NewMemory())
-	reg := newRegistry(p)
-	return p, log, func() map[string]float64 {
+	w := newExporter(t, poller.Config{})
+	w.watch(client, d.clock.Now)
+	return w.p, w.log, func() map[string]float64 {
 		t.Helper()
-		families, err := reg.Gather()
+		families, err := w.reg.Gather()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,8 +317,8 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 // TestHealthCheckIsNoBackup: what its name says besides doesn't matter, and an unknown
 // word stands for every kind.
 func TestHealthCheckIsNoBackup(t *testing.T) {
-	d := newDuties(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
-	pol := d.a.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
+	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
 	for _, word := range []string{"PolicyBackupHealthCheck", "PolicyBackupVerification", "PolicyTestBackup", "SnapshotRetention"} {
 		d.ran(pol, word, "Succeeded")

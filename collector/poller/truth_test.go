@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -178,12 +179,9 @@ const backfill = 24 * time.Hour
 
 // life is one fleet, and an exporter that watches it.
 type life struct {
-	*rapid.T
+	*world
 	switches
-	clock  *vbawstest.Clock
-	a      *vbawstest.Appliance
-	p      *poller.Poller
-	reg    *prometheus.Registry
+	rapid  *rapid.T
 	policy []vbawstest.Policy
 	// synced is the appliance's clock at the initial sync, and stepped how far it was set
 	// since.
@@ -207,45 +205,38 @@ type life struct {
 }
 
 func live(t *rapid.T, s switches) {
-	clock := vbawstest.NewClock(epoch)
-	a := vbawstest.New(vbawstest.Config{
-		Now: clock.Now, Offset: s.offset, Seed: rapid.Uint64().Draw(t, "seed"),
+	w := newWorldOn(t, vbawstest.NewServer, epoch, vbawstest.Config{
+		Offset: s.offset, Seed: rapid.Uint64().Draw(t, "seed"),
 		Revisions: []string{s.revision}, USNPerSession: s.perSession, UsnFilter: s.usnFilter,
 		FromUtc: s.fromUTC, FromUtcShift: s.shift, TotalIsWhole: s.totalIsWhole,
 		MaxPageSize: s.maxPage, DefaultOrder: s.order, ShuffleTies: s.shuffleTies,
 		RefuseUsnDesc: s.refuseDesc, Times: s.times, RunningStop: s.runningStop, Duration: s.duration,
+	}, poller.Config{
+		Watermark: s.watermark, Backfill: s.backfill, PartSize: s.partSize, Logger: log.NewNopLogger(),
+		InventoryInterval: 24 * time.Hour, // it is no part of this
 	})
 	l := &life{
-		T: t, switches: s, clock: clock, a: a,
+		world: w, switches: s, rapid: t,
 		seen: make(map[string]vbawstest.Session), touched: make(map[string]bool),
 		removed: make(map[string]bool), owners: make(map[string]string),
 	}
-	server := vbawstest.NewServer(a)
-	defer server.Close()
-	transport := server.Transport()
-	defer transport.CloseIdleConnections()
 	for i, name := range []string{"Nightly EC2", "Hourly \"prod\"", "Größe\nñ", "finance"} {
-		l.policy = append(l.policy, a.PutPolicy(vbawstest.Policy{Name: name, Enabled: i != 3, Workload: vbawstest.EC2}))
+		l.policy = append(l.policy, l.PutPolicy(vbawstest.Policy{Name: name, Enabled: i != 3, Workload: vbawstest.EC2}))
 	}
 
 	// What was there before, all of it within reach of initial sync.
 	for range rapid.IntRange(0, 40).Draw(t, "old sessions") {
-		start := a.Now().Add(-time.Duration(rapid.Int64Range(int64(time.Minute), int64(s.backfill+10*time.Hour)).Draw(t, "age")))
+		start := l.Now().Add(-time.Duration(rapid.Int64Range(int64(time.Minute), int64(s.backfill+10*time.Hour)).Draw(t, "age")))
 		id := l.start(start)
 		if rapid.IntRange(0, 9).Draw(t, "ended") > 0 {
 			end := start.Add(l.length())
-			if now := a.Now(); end.After(now) {
+			if now := l.Now(); end.After(now) {
 				end = now
 			}
-			a.Finish(id, l.final(), end)
+			l.Finish(id, l.final(), end)
 		}
 	}
-	l.synced = a.Now().Truncate(time.Second)
-	l.p = newPoller(t, server, clock, poller.Config{
-		Watermark: s.watermark, Backfill: s.backfill, PartSize: s.partSize,
-		InventoryInterval: 24 * time.Hour, // it is no part of this
-	})
-	l.reg = newRegistry(l.p)
+	l.synced = l.Now().Truncate(time.Second)
 	l.poll()
 	l.succeeds()
 	l.settle()
@@ -254,35 +245,35 @@ func live(t *rapid.T, s switches) {
 		l.step()
 	}
 	l.settle()
-	if v := a.Violations(); len(v) > 0 {
+	if v := l.Violations(); len(v) > 0 {
 		t.Fatalf("the exporter did what a monitor must not: %v", v)
 	}
 }
 
 func (l *life) length() time.Duration {
-	return time.Duration(rapid.Int64Range(0, int64(3*time.Hour)).Draw(l.T, "length"))
+	return time.Duration(rapid.Int64Range(0, int64(3*time.Hour)).Draw(l.rapid, "length"))
 }
 
 func (l *life) final() string {
-	return rapid.SampledFrom([]string{"Succeeded", "Succeeded", "Warning", "Failed", "Canceled", "Expired"}).Draw(l.T, "status")
+	return rapid.SampledFrom([]string{"Succeeded", "Succeeded", "Warning", "Failed", "Canceled", "Expired"}).Draw(l.rapid, "status")
 }
 
 // start begins a session of one kind or another.
 func (l *life) start(at time.Time, opts ...vbawstest.ChangeOption) string {
 	s := vbawstest.Session{Start: at, Status: vbawstest.StatusRunning}
-	kind := rapid.IntRange(0, 9).Draw(l.T, "kind")
+	kind := rapid.IntRange(0, 9).Draw(l.rapid, "kind")
 	switch {
 	case kind < 8:
-		p := rapid.SampledFrom(l.policy).Draw(l.T, "policy")
-		s.Type = rapid.SampledFrom([]string{"Policy", "Policy", "Job", "Task"}).Draw(l.T, "type")
-		s.ExtendedType = rapid.SampledFrom([]string{"PolicyBackup", "PolicySnapshot"}).Draw(l.T, "extended type")
+		p := rapid.SampledFrom(l.policy).Draw(l.rapid, "policy")
+		s.Type = rapid.SampledFrom([]string{"Policy", "Policy", "Job", "Task"}).Draw(l.rapid, "type")
+		s.ExtendedType = rapid.SampledFrom([]string{"PolicyBackup", "PolicySnapshot"}).Draw(l.rapid, "extended type")
 		s.Name, s.PolicyID = p.Name, p.ID
 	case kind == 8:
-		s.Type, s.ExtendedType, s.Name = "RestoreTask", "VmRestore", rapid.SampledFrom([]string{"web-1", "db-2"}).Draw(l.T, "workload")
+		s.Type, s.ExtendedType, s.Name = "RestoreTask", "VmRestore", rapid.SampledFrom([]string{"web-1", "db-2"}).Draw(l.rapid, "workload")
 	default:
 		s.Type = "RetentionActivity"
 	}
-	s = l.a.Put(s, opts...)
+	s = l.Put(s, opts...)
 	if s.PolicyID != "" {
 		l.owners[s.ID] = s.Name
 	}
@@ -292,7 +283,7 @@ func (l *life) start(at time.Time, opts ...vbawstest.ChangeOption) string {
 // pick draws one of the sessions that match.
 func (l *life) pick(match func(vbawstest.Session) bool) (string, bool) {
 	var ids []string
-	for _, h := range l.a.History() {
+	for _, h := range l.History() {
 		if s := h.States[len(h.States)-1].Session; h.Deleted.IsZero() && match(s) && !l.removed[s.ID] && !l.touched[s.ID] {
 			ids = append(ids, s.ID)
 		}
@@ -300,7 +291,7 @@ func (l *life) pick(match func(vbawstest.Session) bool) (string, bool) {
 	if len(ids) == 0 {
 		return "", false
 	}
-	return rapid.SampledFrom(ids).Draw(l.T, "session"), true
+	return rapid.SampledFrom(ids).Draw(l.rapid, "session"), true
 }
 
 func running(s vbawstest.Session) bool { return s.Status == vbawstest.StatusRunning }
@@ -314,75 +305,75 @@ func (l *life) settled(s vbawstest.Session) bool {
 // recent are settled sessions that reading by FromUtc sees again: it doesn't
 // look at what is older.
 func (l *life) recent(s vbawstest.Session) bool {
-	return l.settled(s) && s.Start.After(l.a.Now().Add(-50*time.Minute))
+	return l.settled(s) && s.Start.After(l.Now().Add(-50*time.Minute))
 }
 
 // step does something to the fleet, to its appliance or to the exporter.
 func (l *life) step() {
-	switch n := rapid.IntRange(0, 99).Draw(l.T, "step"); {
+	switch n := rapid.IntRange(0, 99).Draw(l.rapid, "step"); {
 	case n < 20:
-		if rapid.IntRange(0, 4).Draw(l.T, "at the same time") > 0 {
-			l.clock.Advance(time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(5*time.Second)).Draw(l.T, "later")))
+		if rapid.IntRange(0, 4).Draw(l.rapid, "at the same time") > 0 {
+			l.clock.Advance(time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(5*time.Second)).Draw(l.rapid, "later")))
 		}
-		l.start(l.a.Now())
+		l.start(l.Now())
 	case n < 45:
 		if id, ok := l.pick(running); ok {
-			l.a.Finish(id, l.final(), time.Time{}, l.delay()...)
+			l.Finish(id, l.final(), time.Time{}, l.delay()...)
 		}
 	case n < 70:
-		l.clock.Advance(time.Duration(rapid.Int64Range(0, int64(10*time.Minute)).Draw(l.T, "later")))
+		l.clock.Advance(time.Duration(rapid.Int64Range(0, int64(10*time.Minute)).Draw(l.rapid, "later")))
 	case n < 73: // becomes visible late, as a transaction that commits late
-		l.start(l.a.Now(), l.delay()...)
+		l.start(l.Now(), l.delay()...)
 	case n < 76: // a result that is corrected
 		if id, ok := l.pick(l.recent); ok {
-			l.a.Update(id, func(s *vbawstest.Session) { s.Status, s.Result = l.final(), "" })
+			l.Update(id, func(s *vbawstest.Session) { s.Status, s.Result = l.final(), "" })
 			l.touched[id] = true
 		}
 	case n < 78: // back to life
 		if id, ok := l.pick(l.recent); ok {
-			l.seen[id], _ = l.a.Reopen(id)
+			l.seen[id], _ = l.Reopen(id)
 		}
 	case n < 80: // an old row is touched and rises to the top
 		if id, ok := l.pick(l.settled); ok {
-			l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
+			l.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
 		}
 	case n < 82: // retention
 		if id, ok := l.pick(l.settled); ok {
-			l.a.Delete(id)
+			l.Delete(id)
 			l.touched[id] = true
 		}
 	case n < 83: // a session is removed before its end
 		if id, ok := l.pick(func(s vbawstest.Session) bool { _, seen := l.seen[s.ID]; return seen && running(s) }); ok {
-			l.a.Delete(id)
+			l.Delete(id)
 			l.removed[id] = true
 		}
 	case n < 84:
 		if !l.perSession {
-			l.a.ResetUSN(rapid.Int64Range(-50, 400).Draw(l.T, "USN"))
+			l.ResetUSN(rapid.Int64Range(-50, 400).Draw(l.rapid, "USN"))
 		}
 	case n < 85:
 		if !l.perSession {
-			l.a.RenumberUSN(rapid.Int64Range(-50, 400).Draw(l.T, "USN"))
+			l.RenumberUSN(rapid.Int64Range(-50, 400).Draw(l.rapid, "USN"))
 		}
 	case n < 86: // a tie
 		if id, ok := l.pick(running); ok {
 			if other, ok := l.pick(running); ok {
-				s, _ := l.a.Lookup(other)
-				l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." }, vbawstest.WithUSN(s.USN))
+				s, _ := l.Lookup(other)
+				l.Update(id, func(s *vbawstest.Session) { s.Reason += "." }, vbawstest.WithUSN(s.USN))
 			}
 		}
 	case n < 87:
 		// Never so far that a time is more than an hour ahead: what becomes of such a
 		// session depends on when it is polled.
-		to := time.Duration(rapid.Int64Range(-int64(25*time.Minute), int64(25*time.Minute)).Draw(l.T, "clock"))
-		l.a.StepClock(to - l.stepped)
+		to := time.Duration(rapid.Int64Range(-int64(25*time.Minute), int64(25*time.Minute)).Draw(l.rapid, "clock"))
+		l.StepClock(to - l.stepped)
 		l.stepped = to
 	case n < 90:
 		if l.faults {
 			l.inject()
 		}
 	case n < 91:
-		l.a.RevokeTokens()
+		l.RevokeTokens()
 	case n < 92:
 		l.betweenPages()
 	case n < 99:
@@ -393,27 +384,27 @@ func (l *life) step() {
 }
 
 func (l *life) delay() []vbawstest.ChangeOption {
-	if rapid.IntRange(0, 4).Draw(l.T, "late") > 0 {
+	if rapid.IntRange(0, 4).Draw(l.rapid, "late") > 0 {
 		return nil
 	}
-	return []vbawstest.ChangeOption{vbawstest.VisibleAfter(time.Duration(rapid.Int64Range(0, int64(40*time.Minute)).Draw(l.T, "delay")))}
+	return []vbawstest.ChangeOption{vbawstest.VisibleAfter(time.Duration(rapid.Int64Range(0, int64(40*time.Minute)).Draw(l.rapid, "delay")))}
 }
 
 func (l *life) inject() {
-	if rapid.IntRange(0, 3).Draw(l.T, "broken") == 0 && len(l.broken) < 10 {
+	if rapid.IntRange(0, 3).Draw(l.rapid, "broken") == 0 && len(l.broken) < 10 {
 		l.breakOne()
 		return
 	}
 	f := vbawstest.Fault{
 		Kind: rapid.SampledFrom([]vbawstest.FaultKind{
 			vbawstest.FaultStatus, vbawstest.FaultReset, vbawstest.FaultTruncate, vbawstest.FaultStartPage, vbawstest.FaultGarbage,
-		}).Draw(l.T, "fault"),
-		Skip:   rapid.IntRange(0, 6).Draw(l.T, "skip"),
-		Count:  rapid.IntRange(1, 6).Draw(l.T, "count"),
-		Status: rapid.SampledFrom([]int{500, 503, 429, 404, 403, 400}).Draw(l.T, "HTTP status"),
+		}).Draw(l.rapid, "fault"),
+		Skip:   rapid.IntRange(0, 6).Draw(l.rapid, "skip"),
+		Count:  rapid.IntRange(1, 6).Draw(l.rapid, "count"),
+		Status: rapid.SampledFrom([]int{500, 503, 429, 404, 403, 400}).Draw(l.rapid, "HTTP status"),
 	}
-	f.Route = rapid.SampledFrom([]string{"/api/v1/sessions", "/api/v1/sessions/{id}", "/api/v1/token"}).Draw(l.T, "route")
-	in := l.a.Inject(f)
+	f.Route = rapid.SampledFrom([]string{"/api/v1/sessions", "/api/v1/sessions/{id}", "/api/v1/token"}).Draw(l.rapid, "route")
+	in := l.Inject(f)
 	if f.Route == "/api/v1/sessions/{id}" {
 		l.refusals = append(l.refusals, in)
 	}
@@ -421,45 +412,45 @@ func (l *life) inject() {
 
 // breakOne makes the appliance unable to return a session, or the sessions of a policy.
 func (l *life) breakOne() {
-	id := l.policy[rapid.IntRange(0, len(l.policy)-1).Draw(l.T, "policy")].ID
-	if rapid.IntRange(0, 4).Draw(l.T, "row") > 0 {
+	id := l.policy[rapid.IntRange(0, len(l.policy)-1).Draw(l.rapid, "policy")].ID
+	if rapid.IntRange(0, 4).Draw(l.rapid, "row") > 0 {
 		var ok bool
 		if id, ok = l.pick(func(s vbawstest.Session) bool { return running(s) || l.recent(s) }); !ok {
 			return
 		}
 	}
 	l.broken = append(l.broken, id)
-	l.a.Break(id)
+	l.Break(id)
 }
 
 // betweenPages lets the list move after each of the next pages.
 func (l *life) betweenPages() {
 	var moves []func()
-	for range rapid.IntRange(1, 8).Draw(l.T, "moves") {
-		switch rapid.IntRange(0, 2).Draw(l.T, "move") {
+	for range rapid.IntRange(1, 8).Draw(l.rapid, "moves") {
+		switch rapid.IntRange(0, 2).Draw(l.rapid, "move") {
 		case 0:
 			if id, ok := l.pick(running); ok {
 				status := l.final()
 				moves = append(moves, func() {
-					if h, _ := l.a.HistoryOf(id); h.Deleted.IsZero() && running(h.States[len(h.States)-1].Session) {
-						l.a.Finish(id, status, time.Time{})
+					if h, _ := l.HistoryOf(id); h.Deleted.IsZero() && running(h.States[len(h.States)-1].Session) {
+						l.Finish(id, status, time.Time{})
 					}
 				})
 			}
 		case 1:
 			if id, ok := l.pick(l.settled); ok {
 				l.touched[id] = true
-				moves = append(moves, func() { l.a.Delete(id) })
+				moves = append(moves, func() { l.Delete(id) })
 			}
 		case 2:
 			if id, ok := l.pick(l.settled); ok {
 				moves = append(moves, func() {
-					l.a.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
+					l.Update(id, func(s *vbawstest.Session) { s.Reason += "." })
 				})
 			}
 		}
 	}
-	l.a.AfterPage(func(*http.Request) {
+	l.AfterPage(func(*http.Request) {
 		if len(moves) > 0 {
 			moves[0]()
 			moves = moves[1:]
@@ -491,13 +482,13 @@ func (l *life) succeeds() {
 // settle lets the fleet rest for as long as anything may take to be seen, and
 // compares the scrape with the truth.
 func (l *life) settle() {
-	l.a.AfterPage(nil)
-	l.a.Reveal()
+	l.AfterPage(nil)
+	l.Reveal()
 	for _, in := range l.refusals {
 		in.Remove()
 	}
 	l.refusals = nil
-	l.a.Mend(l.broken...)
+	l.Mend(l.broken...)
 	l.broken = nil
 	for range 3 {
 		l.clock.Advance(61 * time.Minute)
@@ -513,7 +504,7 @@ func (l *life) settle() {
 	}
 	clear(l.touched)
 	clear(l.seen)
-	for _, h := range l.a.History() {
+	for _, h := range l.History() {
 		if h.Deleted.IsZero() {
 			l.seen[h.ID] = h.States[len(h.States)-1].Session
 		}
@@ -550,7 +541,7 @@ func (l *life) truth() map[string]float64 {
 	lasts := make(map[string]last)
 	statuses := make(map[string]map[string]bool)
 	since := l.synced.Add(-l.backfill)
-	for _, h := range l.a.History() {
+	for _, h := range l.History() {
 		s := h.States[0].Session
 		k := l.key(s)
 		if statuses[k] == nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -22,18 +21,8 @@ const listsOfPolicies = "/api/v1/virtualMachines/policies"
 // 2:00 and 14:00, by the clock of Berlin. It is 18:30, and the appliance was polled.
 func newJudged(t *testing.T) (*world, vbawstest.Policy) {
 	t.Helper()
-	zone, err := time.LoadLocation("Europe/Berlin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{T: t, clock: vbawstest.NewClock(time.Date(2026, 6, 10, 18, 30, 0, 0, zone).UTC()), log: &logbook{}}
-	w.Appliance = vbawstest.New(vbawstest.Config{Now: w.clock.Now, Zone: zone})
-	w.server = vbawstest.NewServer(w.Appliance)
-	t.Cleanup(w.server.Close)
-	w.storage = &countingStorage{Storage: store.NewMemory()}
-	w.cfg = poller.Config{Backfill: time.Hour, Logger: w.log}
+	w := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Schedule: nightly(2)})
-	w.restart()
 	w.poll()
 	return w, pol
 }

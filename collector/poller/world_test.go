@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/go-kit/log"
@@ -15,15 +14,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
+// tester is what testing.T and rapid.T share.
+type tester interface {
+	Helper()
+	Cleanup(func())
+	Error(...any)
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // world is an appliance and an exporter that watches it, over TLS.
 type world struct {
-	*testing.T
+	tester
 	*vbawstest.Appliance
 	clock   *vbawstest.Clock
 	server  *vbawstest.Server
@@ -36,28 +47,89 @@ type world struct {
 
 // newWorld returns a world without sessions, and with one policy. Nothing was
 // polled.
-func newWorld(t *testing.T, acfg vbawstest.Config, pcfg poller.Config) *world {
+func newWorld(t tester, acfg vbawstest.Config, cfg poller.Config) *world {
 	t.Helper()
-	w := &world{T: t, clock: vbawstest.NewClock(epoch), cfg: pcfg, log: &logbook{}}
-	acfg.Now = w.clock.Now
-	w.Appliance = vbawstest.New(acfg)
-	w.server = vbawstest.NewServer(w.Appliance)
-	t.Cleanup(w.server.Close)
-	w.storage = &countingStorage{Storage: store.NewMemory()}
+	w := newWorldOn(t, vbawstest.NewServer, epoch, acfg, cfg)
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
+	return w
+}
+
+// newWorldOn returns a world without sessions and policies at a time. cfg needs only
+// what matters to the test.
+func newWorldOn(t tester, serve func(*vbawstest.Appliance) *vbawstest.Server, at time.Time, acfg vbawstest.Config, cfg poller.Config) *world {
+	t.Helper()
+	clock := vbawstest.NewClock(at)
+	acfg.Now = clock.Now
+	a := vbawstest.New(acfg)
+	server := serve(a)
+	t.Cleanup(server.Close)
+	w := newExporter(t, cfg)
+	w.Appliance, w.clock, w.server = a, clock, server
+	w.restart()
+	return w
+}
+
+// newExporter returns a world without an appliance. The test watches something else.
+func newExporter(t tester, cfg poller.Config) *world {
+	w := &world{tester: t, cfg: cfg, storage: &countingStorage{Storage: store.NewMemory()}, log: &logbook{}}
+	w.cfg.Appliance = "test"
+	if w.cfg.Interval == 0 {
+		w.cfg.Interval = time.Minute
+	}
+	if w.cfg.Timeout == 0 {
+		w.cfg.Timeout = time.Minute
+	}
+	if w.cfg.Watermark == "" {
+		w.cfg.Watermark = poller.WatermarkAuto
+	}
 	if w.cfg.Backfill == 0 {
 		w.cfg.Backfill = backfill
 	}
-	w.cfg.Logger = w.log
-	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
-	w.restart()
+	if w.cfg.Ledger.Bounds == nil {
+		w.cfg.Ledger.Bounds = []float64{60, 600, 3600}
+	}
+	if w.cfg.Logger == nil {
+		w.cfg.Logger = w.log
+	}
 	return w
 }
 
 // restart replaces the exporter by another process over the same state.
 func (w *world) restart() {
 	w.Helper()
-	w.p = newPollerOver(w, w.server, w.clock, w.cfg, w.storage)
-	w.reg = newRegistry(w.p)
+	w.watch(w.client(w.clock.Now), w.clock.Now)
+}
+
+// watch is restart with another client of the appliance, and another clock of the
+// exporter. A clock that is nil is time.Now.
+func (w *world) watch(api poller.API, now func() time.Time) {
+	w.Helper()
+	cfg := w.cfg
+	cfg.Now = now
+	p, err := poller.New(cfg, api, w.storage)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.p, w.reg = p, prometheus.NewRegistry()
+	w.reg.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p} }))
+}
+
+// client returns a client of the appliance.
+func (w *world) client(now func() time.Time) *vbaws.Client {
+	w.Helper()
+	u, err := url.Parse(w.server.URL)
+	if err != nil {
+		w.Fatal(err)
+	}
+	c, err := vbaws.New(vbaws.Config{
+		URL: u, Username: vbawstest.DefaultUsername,
+		Password:  func() (string, error) { return vbawstest.DefaultPassword, nil },
+		Transport: w.server.Transport(), Now: now, RetryInitial: time.Microsecond,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return c
 }
 
 // poll makes a poll that must be good.
