@@ -10,6 +10,7 @@ import (
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -145,10 +146,10 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				})
 				polls := func(want float64) {
 					t.Helper()
-					own := w.reg
-					w.reg = reg
+					own := w.p
+					w.p = &polltest.Exporter{Poller: own.Poller, Registry: reg}
 					w.is("vbaws_exporter_polls_total", `result="decode"`, want)
-					w.reg = own
+					w.p = own
 				}
 				ids := w.ends(5, "Succeeded")
 				if synced {

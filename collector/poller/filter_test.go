@@ -14,11 +14,12 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // counted returns how many sessions each series has, by type and policy.
-func counted(p *poller.Poller) map[string]int {
+func counted(p *polltest.Exporter) map[string]int {
 	n := make(map[string]int)
 	for _, s := range p.Published().View.Series {
 		k := s.Key.Type + " of " + s.Key.Policy

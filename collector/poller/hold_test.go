@@ -9,6 +9,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -80,7 +81,7 @@ func (w *world) backfillStart() time.Time { return w.Now().Truncate(time.Second)
 func (w *world) created(name, series string) time.Time {
 	w.Helper()
 	for _, m := range w.gather(name) {
-		if labelsOf(m) == series {
+		if polltest.Labels(m) == series {
 			return createdOf(m)
 		}
 	}
@@ -190,7 +191,7 @@ func TestOtherBucketsStartHistogramsOverAlone(t *testing.T) {
 	w.is("vbaws_sessions_total", failedSeries, 4)
 	w.is("vbaws_session_duration_seconds", failedSeries, 1)
 	for _, m := range w.gather("vbaws_session_duration_seconds") {
-		if labelsOf(m) == failedSeries {
+		if polltest.Labels(m) == failedSeries {
 			var bounds []float64
 			for _, b := range m.Histogram.Bucket {
 				bounds = append(bounds, b.GetUpperBound())

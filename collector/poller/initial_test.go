@@ -25,12 +25,8 @@ var update = flag.Bool("update", false, "rewrite the golden files of testdata")
 // golden compares a scrape with a file of testdata.
 func (w *world) golden(name string) {
 	w.Helper()
-	families, err := w.reg.Gather()
-	if err != nil {
-		w.Fatal(err)
-	}
 	var got bytes.Buffer
-	for _, f := range families {
+	for _, f := range w.p.Families(w) {
 		if _, err := expfmt.MetricFamilyToText(&got, f); err != nil {
 			w.Fatal(err)
 		}
@@ -157,7 +153,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 		w := newWorldOn(t, vbawstest.NewPipeServer, epoch, vbawstest.Config{}, poller.Config{Timeout: 2 * time.Minute})
 		w.end("Failed")
 		w.poll()
-		before := scrape(t, w.reg)
+		before := scrape(w)
 
 		hang := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
 		defer hang.Remove()
@@ -166,7 +162,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 		<-hang.Entered()
 		asked := time.Now()
 		for range 3 {
-			if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+			if d := cmp.Diff(before, scrape(w)); d != "" {
 				t.Errorf("-before +while it hangs:\n%s", d)
 			}
 			w.is("vbaws_up", "", 1)
@@ -181,7 +177,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 			t.Errorf("the poll ended after %v", waited)
 		}
 		w.is("vbaws_up", "", 0)
-		if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+		if d := cmp.Diff(before, scrape(w)); d != "" {
 			t.Errorf("-before +after it has failed:\n%s", d)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -400,7 +401,7 @@ func TestInstanceLeftOut(t *testing.T) {
 	}
 	for _, m := range w.gather("vbaws_policy_problem") {
 		if m.Gauge.GetValue() != 0 {
-			t.Errorf("a problem of the policy: %s", labelsOf(m))
+			t.Errorf("a problem of the policy: %s", polltest.Labels(m))
 		}
 	}
 	w.is("vbaws_session_last_status", `extended_type="PolicyBackup" policy="Web" status="Warning" type="Policy"`, 1)

@@ -416,7 +416,7 @@ func TestResultsOfPolls(t *testing.T) {
 			damage(w.storage)
 		}
 		err := w.p.Poll(t.Context())
-		return w.p, result, err
+		return w.p.Poller, result, err
 	}
 	for _, kind := range []vbaws.Kind{
 		vbaws.KindAuth, vbaws.KindTLS, vbaws.KindTimeout, vbaws.KindUnreachable, vbaws.KindHTTP, vbaws.KindDecode,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,9 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dto "github.com/prometheus/client_model/go"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -90,31 +89,21 @@ func payload(t *testing.T, name string) string {
 }
 
 // watch returns a poller of the documents, its log, and what /metrics has.
-func (d *documented) watch(t *testing.T) (*poller.Poller, *logbook, func() map[string]float64) {
+func (d *documented) watch(t *testing.T) (*polltest.Exporter, *logbook, func() map[string]float64) {
 	t.Helper()
 	d.asked = make(map[string]int)
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: "u", Password: func() (string, error) { return "p", nil }, Now: d.clock.Now, RetryInitial: time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := newExporter(t, poller.Config{})
+	client, err := polltest.NewClient(polltest.Options{URL: server.URL, Poller: poller.Config{Now: d.clock.Now}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.watch(client, d.clock.Now)
 	return w.p, w.log, func() map[string]float64 {
 		t.Helper()
-		families, err := w.reg.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
 		samples := make(map[string]float64)
-		for _, f := range families {
+		for _, f := range w.p.Families(t) {
 			for _, m := range f.GetMetric() {
 				name := f.GetName()
 				for _, l := range m.GetLabel() {
@@ -122,21 +111,11 @@ func (d *documented) watch(t *testing.T) (*poller.Poller, *logbook, func() map[s
 						name += " " + l.GetValue()
 					}
 				}
-				samples[name] = value(f.GetType(), m)
+				samples[name] = polltest.Value(m)
 			}
 		}
 		return samples
 	}
-}
-
-func value(typ dto.MetricType, m *dto.Metric) float64 {
-	switch typ {
-	case dto.MetricType_COUNTER:
-		return m.GetCounter().GetValue()
-	case dto.MetricType_GAUGE:
-		return m.GetGauge().GetValue()
-	}
-	return float64(m.GetHistogram().GetSampleCount())
 }
 
 // TestPayloads serves the answers in testdata as they are, and reads what comes of

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -37,9 +38,9 @@ func (w *world) problems() []string {
 		for _, p := range m.Label {
 			l[p.GetName()] = p.GetValue()
 		}
-		since, exists := w.sample("vbaws_policy_problem_since_timestamp_seconds", labelsOf(m))
+		since, exists := w.sample("vbaws_policy_problem_since_timestamp_seconds", polltest.Labels(m))
 		if exists != (m.Gauge.GetValue() == 1) {
-			w.Errorf("%s is %v, and has since when: %v", labelsOf(m), m.Gauge.GetValue(), exists)
+			w.Errorf("%s is %v, and has since when: %v", polltest.Labels(m), m.Gauge.GetValue(), exists)
 		}
 		if exists {
 			all = append(all, fmt.Sprintf("%s %s %s since %s", l["policy"], l["kind"], l["problem"], time.Unix(int64(since), 0).In(zone).Format("02 15:04")))
