@@ -49,10 +49,10 @@ type Ledger struct {
 	holds map[heldCounter]time.Time
 	// known has the labels' values that count for a limit, by limit: those of all
 	// series, and policies of those in the view. counters is how many counters there
-	// are, and overLimit has what is beyond each limit.
+	// are, and overLimit has hashes of the names beyond each limit.
 	known     map[string]map[string]bool
 	counters  int
-	overLimit map[string]overLimit
+	overLimit map[string]map[uint64]bool
 	view      *View
 	// ahead is how far the appliance's clock is ahead of the exporter's.
 	ahead time.Duration
@@ -68,7 +68,7 @@ type Ledger struct {
 func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
 		state: state, index: index, opts: opts,
-		holds: make(map[heldCounter]time.Time), overLimit: make(map[string]overLimit),
+		holds: make(map[heldCounter]time.Time), overLimit: make(map[string]map[uint64]bool),
 		counted: make(map[Key]time.Time), opened: now,
 	}
 	for k, s := range state.Series {

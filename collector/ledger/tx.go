@@ -35,12 +35,10 @@ type Tx struct {
 	// names are those of the policies that the appliance has; nil until HasPolicy.
 	names map[string]bool
 	// fresh has the names, by limit, that get their first series, and counters how many
-	// counters are new. overLimit has the names beyond each limit that the ledger doesn't have
-	// yet, and exceeded what is reported of them.
-	fresh     map[string]map[string]bool
-	counters  int
-	overLimit map[string]overLimit
-	exceeded  map[string]*Exceeded
+	// counters are new. exceeded is what is reported of names beyond each limit.
+	fresh    map[string]map[string]bool
+	counters int
+	exceeded map[string]*Exceeded
 	// open is how many sessions are unfinished.
 	open  int
 	reset bool
@@ -64,7 +62,6 @@ func (l *Ledger) Begin(now time.Time) *Tx {
 		seen:       make(map[ID]SeenSession),
 		skipped:    make(map[ID]time.Time),
 		fresh:      make(map[string]map[string]bool),
-		overLimit:  make(map[string]overLimit),
 		exceeded:   make(map[string]*Exceeded),
 		counted:    make(map[Key]bool),
 		open:       len(l.state.Unfinished),
@@ -156,7 +153,6 @@ func (tx *Tx) Commit(now time.Time) *View {
 	if tx.leaving != nil {
 		tx.l.leaving = tx.leaving
 	}
-	tx.l.keepOverLimit(tx)
 	for k, s := range tx.series {
 		tx.l.noteHolds(k, s, now)
 	}
