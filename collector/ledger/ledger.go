@@ -56,8 +56,8 @@ type Ledger struct {
 	view      *View
 	// ahead is how far the appliance's clock is ahead of the exporter's.
 	ahead time.Duration
-	// counted has when each series counted last, if that was less than shownFor ago.
-	counted map[Key]time.Time
+	// changed has when each series changed last, if that was less than shownFor ago.
+	changed map[Key]time.Time
 	opened  time.Time
 	// leaving are the policies that are gone and whose series stay for a while.
 	leaving map[string]bool
@@ -68,13 +68,12 @@ type Ledger struct {
 func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
 		state: state, index: index, opts: opts,
-		holds: make(map[heldCounter]time.Time), overLimit: make(map[string]map[uint64]bool),
-		counted: make(map[Key]time.Time), opened: now,
+		overLimit: make(map[string]map[uint64]bool), changed: make(map[Key]time.Time), opened: now,
 	}
-	for k, s := range state.Series {
+	for _, s := range state.Series {
 		s.seedHistory()
-		l.noteHolds(k, s, now)
 	}
+	l.noteHolds(now)
 	l.rebuildView()
 	return l
 }

@@ -222,26 +222,22 @@ func (tx *Tx) SetZone(name string, at time.Time) {
 	tx.editMeta().Zone = name
 }
 
-func (tx *Tx) policy(k PolicyKey) *Policy {
-	if pol, ok := tx.policies[k]; ok {
-		return pol
-	}
-	return tx.l.state.Policies[k]
-}
+func (tx *Tx) policy(k PolicyKey) *Policy { return look(tx.l.state.Policies, tx.policies, k) }
 
 func (tx *Tx) allPolicies() map[PolicyKey]*Policy {
 	return overlay(tx.l.state.Policies, tx.policies)
 }
 
-// goneNames returns the names that only policies have that are gone.
-func (l *Ledger) goneNames() map[string]bool {
+// goneNames returns the names of policies that are gone and match, and that no other
+// policy has.
+func goneNames(policies map[PolicyKey]*Policy, match func(*Policy) bool) map[string]bool {
 	gone := make(map[string]bool)
-	for _, pol := range l.state.Policies {
-		if pol.Gone() {
+	for _, pol := range policies {
+		if pol.Gone() && match(pol) {
 			gone[pol.Name] = true
 		}
 	}
-	for _, pol := range l.state.Policies {
+	for _, pol := range policies {
 		if !pol.Gone() {
 			delete(gone, pol.Name)
 		}

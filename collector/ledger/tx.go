@@ -42,8 +42,6 @@ type Tx struct {
 	// open is how many sessions are unfinished.
 	open  int
 	reset bool
-	// counted are the series that counted in this transaction.
-	counted map[Key]bool
 	// leaving is the Ledger's from this transaction on; nil if it stays as it is.
 	leaving map[string]bool
 }
@@ -63,7 +61,6 @@ func (l *Ledger) Begin(now time.Time) *Tx {
 		skipped:    make(map[ID]time.Time),
 		fresh:      make(map[string]map[string]bool),
 		exceeded:   make(map[string]*Exceeded),
-		counted:    make(map[Key]bool),
 		open:       len(l.state.Unfinished),
 	}
 	tx.lift()
@@ -146,18 +143,24 @@ func (tx *Tx) Commit(now time.Time) *View {
 		return tx.l.view
 	}
 	tx.l.state.Apply(c)
-	maps.DeleteFunc(tx.l.counted, func(_ Key, at time.Time) bool { return !recent(at, now) })
-	for k := range tx.counted {
-		tx.l.counted[k] = now
+	maps.DeleteFunc(tx.l.changed, func(_ Key, at time.Time) bool { return !recent(at, now) })
+	for k := range tx.series {
+		tx.l.changed[k] = now
 	}
 	if tx.leaving != nil {
 		tx.l.leaving = tx.leaving
 	}
-	for k, s := range tx.series {
-		tx.l.noteHolds(k, s, now)
-	}
+	tx.l.noteHolds(now)
 	tx.l.rebuildView()
 	return tx.l.view
+}
+
+// look returns what m has for a key with changes, in which nil removes.
+func look[K comparable, V any](m, changes map[K]*V, k K) *V {
+	if v, ok := changes[k]; ok {
+		return v
+	}
+	return m[k]
 }
 
 // overlay returns m with changes, in which nil removes.

@@ -57,7 +57,7 @@ func (l *Ledger) rebuildView() {
 	v := &View{
 		Series:     make([]SeriesView, len(keys)),
 		Policies:   l.livePolicies(),
-		Gone:       l.goneNames(),
+		Gone:       goneNames(l.state.Policies, func(*Policy) bool { return true }),
 		Zone:       l.state.Meta.Zone,
 		Bounds:     l.state.Meta.Bounds,
 		Watermark:  l.state.Meta.Watermark,
