@@ -197,12 +197,8 @@ func (p *poll) allInstances(ctx context.Context) ([]vbaws.Instance, error) {
 }
 
 func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Instance, error) {
-	return listing.All(vbaws.RouteInstances, func(offset int) ([]vbaws.Instance, int, int, error) {
-		var page *vbaws.InstancesPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
-			return err
-		})
+	return listing.All(&p.known.pageSize, vbaws.RouteInstances, func(offset, limit int) ([]vbaws.Instance, int, int, error) {
+		page, err := p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -213,25 +209,21 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 			}
 		}
 		return page.Instances, page.Rows, page.TotalCount, nil
-	}, func(i *vbaws.Instance) string { return i.ID }, func(i *vbaws.Instance) int {
-		return instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
+	}, func(i *vbaws.Instance) (string, int) {
+		return i.ID, instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 	})
 }
 
 // licensedWorkloads returns the newest backups by id. It leaves out times that can't be
 // true.
 func (p *poll) licensedWorkloads(ctx context.Context) (map[string]time.Time, error) {
-	all, err := listing.All(vbaws.RouteLicensed, func(offset int) ([]vbaws.LicensedWorkload, int, int, error) {
-		var page *vbaws.LicensedWorkloadsPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.LicensedWorkloads(ctx, offset, limit)
-			return err
-		})
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteLicensed, func(offset, limit int) ([]vbaws.LicensedWorkload, int, int, error) {
+		page, err := p.api.LicensedWorkloads(ctx, offset, limit)
 		if err != nil {
 			return nil, 0, 0, err
 		}
 		return page.Workloads, page.Rows, page.TotalCount, nil
-	}, func(w *vbaws.LicensedWorkload) string { return w.ID }, func(w *vbaws.LicensedWorkload) int { return instanceSize + len(w.ID) })
+	}, func(w *vbaws.LicensedWorkload) (string, int) { return w.ID, instanceSize + len(w.ID) })
 	if err != nil {
 		return nil, err
 	}

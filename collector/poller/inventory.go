@@ -147,18 +147,14 @@ const repositorySize = 100
 
 // listRepositories reads all backup repositories.
 func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
-	all, err := listing.All(vbaws.RouteRepositories, func(offset int) ([]vbaws.Repository, int, int, error) {
-		var page *vbaws.RepositoriesPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.Repositories(ctx, offset, limit)
-			return err
-		})
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteRepositories, func(offset, limit int) ([]vbaws.Repository, int, int, error) {
+		page, err := p.api.Repositories(ctx, offset, limit)
 		if err != nil {
 			return nil, 0, 0, err
 		}
 		return page.Repositories, page.Rows, page.TotalCount, nil
-	}, func(r *vbaws.Repository) string { return r.ID }, func(r *vbaws.Repository) int {
-		return repositorySize + len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
+	}, func(r *vbaws.Repository) (string, int) {
+		return r.ID, repositorySize + len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
 	})
 	if err != nil {
 		return nil, err

@@ -90,8 +90,10 @@ const policySize = 500
 // list moved.
 func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
 	l := workloadListing{whole: true}
-	all, err := listing.All(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
-		page, err := p.policies(ctx, w, offset)
+	all, err := listing.All(&p.known.pageSize, w.Path, func(offset, limit int) ([]vbaws.Policy, int, int, error) {
+		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		defer cancel()
+		page, err := p.api.Policies(ctx, w, offset, limit)
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -100,17 +102,7 @@ func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadList
 		}
 		l.whole = l.whole && len(page.Policies) == page.Rows
 		return page.Policies, page.Rows, page.TotalCount, nil
-	}, func(pol *vbaws.Policy) string { return pol.ID }, func(pol *vbaws.Policy) int { return policySize + len(pol.ID) + len(pol.Name) })
+	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
 	l.policies = all
 	return l, err
-}
-
-func (p *poll) policies(ctx context.Context, w vbaws.Workload, offset int) (page *vbaws.PoliciesPage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	err = p.known.pageSize.Ask(listing.PageLimit, func(limit int) error {
-		page, err = p.api.Policies(ctx, w, offset, limit)
-		return err
-	})
-	return page, err
 }
