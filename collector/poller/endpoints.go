@@ -77,15 +77,18 @@ func (p *poll) endpointAnswered(endpoint string, err error) {
 		e.absent[endpoint] = absence{p.api.APIVersion(), p.start}
 		delete(e.forbidden, endpoint)
 		delete(e.errs, endpoint)
-	case errors.Is(err, context.Canceled):
 	default:
 		p.endpointFailed(endpoint, err)
 	}
 }
 
-// endpointFailed records an endpoint error. The first in a row is noted.
+// endpointFailed records an endpoint error, unless the request was cut off. The first in
+// a row is noted.
 func (p *poll) endpointFailed(endpoint string, err error) {
 	e := &p.known.endpoints
+	if errors.Is(err, context.Canceled) {
+		return
+	}
 	if e.errs[endpoint] == nil {
 		p.note("endpoint failed, keeping last value", "endpoint", endpoint, "err", err)
 	}

@@ -198,12 +198,13 @@ func recent(ended, before []Ended) []Ended {
 	})
 }
 
-// logNotes logs what was noticed while reading, and what is beyond a limit.
-func (p *Poller) logNotes(poll *poll) {
-	for _, n := range poll.notes {
-		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
-	}
-	poll.notes = nil
+// note logs something about the reading.
+func (p *poll) note(msg string, fields ...any) {
+	level.Warn(p.log).Log(append([]any{"msg", msg}, fields...)...)
+}
+
+// logExceeded logs what is beyond a limit.
+func (p *Poller) logExceeded(poll *poll) {
 	for _, e := range poll.tx.Exceeded() {
 		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
 	}

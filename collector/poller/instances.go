@@ -96,7 +96,6 @@ func (p *Poller) refreshInstances(ctx context.Context, done *poll) {
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
-	p.logNotes(poll)
 	if err := p.save(poll.tx); err != nil {
 		level.Warn(p.log).Log("msg", "backups of instances not saved", "err", err)
 		return

@@ -57,7 +57,7 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
-	p.logNotes(poll)
+	p.logExceeded(poll)
 	err := p.save(poll.tx)
 	if err == nil {
 		err = p.judge(ctx, poll, false)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -17,6 +18,7 @@ import (
 type poll struct {
 	cfg *Config
 	api API
+	log log.Logger
 	// known outlives the poll, and ledger has what is saved.
 	known  *known
 	ledger *ledger.Ledger
@@ -53,13 +55,12 @@ type poll struct {
 	// unreadable is what could not be taken in.
 	unreadable unreadable
 	// logs counts the logs of sessions that were requested.
-	logs  int
-	notes []note
+	logs int
 }
 
 func (p *Poller) newPoll(start time.Time) *poll {
 	return &poll{
-		cfg: &p.cfg, api: p.api, known: p.known, ledger: p.ledger,
+		cfg: &p.cfg, api: p.api, log: p.log, known: p.known, ledger: p.ledger,
 		tx: p.ledger.Begin(start), endPart: p.endPart, start: start,
 		pending:        make(map[ledger.ID]pending),
 		seenUnfinished: make(map[ledger.ID]bool),
@@ -93,7 +94,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 	poll := p.newPoll(start)
 	err := poll.read(ctx)
 	p.known.unreadable.failed = err != nil && poll.unreadable.failed
-	p.logNotes(poll)
+	p.logExceeded(poll)
 	if err == nil {
 		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
 		err = p.keep(poll.tx)
@@ -240,11 +241,3 @@ func (p *poll) checkpoint(ctx context.Context) error {
 	}
 	return p.endPart(ctx, p)
 }
-
-// note is something about the reading that is to be logged.
-type note struct {
-	msg    string
-	fields []any
-}
-
-func (p *poll) note(msg string, fields ...any) { p.notes = append(p.notes, note{msg, fields}) }

@@ -422,7 +422,6 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 		if ctx.Err() != nil {
 			return nil // what was cut off says nothing
 		}
-		p.logNotes(poll)
 		if err := p.save(poll.tx); err != nil {
 			return err
 		}
