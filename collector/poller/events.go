@@ -64,7 +64,7 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 			if withLog[i] {
 				poll.logs++
 				end.Errors = p.errorsOf(ctx, s.ID)
-				p.known.failures.add(&end)
+				poll.errors[sessionEnd{ledger.Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: e.Policy}, s.Stop}] = end.Errors
 			}
 			if len(ended) == gatherAtOnce {
 				ended = recent(ended, nil) // no more than that is ever shown

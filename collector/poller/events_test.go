@@ -124,6 +124,21 @@ func TestErrorsOfFailures(t *testing.T) {
 	is(map[string]string{})
 }
 
+// TestErrorsOfTheNewestFailure: of two failures of a policy in one poll, the errors of the
+// newer one are shown.
+func TestErrorsOfTheNewestFailure(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.poll()
+	for i := range 2 {
+		w.clock.Advance(time.Minute)
+		w.SetLog(w.end("Failed").ID, vbawstest.LogItem{Status: "Error", Message: fmt.Sprint("error ", i)})
+	}
+	w.poll()
+	if d := cmp.Diff(map[string]string{"Nightly": "error 1"}, w.failures()); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestLogsOfPoliciesFirst: a bad night has more failures than a poll requests logs. Those
 // of policies come first, and the rest with the next polls.
 func TestLogsOfPoliciesFirst(t *testing.T) {

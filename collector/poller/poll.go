@@ -54,8 +54,10 @@ type poll struct {
 	bad        error
 	// unreadable is what could not be taken in.
 	unreadable unreadable
-	// logs counts the logs of sessions that were requested.
-	logs int
+	// logs counts the logs of sessions that were requested, and errors has what
+	// they said.
+	logs   int
+	errors map[sessionEnd][]string
 }
 
 func (p *Poller) newPoll(start time.Time) *poll {
@@ -67,6 +69,7 @@ func (p *Poller) newPoll(start time.Time) *poll {
 		usns:           make(map[int64]ledger.ID),
 		policyNames:    make(map[string]bool),
 		fresh:          make(map[string]bool),
+		errors:         make(map[sessionEnd][]string),
 	}
 }
 

@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -157,7 +156,6 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
-		failures:  failures{known: make(map[ledger.Key]Failure)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
@@ -178,7 +176,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 			off.Instances, published = nil, &off
 		}
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
-		maps.Copy(p.known.failures.known, before.Failures)
+		p.known.failures.known = before.Failures
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)
