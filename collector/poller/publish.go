@@ -23,7 +23,11 @@ func (p *Poller) publish(edit func(*Published)) {
 // publishPoll publishes the state after a poll that ended with err.
 func (p *Poller) publishPoll(err error) {
 	old := p.published.Load()
-	first := p.backoff.ended(err)
+	first := !p.polled
+	p.polled = true
+	if p.failures++; err == nil {
+		p.failures = 0
+	}
 	end := p.cfg.Now()
 	delay := p.delay(err)
 	result := resultOf(err)
@@ -35,12 +39,9 @@ func (p *Poller) publishPoll(err error) {
 		if err == nil {
 			next.LastSuccess = end
 			next.ClockOffset, next.ClockKnown = p.known.clockOffset.Round(time.Second), true
-		}
-		switch {
-		case err == nil:
 			next.FailedSince = time.Time{}
-		case next.FailedSince.IsZero():
-			next.FailedSince = end
+		} else {
+			next.FailedSince = cmp.Or(next.FailedSince, end)
 		}
 		next.CertificateExpiry = p.api.CertificateExpiry()
 		next.Next = end.Add(delay)
