@@ -98,6 +98,9 @@ func (tx *Tx) clock() time.Time { return tx.now.Add(tx.l.ahead) }
 // Times are TimesOf by the appliance's clock.
 func (tx *Tx) Times(s *vbaws.Session) Times { return TimesOf(s, tx.clock()) }
 
+// CanBe reports whether a time that the appliance sent can be true.
+func (tx *Tx) CanBe(t time.Time) bool { return usable(t, tx.clock()) }
+
 // Next returns the next part of a long poll, which is several transactions. The changes
 // so far must have been saved and committed.
 func (tx *Tx) Next() *Tx {

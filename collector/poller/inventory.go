@@ -31,7 +31,7 @@ type inventory struct {
 }
 
 // refreshInventory reads what no poll depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, and the appliance's facts. It comes after the
+// showed, policies, their newest sessions, the appliance's facts, and instances. It comes after the
 // publication of a poll, as a transaction of its own. What fails keeps its last values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	poll := p.newPoll(done.start)
@@ -41,7 +41,8 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		within(ctx, poll.lookUpPolicies)
 	}
 	inv := &p.known.inventory
-	if since := poll.start.Sub(inv.at); since >= p.cfg.InventoryInterval || since < 0 {
+	due := poll.due(inv.at)
+	if due {
 		inv.at = poll.start
 		within(ctx, poll.fetchFacts)
 		if done.listed != allListed {
@@ -53,6 +54,9 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		if p.cfg.PolicyRetention > 0 {
 			poll.tx.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
 		}
+	}
+	if p.cfg.MaxInstances > 0 {
+		within(ctx, func(ctx context.Context) { poll.refreshInstances(ctx, due) })
 	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
@@ -69,6 +73,9 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		next.View = p.ledger.View()
 		next.Policies = p.known.verdicts.set
 		next.Facts, next.Version = inv.facts, inv.version
+		if k := &p.known.instances; k.changed {
+			next.Instances, k.changed = k.publish(p.ledger.InstanceBackups()), false
+		}
 		p.known.endpoints.publish(&next.Status)
 	})
 	if err == nil {

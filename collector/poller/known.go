@@ -40,7 +40,7 @@ func (k *known) setAPIVersion(v string) {
 		k.endpoints.forget()
 		k.pageSize.Forget()
 		k.names.startsUnordered = false
-		k.inventory.at, k.instances.at = time.Time{}, time.Time{}
+		k.inventory.at = time.Time{}
 	}
 	k.apiVersion = v
 }

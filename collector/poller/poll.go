@@ -127,7 +127,6 @@ func (p *Poller) Poll(ctx context.Context) error {
 	p.logEvents(ctx, poll)
 	if ctx.Err() == nil {
 		p.refreshInventory(ctx, poll, synced)
-		p.refreshInstances(ctx, poll)
 	}
 	return nil
 }
