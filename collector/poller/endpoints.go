@@ -19,7 +19,7 @@ type endpoints struct {
 	// absent has the routes that the appliance doesn't offer.
 	absent map[string]absence
 	// errs are what endpoints failed with last.
-	errs map[string]error
+	errs map[string]string
 }
 
 // absence is that the appliance said it has no such route.
@@ -33,7 +33,7 @@ type absence struct {
 const askAgain = 24 * time.Hour
 
 func newEndpoints() endpoints {
-	return endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]error)}
+	return endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]string)}
 }
 
 // forget drops what another API version can change: it can have other routes, and those
@@ -45,13 +45,7 @@ func (e *endpoints) forget() {
 
 // publish copies the state of the endpoints.
 func (e *endpoints) publish(s *Status) {
-	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), nil
-	for endpoint, err := range e.errs {
-		if s.EndpointErrors == nil {
-			s.EndpointErrors = make(map[string]string)
-		}
-		s.EndpointErrors[endpoint] = err.Error()
-	}
+	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), maps.Clone(e.errs)
 }
 
 // isAbsent reports whether the appliance is known not to offer a route.
@@ -89,8 +83,8 @@ func (p *poll) endpointFailed(endpoint string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	if e.errs[endpoint] == nil {
+	if e.errs[endpoint] == "" {
 		p.note("endpoint failed, keeping last value", "endpoint", endpoint, "err", err)
 	}
-	e.errs[endpoint] = err
+	e.errs[endpoint] = err.Error()
 }

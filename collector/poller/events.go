@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -154,15 +153,12 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	return nil
 }
 
-// cutTo returns the first bytes of s, cut between two runes.
+// cutTo returns the first bytes of s, without a part of a rune.
 func cutTo(s string, length int) string {
 	if len(s) <= length {
 		return s
 	}
-	for length > 0 && !utf8.RuneStart(s[length]) {
-		length--
-	}
-	return s[:length] + "…"
+	return strings.ToValidUTF8(s[:length], "") + "…"
 }
 
 // logged makes what an appliance sent fit for a log line.

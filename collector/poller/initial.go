@@ -16,7 +16,7 @@ import (
 // initialSync reads an appliance of which nothing is known, or not all that an initial
 // sync reads.
 func (p *poll) initialSync(ctx context.Context) error {
-	if _, err := p.newestByUSN(ctx); err != nil {
+	if _, err := p.topRow(ctx); err != nil { // which has the appliance's clock
 		return err
 	}
 	began := p.clock
@@ -31,12 +31,12 @@ func (p *poll) initialSync(ctx context.Context) error {
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
 		return err
 	}
-	top, err := p.newestByUSN(ctx)
+	top, err := p.topRow(ctx)
 	if err != nil {
 		return err
 	}
-	if top != nil {
-		p.tx.SetWatermark(*top)
+	if top != nil && top.HasUSN && !p.known.mode.fromUTC {
+		p.tx.SetWatermark(*p.watermarkOf(top))
 	}
 	// If the list is empty, a clock that is set back makes nothing seem older than the
 	// cutoff: it is set once there is a session.

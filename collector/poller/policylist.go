@@ -61,7 +61,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 			all = append(all, l.policies...)
 		default:
 			p.endpointAnswered(w.Path, errs[i])
-			if failed == nil && (p.known.endpoints.errs[w.Path] != nil || ctx.Err() != nil) {
+			if failed == nil && (p.known.endpoints.errs[w.Path] != "" || ctx.Err() != nil) {
 				failed = fmt.Errorf("list policies: %w", errs[i])
 			}
 		}

@@ -38,7 +38,7 @@ func (p *poll) resync(ctx context.Context) error {
 	if p.clock.IsZero() {
 		// The first request of a poll that doesn't read by USN: the clock may have been
 		// set back since the last.
-		if _, err := p.newestByUSN(ctx); err != nil {
+		if _, err := p.topRow(ctx); err != nil {
 			return err
 		}
 	}

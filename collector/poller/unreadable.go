@@ -153,5 +153,5 @@ func (p *poll) recordUnreadable() {
 		known.noted = true
 		p.note("sessions can't be read: they are counted once they can be", "sessions", now.Sessions, "err", known.cause)
 	}
-	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Errorf("%s not counted yet, since the appliance can't return what it takes: %w", sessions, known.cause)
+	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Sprintf("%s not counted yet, since the appliance can't return what it takes: %v", sessions, known.cause)
 }
