@@ -61,7 +61,7 @@ func (p *poll) first(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Row, er
 // sessions requests one page, a smaller one if the appliance refuses the size.
 func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
 	err = p.known.pageSize.Ask(q.Limit, func(limit int) error {
-		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, p.pageTimeout(limit))
 		defer cancel()
 		q.Limit = limit
 		page, err = p.api.Sessions(ctx, q)
