@@ -40,6 +40,10 @@ func (l *Ledger) NextLift() time.Time {
 // lift ends the holds that are over.
 func (tx *Tx) lift() {
 	for h, until := range tx.l.holds {
+		// The clock was set back: no poll takes an hour from its begin to its end.
+		if end := tx.now.Add(tx.l.opts.Hold); until.After(end.Add(time.Hour)) {
+			until, tx.l.holds[h] = end, end
+		}
 		if tx.now.Before(until) {
 			continue
 		}
