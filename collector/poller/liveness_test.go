@@ -164,6 +164,30 @@ func TestASessionThatHangsWhenItIsAskedFor(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
+// A removed session that hangs when it is asked for is gone once that has lasted, as with
+// any other answer.
+func TestASessionThatHangsForLong(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	s := w.begin()
+	w.poll()
+	w.Delete(s.ID)
+	w.through(&changed{session: func(string) error { return failure(vbaws.KindTimeout, context.DeadlineExceeded) }})
+	for range 23 {
+		w.clock.Advance(time.Hour)
+		w.end("Failed")
+		w.poll()
+	}
+	w.is("vbaws_sessions_running", runningSeries, 1)
+	for range 4 {
+		w.later(time.Hour)
+	}
+	w.is("vbaws_sessions_running", runningSeries, 0)
+	w.skipped(map[string]uint64{"gone": 1})
+	if got := w.log.with("endpoint failed"); len(got) != 1 {
+		t.Errorf("log lines: %q", got)
+	}
+}
+
 // Unfinished sessions that no list shows are asked for a few at a time, each in its
 // turn and then ever more rarely, after what was read is published.
 func TestManyUnfinishedSessionsThatNoListShows(t *testing.T) {

@@ -71,7 +71,8 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	known := &p.known.unfinished
 	asked := 0
 	var forbidden, failed error
-	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
+	// After an error that is not of one session, the others would fail, too.
+	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil && (failed == nil || ofOneSession(failed)) {
 		sessionID := known.due[0]
 		known.due = known.due[1:]
 		id := ledger.ParseID(sessionID)
@@ -101,10 +102,6 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 			p.notFound(sessionID)
 		case vbaws.HasStatus(err, 403):
 			forbidden = err
-		case !ofOneSession(err):
-			known.looks[id] = l
-			p.endpointFailed(vbaws.RouteSession, err)
-			return // so would be the others
 		default:
 			failed = err
 			if l.since.IsZero() || l.since.After(p.start) {
