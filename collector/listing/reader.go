@@ -154,14 +154,18 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		suspect                     suspect
 	)
 	for {
+		least := 1 // rows that bring another one
+		if overlap {
+			least = 2
+		}
 		rows, total, err := l.Fetch(ctx, offset, limit)
 		if err != nil {
 			if l.StepOver == nil || ctx.Err() != nil || !l.StepOver(err) {
 				return err
 			}
 			switch {
-			case limit > 1 && !(overlap && limit == 2):
-				limit = suspect.narrow(offset, limit, overlap)
+			case limit > least:
+				limit = suspect.narrow(offset, limit, least)
 				continue
 			case overlap: // the first of the two was read
 			case !r.stepOver():
@@ -230,7 +234,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		largest = max(largest, n)
 		overlap = n > 1
 		offset += max(1, n-1)
-		limit = suspect.clip(offset, min(PageLimit, limit*10), overlap)
+		limit = suspect.clip(offset, min(PageLimit, limit*10), min(2, n))
 	}
 }
 

@@ -60,13 +60,9 @@ func (r *reading) stepOver() bool {
 type suspect int
 
 // narrow returns how many of the rows at offset to request after so many of them failed:
-// first as few as possible, since it may be another row that can't be read now, and then
-// half as many each time. Two rows if the first one was read.
-func (s *suspect) narrow(offset, limit int, overlap bool) int {
-	least := 1
-	if overlap {
-		least = 2
-	}
+// first the least that bring another one, since it may be another row that can't be read
+// now, and then half as many each time.
+func (s *suspect) narrow(offset, limit, least int) int {
 	first := int(*s) <= offset
 	*s = suspect(offset + limit)
 	if first {
@@ -76,11 +72,7 @@ func (s *suspect) narrow(offset, limit int, overlap bool) int {
 }
 
 // clip returns how many of the rows at offset to request instead of limit.
-func (s *suspect) clip(offset, limit int, overlap bool) int {
-	least := 1
-	if overlap {
-		least = 2
-	}
+func (s *suspect) clip(offset, limit, least int) int {
 	if left := int(*s) - offset; left > 0 {
 		return min(limit, max(least, left/2))
 	}
