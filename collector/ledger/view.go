@@ -48,7 +48,7 @@ func (l *Ledger) rebuildView() {
 	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
-		Policies:  l.livePolicies(),
+		Policies:  livePolicies(l.state.Policies),
 		Gone:      goneNames(l.state.Policies, func(*Policy) bool { return true }),
 		Meta:      l.state.Meta,
 		OverLimit: l.countOverLimit(),

@@ -45,7 +45,7 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 	if due {
 		inv.at = poll.start
 		within(ctx, poll.fetchFacts)
-		if done.listed != allListed {
+		if !done.allListed {
 			within(ctx, func(ctx context.Context) {
 				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
 				poll.dropGone()

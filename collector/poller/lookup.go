@@ -45,13 +45,13 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 		}
 	}
 	p.known.lookUps.failures = failures
-	slices.SortStableFunc(due, func(a, b ledger.Policy) int {
+	slices.SortStableFunc(due, func(a, b *ledger.Policy) int {
 		return cmp.Compare(failures[a.PolicyKey], failures[b.PolicyKey])
 	})
 	asked := 0
 	for _, pol := range due {
 		if p.cfg.Ledger.Filter.MatchesPolicy(pol.Name) {
-			ask, err := p.lookUpPolicy(ctx, &pol)
+			ask, err := p.lookUpPolicy(ctx, pol)
 			if err != nil && !refuses(err) {
 				failures[pol.PolicyKey]++
 				p.endpointFailed(vbaws.RouteSessions, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))

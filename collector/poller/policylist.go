@@ -11,19 +11,10 @@ import (
 
 // This file lists the policies of all workloads.
 
-// policyListing is how much of the policies a poll listed.
-type policyListing int
-
-const (
-	noneListed policyListing = iota
-	someListed               // of some workloads, it may be
-	allListed
-)
-
 // dropGone removes the series of policies that a listing of this poll shows to be gone.
 func (p *poll) dropGone() {
-	if p.listed != noneListed {
-		p.tx.DropGone(p.listed == allListed)
+	if p.allListed || len(p.fresh) > 0 {
+		p.tx.DropGone(p.allListed)
 	}
 }
 
@@ -66,10 +57,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 			}
 		}
 	}
-	p.listed = max(p.listed, someListed)
-	if failed == nil {
-		p.listed = allListed
-	}
+	p.allListed = p.allListed || failed == nil
 	return all, failed
 }
 

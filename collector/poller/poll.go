@@ -44,10 +44,9 @@ type poll struct {
 	usns map[int64]ledger.ID
 	// policyNames are the names of sessions of type Policy that were read.
 	policyNames map[string]bool
-	// listed is how much of the policies was listed.
-	listed policyListing
-	// fresh are the workloads whose policies were listed.
-	fresh map[string]bool
+	// fresh are the workloads whose policies were listed, and allListed says that all were.
+	fresh     map[string]bool
+	allListed bool
 	// understood says that a row was a session, and bad why the first that was not
 	// isn't.
 	understood bool
