@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"vbaws_exporter/vbaws"
 )
 
 // Tx is a transaction: it collects what one poll changes. Nothing of it shows in
@@ -94,9 +92,6 @@ func (tx *Tx) SetClock(t time.Time) { tx.l.ahead = t.Sub(tx.now) }
 
 // clock is the appliance's.
 func (tx *Tx) clock() time.Time { return tx.now.Add(tx.l.ahead) }
-
-// Times are TimesOf by the appliance's clock.
-func (tx *Tx) Times(s *vbaws.Session) Times { return TimesOf(s, tx.clock()) }
 
 // CanBe reports whether a time that the appliance sent can be true.
 func (tx *Tx) CanBe(t time.Time) bool { return usable(t, tx.clock()) }

@@ -32,10 +32,6 @@ type absence struct {
 // have been a proxy that said so.
 const askAgain = 24 * time.Hour
 
-func newEndpoints() endpoints {
-	return endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]string)}
-}
-
 // forget drops what another API version can change: it can have other routes, and those
 // that it lacks are not requested any more.
 func (e *endpoints) forget() {

@@ -21,7 +21,7 @@ type known struct {
 	mode        readMode        // incremental.go
 	lookback    lookback        // cutoff.go
 	names       policyNames     // policies.go
-	lookUps     policyLookUps   // lookup.go
+	lookUps     failedLookUps   // lookup.go
 	unfinished  unfinished      // unfinished.go
 	unreadable  knownUnreadable // unreadable.go
 	endpoints   endpoints       // endpoints.go

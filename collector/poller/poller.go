@@ -140,8 +140,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	p.known = &known{
 		opened:    opened,
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
-		names:     policyNames{none: make(map[string]bool)},
-		endpoints: newEndpoints(),
+		endpoints: endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]string)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
@@ -149,10 +148,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		judgedAt := p.ledger.Meta().JudgedAt
-		if judgedAt.IsZero() {
-			judgedAt = p.known.applianceTime(opened)
-		}
+		judgedAt := cmp.Or(p.ledger.Meta().JudgedAt, p.known.applianceTime(opened))
 		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
