@@ -101,7 +101,8 @@ func (p *Poller) Poll(ctx context.Context) error {
 		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
 		err = p.keep(poll.tx)
 	}
-	if err == nil {
+	saved := err == nil
+	if saved {
 		err = p.judge(ctx, poll, true)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -118,16 +119,17 @@ func (p *Poller) Poll(ctx context.Context) error {
 		p.cfg.Polled(resultOf(err), took) // what is published was counted
 	}
 	p.publishPoll(err)
-	if err != nil {
-		return err
+	if saved {
+		p.step(StepPublished)
+		p.logEvents(ctx, poll) // no later poll does
 	}
-	p.step(StepPublished)
-	level.Debug(p.log).Log("msg", "poll done", "took", took)
-	p.logEvents(ctx, poll)
-	if ctx.Err() == nil {
+	if err == nil {
+		level.Debug(p.log).Log("msg", "poll done", "took", took)
+	}
+	if err == nil && ctx.Err() == nil {
 		p.refreshInventory(ctx, poll, synced)
 	}
-	return nil
+	return err
 }
 
 // keep saves what was read.
