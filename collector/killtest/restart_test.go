@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,16 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
-	"vbaws_exporter/vbaws"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -37,12 +33,11 @@ type tester interface {
 // process is an exporter within the test's own process, from its start to its
 // end in good order.
 type process struct {
-	t        tester
-	store    *store.Store // nil without one
-	poller   *poller.Poller
-	registry *prometheus.Registry
-	handler  http.Handler
-	close    func()
+	*polltest.Exporter
+	t       tester
+	store   *store.Store // nil without one
+	handler http.Handler
+	close   func()
 }
 
 // setup says what a process is made of; the zero value keeps its state in memory.
@@ -64,37 +59,21 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 		if p.store, err = store.Open(s.dir, store.Options{Now: f.clock.Now}); err != nil {
 			t.Fatal(err)
 		}
-		if storage, err = p.store.Appliance("test"); err != nil {
+		if storage, err = p.store.Appliance(polltest.Appliance); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if s.wrap != nil {
 		storage = s.wrap(storage)
 	}
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	transport := server.Transport()
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername,
-		Password:  func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport: transport, Now: f.clock.Now, RetryInitial: time.Millisecond,
+	p.Exporter = polltest.Start(t, polltest.Options{
+		URL: server.URL, Transport: transport, Storage: storage,
+		Poller: poller.Config{
+			Backfill: backfill, Ledger: ledger.Options{Hold: s.hold, Ephemeral: s.forgetful}, Now: f.clock.Now,
+		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.poller, err = poller.New(poller.Config{
-		Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
-		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Ephemeral: s.forgetful},
-		Logger: log.NewNopLogger(), Now: f.clock.Now,
-	}, client, storage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.registry = prometheus.NewRegistry()
-	p.registry.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p.poller} }))
-	p.handler = promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{
+	p.handler = promhttp.HandlerFor(p.Registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true,
 	})
 	p.close = func() {
@@ -111,7 +90,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 // poll makes a poll, which must be good.
 func (p *process) poll() {
 	p.t.Helper()
-	if err := p.poller.Poll(context.Background()); err != nil {
+	if err := p.Poll(context.Background()); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -142,11 +121,7 @@ func (p *process) body(accept string) string {
 // scrape is what a scrape would get, without the way through a format.
 func (p *process) scrape() *page {
 	p.t.Helper()
-	families, err := p.registry.Gather()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return newPage(families)
+	return newPage(p.Families(p.t))
 }
 
 // mustEqualTheTruth compares what is scraped with what happened.

@@ -1,20 +1,15 @@
 package daemon
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -30,28 +25,6 @@ func serveTLS(t *testing.T) (*vbawstest.Server, string) {
 	}
 	t.Cleanup(s.Close)
 	return s, string(s.CertPEM())
-}
-
-// clientPair returns a certificate and its key.
-func clientPair(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encode := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
 }
 
 // TestLocalFilesAreTheirAppliancesFailure: a local file that is missing or broken
@@ -75,7 +48,8 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 		want          string
 	}
 	server, ca := serveTLS(t)
-	cert, key := clientPair(t)
+	certPEM, keyPEM := apptest.KeyPair(t)
+	cert, key := string(certPEM), string(keyPEM)
 	const password = vbawstest.DefaultPassword
 	cases := map[string]one{
 		"ca-missing":       {", tls_config: {ca_file: %s/ca1}", nil, map[string]string{"ca1": ca}, "ca1: no such file"},

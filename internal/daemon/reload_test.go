@@ -17,13 +17,13 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/config"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -135,14 +135,7 @@ func (w *world) gather() map[string]float64 {
 				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
 			}
 			name := f.GetName() + "{" + strings.Join(labels, ",") + "}"
-			switch f.GetType() {
-			case dto.MetricType_COUNTER:
-				values[name] = m.Counter.GetValue()
-			case dto.MetricType_GAUGE:
-				values[name] = m.Gauge.GetValue()
-			case dto.MetricType_HISTOGRAM:
-				values[name] = float64(m.Histogram.GetSampleCount())
-			}
+			values[name] = polltest.Value(m)
 		}
 	}
 	return values
