@@ -13,14 +13,14 @@ import (
 )
 
 func TestIdentity(t *testing.T) {
-	t.Run("counted id", testIdentityCountedId)
+	t.Run("counted id", testIdentityCountedID)
 	t.Run("session that comes back", testIdentitySessionThatComesBack)
 	t.Run("running while filtered", testIdentityRunningWhileFiltered)
 }
 
 // A session that was counted isn't counted again, whatever becomes of its dates and of
 // the spelling of its id, over restarts.
-func testIdentityCountedId(t *testing.T) {
+func testIdentityCountedID(t *testing.T) {
 	start := epoch.Add(time.Hour)
 	once := ended(1, "Failed", start)
 	none := session(1, "Failed", time.Time{}, time.Time{})

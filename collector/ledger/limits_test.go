@@ -33,7 +33,7 @@ func TestLimits(t *testing.T) {
 	t.Run("each", testLimitsEach)
 	t.Run("kept for the verdict", testLimitsKeptForTheVerdict)
 	t.Run("unfinished sessions", testLimitsUnfinishedSessions)
-	t.Run("long ids", testLimitsLongIds)
+	t.Run("long ids", testLimitsLongIDs)
 	t.Run("model", testLimitsModel)
 }
 
@@ -179,7 +179,7 @@ func testLimitsUnfinishedSessions(t *testing.T) {
 
 // An id that is too long for an exemplar, or for a log line, isn't kept with every
 // bucket.
-func testLimitsLongIds(t *testing.T) {
+func testLimitsLongIDs(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	s := ended(1, "Failed", epoch)
 	s.ID = strings.Repeat("x", 4000)

@@ -112,7 +112,7 @@ func TestReader(t *testing.T) {
 	t.Run("equal rows move", testReaderEqualRowsMove)
 	t.Run("rows that came since", testReaderRowsThatCameSince)
 	t.Run("step over", testReaderStepOver)
-	t.Run("without ids", testReaderWithoutIds)
+	t.Run("without ids", testReaderWithoutIDs)
 }
 
 // testReaderOnce: rows are inserted, updated (they move to the top) and removed

@@ -15,7 +15,7 @@ import (
 func TestInstances(t *testing.T) {
 	t.Run("by version", testInstancesByVersion)
 	t.Run("left out", testInstancesLeftOut)
-	t.Run("other ids", testInstancesOtherIds)
+	t.Run("other ids", testInstancesOtherIDs)
 }
 
 // testInstancesByVersion checks the documented and observed forms of a row and the filter.
@@ -100,7 +100,7 @@ func testInstancesLeftOut(t *testing.T) {
 	}
 }
 
-func testInstancesOtherIds(t *testing.T) {
+func testInstancesOtherIDs(t *testing.T) {
 	a, _ := setup(vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther})
 	a.Put(vbawstest.Session{ID: vbawstest.ID(1), Type: "Policy", ExtendedType: "PolicyBackup", Status: "Succeeded", Start: epoch})
 	a.SetItems(vbawstest.ID(1), vbawstest.Item{ID: vbawstest.ID(2), Name: "web", Status: "Succeeded"})

@@ -30,7 +30,7 @@ func TestRecord(t *testing.T) {
 	t.Run("of 0.1.0", testRecordOf010)
 	t.Run("reason of 0.1.0", testRecordReasonOf010)
 	t.Run("seconds", testRecordSeconds)
-	t.Run("id keys", testRecordIdKeys)
+	t.Run("id keys", testRecordIDKeys)
 	t.Run("examples", testRecordExamples)
 }
 
@@ -325,7 +325,7 @@ func testRecordSeconds(t *testing.T) {
 }
 
 // Days are in order on disk, which the search for what is to be forgotten needs.
-func testRecordIdKeys(t *testing.T) {
+func testRecordIDKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int32().Draw(t, "a"), rapid.Int32().Draw(t, "b")
 		x, y := recordtest.ID.Draw(t, "x"), recordtest.ID.Draw(t, "y")
