@@ -154,7 +154,7 @@ func (p *poll) changed(row *vbaws.Row) (bool, error) {
 	}
 	e, err := p.tx.Entry(&row.Session)
 	if err != nil {
-		return false, &storageError{err}
+		return false, storageError(err)
 	}
 	return !e.Unchanged(), nil
 }

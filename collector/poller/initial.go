@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -132,7 +133,7 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 			}
 		}
 		if !rows.Whole() {
-			yield(nil, badList("it kept changing, and the initial sync must see all of it"))
+			yield(nil, notUnderstood(readSessions, errors.New("it kept changing, and the initial sync must see all of it")))
 		}
 	}
 }

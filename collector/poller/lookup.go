@@ -117,7 +117,7 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			// Also what is known: it may have been under another name.
 			e, err := p.tx.Entry(&row.Session)
 			if err != nil {
-				return true, &storageError{err}
+				return true, storageError(err)
 			}
 			e.Fold(pol.Name, ledger.Lookup)
 		}

@@ -105,7 +105,7 @@ func (p *poll) resolve(ctx context.Context) error {
 	for _, w := range p.sortedPending() {
 		e, err := p.tx.Entry(&w.session)
 		if err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 		policy, ok := p.policyOf(e, &w.session)
 		switch {

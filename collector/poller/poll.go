@@ -155,18 +155,17 @@ func (p *Poller) save(tx *ledger.Tx) error {
 func (p *Poller) write(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
 		if err := p.storage.Save(changes); err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 	}
 	tx.Commit(p.cfg.Now())
 	return nil
 }
 
-// storageError is a failure of the state, not of the appliance.
-type storageError struct{ err error }
-
-func (e *storageError) Error() string { return fmt.Sprintf("state: %v", e.err) }
-func (e *storageError) Unwrap() error { return e.err }
+// storageError returns a failure of the state, not of the appliance.
+func storageError(err error) error {
+	return &vbaws.Error{Kind: vbaws.Kind(ResultStorage), Op: "state", Err: err}
+}
 
 // endPart ends a part of a poll: a transaction of its own.
 func (p *Poller) endPart(ctx context.Context, poll *poll) error {

@@ -2,7 +2,6 @@ package poller
 
 import (
 	"cmp"
-	"errors"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -62,12 +61,8 @@ func (p *Poller) publishPoll(err error) {
 }
 
 func resultOf(err error) Result {
-	var storage *storageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return ResultSuccess
-	case errors.As(err, &storage):
-		return ResultStorage
 	}
 	return Result(vbaws.KindOf(err))
 }

@@ -91,7 +91,7 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	if daily {
 		if err := p.tx.Forget(p.tx.Agreed(began).Add(-remember)); err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 	}
 	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.ResyncInterval)))
