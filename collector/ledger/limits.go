@@ -58,16 +58,8 @@ type Exceeded struct {
 	Example string
 }
 
-// Exceeded returns what was found beyond the limits so far, in the order of Limits.
-func (tx *Tx) Exceeded() []Exceeded {
-	var all []Exceeded
-	for _, limit := range Limits {
-		if e := tx.exceeded[limit]; e != nil {
-			all = append(all, *e)
-		}
-	}
-	return all
-}
+// Exceeded returns what was found beyond the limits so far, by limit.
+func (tx *Tx) Exceeded() map[string]*Exceeded { return tx.exceeded }
 
 // beyond notes that name is beyond a limit. The ledger keeps that at once, whatever becomes
 // of the transaction, so that it is reported once.

@@ -16,16 +16,10 @@ import (
 type endpoints struct {
 	// forbidden is false for an endpoint that was allowed.
 	forbidden map[string]bool
-	// absent has the routes that the appliance doesn't offer.
-	absent map[string]absence
+	// absent is when the appliance said of a route that it doesn't offer it.
+	absent map[string]time.Time
 	// errs are what endpoints failed with last.
 	errs map[string]string
-}
-
-// absence is that the appliance said it has no such route.
-type absence struct {
-	apiVersion string // that of the request
-	at         time.Time
 }
 
 // askAgain is when a route is requested again that was said to be absent: it may
@@ -36,6 +30,7 @@ const askAgain = 24 * time.Hour
 // that it lacks are not requested any more.
 func (e *endpoints) forget() {
 	clear(e.forbidden)
+	clear(e.absent)
 	clear(e.errs)
 }
 
@@ -46,8 +41,8 @@ func (e *endpoints) publish(s *Status) {
 
 // isAbsent reports whether the appliance is known not to offer a route.
 func (p *poll) isAbsent(path string) bool {
-	a, ok := p.known.endpoints.absent[path]
-	return ok && a.apiVersion == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
+	at, ok := p.known.endpoints.absent[path]
+	return ok && p.start.Sub(at) < askAgain
 }
 
 // endpointAnswered records how an endpoint answered. A change is noted.
@@ -64,7 +59,7 @@ func (p *poll) endpointAnswered(endpoint string, err error) {
 		e.forbidden[endpoint] = true
 		delete(e.errs, endpoint)
 	case vbaws.NotOffered(err):
-		e.absent[endpoint] = absence{p.api.APIVersion(), p.start}
+		e.absent[endpoint] = p.start
 		delete(e.forbidden, endpoint)
 		delete(e.errs, endpoint)
 	default:

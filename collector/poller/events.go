@@ -201,8 +201,10 @@ func (p *poll) note(msg string, fields ...any) {
 
 // logExceeded logs what is beyond a limit.
 func (p *Poller) logExceeded(poll *poll) {
-	for _, e := range poll.tx.Exceeded() {
-		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
+	for _, limit := range ledger.Limits {
+		if e := poll.tx.Exceeded()[limit]; e != nil {
+			level.Warn(p.log).Log("msg", beyond[limit], "count", e.Count, "first", e.Example)
+		}
 	}
 }
 

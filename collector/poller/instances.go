@@ -210,9 +210,6 @@ func (p *poll) lookUpBackups(ctx context.Context) {
 		}
 		if err != nil {
 			// The others come before it the next time.
-			if k.tried == nil {
-				k.tried = make(map[string]time.Time)
-			}
 			k.tried[i.ID], k.pausedAt = p.start, p.start
 			p.optedAnswered(route, err)
 			return

@@ -140,7 +140,8 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	p.known = &known{
 		opened:    opened,
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
-		endpoints: endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]string)},
+		endpoints: endpoints{forbidden: make(map[string]bool), absent: make(map[string]time.Time), errs: make(map[string]string)},
+		instances: instances{tried: make(map[string]time.Time)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
