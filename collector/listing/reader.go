@@ -184,7 +184,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		}
 		if overlap {
 			gap, tie := n == 0, false
-			if n > 0 && !r.has(hash(l.ID(&rows[0]))) {
+			if n > 0 && !r.has(l.ID(&rows[0])) {
 				at, ok := l.Position(&rows[0])
 				gap = ok && r.some && at < r.lowest
 				tie = ok && r.some && at == r.lowest && tieSteps < maxTieSteps
@@ -207,7 +207,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		for i := range rows {
 			row := &rows[i]
 			at, ok := l.Position(row)
-			if r.add(hash(l.ID(row)), at, ok) {
+			if r.add(l.ID(row), at, ok) {
 				added++
 			}
 			if !take(row) {
