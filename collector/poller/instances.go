@@ -163,12 +163,12 @@ func (p *poll) allInstances(ctx context.Context) ([]vbaws.Instance, error) {
 		unprotected[i.ID] = true
 	}
 	for i := range all {
-		switch one := &all[i]; {
-		case one.Protection != vbaws.ProtectionUnknown:
-		case unprotected[one.ID]:
-			one.Protection = vbaws.Unprotected
-		default:
+		one := &all[i]
+		if one.Protection == vbaws.ProtectionUnknown {
 			one.Protection = vbaws.Protected
+			if unprotected[one.ID] {
+				one.Protection = vbaws.Unprotected
+			}
 		}
 	}
 	return all, nil
@@ -272,11 +272,8 @@ func (k *instances) publish(lookedUp map[ledger.ID]*ledger.InstanceBackup) *Inst
 // anything was.
 func (k *instances) lastBackup(id string, lookedUp *ledger.InstanceBackup) (time.Time, bool) {
 	licensed, ok := k.licensed[id]
-	switch {
-	case lookedUp == nil:
+	if lookedUp == nil || ok && !k.licensedAt.Before(lookedUp.LookedUp) {
 		return licensed, ok
-	case ok && !k.licensedAt.Before(lookedUp.LookedUp):
-		return licensed, true
 	}
 	return lookedUp.At, true
 }

@@ -167,9 +167,7 @@ func (p *poll) recordUnreadable() {
 		*known = knownUnreadable{}
 		return
 	}
-	if known.cause = cmp.Or(u.cause, known.cause); known.cause == nil {
-		known.cause = errors.New("found by an earlier process")
-	}
+	known.cause = cmp.Or(u.cause, known.cause, errors.New("found by an earlier process"))
 	sessions := "1 session is"
 	if now.Sessions != 1 {
 		sessions = fmt.Sprintf("%d sessions are", now.Sessions)
