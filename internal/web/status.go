@@ -209,15 +209,15 @@ func (a *applianceStatus) worst() string {
 	return state
 }
 
-// attention counts the policies that have problems.
+// attention counts the policies that have problems, by name and workload.
 func (a *applianceStatus) attention() int {
-	names := make(map[string]bool)
+	policies := make(map[[2]string]bool)
 	for _, p := range a.Policies {
 		if isProblem(p.State) {
-			names[p.Name] = true
+			policies[[2]string{p.Name, p.Workload}] = true
 		}
 	}
-	return len(names)
+	return len(policies)
 }
 
 func (s *status) attention() int {

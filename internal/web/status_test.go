@@ -383,6 +383,23 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestProblemsOfOneName: policies of one name and of different workloads are two.
+func TestProblemsOfOneName(t *testing.T) {
+	failing := func(k *verdict.Kind) { k.Failing = at(noon.Add(-time.Hour)) }
+	ec2, rds := row("p", kind(schedule.Snapshot, verdict.Failing, failing)), row("p", kind(schedule.Snapshot, verdict.Failing, failing))
+	rds.Workload = "rds"
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{ec2, rds}},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	page := body(t, get(handler(t, Options{Sources: sources(&source{"a", p})}), "/"))
+	for _, want := range []string{"Polling OK. 2 policies have problems.", "2 policies, 2 with problems."} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s:\n%s", want, page)
+		}
+	}
+}
+
 // TestBigAppliance: what is shown of an appliance with thousands of failing policies is
 // limited, and what is left out is counted.
 func TestBigAppliance(t *testing.T) {
