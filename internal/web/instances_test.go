@@ -79,6 +79,24 @@ func TestInstances(t *testing.T) {
 	}
 }
 
+// TestOverLimit: each limit that the metric vbaws_exporter_over_limit has is there.
+func TestOverLimit(t *testing.T) {
+	p := watched(3)
+	p.View.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitSeries: 0}
+	p.Facts = &poller.Facts{Repositories: &poller.Repositories{Over: 5}}
+	h := handler(t, Options{Sources: sources(&source{"a", p})})
+	var back status
+	if err := json.Unmarshal([]byte(body(t, get(h, "/api/v1/status"))), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{"policies": 2, "instances": 3, "repositories": 5}, back.Appliances[0].OverLimit); diff != "" {
+		t.Errorf("JSON, -want +got:\n%s", diff)
+	}
+	if page := body(t, get(h, "/")); !strings.Contains(page, "3 instances, 2 policies, 5 repositories") {
+		t.Errorf("the page lacks them:\n%s", page)
+	}
+}
+
 // TestManyInstances: the lists are limited.
 func TestManyInstances(t *testing.T) {
 	var all []poller.Instance

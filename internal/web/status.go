@@ -271,7 +271,7 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		Name: name, Result: string(p.Result), Polls: p.Polls,
 		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), FailedSince: utc(p.FailedSince), NextPoll: utc(p.Next),
 		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.EndpointErrors,
-		Policies: policies(p), Instances: newInstances(p.Instances),
+		Policies: policies(p), Instances: newInstances(p.Instances), OverLimit: make(map[string]int),
 	}
 	switch r, known := results[p.Result]; {
 	case p.Polls == 0:
@@ -315,15 +315,15 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		}
 		a.SessionsSkipped = maps.Clone(v.Skipped)
 		maps.DeleteFunc(a.SessionsSkipped, func(_ string, n uint64) bool { return n == 0 })
-		a.OverLimit = maps.Clone(v.OverLimit)
-		maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
+		maps.Copy(a.OverLimit, v.OverLimit)
 	}
-	if p.Instances != nil && p.Instances.Over > 0 {
-		if a.OverLimit == nil {
-			a.OverLimit = make(map[string]int)
-		}
+	if p.Instances != nil {
 		a.OverLimit["instances"] = p.Instances.Over
 	}
+	if p.Facts != nil && p.Facts.Repositories != nil {
+		a.OverLimit["repositories"] = p.Facts.Repositories.Over
+	}
+	maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
 	for _, e := range p.Recent {
 		s := &e.Session
 		a.Recent = append(a.Recent, sessionStatus{
