@@ -34,6 +34,11 @@ type page struct {
 	Only string
 	// Brief says that this page has no policies but those with problems.
 	Brief bool
+	// Rejected is the problem of the configuration, if there is one. Others is how many other
+	// problems there are, Shown are the first of them, and More is how many are left out.
+	Rejected     *problem
+	Shown        []problem
+	Others, More int
 }
 
 func newPage(s *status, only string) *page {
@@ -43,21 +48,17 @@ func newPage(s *status, only string) *page {
 		rows += len(s.Appliances[i].Policies)
 	}
 	p.Brief = only == "" && len(s.Appliances) > 1 && rows > maxRows
+	p.Shown, p.Others = s.Problems, s.ProblemCount
+	if len(p.Shown) > 0 && p.Shown[0].State == stateConfigRejected { // the worst of all
+		p.Rejected, p.Shown, p.Others = &p.Shown[0], p.Shown[1:], p.Others-1
+	}
+	p.Shown = p.Shown[:min(maxProblemRows, len(p.Shown))]
+	p.More = p.Others - len(p.Shown)
 	return p
 }
 
 // Several reports whether the page is about more than one appliance.
 func (p *page) Several() bool { return len(p.Appliances) > 1 }
-
-// HasProblems reports whether there are any but a rejected configuration.
-func (p *page) HasProblems() bool {
-	return slices.ContainsFunc(p.Problems, func(o problem) bool { return o.Appliance != "" })
-}
-
-// ShownProblems are those that the page has, and MoreProblems how many there are beside.
-func (p *page) ShownProblems() []problem { return p.Problems[:min(maxProblemRows, len(p.Problems))] }
-
-func (p *page) MoreProblems() int { return p.ProblemCount - len(p.ShownProblems()) }
 
 // shown is an appliance as it is on a page.
 type shown struct {

@@ -400,6 +400,30 @@ func TestProblemsOfOneName(t *testing.T) {
 	}
 }
 
+// TestManyProblems: the rejected configuration has a place of its own, and is none of the
+// problems that are counted beside the list.
+func TestManyProblems(t *testing.T) {
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	for i := range 150 {
+		p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint(i), kind(schedule.Backup, verdict.Failing, func(k *verdict.Kind) { k.Failing = at(noon) })))
+	}
+	page := body(t, get(handler(t, Options{
+		Sources:  sources(&source{"a", p}),
+		Rejected: func() *Rejection { return &Rejection{noon, errors.New("unknown key")} },
+	}), "/"))
+	for _, want := range []string{"The worst 100 of 150", "50 more problems are not shown"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if n := strings.Count(page, `<td data-label="Problem"`); n != maxProblemRows {
+		t.Errorf("%d rows", n)
+	}
+}
+
 // TestBigAppliance: what is shown of an appliance with thousands of failing policies is
 // limited, and what is left out is counted.
 func TestBigAppliance(t *testing.T) {
