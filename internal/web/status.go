@@ -358,7 +358,7 @@ func policies(p *poller.Published) []policyStatus {
 		r := &p.Policies.Rows[i]
 		kinds := r.Kinds
 		if len(kinds) == 0 { // neither a schedule nor a session
-			kinds = []poller.PolicyKind{{Kind: schedule.Whole, Verdict: verdict.Kind{State: r.Verdict.State}}}
+			kinds = []poller.PolicyKind{{Kind: schedule.Whole}}
 		}
 		for j := range kinds {
 			row := newPolicy(r, &kinds[j])
@@ -418,6 +418,8 @@ func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 		row.State = stateSilent
 	case r.Unreadable != "":
 		row.State = stateWarning
+	case v.State == "": // nothing can be judged
+		row.State = statePending
 	}
 	return row
 }

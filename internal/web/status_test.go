@@ -156,6 +156,18 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestKindWithoutVerdict: by API 1.0, a policy without a schedule and without a session has a
+// kind that is not judged.
+func TestKindWithoutVerdict(t *testing.T) {
+	p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
+		row("by hand", poller.PolicyKind{}), row("fails", kind(schedule.Whole, verdict.Failing)),
+	}}}
+	got := policies(&p)
+	if len(got) != 2 || got[0].Name != "fails" || got[1].State != "pending" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestPoliciesOfOneName: several words of the appliance may be of one kind, and
 // the newest session is the one that is shown. Between workloads the words decide.
 func TestPoliciesOfOneName(t *testing.T) {
