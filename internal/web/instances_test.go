@@ -51,7 +51,7 @@ func TestInstances(t *testing.T) {
 		},
 		Unprotected: []instanceStatus{{Name: "y", ID: "i-y", Region: "eu-west-1"}, {Name: "z", ID: "i-z"}},
 	}
-	if diff := cmp.Diff(want, back.Appliances[0].Instances, cmp.AllowUnexported(instancesStatus{})); diff != "" {
+	if diff := cmp.Diff(want, back.Appliances[0].Instances); diff != "" {
 		t.Errorf("JSON, -want +got:\n%s", diff)
 	}
 	if n := back.Appliances[0].OverLimit["instances"]; n != 2 {

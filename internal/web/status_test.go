@@ -133,9 +133,9 @@ func TestPolicies(t *testing.T) {
 	for _, r := range policies(&p) {
 		var problems []string
 		for _, p := range r.Problems {
-			problems = append(problems, p.Problem+" since "+p.Since.Format("02 15:04"))
+			problems = append(problems, string(p.Problem)+" since "+p.Since.Format("02 15:04"))
 		}
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), strings.Join(problems, ", ")))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.Kind, r.ResultText(), strings.Join(problems, ", ")))
 	}
 	want := []string{
 		"stuck hangs/ec2 backup: Succeeded; stuck since 01 10:00",
@@ -143,7 +143,7 @@ func TestPolicies(t *testing.T) {
 		"overdue late/ec2 backup: Succeeded; overdue since 01 11:30",
 		"silent silent/ec2 backup: no session yet; silent since 21 12:00",
 		"warning warned/ec2 snapshot: Warning; ",
-		"pending new/ec2 any: no session yet; ",
+		"pending new/ec2 : no session yet; ",
 		"pending not yet/ec2 backup: no session yet; ",
 		"ok busy/ec2 backup: Succeeded; ",
 		"ok fine/ec2 backup: Succeeded; ",
@@ -205,7 +205,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	p.View.Series = []ledger.SeriesView{series("fine", "PolicyBackup", "Succeeded", 0), check}
 	var got []string
 	for _, r := range policies(&p) {
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.KindText(), r.ScheduleError))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.Kind, r.ScheduleError))
 	}
 	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "ok fine/rds backup: "}, got); diff != "" {
 		t.Error(diff)
@@ -255,6 +255,7 @@ func TestPageShowsPolicies(t *testing.T) {
 		`<td data-label="Took" class="brief">1h0m0s</td>`,
 		`<span class="result ok">ok</span> <br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
 		"9 sessions counted, 7 running",
+		`<td data-label="Kind" class="brief">any</td>`, // neither a schedule nor a session
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)

@@ -229,7 +229,7 @@ func plain(w http.ResponseWriter, code int, text string) {
 //go:embed status.html
 var statusHTML string
 
-var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"dict": dict, "statusClass": statusClass, "problemText": problemText}).Parse(statusHTML))
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"plural": plural, "statusClass": statusClass, "words": words}).Parse(statusHTML))
 
 // page answers with the page for people: of all appliances, or of the one that
 // the parameter appliance names. It refreshes itself but where refresh is off.
@@ -244,8 +244,7 @@ func (s *site) page(w http.ResponseWriter, r *http.Request) {
 		}
 		sources = sources[i : i+1]
 	}
-	p := newPage(newStatus(s.Version, s.Now(), sources, s.Rejected()), only)
-	p.TelemetryPath, p.Pprof = s.TelemetryPath, s.Pprof
+	p := newPage(newStatus(s.Version, s.Now(), sources, s.Rejected()), &s.Options, only)
 	if r.FormValue("refresh") != "off" {
 		p.Refresh = refresh
 	}
