@@ -40,7 +40,7 @@ func exporter() (dashboard.Dashboard, error) {
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero(`sum(round(increase(vbaws_exporter_polls_total{result!="success"}[1d])))`)))
 	add(b, about{"Not counted, 24 h",
-		"Sessions that could not be understood, that started before the cutoff, or that were removed before they were seen to end. The log has the id of each.",
+		"Sessions that could not be understood, that the appliance can't return, that started before the cutoff, or that were removed before they were seen to end. The log has the id of each.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero("sum(max by (appliance, reason) (round(increase(vbaws_exporter_sessions_skipped_total[1d]))))")))
 	add(b, about{"Configuration",

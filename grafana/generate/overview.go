@@ -27,10 +27,10 @@ func overview() (dashboard.Dashboard, error) {
 	b.row("Now")
 	add(b, about{"Stuck", "Policies with a session that has been running far longer than such sessions usually take.",
 		gone, 4, 4}, number("none", bad), b.now(policiesWith("stuck")))
-	add(b, about{"Overdue", "Policies with a scheduled start that no success followed in time. How much time a run has is overdue_grace in the configuration.",
-		gone, 4, 4}, number("none", bad), b.now(policiesWith("overdue")))
 	add(b, about{"Failing", "Policies whose newest finished session, of a snapshot or a backup or another kind, failed, with no retry under way.",
 		gone, 4, 4}, number("none", bad), b.now(policiesWith("failing")))
+	add(b, about{"Overdue", "Policies with a scheduled start that no success followed in time. How much time a run has is overdue_grace in the configuration.",
+		gone, 4, 4}, number("none", bad), b.now(policiesWith("overdue")))
 	add(b, about{"Silent", "Policies without a known schedule that have had no success for 7 to 30 days.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})), b.now(policiesWith("silent")))
 	add(b, about{"Not polled", "Appliances whose last poll failed. Their problems stay as they were at the last successful poll.",
@@ -40,7 +40,7 @@ func overview() (dashboard.Dashboard, error) {
 		number("percentunit", steps(vermilion, step{0.95, orange}, step{0.99, green})).Decimals(2), b.now("avg("+onTime+")"))
 
 	add(b, about{"Problems",
-		"What is wrong now, the worst first, and since when: the start of the stuck session, the last success, the oldest scheduled start without a success, the end of the first failure. The policy's name links to its board.",
+		"What is wrong now, the worst first, and since when: the start of the stuck session, the end of the first failure, the oldest scheduled start without a success, the last success. The policy's name links to its board.",
 		"no problems, or no exporter is scraped", 24, 8},
 		problemTable(
 			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},

@@ -10,21 +10,33 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 )
 
-// problems are the values of the label problem, the worst first. That is their alphabetical
-// order, descending: by it tables sort them.
-var problems = []struct{ name, sign, color string }{
-	{"stuck", "…", purple},
-	{"silent", "?", orange},
-	{"overdue", "◷", vermilion},
-	{"failing", "✗", vermilion},
-	{"disabled", "■", grey},
+// problems are the values of the label problem, the worst first, as on the exporter's status page.
+// Tables sort them by rank, and show the words.
+var problems = []struct{ name, rank, sign, color string }{
+	{"stuck", "a", "…", purple},
+	{"failing", "failing", "✗", vermilion},
+	{"overdue", "overdue", "◷", vermilion},
+	{"silent", "silent", "?", orange},
+	{"disabled", "z", "■", grey},
 }
 
-// problemWords show the label problem.
-func problemWords() []word {
+// ranked adds the label rank to problems. Most problems are in the right order by their names: a query has to
+// be short.
+func ranked(expr string) string {
+	expr = fmt.Sprintf(`label_replace(%s, "rank", "$1", "problem", "(.*)")`, expr)
+	for _, p := range problems {
+		if p.rank != p.name {
+			expr = fmt.Sprintf(`label_replace(%s, "rank", %q, "problem", %q)`, expr, p.rank, p.name)
+		}
+	}
+	return expr
+}
+
+// rankWords show the label rank as its problem.
+func rankWords() []word {
 	var words []word
 	for _, p := range problems {
-		words = append(words, word{p.name, p.sign + " " + p.name, p.color})
+		words = append(words, word{p.rank, p.sign + " " + p.name, p.color})
 	}
 	return words
 }
@@ -68,7 +80,7 @@ func problemTimeline() *statetimeline.PanelBuilder {
 // since when.
 func problemTable(of ...column) *table.PanelBuilder {
 	columns := append([]column{
-		{"problem", "Problem", []dashboard.DynamicConfigValue{width(120), textColored, left, mapped(problemWords()...)}},
+		{"rank", "Problem", []dashboard.DynamicConfigValue{width(120), textColored, left, mapped(rankWords()...)}},
 	}, of...)
 	columns = append(columns,
 		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(110)}},
@@ -76,12 +88,12 @@ func problemTable(of ...column) *table.PanelBuilder {
 		column{"A", "For", ago},
 		column{"B", "Since", []dashboard.DynamicConfigValue{unit("dateTimeAsIsoNoDateIfToday"), width(170)}},
 	)
-	return sorted(grid(columns...), order{"Problem", true}, order{"For", true})
+	return sorted(grid(columns...), order{"Problem", false}, order{"For", true})
 }
 
 // problemRows asks for the age and the begin of each problem.
 func (b *board) problemRows() []*prometheus.DataqueryBuilder {
-	since := "min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)"
+	since := ranked("min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)")
 	return []*prometheus.DataqueryBuilder{
 		b.rows("time() - " + since),
 		b.rows("1000 * " + since),
