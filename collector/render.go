@@ -256,7 +256,7 @@ func renderSeries(appliance []*dto.LabelPair, s *ledger.Series, bounds []float64
 	return &seriesRendering{labels, b.metrics}
 }
 
-// with returns labels and more of them, names and values by turns, sorted by name. It shares
+// with returns labels and more of them, a name and a value each, sorted by name. It shares
 // the pairs of labels, which are most of what a series weighs.
 func with(labels []*dto.LabelPair, more ...string) []*dto.LabelPair {
 	all := make([]*dto.LabelPair, len(labels), len(labels)+len(more)/2)
