@@ -98,9 +98,9 @@ type applianceStatus struct {
 	Policies []policyStatus  `json:"policies,omitempty"`
 	Recent   []sessionStatus `json:"recent_sessions,omitempty"`
 
-	// PolicyCount counts the policies by name and workload, Troubled those with problems.
-	PolicyCount int `json:"-"`
-	Troubled    int `json:"-"`
+	// PolicyCount counts the policies by name and workload, WithProblems those with problems.
+	PolicyCount  int `json:"-"`
+	WithProblems int `json:"-"`
 }
 
 // policyStatus is one kind of run of the policies of one name.
@@ -172,23 +172,23 @@ type sessionStatus struct {
 func newStatus(version string, now time.Time, sources []collector.Source, rejected *Rejection) *status {
 	s := &status{Version: version, Time: now.UTC().Truncate(time.Second), Appliances: []applianceStatus{}}
 	states := make(map[verdict.State]int)
-	troubled := 0
+	withProblems := 0
 	for _, source := range sources {
 		a := newAppliance(source.Name(), source.Published())
 		states[a.State]++
-		troubled += a.Troubled
+		withProblems += a.WithProblems
 		s.Appliances = append(s.Appliances, a)
 	}
 	// Problems come first.
 	slices.SortFunc(s.Appliances, func(a, b applianceStatus) int {
-		return cmp.Or(compareStates(a.Worst, b.Worst), cmp.Compare(b.Troubled, a.Troubled), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(compareStates(a.Worst, b.Worst), cmp.Compare(b.WithProblems, a.WithProblems), cmp.Compare(a.Name, b.Name))
 	})
 	s.Problems = problems(s, rejected)
 	s.ProblemCount = len(s.Problems)
 	s.Problems = s.Problems[:min(maxProblems, len(s.Problems))]
 	s.Summary = summary(states[verdict.OK], states[verdict.Pending], len(sources))
-	if troubled > 0 {
-		s.Summary += " " + plural(troubled, "policy has problems.", "policies have problems.")
+	if withProblems > 0 {
+		s.Summary += " " + plural(withProblems, "policy has problems.", "policies have problems.")
 	}
 	if rejected != nil {
 		s.Summary += " The configuration file was rejected."
@@ -310,7 +310,7 @@ func (a *applianceStatus) judge() {
 			seen[id] = true
 			a.PolicyCount++
 			if isProblem(p.State) {
-				a.Troubled++
+				a.WithProblems++
 			}
 		}
 	}
