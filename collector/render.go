@@ -15,7 +15,6 @@ import (
 
 // rendering is what one appliance has published, as metrics. It is immutable.
 type rendering struct {
-	of    *poller.Published
 	parts [5]part
 	// series are those of the view with these bounds.
 	series map[*ledger.Series]*seriesRendering
@@ -42,10 +41,7 @@ func render(appliance string, p *poller.Published, old *rendering) *rendering {
 	if old == nil {
 		old = &rendering{}
 	}
-	if old.of == p {
-		return old
-	}
-	r := &rendering{of: p, series: old.series, bounds: old.bounds}
+	r := &rendering{series: old.series, bounds: old.bounds}
 	labels := with(nil, "appliance", appliance)
 	r.parts = [...]part{
 		renderPart(old.parts[0], &p.Status, labels, (*builder).status),
