@@ -463,7 +463,7 @@ func TestBigAppliance(t *testing.T) {
 	if len(page) > 3<<20 {
 		t.Errorf("the page has %d bytes", len(page))
 	}
-	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
+	for _, want := range []string{"The worst 100 of 4000", `3900 more problems are not shown. <a href="/api/v1/status">The status as JSON</a> has up to 500.`, "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("lacks %q", want)
 		}
