@@ -388,12 +388,12 @@ func TestDeclarations(t *testing.T) {
 			}
 			switch k.typ {
 			case reflect.TypeFor[time.Duration]():
-				if lo, hi, err := limits(&k, model.ParseDuration); err != nil || lo >= hi {
-					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				if lo, hi := limits(&k, model.ParseDuration); lo >= hi {
+					t.Errorf("%s: from %v to %v", k.name, lo, hi)
 				}
 			case reflect.TypeFor[int]():
-				if lo, hi, err := limits(&k, strconv.Atoi); err != nil || lo >= hi {
-					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				if lo, hi := limits(&k, strconv.Atoi); lo >= hi {
+					t.Errorf("%s: from %v to %v", k.name, lo, hi)
 				}
 			}
 		}

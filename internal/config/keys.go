@@ -47,12 +47,6 @@ func keysOf(t reflect.Type) []key {
 	return keys
 }
 
-// limits returns the values of the tag range.
-func (k *key) limits() (lo, hi string) {
-	lo, hi, _ = strings.Cut(k.tag.Get("range"), ",")
-	return lo, hi
-}
-
 // Key is a key of the configuration file. A field that is not declared is empty.
 type Key struct {
 	Name     string // poll_interval, appliances[].tls_config.ca_file, …
@@ -66,7 +60,7 @@ func Keys() []Key { return keysBelow("", reflect.TypeFor[file]()) }
 func keysBelow(prefix string, t reflect.Type) []Key {
 	var all []Key
 	for _, k := range keysOf(t) {
-		lo, hi := k.limits()
+		lo, hi, _ := strings.Cut(k.tag.Get("range"), ",")
 		name := prefix + k.name
 		all = append(all, Key{name, k.tag.Get("default"), lo, hi})
 		switch {
@@ -134,7 +128,7 @@ func (p *parser) read(path string, v *yaml.Node, k *key, into reflect.Value) err
 	return err
 }
 
-// defaults sets the fields that have the tag default.
+// defaults sets the fields that have the tag default. It panics if one is declared wrong.
 func (p *parser) defaults(into reflect.Value) {
 	for _, k := range keysOf(into.Type()) {
 		text, ok := k.tag.Lookup("default")
@@ -146,8 +140,8 @@ func (p *parser) defaults(into reflect.Value) {
 		if err == nil {
 			err = p.read(k.name, doc.Content[0], &k, into.FieldByIndex(k.index))
 		}
-		if err != nil { // a mistake in the declaration
-			p.fail(&yaml.Node{}, k.name, "has an invalid default: "+err.Error())
+		if err != nil {
+			panic(fmt.Sprintf("config: default of %s: %v", k.name, err))
 		}
 	}
 }
