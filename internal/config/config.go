@@ -19,7 +19,8 @@
 //	default  its default, as YAML
 //	range    minimum and maximum of a duration or number, separated by a comma
 //	oneof    the valid strings, separated by spaces
-//	format   how a string is validated: name, url, proxy_url, password, file, api_version
+//	format   how a string is validated or shown: name, url, proxy_url, password, file,
+//	         api_version, certificates
 //
 // The library parses YAML into nodes, and this package decodes the nodes itself: the
 // library's decoder quotes values in its errors, stops at the first error of a key,

@@ -380,7 +380,7 @@ func TestTransport(t *testing.T) {
 // TestDeclarations reads every tag: a mistake in one shows here, not when an operator
 // sets the key.
 func TestDeclarations(t *testing.T) {
-	formats := []string{"", "name", "url", "proxy_url", "password", "file", "api_version"}
+	formats := []string{"", "name", "url", "proxy_url", "password", "file", "api_version", "certificates"}
 	for _, of := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[Appliance](), reflect.TypeFor[commoncfg.TLSConfig](), reflect.TypeFor[Filter]()} {
 		for _, k := range keysOf(of) {
 			if k.name == "" || !slices.Contains(formats, k.tag.Get("format")) {

@@ -38,8 +38,13 @@ func keysOf(t reflect.Type) []key {
 			// Of tls_config: a reference to a secret manager, which only Prometheus has.
 		default:
 			k := key{name, f.Tag, f.Type, f.Index}
-			if t == reflect.TypeFor[commoncfg.TLSConfig]() && strings.HasSuffix(name, "_file") {
-				k.tag = `format:"file"`
+			if t == reflect.TypeFor[commoncfg.TLSConfig]() {
+				switch {
+				case strings.HasSuffix(name, "_file"):
+					k.tag = `format:"file"`
+				case name == "ca", name == "cert":
+					k.tag = `format:"certificates"`
+				}
 			}
 			keys = append(keys, k)
 		}
