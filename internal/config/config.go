@@ -19,6 +19,7 @@
 //	default  its default, as YAML
 //	range    minimum and maximum of a duration or number, separated by a comma
 //	oneof    the valid strings, separated by spaces
+//	required "true" if it has no default and must be set
 //	format   how a string is validated or shown: name, url, proxy_url, password, file,
 //	         api_version, certificates
 //
@@ -107,11 +108,11 @@ func (f *Filter) Wants(s string) bool {
 // Appliance is one appliance to monitor. Printing or marshalling it shows no secret.
 type Appliance struct {
 	// Name is the value of the label "appliance", and the key of the state.
-	Name string `yaml:"name" format:"name"`
+	Name string `yaml:"name" required:"true" format:"name"`
 	// URL has a scheme, http or https, and a host; no user, path or query.
-	URL *url.URL `yaml:"url" format:"url"`
+	URL *url.URL `yaml:"url" required:"true" format:"url"`
 	// Username is the account's.
-	Username string `yaml:"username"`
+	Username string `yaml:"username" required:"true"`
 	// Login and Network are pointers, of which fmt prints only the address.
 	Login *login `yaml:",inline" json:"-"`
 	// APIVersion is the version to use, such as 1.7-rev0; empty to negotiate.
@@ -142,18 +143,9 @@ func (a *Appliance) Password() (string, error) {
 	if a.Login.File == "" {
 		return string(a.Login.Password), nil
 	}
-	f, err := os.Open(a.Login.File)
+	b, err := readFile(a.Login.File, 64<<10, "64 KiB")
 	if err != nil {
 		return "", fmt.Errorf("reading password_file: %w", err)
-	}
-	defer f.Close()
-	const limit = 64 << 10
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return "", fmt.Errorf("reading password_file: %w", err)
-	}
-	if len(b) > limit {
-		return "", fmt.Errorf("reading password_file: %s is larger than 64 KiB", a.Login.File)
 	}
 	password := trimBreaks(strings.TrimPrefix(string(b), byteOrderMark))
 	if password == "" {
@@ -168,25 +160,31 @@ const byteOrderMark = "\ufeff"
 // trimBreaks removes line breaks at the end of a file or a block of YAML.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// maxSize is far larger than any configuration. It keeps other files (a device, a
-// log) from filling memory.
+// maxSize is in bytes, and far larger than any configuration. It keeps other files (a
+// device, a log) from filling memory.
 const maxSize = 8 << 20
 
 // Load reads and validates the file at path.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
+	data, err := readFile(path, maxSize, "8 MiB: not a configuration file")
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
-	}
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("reading configuration: %s is larger than %d MiB: not a configuration file", path, maxSize>>20)
 	}
 	return Parse(path, data)
+}
+
+// readFile reads a file of at most limit bytes. most is the limit in words.
+func readFile(path string, limit int64, most string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %s", path, most)
+	}
+	return data, err
 }
 
 // Parse validates data, the content of the file called name. Relative file names are

@@ -1,10 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -39,7 +39,7 @@ func (p *parser) parse(data []byte) *Config {
 	}
 	list := seen["appliances"].value
 	if list == nil {
-		p.fail(root, "appliances", "is missing: at least one appliance is required, with name, url, username and password_file")
+		p.fail(root, "appliances", "is missing: "+oneAppliance)
 		return nil
 	}
 	f.Appliances = p.appliances(list, f.Settings)
@@ -48,10 +48,12 @@ func (p *parser) parse(data []byte) *Config {
 
 // document returns the top of the only document in data, or nil.
 func (p *parser) document(data []byte) *yaml.Node {
-	if at := invalidUTF8(data); at >= 0 {
-		line := 1 + strings.Count(string(data[:at]), "\n")
-		p.fail(&yaml.Node{Line: line}, "", "is not valid UTF-8: save the file as UTF-8")
-		return nil
+	line := 0
+	for text := range bytes.Lines(data) {
+		if line++; !utf8.Valid(text) {
+			p.fail(&yaml.Node{Line: line}, "", "is not valid UTF-8: save the file as UTF-8")
+			return nil
+		}
 	}
 	var docs []yaml.Node
 	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err != nil {
@@ -67,17 +69,6 @@ func (p *parser) document(data []byte) *yaml.Node {
 		return nil
 	}
 	return docs[0].Content[0]
-}
-
-func invalidUTF8(data []byte) int {
-	for i := 0; i < len(data); {
-		r, size := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && size == 1 {
-			return i
-		}
-		i += size
-	}
-	return -1
 }
 
 // syntaxError returns the position and the reason of a syntax error. It omits
@@ -103,11 +94,13 @@ func syntaxError(err error) (at *yaml.Node, path, message string) {
 	return at, "", message
 }
 
+const oneAppliance = "at least one appliance is required, with name, url, username and password_file"
+
 func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 	const path = "appliances"
 	switch {
 	case isNull(list) || list.Kind == yaml.SequenceNode && len(list.Content) == 0:
-		p.fail(list, path, "is empty: at least one appliance is required, with name, url, username and password_file")
+		p.fail(list, path, "is empty: "+oneAppliance)
 		return nil
 	case list.Kind != yaml.SequenceNode:
 		p.fail(list, path, "must be a list: start each appliance with a dash")
@@ -124,9 +117,9 @@ func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 		if seen == nil {
 			continue
 		}
-		for _, k := range []string{"name", "url", "username"} {
-			if seen[k].value == nil {
-				p.fail(n, path+"."+k, "is missing")
+		for _, k := range keysOf(reflect.TypeFor[Appliance]()) {
+			if k.tag.Get("required") != "" && seen[k.name].value == nil {
+				p.fail(n, path+"."+k.name, "is missing")
 			}
 		}
 		switch password, file := seen["password"].value, seen["password_file"].value; {
