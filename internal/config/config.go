@@ -12,8 +12,8 @@
 //
 // # Keys
 //
-// A key is declared once: as a field of a struct, with tags. Decoding, defaults,
-// [Config.YAML] and [Keys] follow from them.
+// A key is declared once: as a field of a struct, with tags. Decoding, defaults and
+// [Config.YAML] follow from them, and a test compares them with the documentation.
 //
 //	yaml     its name; ",inline" for a struct whose keys belong to the outer one
 //	default  its default, as YAML

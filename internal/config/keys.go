@@ -52,32 +52,6 @@ func keysOf(t reflect.Type) []key {
 	return keys
 }
 
-// Key is a key of the configuration file. A field that is not declared is empty.
-type Key struct {
-	Name     string // poll_interval, appliances[].tls_config.ca_file, …
-	Default  string
-	Min, Max string
-}
-
-// Keys lists every key.
-func Keys() []Key { return keysBelow("", reflect.TypeFor[file]()) }
-
-func keysBelow(prefix string, t reflect.Type) []Key {
-	var all []Key
-	for _, k := range keysOf(t) {
-		lo, hi, _ := strings.Cut(k.tag.Get("range"), ",")
-		name := prefix + k.name
-		all = append(all, Key{name, k.tag.Get("default"), lo, hi})
-		switch {
-		case k.typ.Kind() == reflect.Struct:
-			all = append(all, keysBelow(name+".", k.typ)...)
-		case k.typ == reflect.TypeFor[[]Appliance]():
-			all = append(all, keysBelow(name+"[].", k.typ.Elem())...)
-		}
-	}
-	return all
-}
-
 // entry is a key of a mapping of the file, and its value.
 type entry struct{ key, value *yaml.Node }
 
