@@ -29,6 +29,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -193,7 +194,10 @@ func Parse(name string, data []byte) (*Config, error) {
 	p := &parser{file: name, dir: filepath.Dir(name)}
 	c := p.parse(data)
 	if len(p.errs) > 0 {
-		return nil, p.errs.sorted()
+		slices.SortStableFunc(p.errs, func(a, b *Error) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
+		return nil, p.errs
 	}
 	return c, nil
 }
