@@ -133,23 +133,23 @@ func unknownKey(k *yaml.Node, keys []key) string {
 	for i := range keys {
 		known[i] = keys[i].name
 	}
-	switch {
-	case k.Kind != yaml.ScalarNode || !plainKey.MatchString(k.Value):
-		if k.Value == "<<" {
-			return "YAML merge keys (<<) are not supported: repeat the keys"
+	if k.Value == "<<" {
+		return "YAML merge keys (<<) are not supported: repeat the keys"
+	}
+	text := "unknown key"
+	if k.Kind == yaml.ScalarNode && plainKey.MatchString(k.Value) {
+		text += fmt.Sprintf(" %q", k.Value)
+		best, least := "", 2+len(k.Value)/3
+		for _, name := range known {
+			if d := distance(strings.ToLower(k.Value), name); d < least {
+				best, least = name, d
+			}
 		}
-		return "unknown key: must be one of " + strings.Join(known, ", ")
-	}
-	best, least := "", 1+len(k.Value)/3
-	for _, name := range known {
-		if d := distance(strings.ToLower(k.Value), name); d <= least && (best == "" || d < least) {
-			best, least = name, d
+		if best != "" {
+			return text + ": did you mean " + best + "?"
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf("unknown key %q: did you mean %s?", k.Value, best)
-	}
-	return fmt.Sprintf("unknown key %q: must be one of %s", k.Value, strings.Join(known, ", "))
+	return text + ": must be one of " + strings.Join(known, ", ")
 }
 
 // distance returns the Levenshtein distance between a and b.

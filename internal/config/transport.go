@@ -31,8 +31,13 @@ type transport struct {
 	next http.RoundTripper // nil before the files could be read
 }
 
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.try(r)
+func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	next, err := t.made()
+	if err == nil {
+		resp, err = next.RoundTrip(r)
+	} else if r.Body != nil {
+		r.Body.Close()
+	}
 	if err == nil {
 		return resp, nil
 	}
@@ -42,17 +47,6 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = local
 	}
 	return nil, err
-}
-
-func (t *transport) try(r *http.Request) (*http.Response, error) {
-	next, err := t.made()
-	if err != nil {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, err
-	}
-	return next.RoundTrip(r)
 }
 
 func (t *transport) made() (_ http.RoundTripper, err error) {
