@@ -89,11 +89,16 @@ func text(v *yaml.Node) (string, error) {
 	if v.Kind != yaml.ScalarNode {
 		return "", errors.New("must be a string")
 	}
-	tagged := v.Style&yaml.TaggedStyle != 0 && v.ShortTag() != "!!str"
-	if isNull(v) || v.Value == "" || tagged {
+	if v.Value == "" || hasNoText(v) {
 		return "", errNoValue
 	}
 	return v.Value, nil
+}
+
+// hasNoText reports whether v is null or begins with a tag: text that starts with a
+// special character, and is not quoted.
+func hasNoText(v *yaml.Node) bool {
+	return isNull(v) || v.Style&yaml.TaggedStyle != 0 && v.ShortTag() != "!!str"
 }
 
 // maxFileName is in bytes, as systems limit it.
@@ -269,6 +274,9 @@ func patterns(v *yaml.Node) ([]*regexp.Regexp, error) {
 	var words []string
 	if v.Kind != yaml.SequenceNode || v.Load(&words) != nil {
 		return nil, errors.New("must be a list of regular expressions, each in quotes")
+	}
+	if i := slices.IndexFunc(v.Content, func(n *yaml.Node) bool { return hasNoText(deref(n)) }); i >= 0 {
+		return nil, fmt.Errorf("element %d %w", i+1, errNoValue)
 	}
 	var all []*regexp.Regexp // nil if the list is empty, as without the key
 	for i, w := range words {
