@@ -225,16 +225,16 @@ func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	return findings
 }
 
-// limit gives one call the timeout of a poll.
-func (p *prober) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, p.a.PollTimeout)
+// ask makes one call with the timeout of a poll.
+func ask[T any](ctx context.Context, p *prober, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.a.PollTimeout)
+	defer cancel()
+	return call(ctx)
 }
 
 // sessions reads a page of sessions.
 func (p *prober) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	ctx, cancel := p.limit(ctx)
-	defer cancel()
-	return p.client.Sessions(ctx, q)
+	return ask(ctx, p, func(ctx context.Context) (*vbaws.SessionsPage, error) { return p.client.Sessions(ctx, q) })
 }
 
 // address is the host and port of the URL.
