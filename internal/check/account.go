@@ -167,11 +167,11 @@ type right struct {
 	path, without string
 	// must says that a poll fails if the endpoint fails with anything but a 403.
 	must bool
-	// wanted says that the configuration asks for it: it is an API version that lacks it
-	// that is reported, too.
+	// wanted says that the configuration asks for it: an API version that lacks it is
+	// reported, too.
 	wanted bool
-	// remedy is what to do if it can't be read, forbidden if it is the account that is
-	// not allowed to.
+	// forbidden is what to do if the account is not allowed to read it, and remedy if it
+	// can't be read for another reason.
 	remedy, forbidden string
 	// ask reads something there. A string is shown with the endpoint.
 	ask func(context.Context) (any, error)
