@@ -59,7 +59,7 @@ func (p *prober) notLoggedIn(err error) *Finding {
 		f = fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
 			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
 	case vbaws.KindOf(err) == vbaws.KindConfig:
-		f = fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err)
+		f = noPassword(err)
 	case isAnswer && api.StatusCode == http.StatusNotFound:
 		f = fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err)
 	case vbaws.KindOf(err) == vbaws.KindDecode:

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,28 +113,32 @@ func LocalFiles(cfg *config.Config) []Finding {
 	var findings []Finding
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		for _, look := range []func(*config.Appliance) *Finding{tlsFiles, passwordFile} {
-			if f := look(a); f != nil {
-				f.Appliance = a.Name
-				findings = append(findings, *f)
-			}
+		found := tlsFiles(a)
+		if _, err := a.Password(); err != nil {
+			found = append(found, noPassword(err))
 		}
+		findings = append(findings, of(a, found)...)
 	}
 	return findings
 }
 
-func tlsFiles(a *config.Appliance) *Finding {
+// of sets the appliance of findings.
+func of(a *config.Appliance, findings []Finding) []Finding {
+	for i := range findings {
+		findings[i].Appliance = a.Name
+	}
+	return findings
+}
+
+func tlsFiles(a *config.Appliance) []Finding {
 	if err := a.CheckTLS(); err != nil {
-		return new(fail(Certificate, "correct tls_config or the file it names", "%v", err))
+		return []Finding{fail(Certificate, "correct tls_config or the file it names", "%v", err)}
 	}
 	return nil
 }
 
-func passwordFile(a *config.Appliance) *Finding {
-	if _, err := a.Password(); err != nil {
-		return new(fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err))
-	}
-	return nil
+func noPassword(err error) Finding {
+	return fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err)
 }
 
 func plural(n int, one, many string) string {
@@ -162,22 +167,13 @@ func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, 
 	var wg sync.WaitGroup
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		wg.Go(func() {
-			found[i] = appliance(ctx, a, &o)
-			for j := range found[i] {
-				found[i][j].Appliance = a.Name
-			}
-		})
+		wg.Go(func() { found[i] = of(a, appliance(ctx, a, &o)) })
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("check the appliances: %w", err)
 	}
-	var all []Finding
-	for _, f := range found {
-		all = append(all, f...)
-	}
-	return all, nil
+	return slices.Concat(found...), nil
 }
 
 // prober tries one appliance, one request at a time.
@@ -193,8 +189,8 @@ const logoutTimeout = 5 * time.Second
 
 // appliance tries an appliance up to the first failure.
 func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
-	if f := tlsFiles(a); f != nil {
-		return []Finding{*f} // every request would fail
+	if findings := tlsFiles(a); findings != nil {
+		return findings // every request would fail
 	}
 	transport := a.Transport()
 	defer (&http.Client{Transport: transport}).CloseIdleConnections()
@@ -239,12 +235,8 @@ func (p *prober) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Se
 
 // address is the host and port of the URL.
 func address(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
+	if u.Port() != "" {
 		return u.Host
-	case u.Scheme == "http":
-		return u.Host + ":80"
 	}
-	return u.Host + ":443"
+	return u.Host + map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
 }
