@@ -31,43 +31,37 @@ func (p *prober) login(ctx context.Context) []Finding {
 	if bad := p.notLoggedIn(err); bad != nil {
 		return []Finding{*bad}
 	}
-	date, dateErr := http.ParseTime(p.wire.header.Get("Date"))
-	if dateErr != nil {
-		date = time.Time{}
-	}
+	date, _ := http.ParseTime(p.wire.header.Get("Date")) // zero without one
 	return append(findings, p.revision(), clock(shown, date, start.Add(end.Sub(start)/2), err))
 }
 
 // notLoggedIn explains why there is no token. It returns nil if there is one.
 func (p *prober) notLoggedIn(err error) *Finding {
-	var f Finding
 	api, isAnswer := errors.AsType[*vbaws.APIError](err)
 	none, isVersion := errors.AsType[*vbaws.VersionError](err)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, vbaws.ErrMFA):
-		f = fail(Login, "create an account without multi-factor authentication for the exporter",
-			"%q uses multi-factor authentication and cannot log in unattended", p.a.Username)
+		return new(fail(Login, "create an account without multi-factor authentication for the exporter",
+			"%q uses multi-factor authentication and cannot log in unattended", p.a.Username))
 	case vbaws.KindOf(err) == vbaws.KindAuth && p.wire.loggedIn:
-		f = fail(Login, "check whether something else logs the account out, and the clock of the appliance", "logged in, but the appliance rejects the token: %v", err)
+		return new(fail(Login, "check whether something else logs the account out, and the clock of the appliance", "logged in, but the appliance rejects the token: %v", err))
 	case p.wire.loggedIn:
 		return nil
 	case isVersion:
-		f = p.noVersion(none)
+		return new(p.noVersion(none))
 	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
-		f = fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
-			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
+		return new(fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
+			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code)))
 	case vbaws.KindOf(err) == vbaws.KindConfig:
-		f = noPassword(err)
+		return new(noPassword(err))
 	case isAnswer && api.StatusCode == http.StatusNotFound:
-		f = fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err)
+		return new(fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err))
 	case vbaws.KindOf(err) == vbaws.KindDecode:
-		f = fail(Login, portAdvice(p.a.URL), "cannot log in: %v", err)
-	default:
-		f = fail(Login, "", "cannot log in: %v", err)
+		return new(fail(Login, portAdvice(p.a.URL), "cannot log in: %v", err))
 	}
-	return &f
+	return new(fail(Login, "", "cannot log in: %v", err))
 }
 
 func in(code string) string {
