@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -26,8 +25,7 @@ func Demo(w *Web, l *Logging, stdout io.Writer) (err error) {
 		return err
 	}
 	var g run.Group
-	ctx, cancel := context.WithCancel(context.Background())
-	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
+	addUntil(&g, d.Run)
 	return watch(d.ConfigFile, d.StoragePath(), w, logger, slogger, &g)
 }
 
