@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -22,6 +21,7 @@ import (
 	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/check"
 	"vbaws_exporter/internal/config"
 	"vbaws_exporter/internal/daemon"
 )
@@ -31,14 +31,9 @@ import (
 const unusedAfter = 400 * 24 * time.Hour
 
 // OneLine returns the text of err as a line for a terminal. Joined errors are a line
-// each, and an appliance's answer, or a file, can have escapes in it.
+// each.
 func OneLine(err error) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ReplaceAll(err.Error(), "\n", "; "))
+	return check.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Logging is how a command logs, to stderr.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/collector/store/transfer"
+	"vbaws_exporter/internal/check"
 )
 
 // Names that stand for standard output and input. The latter isn't opened, since it may
@@ -150,10 +150,7 @@ func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
 		}
 	}
 	if asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(all)
+		return check.JSON(stdout, all)
 	}
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "APPLIANCE\tSESSIONS\tBYTES\tLAST SAVED\tSTATE\n")

@@ -30,7 +30,7 @@ func Table(w io.Writer, findings []Finding, verbose bool) error {
 			if f.Remedy != "" {
 				message += ". Remedy: " + f.Remedy
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Level, printable(cmp.Or(f.Appliance, "-")), f.Check, printable(message))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Level, Printable(cmp.Or(f.Appliance, "-")), f.Check, Printable(message))
 		}
 	}
 	err := t.Flush()
@@ -45,9 +45,9 @@ func (f *Finding) isDetail() bool {
 	return f.Level == OK && (f.Check == USN || f.Check == Paging || f.Check == Times)
 }
 
-// printable replaces characters with which an appliance could control the terminal or
-// the table.
-func printable(s string) string {
+// Printable replaces characters with which an appliance, or a file, could control the
+// terminal or the table.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
