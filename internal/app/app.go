@@ -8,7 +8,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -75,6 +77,15 @@ func (h withoutOrigin) WithGroup(name string) slog.Handler {
 	return withoutOrigin{h.Handler.WithGroup(name)}
 }
 
+// loadConfig reads the configuration file.
+func loadConfig(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; name the file with --config.file", err)
+	}
+	return cfg, err
+}
+
 // exporter is what polls the appliances of a configuration, and what it counts. close
 // closes its state.
 type exporter struct {
@@ -115,7 +126,7 @@ func newExporter(cfg *config.Config, storagePath string, once bool, logger log.L
 func openStore(path string, cfg *config.Config, logger log.Logger) (*store.Store, error) {
 	s, err := store.Open(path, store.Options{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--storage.path: %w", err)
 	}
 	keep := make([]string, len(cfg.Appliances))
 	for i, a := range cfg.Appliances {

@@ -12,15 +12,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
-
-	"vbaws_exporter/internal/config"
 )
 
 // Collect polls every appliance of a configuration once and writes the metrics. With
 // an empty storagePath nothing is kept.
 func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err error) {
 	logger, _ := l.loggers(os.Stderr)
-	cfg, err := config.Load(configFile)
+	cfg, err := loadConfig(configFile)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -48,9 +50,12 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 	// From the beginning: one that comes too early would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	cfg, err := config.Load(configFile)
+	cfg, err := loadConfig(configFile)
 	if err != nil {
 		return err
+	}
+	if err := toolkit.Validate(*w.Toolkit.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Version, "revision", version.GetRevision(), "config", configFile, "storage", storagePath)
 	x, err := newExporter(cfg, storagePath, false, logger)
@@ -143,7 +148,13 @@ func runGroup(g *run.Group, server *http.Server, f *toolkit.FlagConfig, logger l
 		}
 	}, func(error) { cancel() })
 
-	g.Add(func() error { return toolkit.ListenAndServe(server, f, slogger) }, func(error) {
+	g.Add(func() error {
+		err := toolkit.ListenAndServe(server, f, slogger)
+		if op, is := errors.AsType[*net.OpError](err); is && op.Op == "listen" {
+			err = fmt.Errorf("--web.listen-address: %w", err)
+		}
+		return err
+	}, func(error) {
 		// All other contexts have ended by now, and this one must not have.
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()

@@ -34,8 +34,10 @@ func openState(path string, o store.Options) (*store.Store, error) {
 		return nil, fmt.Errorf("no state in %s: %w", path, err)
 	case errors.As(err, &inUse):
 		return nil, fmt.Errorf("%w: stop the exporter that uses it first", err)
+	case err != nil:
+		return nil, fmt.Errorf("--storage.path: %w", err)
 	}
-	return s, err
+	return s, nil
 }
 
 // ExportState writes the state of an appliance in the folder path to the file output,
