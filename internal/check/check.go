@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,13 +98,21 @@ func File(path string) (*config.Config, []Finding) {
 	}
 	mistakes, isList := errors.AsType[config.Errors](err)
 	if !isList {
-		return nil, []Finding{fail(Configuration, "name the file with --config.file", "%v", err)}
+		return nil, []Finding{unreadable(err)}
 	}
 	var findings []Finding
 	for _, m := range mistakes {
 		findings = append(findings, fail(Configuration, "", "%v", m))
 	}
 	return nil, findings
+}
+
+func unreadable(err error) Finding {
+	remedy := "name the file with --config.file"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "allow the user that runs the exporter to read the file"
+	}
+	return fail(Configuration, remedy, "%v", err)
 }
 
 // LocalFiles validates the files that the configuration names, and the inline

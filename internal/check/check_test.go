@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"maps"
 	"math/big"
@@ -803,6 +804,7 @@ func TestFile(t *testing.T) {
 	if cfg != nil {
 		t.Error("a configuration of nothing")
 	}
+	expect(t, []Finding{unreadable(&fs.PathError{Op: "open", Path: path, Err: syscall.EACCES})}, Configuration, Fail, path, "permission denied", "allow the user")
 	write("appliances: [{name: a, url: ftp://x, username: u, password: p}, {name: a, url: https://x, username: u}]\n")
 	if _, findings = File(path); len(findings) != 3 {
 		t.Errorf("three mistakes, and %+v", findings)
