@@ -76,16 +76,10 @@ func New(o Options) (*Daemon, error) {
 		reloads: make(chan reload),
 		ended:   make(chan struct{}),
 	}
-	members, err := d.prepare(o.Config, nil)
-	if err != nil {
+	d.current.Store(&generation{})
+	if err := d.goOver(o.Config, func(*member) {}); err != nil {
 		return nil, err
 	}
-	for _, m := range members {
-		if err := m.open(d.storage[m.Name()], nil); err != nil {
-			return nil, err
-		}
-	}
-	d.publish(o.Config, members)
 	return d, nil
 }
 
@@ -118,20 +112,22 @@ func (d *Daemon) Run(ctx context.Context) {
 	defer close(d.ended)
 	var running sync.WaitGroup
 	defer running.Wait()
+	start := func(m *member) { m.start(ctx, &running) }
 	for _, m := range d.current.Load().members {
-		m.start(ctx, &running)
+		start(m)
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case r := <-d.reloads:
-			r.done <- d.reload(ctx, &running, r.config)
+			r.done <- d.goOver(r.config, start)
 		}
 	}
 }
 
-func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *config.Config) error {
+// goOver goes over to a configuration, and starts the members that are new.
+func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
 	old := make(map[string]*member) // what the new configuration ends
 	for _, m := range d.current.Load().members {
 		old[m.Name()] = m
@@ -164,7 +160,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 		}
 		if err := m.open(d.storage[m.Name()], before); err != nil {
 			for _, m := range old {
-				m.start(ctx, running)
+				start(m)
 			}
 			return err
 		}
@@ -173,7 +169,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 	d.publish(cfg, members)
 	for _, m := range fresh {
 		delete(old, m.Name())
-		m.start(ctx, running)
+		start(m)
 	}
 	for name := range old {
 		d.opts.Instruments.Remove(name)
