@@ -109,9 +109,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 // Run polls every appliance until ctx ends. It returns when no pass is under way
 // any more and the tokens are given back.
 func (d *Daemon) Run(ctx context.Context) {
-	defer close(d.ended)
 	var running sync.WaitGroup
-	defer running.Wait()
 	start := func(m *member) { m.start(ctx, &running) }
 	for _, m := range d.current.Load().members {
 		start(m)
@@ -119,6 +117,9 @@ func (d *Daemon) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			// Not deferred, so that a panic ends the process.
+			running.Wait()
+			close(d.ended)
 			return
 		case r := <-d.reloads:
 			r.done <- d.goOver(r.config, start)
@@ -193,9 +194,11 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 			return nil, err
 		}
 		if d.storage[a.Name] == nil {
-			if d.storage[a.Name], err = d.opts.Storage(a.Name); err != nil {
+			storage, err := d.opts.Storage(a.Name)
+			if err != nil {
 				return nil, fmt.Errorf("appliance %q: open its state: %w", a.Name, err)
 			}
+			d.storage[a.Name] = storage
 		}
 		members[i] = m
 	}
