@@ -265,7 +265,7 @@ var startTimes = regexp.MustCompile(`"executionStartTime"\s*:\s*("(?:[^"\\]|\\.)
 // format of the appliance. Of a long answer, only the part that was kept is read.
 func (p *prober) writtenTimes() []string {
 	var times []string
-	for _, m := range startTimes.FindAllSubmatch(p.wire.body.Bytes(), -1) {
+	for _, m := range startTimes.FindAllSubmatch(p.wire.body, -1) {
 		var s string
 		if json.Unmarshal(m[1], &s) == nil {
 			times = append(times, s)

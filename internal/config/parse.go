@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -74,22 +75,15 @@ func (p *parser) document(data []byte) *yaml.Node {
 // syntaxError returns the position and the reason of a syntax error. It omits
 // messages that quote the file.
 func syntaxError(err error) (at *yaml.Node, path, message string) {
-	at = &yaml.Node{}
-	var le *yaml.LoadError
-	if !errors.As(err, &le) {
-		return at, "", "is not valid YAML"
-	}
-	at.Line, at.Column = le.Mark.Line, le.Mark.Column
-	switch le.Stage {
-	case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
-		message = "is not valid YAML: " + le.Message
-		if le.ContextMsg != "" {
-			message += " " + le.ContextMsg
+	at, message = &yaml.Node{}, "is not valid YAML"
+	if le, is := errors.AsType[*yaml.LoadError](err); is {
+		at.Line, at.Column = le.Mark.Line, le.Mark.Column
+		switch le.Stage {
+		case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
+			message += ": " + strings.TrimSuffix(le.Message+" "+le.ContextMsg, " ")
+		case yaml.ComposerStage:
+			message += ": unknown anchor; quote a value that starts with *"
 		}
-	case yaml.ComposerStage:
-		message = "is not valid YAML: unknown anchor; quote a value that starts with *"
-	default:
-		message = "is not valid YAML"
 	}
 	return at, "", message
 }
