@@ -25,9 +25,9 @@ func (p *prober) login(ctx context.Context) []Finding {
 	if none, ok := errors.AsType[*vbaws.VersionError](err); ok {
 		return append(findings, p.noVersion(none))
 	}
-	start := p.o.Now()
+	start := p.now()
 	shown, err := ask(ctx, p, p.client.SystemTime)
-	end := p.o.Now()
+	end := p.now()
 	if bad := p.notLoggedIn(err); bad != nil {
 		return []Finding{*bad}
 	}

@@ -157,26 +157,15 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// Options are the options of Appliances. All are optional.
-type Options struct {
-	// Now is the clock that the appliances' and their certificates are compared
-	// with. Nil: time.Now.
-	Now func() time.Time
-	// UserAgent is sent with every request.
-	UserAgent string
-}
-
 // Appliances tries all appliances concurrently. The findings are in the order of the
-// configuration. It returns an error if ctx ends.
-func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+// configuration. now is the clock that the appliances' and their certificates are
+// compared with. It returns an error if ctx ends.
+func Appliances(ctx context.Context, cfg *config.Config, now func() time.Time) ([]Finding, error) {
 	found := make([][]Finding, len(cfg.Appliances))
 	var wg sync.WaitGroup
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		wg.Go(func() { found[i] = of(a, appliance(ctx, a, &o)) })
+		wg.Go(func() { found[i] = of(a, appliance(ctx, a, now)) })
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
@@ -188,7 +177,7 @@ func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, 
 // prober tries one appliance, one request at a time.
 type prober struct {
 	a      *config.Appliance
-	o      *Options
+	now    func() time.Time
 	wire   *wire
 	client *vbaws.Client
 }
@@ -197,18 +186,15 @@ type prober struct {
 const logoutTimeout = 5 * time.Second
 
 // appliance tries an appliance up to the first failure.
-func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
+func appliance(ctx context.Context, a *config.Appliance, now func() time.Time) []Finding {
 	if findings := tlsFiles(a); findings != nil {
 		return findings // every request would fail
 	}
 	transport := a.Transport()
 	defer (&http.Client{Transport: transport}).CloseIdleConnections()
-	p := &prober{a: a, o: o, wire: &wire{next: transport}}
+	p := &prober{a: a, now: now, wire: &wire{next: transport}}
 	var err error
-	p.client, err = vbaws.New(vbaws.Config{
-		URL: a.URL, Username: a.Username, Password: a.Password, APIVersion: a.APIVersion,
-		Transport: p.wire, Now: o.Now, UserAgent: o.UserAgent,
-	})
+	p.client, err = a.Client(vbaws.Config{Transport: p.wire, Now: now})
 	if err != nil {
 		return []Finding{fail(Configuration, "correct the entry of this appliance", "%v", err)}
 	}

@@ -128,7 +128,7 @@ func parse(t *testing.T, entries ...map[string]any) *config.Config {
 // asserts.
 func (b *bench) check(url string) []Finding {
 	b.t.Helper()
-	findings, err := Appliances(b.t.Context(), parse(b.t, b.entry("prod", url)), Options{Now: func() time.Time { return epoch }})
+	findings, err := Appliances(b.t.Context(), parse(b.t, b.entry("prod", url)), func() time.Time { return epoch })
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -648,7 +648,7 @@ func TestAllAtOnce(t *testing.T) {
 	last.OnRequest(func(*http.Request) { once.Do(func() { close(asked) }) })
 	firstURL, lastURL := first.serve(), last.serve() // which has them trusted
 	cfg := parse(t, first.entry("b", firstURL), last.entry("a", lastURL))
-	findings, err := Appliances(t.Context(), cfg, Options{})
+	findings, err := Appliances(t.Context(), cfg, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -751,7 +751,7 @@ func TestInterrupted(t *testing.T) {
 	b := newBench(t, 1, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.OnRequest(func(*http.Request) { cancel() })
-	if f, err := Appliances(ctx, parse(t, b.entry("prod", b.serve())), Options{}); !errors.Is(err, context.Canceled) {
+	if f, err := Appliances(ctx, parse(t, b.entry("prod", b.serve())), time.Now); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, %v", f, err)
 	}
 }

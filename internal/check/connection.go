@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"vbaws_exporter/internal/config"
 	"vbaws_exporter/vbaws"
 )
 
@@ -58,7 +59,7 @@ func (p *prober) connection(ctx context.Context) []Finding {
 		version = vbaws.KnownAPIVersions()[0]
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", p.o.UserAgent)
+	req.Header.Set("User-Agent", config.UserAgent())
 	req.Header.Set("X-Api-Version", version)
 	// Not through the wire, which would count the version as refused.
 	client := &http.Client{
@@ -69,14 +70,14 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	if err != nil {
 		err = bare(err)
 		if e, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-			return []Finding{ok(Connection, "%s speaks TLS", address(p.a.URL)), distrusted(p.a.URL, e, p.o.Now())}
+			return []Finding{ok(Connection, "%s speaks TLS", address(p.a.URL)), distrusted(p.a.URL, e, p.now())}
 		}
 		return []Finding{unconnected(p.a.URL, err, connected.Load())}
 	}
 	defer resp.Body.Close()
 	// A read error is equivalent to a shorter page.
 	page, _ := io.ReadAll(io.LimitReader(resp.Body, maxPage))
-	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.o.Now())}
+	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.now())}
 }
 
 // bare unwraps a *url.Error, which repeats the address.

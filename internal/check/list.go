@@ -244,7 +244,7 @@ func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding 
 	// By the appliance's clock, and further ahead than any mistake of time zone.
 	now := page.Date
 	if now.IsZero() {
-		now = p.o.Now()
+		now = p.now()
 	}
 	ahead, err := p.sessions(ctx, vbaws.SessionsQuery{FromUTC: now.Add(48 * time.Hour), Sort: vbaws.SortStartTimeDesc, Limit: 2})
 	switch {

@@ -2,9 +2,9 @@
 //
 // It knows every key, its limits and its default. It reads the password when it is
 // needed, and makes an HTTP transport that reads certificates again when their files
-// change. It doesn't know the use of the values, and opens no connection. A missing
-// certificate or password file is not a mistake of the configuration: it can be
-// created later.
+// change, and the client of an appliance. It doesn't know the use of the other values,
+// and opens no connection. A missing certificate or password file is not a mistake of
+// the configuration: it can be created later.
 //
 // A Config is always valid in every key. Errors name file, line and key, and the
 // valid values. They never quote a value of the file, because any value can be a

@@ -5,9 +5,21 @@ import (
 	"sync"
 
 	commoncfg "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
 
 	"vbaws_exporter/vbaws"
 )
+
+// Client returns a client of the appliance, with what the configuration says of it and
+// the rest of c.
+func (a *Appliance) Client(c vbaws.Config) (*vbaws.Client, error) {
+	c.URL, c.Username, c.Password, c.APIVersion = a.URL, a.Username, a.Password, a.APIVersion
+	c.UserAgent = UserAgent()
+	return vbaws.New(c)
+}
+
+// UserAgent returns the User-Agent of requests to appliances.
+func UserAgent() string { return "vbaws_exporter/" + version.Version }
 
 // CheckTLS loads the certificates and the key of tls_config, in files or inline. Its
 // error is a *vbaws.Error of vbaws.KindConfig.
