@@ -30,11 +30,9 @@ const shutdownTimeout = 10 * time.Second
 
 // Web is how a command serves HTTP.
 type Web struct {
-	Toolkit        *toolkit.FlagConfig
-	TelemetryPath  string
-	CreatedSamples bool // _created samples in OpenMetrics text
-	Lifecycle      bool // reload by HTTP
-	Pprof          bool
+	Toolkit     *toolkit.FlagConfig
+	Lifecycle   bool // reload by HTTP
+	web.Options      // of which flags set TelemetryPath, CreatedSamples and Pprof
 }
 
 // Serve polls the appliances of a configuration and serves HTTP, until a signal ends
@@ -67,14 +65,10 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 
 	var rejected atomic.Pointer[web.Rejection]
 	reload := x.reloader(configFile, &rejected, logger)
-	o := web.Options{
-		Gatherer: x.registry, Sources: x.Sources, TelemetryPath: w.TelemetryPath, CreatedSamples: w.CreatedSamples,
-		Version:  version.Version,
-		Rejected: rejected.Load,
-		Config:   func() ([]byte, error) { return x.Config().YAML() },
-		Pprof:    w.Pprof,
-		ErrorLog: slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
-	}
+	o := w.Options
+	o.Gatherer, o.Sources, o.Version, o.Rejected = x.registry, x.Sources, version.Version, rejected.Load
+	o.Config = func() ([]byte, error) { return x.Config().YAML() }
+	o.ErrorLog = slog.NewLogLogger(slogger.Handler(), slog.LevelWarn)
 	if w.Lifecycle {
 		o.Reload = reload
 	}
