@@ -49,7 +49,8 @@ type Daemon struct {
 	// its own. It belongs to New, and then to Run.
 	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
-	reloads chan reload
+	// reloads has what Run is to do, with the function that starts a member.
+	reloads chan func(start func(*member))
 	ended   chan struct{} // closed when Run ends
 }
 
@@ -62,18 +63,12 @@ type generation struct {
 	sources []collector.Source
 }
 
-// reload is a configuration to go over to, and where to say how that went.
-type reload struct {
-	config *config.Config
-	done   chan<- error
-}
-
 // New loads the state of all appliances. It contacts no appliance.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts:    o,
 		storage: make(map[string]poller.Storage),
-		reloads: make(chan reload),
+		reloads: make(chan func(func(*member))),
 		ended:   make(chan struct{}),
 	}
 	d.current.Store(&generation{})
@@ -99,7 +94,7 @@ func (d *Daemon) Sources() []collector.Source { return d.current.Load().sources 
 func (d *Daemon) Reload(cfg *config.Config) error {
 	done := make(chan error, 1)
 	select {
-	case d.reloads <- reload{cfg, done}:
+	case d.reloads <- func(start func(*member)) { done <- d.goOver(cfg, start) }:
 		return <-done
 	case <-d.ended:
 		return errors.New("the exporter is shutting down")
@@ -121,8 +116,8 @@ func (d *Daemon) Run(ctx context.Context) {
 			running.Wait()
 			close(d.ended)
 			return
-		case r := <-d.reloads:
-			r.done <- d.goOver(r.config, start)
+		case reload := <-d.reloads:
+			reload(start)
 		}
 	}
 }
