@@ -107,7 +107,7 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 	if len(owner) == 0 {
 		return p.withoutUSN("no session has a USN")
 	}
-	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
+	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, slices.Max(slices.Collect(maps.Keys(owner))))
 	if p.a.Watermark == string(poller.WatermarkFromUTC) {
 		s += "; not used, since watermark is from_utc"
 	}
