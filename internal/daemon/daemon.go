@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,7 +181,7 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 	members := make([]*member, len(cfg.Appliances))
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		if m := old[a.Name]; m != nil && m.isFor(a, cfg.DurationBuckets) {
+		if m := old[a.Name]; m != nil && m.appliance.Equal(a) && slices.Equal(m.bounds, cfg.DurationBuckets) {
 			members[i] = m
 			continue
 		}
