@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -54,13 +55,9 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{fail(Connection, "correct url", "%v", err)}
 	}
-	version := p.a.APIVersion
-	if version == "" {
-		version = vbaws.KnownAPIVersions()[0]
-	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", config.UserAgent())
-	req.Header.Set("X-Api-Version", version)
+	req.Header.Set("X-Api-Version", cmp.Or(p.a.APIVersion, vbaws.KnownAPIVersions()[0]))
 	// Not through the wire, which would count the version as refused.
 	resp, err := p.wire.next.RoundTrip(req)
 	if err != nil {
@@ -104,10 +101,11 @@ func answered(u *url.URL, resp *http.Response, page []byte) Finding {
 
 // portAdvice is the remedy for a URL of another server.
 func portAdvice(u *url.URL) string {
-	advice := fmt.Sprintf("correct host and port in url: the default port of the REST API is %s", usualPort)
+	advice := "correct host and port in url"
 	if u.Port() == "" {
-		advice = fmt.Sprintf("add a port to url: the default port of the REST API is %s", usualPort)
+		advice = "add a port to url"
 	}
+	advice += ": the default port of the REST API is " + usualPort
 	if strings.HasSuffix(address(u), ":443") {
 		advice += "; port 443 is the web UI"
 	}
@@ -257,10 +255,7 @@ func certNames(c *x509.Certificate) []string {
 }
 
 func describe(c *x509.Certificate) string {
-	names := strings.Join(certNames(c), ", ")
-	if names == "" {
-		names = "none"
-	}
+	names := cmp.Or(strings.Join(certNames(c), ", "), "none")
 	return fmt.Sprintf("SHA-256 %s, subject %s, issuer %s, valid from %s to %s, names: %s",
 		fingerprint(c), c.Subject, c.Issuer, day(c.NotBefore), day(c.NotAfter), names)
 }
