@@ -107,11 +107,11 @@ func (e *Entry) disposition(from Origin) Disposition {
 	case e.open != nil:
 		return e.open.Disposition
 	case e.indexed && !e.seen.Uncounted:
-		return Counted
+		return Disposition{Counted: true}
 	case e.indexed, e.tx.isNew(e.s, from):
-		return Countable
+		return Disposition{Countable: true}
 	}
-	return Excluded
+	return Disposition{}
 }
 
 // index puts the session into the seen index. An id that is there keeps its day.
