@@ -366,6 +366,7 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 		{record.SeriesBucket, `{"i":9,"n":2}`, `{"i":2147483647,"n":2}`, "native bucket 2147483647"},
 		{record.SeriesBucket, `{"i":9,"n":2}`, `{"i":-2147483648,"n":2}`, "native bucket -2147483648"},
 		{record.SeriesBucket, `"counters":[`, `"counters":[{"status":"Failed"},`, "statuses are not in order"},
+		{record.SeriesBucket, `"counters":[`, `"counters":[null,`, "counter is null"},
 		{record.SeriesBucket, `"status":"Failed"`, `"status":"` + long + `","born":"9223372036854775807.000000000"`, "time 9223372036854775807 is out of range"},
 		{record.SeriesBucket, `"status":"Failed"`, `"status":"\u001b[2J","end":"253500000000.000000000"`, `"/counters/0/end": time 253500000000 is out of range`},
 		{record.SeriesBucket, `"type":"Policy"`, `"type":"` + long + `"`, "has the key of another"},

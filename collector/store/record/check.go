@@ -124,6 +124,9 @@ func (k *Checker) series(s *ledger.Series) error {
 		return err
 	}
 	for i, c := range s.Counters {
+		if c == nil {
+			return errors.New("counter is null")
+		}
 		if i > 0 && c.Status <= s.Counters[i-1].Status {
 			return errors.New("statuses are not in order")
 		}
