@@ -442,12 +442,12 @@ func TestExportFails(t *testing.T) {
 	if got, err := os.ReadFile(file); err != nil || string(got) != "precious" {
 		t.Errorf("it was overwritten: %q, %v", got, err)
 	}
-	failing := s.commit
-	s.commit = func(*bbolt.Tx) error { return errFull }
+	failing := s.file.Commit
+	s.file.Commit = func(*bbolt.Tx) error { return errFull }
 	if _, err := s.ExportFile("a", "", file+"2"); !errors.Is(err, errFull) {
 		t.Errorf("the state's disk is full: %v", err)
 	}
-	s.commit = failing
+	s.file.Commit = failing
 	if entries, err := os.ReadDir(path); err != nil || len(entries) != 2 {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}
@@ -569,12 +569,12 @@ func TestExportFileTouchesNoOther(t *testing.T) {
 	if _, err := s.ExportFile("a", "", ""); err == nil {
 		t.Error("a file without a name was written")
 	}
-	failing := s.commit
-	s.commit = func(*bbolt.Tx) error { return errFull }
+	failing := s.file.Commit
+	s.file.Commit = func(*bbolt.Tx) error { return errFull }
 	if _, err := s.ExportFile("a", "", output); !errors.Is(err, errFull) {
 		t.Errorf("the state's disk is full: %v", err)
 	}
-	s.commit = failing
+	s.file.Commit = failing
 	check("a full disk")
 	openAppliance(t, s, "a") // is still here
 	s = reopen(t, s)

@@ -68,9 +68,8 @@ func (e *FormatError) Error() string {
 type Store struct {
 	path string
 	now  func() time.Time
-	// crash, commit, link and importBatch are replaced by tests.
+	// crash, link and importBatch are replaced by tests.
 	crash       func(point string)
-	commit      func(*bbolt.Tx) error
 	link        func(oldName, newName string) error
 	importBatch int
 
@@ -91,7 +90,6 @@ func Open(path string, opts Options) (*Store, error) {
 		path:       filepath.Join(path, FileName),
 		now:        opts.Now,
 		crash:      opts.Crash,
-		commit:     (*bbolt.Tx).Commit,
 		link:       os.Link,
 		appliances: map[string]*Appliance{},
 
@@ -119,11 +117,7 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	var err error
-	s.file, err = boltfile.Open(s.path, boltfile.Options{
-		Check:  s.checkRecords,
-		Commit: func(tx *bbolt.Tx) error { return s.commit(tx) },
-	})
-	if err != nil {
+	if s.file, err = boltfile.Open(s.path, s.checkRecords); err != nil {
 		return nil, err
 	}
 	if err := s.dropImport(); err != nil {

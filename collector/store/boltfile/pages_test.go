@@ -161,7 +161,7 @@ func TestCheckPagesOfAFailingDisk(t *testing.T) {
 	}
 	f := &File{path: "file.db"}
 	for at := 0; at < int(meta.pages)*pageSize; at += pageSize / 2 {
-		err := f.checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize)
+		err := f.classify(checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize))
 		var damaged *DamagedError
 		if !errors.Is(err, eio) || errors.As(err, &damaged) {
 			t.Fatalf("from byte %d on: got %v", at, err)
