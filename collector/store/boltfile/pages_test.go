@@ -100,7 +100,7 @@ func TestCheckPages(t *testing.T) {
 		"no branches": {func(b []byte) { put16(b, branch+10, 0) }, "has no branches"},
 		"branches too few": {func(b []byte) { put16(b, branch+10, native.Uint16(b[branch+10:])-1) },
 			"at another offset"},
-		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "at another offset"},
+		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "too many"},
 		"branch to itself": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], uint64(branch/pageSize)) },
 			"is used twice"},
 		"branch to nowhere": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], 1<<60) },
