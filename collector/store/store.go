@@ -205,18 +205,18 @@ func (s *Store) Appliance(appliance string) (*Appliance, error) {
 	return b, nil
 }
 
+// errUnchanged ends a transaction that has nothing to change.
+var errUnchanged = errors.New("nothing to change")
+
 // DropUnused removes the appliances that are not in keep and were not saved since
-// before, and returns their names, sorted. An Appliance that is open is empty then. If
-// none at all was saved since before, it removes none: then the clock is wrong, or the
-// exporter was away for as long.
-func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
-	var names []string
-	find := func(tx *bbolt.Tx) error {
-		names = nil
+// before, and returns their names, sorted. No Appliance can be open. If none at all was
+// saved since before, it removes none: then the clock is wrong, or the exporter was away
+// for as long.
+func (s *Store) DropUnused(keep []string, before time.Time) (names []string, err error) {
+	err = s.file.Update(func(tx *bbolt.Tx) error {
+		all := tx.Bucket([]byte(appliancesBucket))
 		recent := false // one was saved since before
-		err := tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
+		err := all.ForEach(func(name, _ []byte) error {
 			p := s.in(tx, string(name))
 			saved, err := p.saved()
 			switch {
@@ -229,42 +229,24 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 			}
 			return nil
 		})
-		if !recent {
-			names = nil
-		}
-		return err
-	}
-	if err := s.file.View(find); err != nil || len(names) == 0 {
-		return nil, err
-	}
-	// What a Save at the same time adds to the days of an appliance is added after they
-	// are cleared.
-	for _, name := range names {
-		if b := s.appliances[name]; b != nil {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-		}
-	}
-	candidates := names
-	err := s.file.Update(func(tx *bbolt.Tx) error {
-		if err := find(tx); err != nil {
+		switch {
+		case err != nil:
 			return err
+		case !recent || len(names) == 0:
+			return errUnchanged
 		}
-		names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(candidates, name) })
 		for _, name := range names {
-			if err := tx.Bucket([]byte(appliancesBucket)).DeleteBucket([]byte(name)); err != nil {
+			if err := all.DeleteBucket([]byte(name)); err != nil {
 				return fmt.Errorf("drop appliance %q: %w", name, err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnchanged):
+		return nil, nil
+	case err != nil:
 		return nil, err
-	}
-	for _, name := range names {
-		if b := s.appliances[name]; b != nil {
-			b.seen = newSeen(0)
-		}
 	}
 	return names, nil
 }

@@ -376,6 +376,7 @@ func TestDropUnused(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	save(t, openAppliance(t, s, "new"), remember(1, 20000))
+	s = reopen(t, s)
 
 	drop := func(before time.Time, want ...string) {
 		t.Helper()
@@ -401,10 +402,7 @@ func TestDropUnused(t *testing.T) {
 		}
 	}
 	check()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, path)
+	s = reopen(t, s)
 	check()
 	save(t, openAppliance(t, s, "old"), remember(2, 20001))
 	if _, found, err := openAppliance(t, s, "old").Lookup(recordtest.Session(1), []int32{20000}); found || err != nil {
