@@ -287,18 +287,19 @@ func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket,
 	var out bytes.Buffer
 	var e *transfer.Writer
 	found := bucket == "header"
-	err := transfer.Read(bytes.NewReader(file), func(h transfer.Header) (err error) {
+	err := transfer.Read(bytes.NewReader(file), func(h transfer.Header) error {
 		if header != nil {
 			header(&h)
 		}
-		e, err = transfer.NewWriter(&out, h)
-		return err
+		e = transfer.NewWriter(&out, h)
+		return nil
 	}, func(in string, key, payload []byte) error {
 		if in == bucket && bytes.Contains(payload, []byte(from)) && !found {
 			found = true
 			payload = bytes.Replace(payload, []byte(from), []byte(to), 1)
 		}
-		return e.Record(in, key, payload)
+		e.Record(in, key, payload)
+		return nil
 	})
 	if err = errors.Join(err, e.Finish()); err != nil {
 		t.Fatal(err)

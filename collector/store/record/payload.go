@@ -169,8 +169,13 @@ type Move struct {
 	Away     bool      `json:"away,omitzero"`
 }
 
-// EncodeMove returns the payload of MoveKey.
-func EncodeMove(m Move) ([]byte, error) { return json.Marshal(m) }
+// EncodeMove returns how a Move is written.
+func EncodeMove(appliance string, m Move) (Write, error) {
+	w := &writes{appliance: appliance}
+	payload, err := json.Marshal(m)
+	w.put(OwnBucket, []byte(MoveKey), payload)
+	return w.all[0], err
+}
 
 // DecodeMove is the reverse of EncodeMove.
 func DecodeMove(payload []byte) (m Move, err error) {

@@ -82,9 +82,6 @@ func decodeSeconds(s uint32) time.Time {
 	return time.Unix(int64(s), 0).UTC()
 }
 
-// Seconds returns t as it is read after it was stored as seconds.
-func Seconds(t time.Time) time.Time { return decodeSeconds(encodeSeconds(t)) }
-
 // encodeSkipped is the payload of a row skipped at t.
 func encodeSkipped(t time.Time) []byte {
 	return binary.BigEndian.AppendUint32(nil, encodeSeconds(t))

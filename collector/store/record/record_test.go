@@ -216,8 +216,11 @@ func TestFormatIsAsItWas(t *testing.T) {
 	r.Uncounted = true
 	add("ids", IDKey(r.Day, r.ID), encodeSeen(r), nil)
 	add("skipped", r.ID[:], encodeSkipped(r.At), nil)
-	payload, err = EncodeMove(Move{Number: 7, Exported: time.Unix(1e9, 0).UTC(), Away: true})
-	add("move", []byte(MoveKey), payload, err)
+	move, err := EncodeMove("a", Move{Number: 7, Exported: time.Unix(1e9, 0).UTC(), Away: true})
+	if err == nil {
+		payload, err = PlaceOf("a", OwnBucket).Unseal(move.Key, move.Record)
+	}
+	add("move", move.Key, payload, err)
 	fmt.Fprintf(&got, "record %x\n", PlaceOf("a", SeriesBucket).Seal([]byte("key"), []byte("payload")))
 
 	file := filepath.Join("testdata", "format-"+FormatVersion+".txt")
