@@ -30,28 +30,6 @@ const (
 	CrashImported = "import.imported" // it is on the disk
 )
 
-// MovedError says that the state of an appliance was exported, so that it goes on
-// elsewhere, and must not go on here.
-type MovedError struct {
-	Path, Appliance string
-	Exported        time.Time
-}
-
-func (e *MovedError) Error() string {
-	return fmt.Sprintf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
-		e.Appliance, e.Path, e.Exported.Format(time.RFC3339))
-}
-
-// UnknownError says that there is no state of an appliance.
-type UnknownError struct {
-	Path, Appliance string
-	Known           []string
-}
-
-func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s has no state of appliance %q, only of %q", e.Path, e.Appliance, e.Known)
-}
-
 // ExistsError says that an import would overwrite state.
 type ExistsError struct {
 	Path     string
@@ -135,30 +113,31 @@ func (p applianceTx) move() (m record.Move, err error) {
 	return m, err
 }
 
-// here returns a *MovedError for an appliance that another exporter goes on with.
+// here returns an error for an appliance that another exporter goes on with.
 func (p applianceTx) here() error {
 	move, err := p.move()
 	if err == nil && move.Away {
-		err = &MovedError{p.path, p.appliance, move.Exported}
+		err = fmt.Errorf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
+			p.appliance, p.path, move.Exported.Format(time.RFC3339))
 	}
 	return err
 }
 
-// known returns an *UnknownError for an appliance without state.
+// known returns an error for an appliance without state.
 func (p applianceTx) known(tx *bbolt.Tx) error {
 	if p.root != nil {
 		return nil
 	}
-	e := &UnknownError{Path: p.path, Appliance: p.appliance}
+	var known []string
 	_ = tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
-		e.Known = append(e.Known, string(name))
+		known = append(known, string(name))
 		return nil
 	})
-	return e
+	return fmt.Errorf("%s has no state of appliance %q, only of %q", p.path, p.appliance, known)
 }
 
 // Export writes the state of an appliance to w, and then gives it up: Appliance
-// returns a *MovedError until it is imported here again. It may be exported
+// returns an error until it is imported here again. It may be exported
 // again, and what is written is the same again. The appliance must not be
 // open. exporter is the version of the exporter. If it fails, nothing changes
 // except what was written to w.

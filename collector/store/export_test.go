@@ -121,7 +121,6 @@ func TestMove(t *testing.T) {
 		seen := make([]int, len(stores)) // by each store, the newest of them
 		for move := range rapid.IntRange(1, 5).Draw(t, "moves") {
 			from, to := stores[at], rapid.IntRange(0, len(stores)-1).Draw(t, "to")
-			var known *MovedError
 			if _, err := from.Export("a", "1.2.3", io.Discard); err == nil {
 				t.Fatal("was exported while the appliance is open")
 			}
@@ -132,7 +131,7 @@ func TestMove(t *testing.T) {
 			if diff := cmp.Diff(want, records(t, from, "a")); diff != "" {
 				t.Fatalf("exporting changed (-before +after):\n%s", diff)
 			}
-			if _, err := from.Appliance("a"); !errors.As(err, &known) || known.Appliance != "a" {
+			if _, err := from.Appliance("a"); err == nil || !strings.Contains(err.Error(), `the state of appliance "a" in `) {
 				t.Fatalf("open what was exported: %v", err)
 			}
 			if !bytes.Equal(file, export(t, from, "a")) {
@@ -430,8 +429,7 @@ func TestExportFails(t *testing.T) {
 	if _, err := s.ExportFile("a", "", filepath.Join(path, "nowhere", "file")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such folder: %v", err)
 	}
-	var unknown *UnknownError
-	if _, err := s.ExportFile("b", "", file); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `only of ["a"]`) {
+	if _, err := s.ExportFile("b", "", file); err == nil || !strings.Contains(err.Error(), `has no state of appliance "b", only of ["a"]`) {
 		t.Errorf("unknown appliance: %v", err)
 	}
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
@@ -550,9 +548,8 @@ func TestExportFileTouchesNoOther(t *testing.T) {
 		}
 	}
 
-	var unknown *UnknownError
 	for _, name := range []string{"output", "other", "none"} {
-		if _, err := s.ExportFile("typo", "", at(name)); !errors.As(err, &unknown) {
+		if _, err := s.ExportFile("typo", "", at(name)); err == nil || !strings.Contains(err.Error(), `has no state of appliance "typo"`) {
 			t.Errorf("unknown appliance: %v", err)
 		}
 		check("unknown appliance, " + name)

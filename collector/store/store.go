@@ -52,16 +52,6 @@ type DamagedError = boltfile.DamagedError
 // InUseError is the error of a file that another process has opened.
 type InUseError = boltfile.InUseError
 
-// FormatError says that the file was written in a format that this exporter
-// doesn't know.
-type FormatError struct {
-	Path, Version string
-}
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has format %q, and this exporter knows only format %q: use the exporter that wrote it, or another --storage.path", e.Path, e.Version, record.FormatVersion)
-}
-
 // Store is an open file. Its methods may be called by any goroutine. A save that the
 // disk refuses leaves nothing, and later saves succeed when the disk does: that is
 // package boltfile.
@@ -82,8 +72,8 @@ type Store struct {
 
 // Open opens the file in the folder path and makes both where they don't exist.
 // It reads and checks all that is in the file: a million sessions take 0.2 s, and
-// the time to read 90 MB from the disk. Errors are a *DamagedError, a
-// *FormatError, or the operating system's. Nothing is changed in a file that is
+// the time to read 90 MB from the disk. Errors are a *DamagedError, that
+// of an unknown format, or the operating system's. Nothing is changed in a file that is
 // refused.
 func Open(path string, opts Options) (*Store, error) {
 	s := &Store{
@@ -149,12 +139,12 @@ func createEmpty(path string) error {
 
 // checkRecords reads the format's version, then every record.
 func (s *Store) checkRecords(tx *bbolt.Tx) error {
-	format := tx.Bucket([]byte(formatBucket))
-	if format == nil {
-		return &FormatError{Path: s.path}
+	var version []byte
+	if format := tx.Bucket([]byte(formatBucket)); format != nil {
+		version = format.Get([]byte(versionKey))
 	}
-	if v := string(format.Get([]byte(versionKey))); v != record.FormatVersion {
-		return &FormatError{Path: s.path, Version: v}
+	if string(version) != record.FormatVersion {
+		return fmt.Errorf("%s has format %q, and this exporter knows only format %q: use the exporter that wrote it, or another --storage.path", s.path, version, record.FormatVersion)
 	}
 	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
 		// What an import has left isn't looked at: Open drops it.
@@ -179,7 +169,7 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 }
 
 // Appliance returns the state of an appliance, which need not be known. It is the same
-// one each time. For one that was exported the error is a *MovedError.
+// one each time. It fails for one that was exported.
 func (s *Store) Appliance(appliance string) (*Appliance, error) {
 	if err := record.CheckName(appliance); err != nil {
 		return nil, err
