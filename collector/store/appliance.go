@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,14 +23,12 @@ const idsFill = 0.65
 // read: at most as many.
 const releaseAfter = 4000
 
-// Appliance is the state of one appliance in a Store. Its methods may be called by any
-// goroutine.
+// Appliance is the state of one appliance in a Store. Its methods are not safe for
+// concurrent use, those of several appliances are.
 type Appliance struct {
 	store *Store
 	name  string
-
-	mu   sync.RWMutex
-	seen seen
+	seen  seen
 }
 
 // in returns the state that tx sees.
@@ -51,23 +48,16 @@ func (a *Appliance) Load() (state *ledger.State, err error) {
 }
 
 // NewestDay implements ledger.SeenIndex.
-func (a *Appliance) NewestDay() (day int32, found bool) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return a.seen.newest()
-}
+func (a *Appliance) NewestDay() (day int32, found bool) { return a.seen.newest() }
 
 // Lookup implements ledger.SeenIndex.
 func (a *Appliance) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found bool, err error) {
-	a.mu.RLock()
-	may, days := a.seen.may(id), a.seen.days
-	a.mu.RUnlock()
-	if !may {
+	if !a.seen.may(id) {
 		// Whether the file is usable is still part of the answer.
 		return r, false, a.store.file.Err()
 	}
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		r, found, err = a.in(tx).lookup(id, near, days)
+		r, found, err = a.in(tx).lookup(id, near, a.seen.days)
 		return err
 	})
 	return r, found, err
@@ -134,8 +124,6 @@ func (a *Appliance) Save(c *ledger.Changes) error {
 // and if ids were forgotten. If that fails, the old filter still has all ids that are
 // stored, and only makes look-ups slower.
 func (a *Appliance) index(c *ledger.Changes) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for id, r := range c.Seen {
 		a.seen.add(r.Day, id)
 	}

@@ -7,8 +7,8 @@ import (
 	"vbaws_exporter/collector/ledger"
 )
 
-// Memory is the state of an appliance that ends with the process. Its methods do not fail.
-// Unlike those of an Appliance they are not safe for concurrent use.
+// Memory is the state of an appliance that ends with the process. Its methods do not fail,
+// and are not safe for concurrent use.
 type Memory struct {
 	state   *ledger.State
 	ids     map[ledger.ID]ledger.SeenSession

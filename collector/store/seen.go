@@ -13,7 +13,7 @@ import (
 // without reading every day. It takes 1.3 to 3 bytes an id and is wrong about one
 // new id in a hundred, which then costs a look at every day.
 //
-// A seen is not safe for concurrent use. days is replaced, never changed.
+// A seen is not safe for concurrent use.
 type seen struct {
 	days []int32 // sorted
 	bits []uint64
@@ -50,7 +50,7 @@ func (s *seen) full() bool { return s.n*seenBits > len(s.bits)*64 }
 // add takes in an id that is stored under day.
 func (s *seen) add(day int32, id ledger.ID) {
 	if i, found := slices.BinarySearch(s.days, day); !found {
-		s.days = slices.Insert(slices.Clone(s.days), i, day)
+		s.days = slices.Insert(s.days, i, day)
 	}
 	block, at, step := s.place(id)
 	fresh := false

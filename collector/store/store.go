@@ -52,7 +52,7 @@ type DamagedError = boltfile.DamagedError
 // InUseError is the error of a file that another process has opened.
 type InUseError = boltfile.InUseError
 
-// Store is an open file. Its methods may be called by any goroutine. A save that the
+// Store is an open file. Its methods can be called by any goroutine. A save that the
 // disk refuses leaves nothing, and later saves succeed when the disk does: that is
 // package boltfile.
 type Store struct {

@@ -448,10 +448,6 @@ func TestAppliancesAreIndependent(t *testing.T) {
 				if _, found, err := b.Lookup(recordtest.Session(n), []int32{20000 + int32(n)}); !found || err != nil {
 					t.Errorf("session %d: %v, %v", n, found, err)
 				}
-			}
-		})
-		wg.Go(func() {
-			for range 200 {
 				b.NewestDay()
 				if _, _, err := b.Forgettable(time.Unix(20010*86400, 0)); err != nil {
 					t.Error(err)
