@@ -378,6 +378,8 @@ func TestImportRefusesTheImplausible(t *testing.T) {
 		{record.PoliciesBucket, `"id":"1"`, `"id":"1","missing":-1`, "-1 is not a valid number of polls"},
 		{record.PoliciesBucket, `"id":"1"`, `"id":"1","since":"-99999999999.000000000"`, "time -99999999999 is out of range"},
 		{record.PoliciesBucket, `"id":"1"`, `"id":"\u001b[2J"`, "has the key of another"},
+		{record.PoliciesBucket, `"id":"1"`, `"id":"1","schedule":{"daily":{"RunsPerHour":2147483647}}`, "2147483647 runs an hour are out of range"},
+		{record.PoliciesBucket, `"id":"1"`, `"id":"1","last_readable":{"yearly":{"Month":-1}}`, "month -1 is out of range"},
 		{record.OwnBucket, `{"at":"`, `{"at":"99`, "is out of range"},
 		{record.OwnBucket, `{"at":"1`, `{"at":"-1`, "year 1912 is out of range"},
 		{record.OwnBucket, `{}`, `{"resets":18446744073709551615}`, "count of 18446744073709551615"},

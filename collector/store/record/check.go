@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -9,6 +10,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/vbaws"
 )
 
 // Limits on what an import accepts. A checksum shows that a file is what was
@@ -76,7 +78,20 @@ func policy(p *ledger.Policy) error {
 			}
 		}
 	}
-	return missing(p.Missing)
+	return cmp.Or(missing(p.Missing), schedule(p.Schedule), schedule(p.LastReadable))
+}
+
+// schedule checks what starts are computed with.
+func schedule(s *vbaws.Schedule) error {
+	switch {
+	case s == nil:
+		return nil
+	case s.Daily != nil && (s.Daily.RunsPerHour < 1 || s.Daily.RunsPerHour > 60):
+		return fmt.Errorf("%d runs an hour are out of range", s.Daily.RunsPerHour)
+	case s.Yearly != nil && (s.Yearly.Month < time.January || s.Yearly.Month > time.December):
+		return fmt.Errorf("month %d is out of range", int(s.Yearly.Month))
+	}
+	return nil
 }
 
 // history checks that sessions are in order, since they are searched, and that what is
