@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 )
 
 // The layout that this file describes is that of bbolt's file version 2, in the byte
@@ -22,7 +23,6 @@ const (
 
 	metaMagic   = 0xED0CDAED
 	metaVersion = 2
-	noFreelist  = ^uint64(0)
 )
 
 var native = binary.NativeEndian
@@ -94,9 +94,6 @@ func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 	if err := c.tree(meta.root, nil, nil, 0); err != nil {
 		return err
 	}
-	if meta.freelist == noFreelist {
-		return nil
-	}
 	if err := c.freelist(meta.freelist); err != nil {
 		return err
 	}
@@ -132,29 +129,29 @@ func (c *pageChecker) use(id, n uint64) error {
 // page reads a page and those that it flows over into. What it returns is valid
 // until the next call with the same depth.
 func (c *pageChecker) page(id uint64, depth int) ([]byte, error) {
-	var header [pageHeaderSize]byte
 	if id >= uint64(len(c.used)) {
 		return nil, fmt.Errorf("page %d is beyond the end, %d", id, len(c.used))
 	}
-	if _, err := c.r.ReadAt(header[:], int64(id*c.size)); err != nil {
+	if len(c.buffers) <= depth {
+		c.buffers = append(c.buffers, make([]byte, c.size))
+	}
+	p := c.buffers[depth][:c.size]
+	if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
 	}
-	if got := native.Uint64(header[:]); got != id {
+	if got := native.Uint64(p); got != id {
 		return nil, fmt.Errorf("page %d has the number %d", id, got)
 	}
-	n := 1 + uint64(native.Uint32(header[12:]))
+	n := 1 + uint64(native.Uint32(p[12:]))
 	if err := c.use(id, n); err != nil {
 		return nil, err
 	}
-	for len(c.buffers) <= depth {
-		c.buffers = append(c.buffers, nil)
-	}
-	if uint64(len(c.buffers[depth])) < n*c.size {
-		c.buffers[depth] = make([]byte, n*c.size)
-	}
-	p := c.buffers[depth][:n*c.size]
-	if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
-		return nil, fmt.Errorf("read page %d: %w", id, err)
+	if n > 1 {
+		p = slices.Grow(p, int((n-1)*c.size))[:n*c.size]
+		c.buffers[depth] = p
+		if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
+			return nil, fmt.Errorf("read page %d: %w", id, err)
+		}
 	}
 	return p, nil
 }
