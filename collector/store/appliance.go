@@ -179,25 +179,17 @@ func (p applianceTx) damaged(bucket string, key []byte, err error) error {
 	return &DamagedError{Path: p.path, Err: fmt.Errorf("%s: %w", place, err)}
 }
 
-// bucket returns one of the buckets of a known appliance.
+// bucket returns one of the buckets of a known appliance. It is nil for what 0.1.0 didn't
+// have.
 func (p applianceTx) bucket(name string) (*bbolt.Bucket, error) {
 	if name == record.OwnBucket {
 		return p.root, nil
 	}
 	b := p.root.Bucket([]byte(name))
-	if b == nil {
+	if b == nil && name != record.InstancesBucket {
 		return nil, p.damaged(name, nil, errors.New("bucket is missing"))
 	}
 	return b, nil
-}
-
-// buckets returns the names of those that a known appliance has, or must have.
-func (p applianceTx) buckets() []string {
-	names := slices.Clone(record.Buckets[1:])
-	if p.root.Bucket([]byte(record.InstancesBucket)) == nil {
-		names = slices.DeleteFunc(names, func(name string) bool { return name == record.InstancesBucket })
-	}
-	return names
 }
 
 // get calls fn with the payload under key, and returns whether there is any; an error of
@@ -227,11 +219,11 @@ func (p applianceTx) get(bucket string, key []byte, fn func(payload []byte) erro
 // each calls fn with the records of a bucket, in order, up to the key end if that is not
 // nil; an error of fn's is the record's. Keys and payloads are valid for the transaction.
 func (p applianceTx) each(bucket string, end []byte, fn func(key, payload []byte) error) error {
-	if p.root == nil || !slices.Contains(p.buckets(), bucket) {
+	if p.root == nil {
 		return nil
 	}
 	b, err := p.bucket(bucket)
-	if err != nil {
+	if b == nil {
 		return err
 	}
 	place := record.PlaceOf(p.appliance, bucket)

@@ -89,10 +89,13 @@ func (p applianceTx) summary() (Summary, error) {
 		return Summary{}, err
 	}
 	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
-	for _, name := range p.buckets() {
+	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
 			return Summary{}, err
+		}
+		if b == nil {
+			continue
 		}
 		stats := b.Stats()
 		s.Bytes += uint64(stats.LeafAlloc + stats.BranchAlloc + stats.InlineBucketInuse)
