@@ -11,13 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/config"
-	"vbaws_exporter/vbaws"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -143,19 +141,12 @@ func showsProblems(t *testing.T, clock *vbawstest.Clock) {
 		t.Fatal(err)
 	}
 	a := &cfg.Appliances[0]
-	client, err := vbaws.New(vbaws.Config{
-		URL: a.URL, Username: a.Username, Password: a.Password, Transport: d.server.Transport(), Now: clock.Now, RetryInitial: time.Millisecond,
+	p := polltest.Start(t, polltest.Options{
+		URL: a.URL.String(), Transport: d.server.Transport(), Username: d.Username, Password: d.Password,
+		Poller: poller.Config{
+			Interval: a.PollInterval, Timeout: a.PollTimeout, Backfill: a.Backfill, OverdueGrace: a.OverdueGrace, Now: clock.Now,
+		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := poller.New(poller.Config{
-		Appliance: a.Name, Interval: a.PollInterval, Timeout: a.PollTimeout, Backfill: a.Backfill, OverdueGrace: a.OverdueGrace,
-		Watermark: poller.WatermarkAuto, Logger: log.NewNopLogger(), Now: clock.Now,
-	}, client, store.NewMemory())
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := map[string]string{"Legacy ERP": "failing", "VPN gateways": "overdue", "Data lake importers": "stuck"}
 	got := make(map[string]string)
 	for end := clock.Now().Add(2 * time.Minute); clock.Now().Before(end); clock.Advance(a.PollInterval) {
