@@ -142,12 +142,11 @@ func (f *File) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error) 
 func (f *File) classify(err error) error {
 	var damaged *DamagedError
 	var pathErr *fs.PathError
-	var sysErr *os.SyscallError
 	var errno syscall.Errno // bbolt's locking and mapping return it as it is
 	switch {
 	case errors.As(err, &damaged), errors.As(err, &pathErr):
 		return err
-	case errors.As(err, &sysErr), errors.As(err, &errno):
+	case errors.As(err, &errno):
 		return fmt.Errorf("open %s: %w", f.path, err)
 	}
 	return f.damaged(err)
