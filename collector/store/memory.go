@@ -24,8 +24,8 @@ func NewMemory() *Memory {
 	}
 }
 
-// Load is Appliance.Load, but for what Changes and a State have in common, which must not
-// be modified.
+// Load is Appliance.Load. The values in the maps, and what Meta refers to, are shared with
+// the Changes of Save: they must not be modified.
 func (m *Memory) Load() (*ledger.State, error) {
 	return &ledger.State{
 		Meta:       m.state.Meta,
