@@ -94,6 +94,7 @@ func decodeAny(bucket string, key, payload []byte, options json.Options) (any, e
 		return s, cmp.Or(err, checkKey(key, seriesKey(s.Key)))
 	case UnfinishedBucket:
 		u, err := decode[ledger.Unfinished](payload, options)
+		u.Countable = u.Countable && !u.Counted // what was counted isn't counted again
 		return u, cmp.Or(err, checkID(key))
 	case PoliciesBucket:
 		p, err := decode[ledger.Policy](payload, options)

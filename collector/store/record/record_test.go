@@ -148,7 +148,11 @@ func fill(v reflect.Value) {
 func testRecordEveryField(t *testing.T) {
 	var want ledger.State
 	fill(reflect.ValueOf(&want).Elem())
-	want.Meta.BackfillFrom = time.Time{} // it is not read of a state that is synced
+	// Of these only one is read.
+	want.Meta.BackfillFrom = time.Time{}
+	for _, u := range want.Unfinished {
+		u.Countable = false
+	}
 	c := &ledger.Changes{Meta: &want.Meta, Series: map[ledger.Key]*ledger.Series{}, Unfinished: want.Unfinished, Policies: map[ledger.PolicyKey]*ledger.Policy{}, Instances: want.Instances}
 	for _, s := range want.Series {
 		c.Series[s.Key] = s
@@ -271,11 +275,18 @@ func testRecordOf010(t *testing.T) {
 		}
 		switch kind {
 		case "meta":
-			_, err = decodeAs[*ledger.Meta](OwnBucket, []byte(MetaKey), payload)
+			// It kept the beginning of the initial sync after its end.
+			var m *ledger.Meta
+			if m, err = decodeAs[*ledger.Meta](OwnBucket, []byte(MetaKey), payload); err == nil && (m.SyncedAt.IsZero() || !m.BackfillFrom.IsZero()) {
+				t.Errorf("synced at %v, backfill from %v", m.SyncedAt, m.BackfillFrom)
+			}
 		case "series":
 			_, err = decodeAs[*ledger.Series](SeriesBucket, key, payload)
 		case "unfinished":
-			_, err = decodeAs[*ledger.Unfinished](UnfinishedBucket, key, payload)
+			var u *ledger.Unfinished
+			if u, err = decodeAs[*ledger.Unfinished](UnfinishedBucket, key, payload); err == nil && u.Disposition != (ledger.Disposition{Counted: true}) {
+				t.Errorf("disposition %+v of a session that was counted", u.Disposition)
+			}
 		case "policies":
 			_, err = decodeAs[*ledger.Policy](PoliciesBucket, key, payload)
 		case "seen":
