@@ -58,7 +58,7 @@ func (e *Entry) lookUp() (err error) {
 func (tx *Tx) daysNear(s *vbaws.Session) []int32 {
 	days := tx.days[:0]
 	for _, t := range [...]time.Time{s.Start, s.Stop} {
-		if d := dayOf(t); d != DayUnknown && !slices.Contains(days, d) {
+		if d := DayOf(t); d != DayUnknown && !slices.Contains(days, d) {
 			days = append(days, d, d-1, d+1)
 		}
 	}
@@ -104,18 +104,18 @@ func (e *Entry) disposition(from Origin) Disposition {
 	case e.open != nil:
 		return e.open.Disposition
 	case e.indexed && !e.seen.Uncounted:
-		return Counted
+		return Disposition{Counted: true}
 	case e.indexed, e.tx.isNew(e.s, from):
-		return Countable
+		return Disposition{Countable: true}
 	}
-	return Excluded
+	return Disposition{}
 }
 
 // index puts the session into the seen index. An id that is there keeps its day.
 func (e *Entry) index(owed bool) {
 	day := e.seen.Day
 	if !e.indexed {
-		day = dayOf(e.tx.Times(e.s).Start)
+		day = DayOf(e.tx.Times(e.s).Start)
 	}
 	e.tx.seen[e.id] = SeenSession{
 		ID: e.id, Day: day, USN: e.s.USN, Fingerprint: fingerprint(e.s), At: e.tx.now.Truncate(time.Second), Uncounted: owed,

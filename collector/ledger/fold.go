@@ -66,7 +66,7 @@ func (e *Entry) Fold(policy string, from Origin) {
 		tx.Reset()
 	}
 	disposition := e.disposition(from)
-	if disposition == Excluded && e.open == nil && from == Incremental {
+	if disposition == (Disposition{}) && e.open == nil && from == Incremental {
 		tx.skip(SkipBeforeCutoff, Event{Session: *s, Policy: policy})
 	}
 	if !Finished(s) {
@@ -80,7 +80,7 @@ func (e *Entry) Fold(policy string, from Origin) {
 	tx.close(e.id)
 	times := tx.Times(s)
 	status := tx.statusIn(series, s.Status)
-	if disposition == Countable {
+	if disposition.Countable {
 		tx.count(series, s, status, times, policy, from)
 	}
 	tx.see(series, e.id, status, times)
@@ -103,7 +103,7 @@ func (e *Entry) ignore(policy string, resolved bool) {
 	if e.tx.inInitialSync() {
 		from = Preceding
 	}
-	if d := e.disposition(from); !Finished(e.s) && d != Counted {
+	if d := e.disposition(from); !Finished(e.s) && !d.Counted {
 		e.tx.keepOpen(e.id, &Unfinished{Session: *e.s, Policy: policy, Unresolved: !resolved, Disposition: d})
 		return
 	}

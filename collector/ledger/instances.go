@@ -8,9 +8,9 @@ import "time"
 // requested. It is immutable.
 type InstanceBackup struct {
 	// At is when the newest was made, by the appliance's clock; zero if there was none.
-	At time.Time
+	At time.Time `json:"at,omitzero"`
 	// LookedUp is when that was requested, by the exporter's clock.
-	LookedUp time.Time
+	LookedUp time.Time `json:"looked_up,omitzero"`
 }
 
 // InstanceBackups returns what is known after the last committed transaction, by

@@ -82,7 +82,7 @@ func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 func (l *Ledger) View() *View { return l.view }
 
 // Synced reports whether the initial sync is complete.
-func (l *Ledger) Synced() bool { return l.state.Meta.Phase.Stage == Synced }
+func (l *Ledger) Synced() bool { return !l.state.Meta.SyncedAt.IsZero() }
 
 // Meta returns what is known of the appliance as a whole after the last
 // committed transaction. Its maps, slices and pointers must not be changed.

@@ -55,7 +55,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	case pol.Since.IsZero() || pol.Since.After(at) && !inDoubt:
 		pol.Since = at.UTC().Truncate(time.Second)
 		// The first inventory follows the poll that completed the initial sync.
-		pol.InitialSync = old == nil && (!tx.Synced() || tx.meta.Phase.Time.Equal(tx.now))
+		pol.InitialSync = old == nil && (!tx.Synced() || tx.meta.SyncedAt.Equal(tx.now))
 	}
 	switch {
 	case pol.Enabled:

@@ -5,31 +5,34 @@ package ledger
 import "time"
 
 // Synced reports whether the initial sync is complete.
-func (tx *Tx) Synced() bool { return tx.meta.Phase.Stage == Synced }
+func (tx *Tx) Synced() bool { return !tx.meta.SyncedAt.IsZero() }
 
-func (tx *Tx) inInitialSync() bool { return tx.meta.Phase.Stage == InitialSync }
+func (tx *Tx) inInitialSync() bool { return !tx.meta.BackfillFrom.IsZero() }
 
 // born returns the created time of counters and histograms that this transaction makes.
 func (tx *Tx) born() time.Time {
 	if tx.inInitialSync() {
-		return tx.meta.Phase.Time
+		return tx.meta.BackfillFrom
 	}
 	return tx.now
 }
 
-// BeginInitialSync begins the initial sync of an Unread appliance, or goes on with
+// BeginInitialSync begins the initial sync of an appliance that was never read, or goes on with
 // one that an earlier transaction left incomplete. It returns the start of the backfill window,
 // by the appliance's clock: since, or what was since when the initial sync began. Counters
 // are as old as that.
 func (tx *Tx) BeginInitialSync(since time.Time) time.Time {
-	if tx.meta.Phase.Stage == Unread {
-		tx.editMeta().Phase = Phase{InitialSync, since}
+	if !tx.inInitialSync() {
+		tx.editMeta().BackfillFrom = since
 	}
-	return tx.meta.Phase.Time
+	return tx.meta.BackfillFrom
 }
 
 // EndInitialSync completes the initial sync. Nothing is published before.
-func (tx *Tx) EndInitialSync() { tx.editMeta().Phase = Phase{Synced, tx.now} }
+func (tx *Tx) EndInitialSync() {
+	m := tx.editMeta()
+	m.SyncedAt, m.BackfillFrom = tx.now, time.Time{}
+}
 
 // SetWatermark moves the watermark.
 func (tx *Tx) SetWatermark(w Watermark) {

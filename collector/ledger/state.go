@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,6 +19,20 @@ import (
 
 // ID identifies a session.
 type ID [16]byte
+
+// AppendText adds the id in hexadecimal digits, as it is stored.
+func (id ID) AppendText(b []byte) ([]byte, error) { return hex.AppendEncode(b, id[:]), nil }
+
+// UnmarshalText takes what AppendText adds.
+func (id *ID) UnmarshalText(text []byte) error {
+	if len(text) != 2*len(id) {
+		return fmt.Errorf("id %q has %d digits, not %d", text, len(text), 2*len(id))
+	}
+	if _, err := hex.Decode(id[:], text); err != nil {
+		return fmt.Errorf("id %q: %w", text, err)
+	}
+	return nil
+}
 
 // short returns what distinguishes the session from others with the same times, and is not
 // 0.
@@ -51,7 +67,9 @@ func RowID(row *vbaws.Row) ID {
 
 // Key names what sessions are counted by.
 type Key struct {
-	Type, ExtendedType, Policy string
+	Type         string `json:"type"`
+	ExtendedType string `json:"extended_type,omitzero"`
+	Policy       string `json:"policy,omitzero"`
 }
 
 // Compare orders keys for publication.
@@ -63,7 +81,8 @@ func (k Key) Compare(o Key) int {
 	)
 }
 
-// State is all that is stored of one appliance, except the ids in its SeenIndex.
+// State is all that is stored of one appliance, except the ids in its SeenIndex. The
+// tags of it, and of what is in it, are the format of the state file.
 type State struct {
 	Meta Meta
 	// Series, and all below it, are immutable once they are here: a transaction
@@ -76,46 +95,51 @@ type State struct {
 
 // Meta is what is stored of an appliance as a whole.
 type Meta struct {
-	Phase Phase
+	// SyncedAt is when the initial sync was complete, by the exporter's clock; zero before.
+	SyncedAt time.Time `json:"first_contact,omitzero"`
+	// BackfillFrom is the start of the backfill window by the appliance's clock, while the
+	// initial sync is under way; otherwise zero.
+	BackfillFrom time.Time `json:"contact_from,omitzero"`
 	// Cutoff is the start from which on a session that is not in the seen index is new;
 	// zero before it is set.
-	Cutoff time.Time
+	Cutoff time.Time `json:"line,omitzero"`
 	// Watermark is the newest row that was ever read of the list by USN; nil before
 	// there is one. It is no plain number: 0 and below are USNs.
-	Watermark *Watermark
+	Watermark *Watermark `json:"watermark,omitzero"`
 	// LastResync is the beginning of the last complete resync, and LastDailyResync of
 	// the last one that reached further back, by the appliance's clock.
-	LastResync, LastDailyResync time.Time
+	LastResync      time.Time `json:"last_sweep,omitzero"`
+	LastDailyResync time.Time `json:"last_wide_sweep,omitzero"`
 	// ResyncedAt is LastResync by the exporter's clock, and ResyncInterval the time
 	// from there to the next one; 0 if it is due at once.
-	ResyncedAt     time.Time
-	ResyncInterval time.Duration
+	ResyncedAt     time.Time     `json:"swept_at,omitzero"`
+	ResyncInterval time.Duration `json:"sweep_interval,omitzero"`
 	// Resets counts how often the USN was seen to start over.
-	Resets uint64
+	Resets uint64 `json:"resets,omitzero"`
 	// Skipped counts sessions that were not counted, by reason.
-	Skipped map[string]uint64
+	Skipped map[string]uint64 `json:"skipped,omitempty"`
 	// Zone is the appliance's time zone, in its own words; empty if unknown.
-	Zone string
+	Zone string `json:"zone,omitzero"`
 	// Bounds are the upper bounds in seconds of the classic buckets in which
 	// Counter.Buckets count, ascending and without +Inf.
-	Bounds []float64
+	Bounds []float64 `json:"bounds,omitempty"`
 	// Clock says whether the appliance's clock can be judged by.
-	Clock verdict.ClockGate
+	Clock verdict.ClockGate `json:"clock,omitzero"`
 	// JudgedAt is when policies were last judged, by the appliance's clock: at least when
 	// anything else was saved. Until the next poll, verdicts are those of then. It is zero
 	// in a state of 0.1.0.
-	JudgedAt time.Time
+	JudgedAt time.Time `json:"judged_at,omitzero"`
 	// Unreadable is what could not be taken in; nil for nothing.
-	Unreadable *Unreadable
+	Unreadable *Unreadable `json:"unreadable,omitzero"`
 }
 
 // Unreadable are sessions that the appliance has and could not return, or not so that
 // their policy is known. Nothing of them is in the seen index.
 type Unreadable struct {
 	// From is no later than their starts, by the appliance's clock.
-	From time.Time
+	From time.Time `json:"from,omitzero"`
 	// Sessions is how many they were when they were looked for last.
-	Sessions int
+	Sessions int `json:"sessions"`
 }
 
 // ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
@@ -125,30 +149,10 @@ func (m *Meta) ResyncDue(now time.Time) bool {
 	return passed >= m.ResyncInterval || passed < 0
 }
 
-// Phase is how far the initial sync of an appliance has come.
-type Phase struct {
-	Stage Stage
-	// Time is, in InitialSync, the start of the backfill window by the appliance's clock
-	// and, once Synced, when the initial sync was complete, by the exporter's.
-	Time time.Time
-}
-
-// Stage is one of the stages through which an appliance goes once, in this order.
-type Stage int
-
-const (
-	// Unread appliances were never read, or nothing of it was saved.
-	Unread Stage = iota
-	// InitialSync has begun, and some of it is saved.
-	InitialSync
-	// Synced appliances were read to the end of the initial sync.
-	Synced
-)
-
 // Watermark is a row of the list of sessions.
 type Watermark struct {
-	USN int64
-	ID  ID
+	USN int64 `json:"usn"`
+	ID  ID    `json:"id"`
 }
 
 // Reasons of Meta.Skipped.
@@ -171,14 +175,14 @@ var SkipReasons = []string{SkipUndecodable, SkipBeforeCutoff, SkipGone, SkipUnre
 
 // Series is what is known of the sessions of one Key.
 type Series struct {
-	Key Key
+	Key Key `json:",embed"`
 	// Counters has one element for each status, sorted by it: the documented final
 	// statuses from the beginning, others once they are seen.
-	Counters []*Counter
+	Counters []*Counter `json:"counters,omitempty"`
 	// Last is the finished session with the newest end; zero if none is known.
-	Last Last
+	Last Last `json:"last,omitzero"`
 	// History has the last finished sessions, if they are of type Policy.
-	History verdict.History
+	History verdict.History `json:"history,omitzero"`
 }
 
 // seedHistory sets the History of a series that 0.1.0 stored, which had none, from what
@@ -199,60 +203,60 @@ func (s *Series) seedHistory() {
 
 // Last describes the newest finished session of a series.
 type Last struct {
-	ID       ID
-	Status   string
-	End      time.Time // zero: no finished session is known
-	Duration time.Duration
+	ID       ID            `json:"id,omitzero"`
+	Status   string        `json:"status,omitzero"`
+	End      time.Time     `json:"end,omitzero"` // zero: no finished session is known
+	Duration time.Duration `json:"duration,omitzero"`
 }
 
 // Counter counts the finished sessions of one Key and status, and their
 // durations.
 type Counter struct {
-	Status string
+	Status string `json:"status"`
 	// Born is the created time of the counter.
-	Born time.Time
+	Born time.Time `json:"born,omitzero"`
 	// Held says that the counter is published as 0, and its histogram, if it has
 	// one, as empty, until a transaction lifts the hold.
-	Held bool
+	Held bool `json:"held,omitzero"`
 	// Count is how many sessions were counted.
-	Count uint64
+	Count uint64 `json:"count,omitzero"`
 	// End is the newest end of a session seen with this status, counted or not;
 	// zero if none was seen.
-	End time.Time
+	End time.Time `json:"end,omitzero"`
 	// Exemplar is the session counted last; nil while Count is 0, and if its id is too
 	// long for one.
-	Exemplar *Exemplar
+	Exemplar *Exemplar `json:"exemplar,omitzero"`
 	// Histogram is nil until it is needed.
-	Histogram *Histogram
+	Histogram *Histogram `json:"histogram,omitzero"`
 }
 
 // Histogram holds durations in classic and in native buckets.
 type Histogram struct {
 	// Born is the created time of the histogram.
-	Born time.Time
+	Born time.Time `json:"born,omitzero"`
 	// Base is the Count that the counter stood at when the histogram was born: 0,
 	// or more if the classic bounds were changed. The histogram's count is the
 	// counter's less Base: one field, so that the two cannot part.
-	Base uint64
+	Base uint64 `json:"base,omitzero"`
 	// Sum is in microseconds, as fine as the appliance's times: whole numbers add
 	// up in any order.
-	Sum int64
+	Sum int64 `json:"sum,omitzero"`
 	// Buckets[i] counts the durations in (Bounds[i-1], Bounds[i]] alone; the last
 	// one those above all bounds.
-	Buckets []uint64
+	Buckets []uint64 `json:"buckets,omitempty"`
 	// Exemplars[i] is the newest of Buckets[i], nil if there is none.
-	Exemplars []*Exemplar
+	Exemplars []*Exemplar `json:"exemplars,omitempty"`
 	// Zero counts durations of at most NativeZeroThreshold, Native the others in
 	// exponential buckets of schema NativeSchema, sorted by index.
-	Zero   uint64
-	Native []NativeBucket
+	Zero   uint64         `json:"zero,omitzero"`
+	Native []NativeBucket `json:"native,omitempty"`
 }
 
 // NativeBucket is one bucket of a native histogram. In schema s bucket i holds
 // (2^((i-1)*2^-s), 2^(i*2^-s)].
 type NativeBucket struct {
-	Index int32
-	Count uint64
+	Index int32  `json:"i"`
+	Count uint64 `json:"n"`
 }
 
 // NativeSchema has a resolution of 2^(1/8), 9 %.
@@ -263,38 +267,35 @@ const NativeZeroThreshold = 0.001
 
 // Exemplar names one session.
 type Exemplar struct {
-	SessionID string
-	Duration  time.Duration
-	End       time.Time
+	SessionID string        `json:"session_id"`
+	Duration  time.Duration `json:"duration,omitzero"`
+	End       time.Time     `json:"end,omitzero"`
 }
 
 // Unfinished is a session that has not finished.
 type Unfinished struct {
-	Session vbaws.Session
+	Session vbaws.Session `json:",embed"`
 	// Policy is the name of its policy; empty for none.
-	Policy string
+	Policy string `json:"policy,omitzero"`
+	Disposition
 	// Unresolved says that its policy is not known: it could not be asked for its
 	// sessions, or was not looked for, since sessions of its type
 	// are filtered out.
-	Unresolved  bool
-	Disposition Disposition
+	Unresolved bool `json:"unresolved,omitzero"`
 	// Missing counts the polls in a row in which the appliance did not have the
 	// session.
-	Missing int
+	Missing int `json:"missing,omitzero"`
 }
 
-// Disposition says what is to become of an unfinished session when it finishes.
-type Disposition int
-
-const (
-	// Excluded sessions are not counted: they started before the cutoff.
-	Excluded Disposition = iota
-	// Countable sessions are counted.
-	Countable
+// Disposition says what is to become of an unfinished session when it finishes. The zero
+// value is that of sessions that are not counted: they started before the cutoff.
+type Disposition struct {
 	// Counted sessions had finished before, and run again. The seen index has them, and
 	// what was to be counted of them was.
-	Counted
-)
+	Counted bool `json:"counted,omitzero"`
+	// Countable sessions are counted.
+	Countable bool `json:"countable,omitzero"`
+}
 
 // SeenSession is what the seen index has of a session that was counted, or excluded.
 type SeenSession struct {
@@ -318,51 +319,52 @@ const DayUnknown int32 = -1 << 31
 
 // PolicyKey identifies a policy; ids are only compared within a workload.
 type PolicyKey struct {
-	Workload, ID string
+	Workload string `json:"workload"`
+	ID       string `json:"id"`
 }
 
 // Policy is what is stored of a listed policy.
 type Policy struct {
 	PolicyKey
-	Name    string
-	Enabled bool
+	Name    string `json:"name,omitzero"`
+	Enabled bool   `json:"enabled,omitzero"`
 	// Schedule is nil if it has none. It is immutable.
-	Schedule *vbaws.Schedule
+	Schedule *vbaws.Schedule `json:"schedule,omitzero"`
 	// LastReadable is the last schedule that could be read, if Schedule can't; otherwise
 	// nil. It is immutable.
-	LastReadable *vbaws.Schedule
+	LastReadable *vbaws.Schedule `json:"last_readable,omitzero"`
 	// Since is from when on it was seen enabled with this schedule, by the
 	// appliance's clock; zero while it is disabled. InitialSync says that this was
 	// during the initial sync.
-	Since       time.Time
-	InitialSync bool
+	Since       time.Time `json:"since,omitzero"`
+	InitialSync bool      `json:"initial_sync,omitzero"`
 	// DisabledSince is when it was first seen disabled after it had been enabled, by the
 	// appliance's clock; otherwise zero.
-	DisabledSince time.Time
+	DisabledSince time.Time `json:"disabled_since,omitzero"`
 	// Decided is the last Verdict.Decided of the policies of this name and workload. It is
 	// immutable.
-	Decided verdict.Decided
+	Decided verdict.Decided `json:"decided,omitempty"`
 	// Former is its former name, if it was renamed within formerFor; otherwise nil. It is
 	// immutable.
-	Former *Former
+	Former *Former `json:"former,omitzero"`
 	// Missing counts the complete listings of its workload in a row that lacked
 	// it; from GoneAfter on it is gone, and kept to know its name.
-	Missing int
+	Missing int `json:"missing,omitzero"`
 	// Listed is when it was last in a listing, by the exporter's clock, to the
 	// day.
-	Listed time.Time
+	Listed time.Time `json:"listed,omitzero"`
 	// LookedUp says that its newest session was asked for.
-	LookedUp bool
+	LookedUp bool `json:"looked_up,omitzero"`
 }
 
 // Former is the former name of a policy.
 type Former struct {
-	Name string
+	Name string `json:"name"`
 	// Until is when the policy was first seen with another name, by the appliance's clock.
-	Until time.Time
+	Until time.Time `json:"until,omitzero"`
 	// Histories are those of dropped series of type Policy under the former name, by
 	// extended type.
-	Histories map[string]verdict.History
+	Histories map[string]verdict.History `json:"histories,omitempty"`
 }
 
 // Readable returns the last schedule that could be read or, if none could, what could

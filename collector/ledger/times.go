@@ -86,7 +86,8 @@ const (
 // StartOfDay returns when a SeenSession.Day begins.
 func StartOfDay(day int32) time.Time { return time.Unix(int64(day)*secondsPerDay, 0).UTC() }
 
-func dayOf(t time.Time) int32 {
+// DayOf returns the day of a time, in days since 1970, and DayUnknown for the zero time.
+func DayOf(t time.Time) int32 {
 	if t.IsZero() {
 		return DayUnknown
 	}

@@ -59,13 +59,12 @@ func (tx *Tx) MarkMissing(id ID) error {
 		return err
 	}
 	tx.close(id)
-	if u.Disposition == Counted {
+	if u.Counted {
 		return nil // it is in the seen index already
 	}
 	// Should it come back after all, it is counted: it never was.
-	owed := u.Disposition == Countable
-	e.index(owed)
-	if owed && tx.l.opts.Filter.matches(u.Session.Type, u.Policy) && !u.Unresolved {
+	e.index(u.Countable)
+	if u.Countable && tx.l.opts.Filter.matches(u.Session.Type, u.Policy) && !u.Unresolved {
 		tx.skip(SkipGone, Event{Session: u.Session, Policy: u.Policy})
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,14 +23,12 @@ const idsFill = 0.65
 // read: at most as many.
 const releaseAfter = 4000
 
-// Appliance is the state of one appliance in a Store. Its methods may be called by any
-// goroutine.
+// Appliance is the state of one appliance in a Store. Its methods are not safe for
+// concurrent use, those of several appliances are.
 type Appliance struct {
 	store *Store
 	name  string
-
-	mu   sync.RWMutex
-	seen seen
+	seen  seen
 }
 
 // in returns the state that tx sees.
@@ -51,23 +48,16 @@ func (a *Appliance) Load() (state *ledger.State, err error) {
 }
 
 // NewestDay implements ledger.SeenIndex.
-func (a *Appliance) NewestDay() (day int32, found bool) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return a.seen.newest()
-}
+func (a *Appliance) NewestDay() (day int32, found bool) { return a.seen.newest() }
 
 // Lookup implements ledger.SeenIndex.
 func (a *Appliance) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, found bool, err error) {
-	a.mu.RLock()
-	may, days := a.seen.may(id), a.seen.days
-	a.mu.RUnlock()
-	if !may {
+	if !a.seen.may(id) {
 		// Whether the file is usable is still part of the answer.
 		return r, false, a.store.file.Err()
 	}
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		r, found, err = a.in(tx).lookup(id, near, days)
+		r, found, err = a.in(tx).lookup(id, near, a.seen.days)
 		return err
 	})
 	return r, found, err
@@ -76,8 +66,7 @@ func (a *Appliance) Lookup(id ledger.ID, near []int32) (r ledger.SeenSession, fo
 // Skipped implements ledger.SeenIndex.
 func (a *Appliance) Skipped(id ledger.ID) (found bool, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		p := a.in(tx)
-		_, found, err = p.get(record.SkippedBucket, id[:])
+		found, err = a.in(tx).get(record.SkippedBucket, id[:], func([]byte) error { return nil })
 		return err
 	})
 	return found, err
@@ -135,8 +124,6 @@ func (a *Appliance) Save(c *ledger.Changes) error {
 // and if ids were forgotten. If that fails, the old filter still has all ids that are
 // stored, and only makes look-ups slower.
 func (a *Appliance) index(c *ledger.Changes) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for id, r := range c.Seen {
 		a.seen.add(r.Day, id)
 	}
@@ -192,58 +179,56 @@ func (p applianceTx) damaged(bucket string, key []byte, err error) error {
 	return &DamagedError{Path: p.path, Err: fmt.Errorf("%s: %w", place, err)}
 }
 
-// bucket returns one of the buckets of a known appliance.
+// bucket returns one of the buckets of a known appliance. It is nil for what 0.1.0 didn't
+// have.
 func (p applianceTx) bucket(name string) (*bbolt.Bucket, error) {
+	if name == record.OwnBucket {
+		return p.root, nil
+	}
 	b := p.root.Bucket([]byte(name))
-	if b == nil {
+	if b == nil && name != record.InstancesBucket {
 		return nil, p.damaged(name, nil, errors.New("bucket is missing"))
 	}
 	return b, nil
 }
 
-// buckets returns the names of those that a known appliance has, or must have.
-func (p applianceTx) buckets() []string {
-	names := slices.Clone(record.Buckets[1:])
-	if p.root.Bucket([]byte(record.InstancesBucket)) == nil {
-		names = slices.DeleteFunc(names, func(name string) bool { return name == record.InstancesBucket })
-	}
-	return names
-}
-
-// get returns the payload under key, and whether there is any. It is valid for
-// the transaction.
-func (p applianceTx) get(bucket string, key []byte) (payload []byte, found bool, err error) {
+// get calls fn with the payload under key, and returns whether there is any; an error of
+// fn's is the record's. The payload is valid for the transaction.
+func (p applianceTx) get(bucket string, key []byte, fn func(payload []byte) error) (found bool, err error) {
 	if p.root == nil {
-		return nil, false, nil
-	}
-	b := p.root
-	if bucket != record.OwnBucket {
-		if b, err = p.bucket(bucket); err != nil {
-			return nil, false, err
-		}
-	}
-	sealed := b.Get(key)
-	if sealed == nil {
-		return nil, false, nil
-	}
-	payload, err = record.PlaceOf(p.appliance, bucket).Unseal(key, sealed)
-	if err != nil {
-		return nil, false, p.damaged(bucket, key, err)
-	}
-	return payload, true, nil
-}
-
-// each calls fn with every record of a bucket; an error of fn's is the record's.
-func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) error {
-	if p.root == nil || !slices.Contains(p.buckets(), bucket) {
-		return nil
+		return false, nil
 	}
 	b, err := p.bucket(bucket)
 	if err != nil {
+		return false, err
+	}
+	sealed := b.Get(key)
+	if sealed == nil {
+		return false, nil
+	}
+	payload, err := record.PlaceOf(p.appliance, bucket).Unseal(key, sealed)
+	if err == nil {
+		err = fn(payload)
+	}
+	if err != nil {
+		return false, p.damaged(bucket, key, err)
+	}
+	return true, nil
+}
+
+// each calls fn with the records of a bucket, in order, up to the key end if that is not
+// nil; an error of fn's is the record's. Keys and payloads are valid for the transaction.
+func (p applianceTx) each(bucket string, end []byte, fn func(key, payload []byte) error) error {
+	if p.root == nil {
+		return nil
+	}
+	b, err := p.bucket(bucket)
+	if b == nil {
 		return err
 	}
 	place := record.PlaceOf(p.appliance, bucket)
-	return b.ForEach(func(key, sealed []byte) error {
+	c := b.Cursor()
+	for key, sealed := c.First(); key != nil && (end == nil || bytes.Compare(key, end) < 0); key, sealed = c.Next() {
 		payload, err := place.Unseal(key, sealed)
 		if err == nil {
 			err = fn(key, payload)
@@ -251,24 +236,20 @@ func (p applianceTx) each(bucket string, fn func(key, payload []byte) error) err
 		if err != nil {
 			return p.damaged(bucket, key, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // saved returns when the appliance was last saved.
-func (p applianceTx) saved() (time.Time, error) {
-	payload, found, err := p.get(record.OwnBucket, []byte(record.SavedKey))
+func (p applianceTx) saved() (t time.Time, err error) {
+	found, err := p.get(record.OwnBucket, []byte(record.SavedKey), func(payload []byte) error {
+		t, err = record.DecodeSaved(payload)
+		return err
+	})
 	if err == nil && !found {
 		err = p.damaged(record.OwnBucket, []byte(record.SavedKey), errors.New("record is missing"))
 	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	t, err := record.DecodeSaved(payload)
-	if err != nil {
-		return time.Time{}, p.damaged(record.OwnBucket, []byte(record.SavedKey), err)
-	}
-	return t, nil
+	return t, err
 }
 
 // newState returns an empty one.
@@ -284,17 +265,14 @@ func newState() *ledger.State {
 // load returns the state. It reads meta, and every record of the buckets.
 func (p applianceTx) load(buckets ...string) (*ledger.State, error) {
 	s := newState()
-	payload, found, err := p.get(record.OwnBucket, []byte(record.MetaKey))
+	_, err := p.get(record.OwnBucket, []byte(record.MetaKey), func(payload []byte) error {
+		return record.Add(s, record.OwnBucket, []byte(record.MetaKey), payload)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if found {
-		if err := record.Add(s, record.OwnBucket, []byte(record.MetaKey), payload); err != nil {
-			return nil, p.damaged(record.OwnBucket, []byte(record.MetaKey), err)
-		}
-	}
 	for _, bucket := range buckets {
-		err := p.each(bucket, func(key, payload []byte) error { return record.Add(s, bucket, key, payload) })
+		err := p.each(bucket, nil, func(key, payload []byte) error { return record.Add(s, bucket, key, payload) })
 		if err != nil {
 			return nil, err
 		}
@@ -303,28 +281,23 @@ func (p applianceTx) load(buckets ...string) (*ledger.State, error) {
 }
 
 // lookup finds an id under one of the days, those of near first.
-func (p applianceTx) lookup(id ledger.ID, near, days []int32) (ledger.SeenSession, bool, error) {
+func (p applianceTx) lookup(id ledger.ID, near, days []int32) (r ledger.SeenSession, found bool, err error) {
 	for _, some := range [][]int32{near, days} {
 		for _, day := range some {
 			if _, has := slices.BinarySearch(days, day); !has {
 				continue
 			}
 			key := record.IDKey(day, id)
-			payload, found, err := p.get(record.IDsBucket, key)
-			if err != nil {
-				return ledger.SeenSession{}, false, err
+			found, err = p.get(record.IDsBucket, key, func(payload []byte) error {
+				r, err = record.DecodeSeen(key, payload)
+				return err
+			})
+			if found || err != nil {
+				return r, found, err
 			}
-			if !found {
-				continue
-			}
-			r, err := record.DecodeSeen(key, payload)
-			if err != nil {
-				return ledger.SeenSession{}, false, p.damaged(record.IDsBucket, key, err)
-			}
-			return r, true, nil
 		}
 	}
-	return ledger.SeenSession{}, false, nil
+	return r, false, nil
 }
 
 // index returns the index of all ids that are stored.
@@ -345,61 +318,29 @@ func (p applianceTx) index() (seen, error) {
 	return s, nil
 }
 
-// expired calls fn with the ids, the key valid for the transaction, that are forgotten
-// by Changes.Forget = t, in order. A session is dealt with after it has started, so
-// the first day that begins after t ends the search.
+// expired calls fn with the ids that are forgotten by Changes.Forget = t, in order. A
+// session is dealt with after it has started, so the first day that begins after t ends
+// the search.
 func (p applianceTx) expired(t time.Time, fn func(key []byte, r ledger.SeenSession)) error {
-	if p.root == nil {
-		return nil
-	}
-	b, err := p.bucket(record.IDsBucket)
-	if err != nil {
-		return err
-	}
-	place := record.PlaceOf(p.appliance, record.IDsBucket)
-	c := b.Cursor()
-	for key, sealed := c.First(); key != nil; key, sealed = c.Next() {
-		var payload []byte
-		var r ledger.SeenSession
-		day, _, err := record.SplitIDKey(key)
-		if err == nil && beginsAfter(day, t) {
-			return nil
-		}
-		if err == nil {
-			payload, err = place.Unseal(key, sealed)
-		}
-		if err == nil {
-			r, err = record.DecodeSeen(key, payload)
-		}
-		if err != nil {
-			return p.damaged(record.IDsBucket, key, err)
-		}
-		if expired(r, t) {
+	return p.each(record.IDsBucket, record.IDKey(ledger.DayOf(t)+1, ledger.ID{}), func(key, payload []byte) error {
+		r, err := record.DecodeSeen(key, payload)
+		if err == nil && expired(r, t) {
 			fn(key, r)
 		}
-	}
-	return nil
-}
-
-// beginsAfter reports whether a day begins after t.
-func beginsAfter(day int32, t time.Time) bool {
-	return ledger.StartOfDay(day).After(t)
+		return err
+	})
 }
 
 // write makes the changes.
 func (p applianceTx) write(writes []record.Write) error {
 	for _, w := range writes {
-		b := p.root
-		if w.Bucket != record.OwnBucket {
-			var err error
-			if b, err = p.bucket(w.Bucket); err != nil {
-				return err
-			}
+		b, err := p.bucket(w.Bucket)
+		if err != nil {
+			return err
 		}
 		if w.Bucket == record.IDsBucket {
 			b.FillPercent = idsFill
 		}
-		var err error
 		if w.Record == nil {
 			err = b.Delete(w.Key)
 		} else {
@@ -423,7 +364,7 @@ func (p applianceTx) forget(t time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = p.each(record.SkippedBucket, func(key, payload []byte) error {
+	err = p.each(record.SkippedBucket, nil, func(key, payload []byte) error {
 		at, err := record.DecodeSkipped(key, payload)
 		if err == nil && at.Before(t) {
 			remove(record.SkippedBucket, key)

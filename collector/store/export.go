@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"vbaws_exporter/collector/store/record"
 	"vbaws_exporter/collector/store/transfer"
@@ -29,28 +29,6 @@ const (
 	CrashSwapped  = "import.swapped"  // the transaction is complete, and not committed
 	CrashImported = "import.imported" // it is on the disk
 )
-
-// MovedError says that the state of an appliance was exported, so that it goes on
-// elsewhere, and must not go on here.
-type MovedError struct {
-	Path, Appliance string
-	Exported        time.Time
-}
-
-func (e *MovedError) Error() string {
-	return fmt.Sprintf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
-		e.Appliance, e.Path, e.Exported.Format(time.RFC3339))
-}
-
-// UnknownError says that there is no state of an appliance.
-type UnknownError struct {
-	Path, Appliance string
-	Known           []string
-}
-
-func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s has no state of appliance %q, only of %q", e.Path, e.Appliance, e.Known)
-}
 
 // ExistsError says that an import would overwrite state.
 type ExistsError struct {
@@ -80,6 +58,7 @@ type Summary struct {
 	Saved time.Time
 	// Sessions are the remembered ones, Bytes what all of it takes in the file.
 	Sessions, Bytes uint64
+	records         uint64 // in the buckets
 	// Move numbers the exports that it has gone through, the last of which was at
 	// Exported; 0 for none. Away says that it was not imported here since.
 	Move     uint64
@@ -110,13 +89,17 @@ func (p applianceTx) summary() (Summary, error) {
 		return Summary{}, err
 	}
 	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
-	for _, name := range p.buckets() {
+	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
 			return Summary{}, err
 		}
+		if b == nil {
+			continue
+		}
 		stats := b.Stats()
 		s.Bytes += uint64(stats.LeafAlloc + stats.BranchAlloc + stats.InlineBucketInuse)
+		s.records += uint64(stats.KeyN)
 		if name == record.IDsBucket {
 			s.Sessions = uint64(stats.KeyN)
 		}
@@ -125,50 +108,39 @@ func (p applianceTx) summary() (Summary, error) {
 }
 
 // move returns what exports and imports left, and nothing where there were none.
-func (p applianceTx) move() (record.Move, error) {
-	payload, found, err := p.get(record.OwnBucket, []byte(record.MoveKey))
-	if err != nil || !found {
-		return record.Move{}, err
-	}
-	r, err := record.DecodeMove(payload)
-	if err != nil {
-		return record.Move{}, p.damaged(record.OwnBucket, []byte(record.MoveKey), err)
-	}
-	return r, nil
-}
-
-func (p applianceTx) putMove(m record.Move) error {
-	payload, err := record.EncodeMove(m)
-	if err != nil {
+func (p applianceTx) move() (m record.Move, err error) {
+	_, err = p.get(record.OwnBucket, []byte(record.MoveKey), func(payload []byte) error {
+		m, err = record.DecodeMove(payload)
 		return err
-	}
-	return p.root.Put([]byte(record.MoveKey), record.PlaceOf(p.appliance, record.OwnBucket).Seal([]byte(record.MoveKey), payload))
+	})
+	return m, err
 }
 
-// here returns a *MovedError for an appliance that another exporter goes on with.
+// here returns an error for an appliance that another exporter goes on with.
 func (p applianceTx) here() error {
 	move, err := p.move()
 	if err == nil && move.Away {
-		err = &MovedError{p.path, p.appliance, move.Exported}
+		err = fmt.Errorf("the state of appliance %q in %s was exported on %s to another exporter: remove the appliance from this configuration, or move it back with vbaws_exporter state import",
+			p.appliance, p.path, move.Exported.Format(time.RFC3339))
 	}
 	return err
 }
 
-// known returns an *UnknownError for an appliance without state.
+// known returns an error for an appliance without state.
 func (p applianceTx) known(tx *bbolt.Tx) error {
 	if p.root != nil {
 		return nil
 	}
-	e := &UnknownError{Path: p.path, Appliance: p.appliance}
+	var known []string
 	_ = tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
-		e.Known = append(e.Known, string(name))
+		known = append(known, string(name))
 		return nil
 	})
-	return e
+	return fmt.Errorf("%s has no state of appliance %q, only of %q", p.path, p.appliance, known)
 }
 
 // Export writes the state of an appliance to w, and then gives it up: Appliance
-// returns a *MovedError until it is imported here again. It may be exported
+// returns an error until it is imported here again. It may be exported
 // again, and what is written is the same again. The appliance must not be
 // open. exporter is the version of the exporter. If it fails, nothing changes
 // except what was written to w.
@@ -191,12 +163,6 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 		return transfer.Header{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	case !errors.Is(err, fs.ErrNotExist):
 		return transfer.Header{}, err
-	}
-	err = s.file.View(func(tx *bbolt.Tx) error {
-		return s.in(tx, appliance).known(tx)
-	})
-	if err != nil {
-		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	exported := false
 	err = createFile(path, s.link, func(f *os.File) (err error) {
@@ -242,7 +208,11 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	err = s.file.Update(func(tx *bbolt.Tx) error {
-		return s.in(tx, appliance).putMove(move)
+		w, err := record.EncodeMove(appliance, move)
+		if err != nil {
+			return err
+		}
+		return s.in(tx, appliance).write([]record.Write{w})
 	})
 	if err != nil {
 		return transfer.Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
@@ -252,43 +222,31 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 
 // export writes all records but that of the move.
 func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, error) {
-	h.Records = 1 // when it was saved
-	if p.root.Get([]byte(record.MetaKey)) != nil {
-		h.Records++
-	}
-	for _, name := range p.buckets() {
-		b, err := p.bucket(name)
-		if err != nil {
-			return transfer.Header{}, err
-		}
-		n := uint64(b.Stats().KeyN)
-		h.Records += n
-		if name == record.IDsBucket {
-			h.Sessions = n
-		}
-	}
-	e, err := transfer.NewWriter(w, h)
+	s, err := p.summary()
 	if err != nil {
 		return transfer.Header{}, err
 	}
+	h.Sessions, h.Records = s.Sessions, s.records+1 // when it was saved
+	if p.root.Get([]byte(record.MetaKey)) != nil {
+		h.Records++
+	}
+	e := transfer.NewWriter(w, h)
 	for _, key := range []string{record.MetaKey, record.SavedKey} {
-		payload, found, err := p.get("", []byte(key))
-		if err == nil && found {
-			err = e.Record(record.OwnBucket, []byte(key), payload)
-		}
+		_, err := p.get(record.OwnBucket, []byte(key), func(payload []byte) error {
+			e.Record(record.OwnBucket, []byte(key), payload)
+			return nil
+		})
 		if err != nil {
 			return transfer.Header{}, err
 		}
 	}
-	// What fails to be written is no fault of a record.
-	var failed error
 	for _, name := range record.Buckets[1:] {
-		err := p.each(name, func(key, payload []byte) error {
-			failed = e.Record(name, key, payload)
-			return failed
+		err := p.each(name, nil, func(key, payload []byte) error {
+			e.Record(name, key, payload)
+			return nil
 		})
 		if err != nil {
-			return transfer.Header{}, cmp.Or(failed, err)
+			return transfer.Header{}, err
 		}
 	}
 	return h, e.Finish()
@@ -340,16 +298,11 @@ func (s *Store) mayImport(h transfer.Header, replace bool) error {
 
 // dropImport removes what an import that didn't end well has left.
 func (s *Store) dropImport() error {
-	left := false
-	err := s.file.View(func(tx *bbolt.Tx) error {
-		left = tx.Bucket([]byte(importingBucket)) != nil
+	err := s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
+	switch {
+	case errors.Is(err, bbolterrors.ErrBucketNotFound):
 		return nil
-	})
-	if err != nil || !left {
-		return err
-	}
-	err = s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("drop an incomplete import: %w", err)
 	}
 	return nil
@@ -372,11 +325,11 @@ func (in *importing) add(bucket string, key, payload []byte) error {
 	if in.size += len(key) + len(sealed); in.size < in.store.importBatch {
 		return nil
 	}
-	return in.flush(nil)
+	return in.flush()
 }
 
-// flush writes the batch to the disk, and what then fills the bucket besides.
-func (in *importing) flush(also func(applianceTx) error) error {
+// flush writes the batch to the disk.
+func (in *importing) flush() error {
 	err := in.store.file.Update(func(tx *bbolt.Tx) error {
 		all, err := tx.CreateBucketIfNotExists([]byte(importingBucket))
 		if err != nil {
@@ -386,10 +339,7 @@ func (in *importing) flush(also func(applianceTx) error) error {
 		if err != nil {
 			return err
 		}
-		if err := p.write(in.batch); err != nil || also == nil {
-			return err
-		}
-		return also(p)
+		return p.write(in.batch)
 	})
 	if err != nil {
 		return fmt.Errorf("import appliance %q: %w", in.appliance, err)
@@ -402,8 +352,12 @@ func (in *importing) flush(also func(applianceTx) error) error {
 
 // finish makes what was taken in the state of the appliance.
 func (in *importing) finish(h transfer.Header) error {
-	err := in.flush(func(p applianceTx) error { return p.putMove(record.Move{Number: h.Move, Exported: h.Exported}) })
+	move, err := record.EncodeMove(in.appliance, record.Move{Number: h.Move, Exported: h.Exported})
 	if err != nil {
+		return err
+	}
+	in.batch = append(in.batch, move)
+	if err := in.flush(); err != nil {
 		return err
 	}
 	// By a transaction of its own: bbolt moves a bucket as it is on the disk.

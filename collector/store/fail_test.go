@@ -56,11 +56,11 @@ func testCrashFailedCommit(t *testing.T) {
 				m.save(c)
 			} else {
 				f := failures[rapid.IntRange(0, len(failures)-1).Draw(t, "failure")]
-				s.commit = f.fail
+				s.file.Commit = f.fail
 				if err := b.Save(c); err == nil {
 					t.Fatalf("%s: no error", f.name)
 				}
-				s.commit = (*bbolt.Tx).Commit
+				s.file.Commit = (*bbolt.Tx).Commit
 			}
 			if rapid.IntRange(0, 3).Draw(t, "reopen") == 0 {
 				if err := s.Close(); err != nil {
@@ -86,7 +86,7 @@ func testApplianceUnusableFile(t *testing.T) {
 	if err := os.Rename(s.path, s.path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	s.commit = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), errors.New("no")) }
+	s.file.Commit = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), errors.New("no")) }
 	if err := b.Save(remember(2, 20001)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Save: got %v", err)
 	}
@@ -98,7 +98,7 @@ func testApplianceUnusableFile(t *testing.T) {
 	if _, err := b.Load(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load: got %v", err)
 	}
-	s.commit = (*bbolt.Tx).Commit
+	s.file.Commit = (*bbolt.Tx).Commit
 	if err := os.Rename(s.path+".away", s.path); err != nil {
 		t.Fatal(err)
 	}

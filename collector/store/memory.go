@@ -2,18 +2,14 @@ package store
 
 import (
 	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
-	"vbaws_exporter/collector/store/record"
 )
 
-// Memory is the state of an appliance that ends with the process. Its methods may be
-// called by any goroutine, and do not fail.
+// Memory is the state of an appliance that ends with the process. Its methods do not fail,
+// and are not safe for concurrent use.
 type Memory struct {
-	mu      sync.RWMutex
 	state   *ledger.State
 	ids     map[ledger.ID]ledger.SeenSession
 	skipped map[ledger.ID]time.Time
@@ -28,23 +24,11 @@ func NewMemory() *Memory {
 	}
 }
 
-// copyMeta returns a Meta that shares nothing with m.
-func copyMeta(m ledger.Meta) ledger.Meta {
-	m.Skipped = maps.Clone(m.Skipped)
-	m.Bounds = slices.Clone(m.Bounds)
-	if m.Watermark != nil {
-		w := *m.Watermark
-		m.Watermark = &w
-	}
-	return m
-}
-
-// Load is Appliance.Load.
+// Load is Appliance.Load. The values in the maps, and what Meta refers to, are shared with
+// the Changes of Save: they must not be modified.
 func (m *Memory) Load() (*ledger.State, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	return &ledger.State{
-		Meta:       copyMeta(m.state.Meta),
+		Meta:       m.state.Meta,
 		Series:     maps.Clone(m.state.Series),
 		Unfinished: maps.Clone(m.state.Unfinished),
 		Policies:   maps.Clone(m.state.Policies),
@@ -54,10 +38,13 @@ func (m *Memory) Load() (*ledger.State, error) {
 
 // NewestDay implements ledger.SeenIndex.
 func (m *Memory) NewestDay() (day int32, found bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	return m.newest(func(r ledger.SeenSession) bool { return r.Day != ledger.DayUnknown })
+}
+
+// newest returns the newest day of some ids, and whether there is any.
+func (m *Memory) newest(of func(ledger.SeenSession) bool) (day int32, found bool) {
 	for _, r := range m.ids {
-		if r.Day != ledger.DayUnknown && (!found || r.Day > day) {
+		if of(r) && (!found || r.Day > day) {
 			day, found = r.Day, true
 		}
 	}
@@ -66,44 +53,31 @@ func (m *Memory) NewestDay() (day int32, found bool) {
 
 // Lookup implements ledger.SeenIndex.
 func (m *Memory) Lookup(id ledger.ID, _ []int32) (ledger.SeenSession, bool, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	r, found := m.ids[id]
 	return r, found, nil
 }
 
 // Skipped implements ledger.SeenIndex.
 func (m *Memory) Skipped(id ledger.ID) (bool, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	_, found := m.skipped[id]
 	return found, nil
 }
 
 // Forgettable implements ledger.SeenIndex.
 func (m *Memory) Forgettable(before time.Time) (day int32, found bool, err error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	for _, r := range m.ids {
-		if expired(r, before) && (!found || r.Day > day) {
-			day, found = r.Day, true
-		}
-	}
+	day, found = m.newest(func(r ledger.SeenSession) bool { return expired(r, before) })
 	return day, found, nil
 }
 
 // Save is Appliance.Save.
 func (m *Memory) Save(c *ledger.Changes) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.state.Apply(c)
-	m.state.Meta = copyMeta(m.state.Meta)
 	for id, r := range c.Seen {
-		r.ID, r.At = id, record.Seconds(r.At)
+		r.ID, r.At = id, r.At.Truncate(time.Second)
 		m.ids[id] = r
 	}
 	for id, t := range c.Skipped {
-		m.skipped[id] = record.Seconds(t)
+		m.skipped[id] = t.Truncate(time.Second)
 	}
 	if t := c.Forget; !t.IsZero() {
 		maps.DeleteFunc(m.ids, func(_ ledger.ID, r ledger.SeenSession) bool { return expired(r, t) })
@@ -114,5 +88,5 @@ func (m *Memory) Save(c *ledger.Changes) error {
 
 // expired reports whether an id is forgotten by Changes.Forget = t.
 func expired(r ledger.SeenSession, t time.Time) bool {
-	return r.At.Before(t) && r.Day != ledger.DayUnknown && !beginsAfter(r.Day, t)
+	return r.At.Before(t) && r.Day != ledger.DayUnknown && r.Day <= ledger.DayOf(t)
 }

@@ -13,7 +13,7 @@ import (
 // without reading every day. It takes 1.3 to 3 bytes an id and is wrong about one
 // new id in a hundred, which then costs a look at every day.
 //
-// A seen is not safe for concurrent use. days is replaced, never changed.
+// A seen is not safe for concurrent use.
 type seen struct {
 	days []int32 // sorted
 	bits []uint64
@@ -50,41 +50,31 @@ func (s *seen) full() bool { return s.n*seenBits > len(s.bits)*64 }
 // add takes in an id that is stored under day.
 func (s *seen) add(day int32, id ledger.ID) {
 	if i, found := slices.BinarySearch(s.days, day); !found {
-		s.days = slices.Insert(slices.Clone(s.days), i, day)
+		s.days = slices.Insert(s.days, i, day)
 	}
-	block, at, step := s.place(id)
-	fresh := false
-	for range seenHashes {
-		word, bit := &block[at/64%seenBlock], uint64(1)<<(at%64)
-		fresh = fresh || *word&bit == 0
-		*word |= bit
-		at += step
-	}
-	if fresh { // else it is stored again, or the filter is wrong about it
+	if !s.has(id, true) { // else it is stored again, or the filter is wrong about it
 		s.n++
 	}
 }
 
 // may reports whether the id may be stored; false is certain.
-func (s *seen) may(id ledger.ID) bool {
-	if s.n == 0 {
-		return false
-	}
-	block, at, step := s.place(id)
+func (s *seen) may(id ledger.ID) bool { return s.has(id, false) }
+
+// has reports whether all bits of an id are set in the filter; with set they are from then on.
+func (s *seen) has(id ledger.ID, set bool) bool {
+	h := maphash.Bytes(seenSeed, id[:])
+	first := h & uint64(len(s.bits)/seenBlock-1) * seenBlock
+	block, at, step := s.bits[first:first+seenBlock], h>>32, h>>48|1
+	all := true
 	for range seenHashes {
-		if block[at/64%seenBlock]&(1<<(at%64)) == 0 {
-			return false
+		word, bit := &block[at/64%seenBlock], uint64(1)<<(at%64)
+		all = all && *word&bit != 0
+		if set {
+			*word |= bit
 		}
 		at += step
 	}
-	return true
-}
-
-// place returns the block of an id, its first bit there, and how far it is to the next.
-func (s *seen) place(id ledger.ID) (block []uint64, at, step uint64) {
-	h := maphash.Bytes(seenSeed, id[:])
-	i := h & uint64(len(s.bits)/seenBlock-1) * seenBlock
-	return s.bits[i : i+seenBlock], h >> 32, h>>48 | 1
+	return all
 }
 
 // newest returns the newest day that ids are stored under; ok is false for none.

@@ -52,25 +52,14 @@ type DamagedError = boltfile.DamagedError
 // InUseError is the error of a file that another process has opened.
 type InUseError = boltfile.InUseError
 
-// FormatError says that the file was written in a format that this exporter
-// doesn't know.
-type FormatError struct {
-	Path, Version string
-}
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s has format %q, and this exporter knows only format %q: use the exporter that wrote it, or another --storage.path", e.Path, e.Version, record.FormatVersion)
-}
-
-// Store is an open file. Its methods may be called by any goroutine. A save that the
+// Store is an open file. Its methods can be called by any goroutine. A save that the
 // disk refuses leaves nothing, and later saves succeed when the disk does: that is
 // package boltfile.
 type Store struct {
 	path string
 	now  func() time.Time
-	// crash, commit, link and importBatch are replaced by tests.
+	// crash, link and importBatch are replaced by tests.
 	crash       func(point string)
-	commit      func(*bbolt.Tx) error
 	link        func(oldName, newName string) error
 	importBatch int
 
@@ -83,15 +72,14 @@ type Store struct {
 
 // Open opens the file in the folder path and makes both where they don't exist.
 // It reads and checks all that is in the file: a million sessions take 0.2 s, and
-// the time to read 90 MB from the disk. Errors are a *DamagedError, a
-// *FormatError, or the operating system's. Nothing is changed in a file that is
+// the time to read 90 MB from the disk. Errors are a *DamagedError, that
+// of an unknown format, or the operating system's. Nothing is changed in a file that is
 // refused.
 func Open(path string, opts Options) (*Store, error) {
 	s := &Store{
 		path:       filepath.Join(path, FileName),
 		now:        opts.Now,
 		crash:      opts.Crash,
-		commit:     (*bbolt.Tx).Commit,
 		link:       os.Link,
 		appliances: map[string]*Appliance{},
 
@@ -119,11 +107,7 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	var err error
-	s.file, err = boltfile.Open(s.path, boltfile.Options{
-		Check:  s.checkRecords,
-		Commit: func(tx *bbolt.Tx) error { return s.commit(tx) },
-	})
-	if err != nil {
+	if s.file, err = boltfile.Open(s.path, s.checkRecords); err != nil {
 		return nil, err
 	}
 	if err := s.dropImport(); err != nil {
@@ -155,12 +139,12 @@ func createEmpty(path string) error {
 
 // checkRecords reads the format's version, then every record.
 func (s *Store) checkRecords(tx *bbolt.Tx) error {
-	format := tx.Bucket([]byte(formatBucket))
-	if format == nil {
-		return &FormatError{Path: s.path}
+	var version []byte
+	if format := tx.Bucket([]byte(formatBucket)); format != nil {
+		version = format.Get([]byte(versionKey))
 	}
-	if v := string(format.Get([]byte(versionKey))); v != record.FormatVersion {
-		return &FormatError{Path: s.path, Version: v}
+	if string(version) != record.FormatVersion {
+		return fmt.Errorf("%s has format %q, and this exporter knows only format %q: use the exporter that wrote it, or another --storage.path", s.path, version, record.FormatVersion)
 	}
 	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
 		// What an import has left isn't looked at: Open drops it.
@@ -185,7 +169,7 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 }
 
 // Appliance returns the state of an appliance, which need not be known. It is the same
-// one each time. For one that was exported the error is a *MovedError.
+// one each time. It fails for one that was exported.
 func (s *Store) Appliance(appliance string) (*Appliance, error) {
 	if err := record.CheckName(appliance); err != nil {
 		return nil, err
@@ -211,18 +195,18 @@ func (s *Store) Appliance(appliance string) (*Appliance, error) {
 	return b, nil
 }
 
+// errUnchanged ends a transaction that has nothing to change.
+var errUnchanged = errors.New("nothing to change")
+
 // DropUnused removes the appliances that are not in keep and were not saved since
-// before, and returns their names, sorted. An Appliance that is open is empty then. If
-// none at all was saved since before, it removes none: then the clock is wrong, or the
-// exporter was away for as long.
-func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
-	var names []string
-	find := func(tx *bbolt.Tx) error {
-		names = nil
+// before, and returns their names, sorted. No Appliance can be open. If none at all was
+// saved since before, it removes none: then the clock is wrong, or the exporter was away
+// for as long.
+func (s *Store) DropUnused(keep []string, before time.Time) (names []string, err error) {
+	err = s.file.Update(func(tx *bbolt.Tx) error {
+		all := tx.Bucket([]byte(appliancesBucket))
 		recent := false // one was saved since before
-		err := tx.Bucket([]byte(appliancesBucket)).ForEach(func(name, _ []byte) error {
+		err := all.ForEach(func(name, _ []byte) error {
 			p := s.in(tx, string(name))
 			saved, err := p.saved()
 			switch {
@@ -235,42 +219,24 @@ func (s *Store) DropUnused(keep []string, before time.Time) ([]string, error) {
 			}
 			return nil
 		})
-		if !recent {
-			names = nil
-		}
-		return err
-	}
-	if err := s.file.View(find); err != nil || len(names) == 0 {
-		return nil, err
-	}
-	// What a Save at the same time adds to the days of an appliance is added after they
-	// are cleared.
-	for _, name := range names {
-		if b := s.appliances[name]; b != nil {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-		}
-	}
-	candidates := names
-	err := s.file.Update(func(tx *bbolt.Tx) error {
-		if err := find(tx); err != nil {
+		switch {
+		case err != nil:
 			return err
+		case !recent || len(names) == 0:
+			return errUnchanged
 		}
-		names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(candidates, name) })
 		for _, name := range names {
-			if err := tx.Bucket([]byte(appliancesBucket)).DeleteBucket([]byte(name)); err != nil {
+			if err := all.DeleteBucket([]byte(name)); err != nil {
 				return fmt.Errorf("drop appliance %q: %w", name, err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnchanged):
+		return nil, nil
+	case err != nil:
 		return nil, err
-	}
-	for _, name := range names {
-		if b := s.appliances[name]; b != nil {
-			b.seen = newSeen(0)
-		}
 	}
 	return names, nil
 }

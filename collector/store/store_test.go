@@ -388,6 +388,7 @@ func testApplianceUnusedDropped(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	save(t, openAppliance(t, s, "new"), remember(1, 20000))
+	s = reopen(t, s)
 
 	drop := func(before time.Time, want ...string) {
 		t.Helper()
@@ -413,10 +414,7 @@ func testApplianceUnusedDropped(t *testing.T) {
 		}
 	}
 	check()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, path)
+	s = reopen(t, s)
 	check()
 	save(t, openAppliance(t, s, "old"), remember(2, 20001))
 	if _, found, err := openAppliance(t, s, "old").Lookup(recordtest.Session(1), []int32{20000}); found || err != nil {
@@ -462,10 +460,6 @@ func testApplianceIndependent(t *testing.T) {
 				if _, found, err := b.Lookup(recordtest.Session(n), []int32{20000 + int32(n)}); !found || err != nil {
 					t.Errorf("session %d: %v, %v", n, found, err)
 				}
-			}
-		})
-		wg.Go(func() {
-			for range 200 {
 				b.NewestDay()
 				if _, _, err := b.Forgettable(time.Unix(20010*86400, 0)); err != nil {
 					t.Error(err)

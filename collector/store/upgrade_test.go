@@ -89,7 +89,7 @@ func testStateOf010Counters(t *testing.T) {
 	l := load(b)
 	meta := l.Meta()
 	want := ledger.Meta{
-		Phase: ledger.Phase{Stage: ledger.Synced, Time: epoch}, Cutoff: epoch.Add(-48 * time.Hour),
+		SyncedAt: epoch, Cutoff: epoch.Add(-48 * time.Hour),
 		Watermark:  &ledger.Watermark{USN: 5, ID: ledger.ParseID(vbawstest.ID(5))},
 		LastResync: epoch, LastDailyResync: epoch, ResyncedAt: epoch, ResyncInterval: 5 * time.Minute,
 		Resets: 1, Skipped: map[string]uint64{ledger.SkipBeforeCutoff: 1, ledger.SkipUndecodable: 1},

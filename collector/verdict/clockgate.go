@@ -15,9 +15,9 @@ const (
 type ClockGate struct {
 	// Offset is the appliance's clock minus ours at the last poll, and while the gate
 	// is closed at the jump.
-	Offset time.Duration `json:"offset"`
-	// Known says that there was a poll.
-	Known bool `json:"known"`
+	Offset time.Duration `json:"offset,omitzero"`
+	// Known says that there was a poll. Only such a gate is stored.
+	Known bool `json:"-"`
 	// ClosedAt is when the offset jumped, by our clock; zero while the gate is open.
 	// Polls is how many polls have confirmed the new offset.
 	ClosedAt time.Time `json:"closed_at,omitzero"`

@@ -13,8 +13,8 @@ const Keep = 20
 
 // Session is a finished session of type Policy.
 type Session struct {
-	Start  time.Time `json:"start"`
-	End    time.Time `json:"end"`
+	Start  time.Time `json:"start,omitzero"`
+	End    time.Time `json:"end,omitzero"`
 	Status string    `json:"status"`
 	// ID distinguishes it from others with the same times; 0 if it isn't known.
 	ID uint32 `json:"id,omitzero"`

@@ -152,7 +152,7 @@ func newState(t *testing.T, appliances ...string) (path string) {
 	for _, name := range appliances {
 		b, err := s.Appliance(name)
 		if err == nil {
-			err = b.Save(&ledger.Changes{Meta: &ledger.Meta{Phase: ledger.Phase{Stage: ledger.Synced, Time: time.Unix(1.7e9, 0)}}})
+			err = b.Save(&ledger.Changes{Meta: &ledger.Meta{SyncedAt: time.Unix(1.7e9, 0)}})
 		}
 		if err != nil {
 			t.Fatal(err)

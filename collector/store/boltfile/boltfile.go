@@ -22,16 +22,6 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Options of Open. The zero value is usable.
-type Options struct {
-	// Check, if not nil, is called with the content of a file whose pages are intact,
-	// each time that the file is opened: also after a commit has failed. Open returns its
-	// error.
-	Check func(*bbolt.Tx) error
-	// Commit commits a transaction; (*bbolt.Tx).Commit if nil. Tests replace it.
-	Commit func(*bbolt.Tx) error
-}
-
 // DamagedError is the error of a file whose content is not what was written to it.
 type DamagedError struct {
 	Path string
@@ -51,51 +41,43 @@ func (e *InUseError) Error() string { return e.Path + " is in use by another pro
 
 // File is an open file. Its methods can be called by any goroutine.
 //
-// A commit that failed is undone, and the file is checked and opened again, before
-// anything else is done with it: at once if the disk allows it, else by the next call
-// after the disk has recovered. Until then each call returns the disk's error. The file
-// stays locked meanwhile if the platform allows it. If another process has written to
-// it nevertheless, each later call returns an error: the caller's knowledge of the file
-// is out of date.
+// A commit that failed is undone, and the file is opened again, before anything else is
+// done with it: at once if the disk allows it, else by the next call after the disk has
+// recovered. Until then each call returns the disk's error. The file stays locked meanwhile
+// if the platform allows it. If another process has written to it nevertheless, each later
+// call returns an error: the caller's knowledge of the file is out of date.
 type File struct {
-	path    string
-	options Options
+	// Commit commits a transaction. Only tests replace it.
+	Commit func(*bbolt.Tx) error
+
+	path string
 
 	writing sync.Mutex // held by a writer until its failure is dealt with
 
 	mu       sync.RWMutex // held for reading while db is used
 	db       *bbolt.DB    // nil if it could not be opened again
 	file     *os.File     // db's
-	held     *os.File     // another descriptor of file, which keeps it locked; nil if the platform has none
-	pageSize int
-	failed   uint64 // number of the commit to be undone; 0 for none
-	left     uint64 // number of the last commit when db was closed; 0 before
-	outdated error  // another process has written to the file
+	failed   uint64       // number of the commit that failed; 0 for none
+	held     *os.File     // while db is nil, another descriptor of file, which keeps it locked; nil if the platform has none
+	outdated error        // another process has written to the file
 	closed   bool
 }
 
-// Open opens the file at path, which must exist, and checks all of it: a million
-// records take 0.2 s and the time to read 90 MB from the disk. Errors are a
-// *DamagedError, an *InUseError, the operating system's and those of Options.Check.
-// A file that is refused is not changed.
-func Open(path string, options Options) (*File, error) {
-	if options.Check == nil {
-		options.Check = func(*bbolt.Tx) error { return nil }
+// Open opens the file at path, which must exist, and checks all of it, the content by
+// check: a million records take 0.2 s and the time to read 90 MB from the disk. Errors are
+// a *DamagedError, an *InUseError, the operating system's and those of check. A file that
+// is refused is not changed.
+func Open(path string, check func(*bbolt.Tx) error) (*File, error) {
+	f := &File{Commit: (*bbolt.Tx).Commit, path: path}
+	if err := f.check(check); err != nil {
+		return nil, err
 	}
-	if options.Commit == nil {
-		options.Commit = (*bbolt.Tx).Commit
-	}
-	f := &File{path: path, options: options}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.open(); err != nil {
+	var err error
+	if f.db, f.file, err = f.openBolt(false); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
-
-// Path returns the path that Open was called with.
-func (f *File) Path() string { return f.path }
 
 // Err returns why the file can't be used; nil if it can.
 func (f *File) Err() error {
@@ -120,49 +102,44 @@ func (f *File) View(fn func(*bbolt.Tx) error) error {
 func (f *File) Update(fn func(*bbolt.Tx) error) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
-	tx, err := f.fill(fn)
-	if err != nil {
+	if err := f.rlock(); err != nil {
 		return err
 	}
-	number := uint64(tx.ID()) // which a transaction that has ended no longer knows
-	err = f.guard(func() error { return f.options.Commit(tx) })
-	if err != nil {
-		if _, named := errors.AsType[*fs.PathError](err); !named {
-			err = fmt.Errorf("write %s: %w", f.path, err)
-		}
-		_ = f.guard(tx.Rollback) // it is still open if the commit panicked
-	}
+	failed, err := f.update(fn)
 	f.mu.RUnlock()
-	if err == nil {
-		return nil
+	if failed == 0 {
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failed = number
+	f.failed = failed
 	return errors.Join(err, f.recover())
 }
 
-// fill returns a transaction that fn has filled. Unless it fails, f.mu is locked for
-// reading.
-func (f *File) fill(fn func(*bbolt.Tx) error) (tx *bbolt.Tx, err error) {
-	if err := f.rlock(); err != nil {
-		return nil, err
-	}
+// update is Update without recovery; failed is the number of the commit if that failed.
+func (f *File) update(fn func(*bbolt.Tx) error) (failed uint64, err error) {
+	var tx *bbolt.Tx
 	err = f.guard(func() error {
 		tx, err = f.db.Begin(true)
 		if err != nil {
-			return fmt.Errorf("write %s: %w", f.path, err)
+			return err
 		}
 		return fn(tx)
 	})
-	if err != nil {
-		if tx != nil {
-			_ = f.guard(tx.Rollback)
+	if err == nil {
+		number := uint64(tx.ID()) // which a transaction that has ended no longer knows
+		if err = f.guard(func() error { return f.Commit(tx) }); err == nil {
+			return 0, nil
 		}
-		f.mu.RUnlock()
-		return nil, err
+		failed = number
+		if _, named := errors.AsType[*fs.PathError](err); !named {
+			err = fmt.Errorf("write %s: %w", f.path, err)
+		}
 	}
-	return tx, nil
+	if tx != nil { // it is still open if the commit panicked
+		_ = f.guard(tx.Rollback)
+	}
+	return failed, err
 }
 
 // guard calls fn and returns what bbolt panics with as an error. That includes the
@@ -184,7 +161,7 @@ func (f *File) damaged(err error) error { return &DamagedError{Path: f.path, Err
 func (f *File) rlock() error {
 	for {
 		f.mu.RLock()
-		if f.db != nil && f.failed == 0 && !f.closed {
+		if f.failed == 0 && !f.closed {
 			return nil
 		}
 		f.mu.RUnlock()
@@ -204,24 +181,24 @@ func (f *File) recover() error {
 		return fmt.Errorf("%s: %w", f.path, fs.ErrClosed)
 	case f.outdated != nil:
 		return f.outdated
-	}
-	if f.failed != 0 {
-		if err := f.rollback(); err != nil {
-			return err
-		}
-		f.left, f.failed = f.failed-1, 0
-		f.closeBolt(f.db, f.file)
-		f.db, f.file = nil, nil
-	}
-	if f.db != nil {
+	case f.failed == 0:
 		return nil // another goroutine has recovered it
 	}
-	return f.open()
+	if f.db != nil {
+		if err := f.undo(); err != nil {
+			return err
+		}
+		// bbolt's list of free pages is still that of the commit.
+		if err := f.closeBolt(); err != nil {
+			return err
+		}
+	}
+	return f.reopen()
 }
 
-// rollback undoes the commit that failed. f.mu is held.
-func (f *File) rollback() error {
-	if err := undoCommit(f.file, f.pageSize, f.failed); err != nil {
+// undo undoes the commit that failed. f.mu is held.
+func (f *File) undo() error {
+	if err := undoCommit(f.file, f.db.Info().PageSize, f.failed); err != nil {
 		return fmt.Errorf("roll back the failed save to %s: %w", f.path, err)
 	}
 	return nil
@@ -243,7 +220,7 @@ func (f *File) Close() error {
 	}
 	var err error
 	if f.failed != 0 {
-		err = f.rollback()
+		err = f.undo()
 	}
 	if cerr := f.db.Close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close %s: %w", f.path, cerr))

@@ -69,7 +69,7 @@ func newFile(t testing.TB) (path string) {
 // open opens a file until the end of the test.
 func open(t testing.TB, path string) *File {
 	t.Helper()
-	f, err := Open(path, Options{})
+	f, err := Open(path, unchecked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +83,9 @@ func value(n int) func(*bbolt.Tx) error {
 		return tx.Bucket(bucket).Put(key, binary.AppendVarint(nil, int64(n)))
 	}
 }
+
+// unchecked is for files of which the content isn't checked.
+func unchecked(*bbolt.Tx) error { return nil }
 
 func load(f *File) (n int, err error) {
 	err = f.View(func(tx *bbolt.Tx) error {
@@ -110,10 +113,10 @@ func mustHave(t testing.TB, f *File, want int) {
 
 // failing makes the commits of f fail with nothing written.
 func failing(f *File) {
-	f.options.Commit = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), errors.New("no")) }
+	f.Commit = func(tx *bbolt.Tx) error { return errors.Join(tx.Rollback(), errors.New("no")) }
 }
 
-func working(f *File) { f.options.Commit = (*bbolt.Tx).Commit }
+func working(f *File) { f.Commit = (*bbolt.Tx).Commit }
 
 // failures are ways in which a commit fails.
 var failures = []struct {
@@ -129,7 +132,7 @@ var failures = []struct {
 	{"the meta page was written in part", func(f *File, tx *bbolt.Tx) error {
 		slot := int64(tx.ID() % 2)
 		err := tx.Commit()
-		_, werr := f.file.WriteAt(make([]byte, 40), slot*int64(f.pageSize)+pageHeaderSize+30)
+		_, werr := f.file.WriteAt(make([]byte, 40), slot*int64(f.db.Info().PageSize)+pageHeaderSize+30)
 		return errors.Join(err, werr, errors.New("no"))
 	}},
 	{"bbolt panicked before", func(*File, *bbolt.Tx) error { panic("no") }},
@@ -145,7 +148,7 @@ func TestOpenAfterTornMetaPage(t *testing.T) {
 	path := newFile(t)
 	f := open(t, path)
 	save(t, f, 1)
-	pageSize := f.pageSize
+	pageSize := f.db.Info().PageSize
 	newest, err := newestMeta(f.file, pageSize)
 	if err != nil {
 		t.Fatal(err)
@@ -164,43 +167,31 @@ func TestOpenAfterTornMetaPage(t *testing.T) {
 	mustHave(t, open(t, path), 0)
 }
 
-// Options.Check decides whether a file is opened, and opened again after a failure.
-func TestCheckOption(t *testing.T) {
+// The content decides whether a file is opened.
+func TestOpenChecksTheContent(t *testing.T) {
 	path, errCheck := newFile(t), errors.New("content is wrong")
 	var fail error
-	options := Options{Check: func(tx *bbolt.Tx) error {
+	check := func(tx *bbolt.Tx) error {
 		if tx.Bucket(bucket) == nil {
-			t.Error("Check sees no content")
+			t.Error("check sees no content")
 		}
 		return fail
-	}}
-	f, err := Open(path, options)
+	}
+	f, err := Open(path, check)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	failing(f)
-	fail = errCheck
-	if err := f.Update(value(1)); !errors.Is(err, errCheck) {
-		t.Errorf("Update: got %v, want %v", err, errCheck)
-	}
-	if err := f.Err(); !errors.Is(err, errCheck) {
-		t.Errorf("Err: got %v, want %v", err, errCheck)
-	}
-	fail = nil
-	working(f)
 	save(t, f, 2)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	fail = errCheck
-	if _, err := Open(path, options); !errors.Is(err, errCheck) {
+	if _, err := Open(path, check); !errors.Is(err, errCheck) {
 		t.Errorf("Open: got %v, want %v", err, errCheck)
 	}
 	if err := f.Err(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("after Close: got %v, want %v", err, fs.ErrClosed)
 	}
-	fail = nil
 	mustHave(t, open(t, path), 2)
 }
 
@@ -268,7 +259,7 @@ func refuses(t *testing.T, content []byte) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path, Options{})
+	f, err := Open(path, unchecked)
 	if err == nil {
 		_ = f.Close()
 		t.Error("the file was opened")
@@ -299,7 +290,7 @@ func TestFailedCommitNamesTheFileOnce(t *testing.T) {
 	path := newFile(t)
 	f := open(t, path)
 	for _, cause := range []error{&fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}, errors.New("no")} {
-		f.options.Commit = func(tx *bbolt.Tx) error {
+		f.Commit = func(tx *bbolt.Tx) error {
 			_ = tx.Rollback()
 			return cause
 		}

@@ -46,7 +46,7 @@ func diskChild(path string) {
 			os.Exit(1)
 		}
 	}
-	f, err := Open(path, Options{})
+	f, err := Open(path, unchecked)
 	must(err == nil, "open: %v", err)
 	has := func(want int) {
 		got, err := load(f)
@@ -98,7 +98,7 @@ func diskChild(path string) {
 	saveOK(4)
 
 	// The meta page is written, its sync fails, and so does the undoing.
-	f.options.Commit = func(tx *bbolt.Tx) error {
+	f.Commit = func(tx *bbolt.Tx) error {
 		err := tx.Commit()
 		must(err == nil, "commit: %v", err)
 		limit(0)
@@ -113,7 +113,7 @@ func diskChild(path string) {
 	has(4)
 	saveOK(6)
 	must(f.Close() == nil, "close")
-	f, err = Open(path, Options{})
+	f, err = Open(path, unchecked)
 	must(err == nil, "open again: %v", err)
 	has(6)
 	fmt.Println("done")
@@ -159,7 +159,7 @@ func limitMemory(more uint64) (lift func()) {
 // memoryChild opens the file at path while it is larger than what can be mapped.
 func memoryChild(path string) {
 	limitMemory(8 << 30)
-	_, err := Open(path, Options{})
+	_, err := Open(path, unchecked)
 	var damaged *DamagedError
 	fmt.Printf("damaged: %v, no memory: %v\n%v\n", errors.As(err, &damaged), errors.Is(err, syscall.ENOMEM), err)
 }
@@ -188,7 +188,7 @@ func memoryAgainChild(path string) {
 			panic(err)
 		}
 	}
-	f, err := Open(path, Options{})
+	f, err := Open(path, unchecked)
 	try(err)
 	try(f.Update(value(1)))
 	try(os.Truncate(path, 64<<30))

@@ -8,4 +8,4 @@ import "os"
 func sameOpen(*os.File) (*os.File, error) { return nil, nil }
 
 // lock is for what sameOpen returned.
-func (f *File) lock(*os.File) error { return nil }
+func lock(*os.File) {}

@@ -3,7 +3,6 @@
 package boltfile
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -24,14 +23,5 @@ func sameOpen(file *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), file.Name()), nil
 }
 
-// lock locks an open file as bbolt does. The file can be locked by it already.
-func (f *File) lock(file *os.File) error {
-	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		return &InUseError{f.path}
-	case err != nil:
-		return &fs.PathError{Op: "flock", Path: file.Name(), Err: err}
-	}
-	return nil
-}
+// lock locks an open file as bbolt does, if no other process has.
+func lock(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }

@@ -43,7 +43,7 @@ func TestFileStaysLockedWhileSavesFail(t *testing.T) {
 	got := waitForLock(t, path)
 	for range 10 {
 		for _, way := range failures {
-			f.options.Commit = func(tx *bbolt.Tx) error { return way.fail(f, tx) }
+			f.Commit = func(tx *bbolt.Tx) error { return way.fail(f, tx) }
 			err := f.Update(value(2))
 			select {
 			case <-got:
@@ -83,12 +83,12 @@ func TestFileStaysLockedWhileItIsNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var inUse *InUseError
-	if _, err := Open(path, Options{}); !errors.As(err, &inUse) {
+	if _, err := Open(path, unchecked); !errors.As(err, &inUse) {
 		t.Errorf("another got in: %v", err)
 	}
 	working(f)
 	save(t, f, 2)
-	if _, err := Open(path, Options{}); !errors.As(err, &inUse) {
+	if _, err := Open(path, unchecked); !errors.As(err, &inUse) {
 		t.Errorf("another got in later: %v", err)
 	}
 	mustHave(t, f, 2)
@@ -114,7 +114,7 @@ func TestFileThatWasUnlocked(t *testing.T) {
 	save(t, f, 1)
 	lose := func() {
 		t.Helper()
-		f.options.Commit = func(tx *bbolt.Tx) error {
+		f.Commit = func(tx *bbolt.Tx) error {
 			return errors.Join(tx.Rollback(), os.Rename(path, path+".away"), errors.New("no"))
 		}
 		if err := f.Update(value(2)); err == nil || f.db != nil {

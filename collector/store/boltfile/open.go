@@ -32,68 +32,59 @@ func Create(f *os.File, fill func(*bbolt.Tx) error) error {
 	return errors.Join(db.Update(fill), db.Close())
 }
 
-// open checks the file and opens it, for the first time or again. f.mu is held.
-func (f *File) open() (err error) {
-	again := f.held != nil
-	if again {
-		err = f.checkHeld()
-	} else {
-		err = f.check()
+// closeBolt closes the file and, where the platform can, keeps it locked.
+func (f *File) closeBolt() (err error) {
+	if f.held, err = sameOpen(f.file); err != nil {
+		return err
 	}
-	if err != nil {
+	if f.held != nil {
+		_ = f.file.Close() // so that bbolt can't unlock it
+	}
+	_ = f.db.Close() // nothing was written since the last sync
+	f.db, f.file = nil, nil
+	return nil
+}
+
+// reopen opens the file again after closeBolt.
+func (f *File) reopen() error {
+	if err := f.checkPlace(); err != nil {
 		return err
 	}
 	db, file, err := f.openBolt(false)
 	if err != nil {
-		if again {
-			_ = f.lock(f.held) // bbolt has unlocked it
+		if f.held != nil {
+			lock(f.held) // bbolt has unlocked it
 		}
 		return err
 	}
-	err = f.checkUnchanged(file, db.Info().PageSize)
-	if err == nil && again {
-		err = f.guard(func() error { return db.View(f.options.Check) })
-	}
-	if err == nil && !again {
-		f.held, err = sameOpen(file)
+	newest := 0
+	err = db.View(func(tx *bbolt.Tx) error { newest = tx.ID(); return nil })
+	f.unlock() // from now on, db keeps it locked
+	if err == nil && uint64(newest) != f.failed-1 {
+		f.outdated = fmt.Errorf("%s was modified by another process: restart the exporter", f.path)
+		err = f.outdated
 	}
 	if err != nil {
-		f.closeBolt(db, file)
-		return err
+		return errors.Join(err, db.Close())
 	}
-	db.AllocSize = growBy
-	f.db, f.file, f.pageSize = db, file, db.Info().PageSize
+	f.db, f.file, f.failed = db, file, 0
 	return nil
 }
 
-// checkUnchanged returns an error, which all later calls return, if the file was
-// written to since db was closed.
-func (f *File) checkUnchanged(file *os.File, pageSize int) error {
-	if f.left == 0 {
-		return nil
+// checkPlace returns an error if the file that is held is no longer at f.path.
+func (f *File) checkPlace() error {
+	there, err := os.Stat(f.path)
+	if err != nil || f.held == nil {
+		return err
 	}
-	newest, err := newestMeta(file, pageSize)
-	if err != nil {
-		return f.classify(err)
+	info, err := f.held.Stat()
+	if err == nil && !os.SameFile(info, there) {
+		err = fmt.Errorf("%s was replaced by another file: restart the exporter", f.path)
 	}
-	if newest.tx == f.left {
-		return nil
-	}
-	f.outdated = fmt.Errorf("%s was modified by another process: restart the exporter", f.path)
-	f.unlock()
-	return f.outdated
+	return err
 }
 
-// closeBolt closes what openBolt has opened. If f.held is not nil, the file stays
-// locked. Its errors don't matter: nothing was written since the last sync.
-func (f *File) closeBolt(db *bbolt.DB, file *os.File) {
-	if f.held != nil {
-		_ = file.Close() // so that bbolt can't unlock it
-	}
-	_ = db.Close()
-}
-
-// unlock unlocks the file if bbolt has closed it.
+// unlock closes f.held.
 func (f *File) unlock() {
 	if f.held != nil {
 		_ = f.held.Close()
@@ -135,6 +126,7 @@ func (f *File) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error) 
 	})
 	switch {
 	case err == nil:
+		db.AllocSize = growBy
 		return db, file, nil
 	case errors.Is(err, bbolterrors.ErrTimeout):
 		return nil, nil, &InUseError{f.path}
@@ -150,19 +142,18 @@ func (f *File) openBolt(readOnly bool) (db *bbolt.DB, file *os.File, err error) 
 func (f *File) classify(err error) error {
 	var damaged *DamagedError
 	var pathErr *fs.PathError
-	var sysErr *os.SyscallError
 	var errno syscall.Errno // bbolt's locking and mapping return it as it is
 	switch {
 	case errors.As(err, &damaged), errors.As(err, &pathErr):
 		return err
-	case errors.As(err, &sysErr), errors.As(err, &errno):
+	case errors.As(err, &errno):
 		return fmt.Errorf("open %s: %w", f.path, err)
 	}
 	return f.damaged(err)
 }
 
-// check checks all pages of the file and its content.
-func (f *File) check() (err error) {
+// check checks all pages of the file and, by content, what is in them.
+func (f *File) check(content func(*bbolt.Tx) error) (err error) {
 	db, file, err := f.openBolt(true)
 	if err != nil {
 		return err
@@ -172,35 +163,8 @@ func (f *File) check() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := f.checkPages(file, info.Size(), db.Info().PageSize); err != nil {
-		return err
-	}
-	return f.guard(func() error { return db.View(f.options.Check) })
-}
-
-// checkHeld checks all pages of the file that is held, and not its content: to open it
-// for reading, bbolt would exchange its lock for a shared one.
-func (f *File) checkHeld() error {
-	if err := f.lock(f.held); err != nil {
-		return err
-	}
-	info, err := f.held.Stat()
-	if err != nil {
-		return err
-	}
-	switch there, err := os.Stat(f.path); {
-	case err != nil:
-		return err
-	case !os.SameFile(info, there):
-		return fmt.Errorf("%s was replaced by another file: restart the exporter", f.path)
-	}
-	return f.checkPages(f.held, info.Size(), f.pageSize)
-}
-
-// checkPages calls the function of that name and classifies its error.
-func (f *File) checkPages(r io.ReaderAt, size int64, pageSize int) error {
-	if err := checkPages(r, size, pageSize); err != nil {
+	if err := checkPages(file, info.Size(), db.Info().PageSize); err != nil {
 		return f.classify(err)
 	}
-	return nil
+	return f.guard(func() error { return db.View(content) })
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 )
 
 // The layout that this file describes is that of bbolt's file version 2, in the byte
@@ -22,7 +23,6 @@ const (
 
 	metaMagic   = 0xED0CDAED
 	metaVersion = 2
-	noFreelist  = ^uint64(0)
 )
 
 var native = binary.NativeEndian
@@ -58,12 +58,12 @@ func newestMeta(r io.ReaderAt, pageSize int) (bboltMeta, error) {
 	m0, err0 := readMeta(r, pageSize, 0)
 	m1, err1 := readMeta(r, pageSize, 1)
 	switch {
-	case err0 != nil && err1 != nil:
-		return bboltMeta{}, errors.Join(err0, err1)
-	case err0 != nil, err1 == nil && m1.tx > m0.tx:
+	case err0 == nil && (err1 != nil || m0.tx > m1.tx):
+		return m0, nil
+	case err1 == nil:
 		return m1, nil
 	}
-	return m0, nil
+	return bboltMeta{}, errors.Join(err0, err1)
 }
 
 // checkPages reads a file of bbolt's of the given size and returns what is wrong with
@@ -93,9 +93,6 @@ func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 	c.used[0], c.used[1] = true, true
 	if err := c.tree(meta.root, nil, nil, 0); err != nil {
 		return err
-	}
-	if meta.freelist == noFreelist {
-		return nil
 	}
 	if err := c.freelist(meta.freelist); err != nil {
 		return err
@@ -132,29 +129,29 @@ func (c *pageChecker) use(id, n uint64) error {
 // page reads a page and those that it flows over into. What it returns is valid
 // until the next call with the same depth.
 func (c *pageChecker) page(id uint64, depth int) ([]byte, error) {
-	var header [pageHeaderSize]byte
 	if id >= uint64(len(c.used)) {
 		return nil, fmt.Errorf("page %d is beyond the end, %d", id, len(c.used))
 	}
-	if _, err := c.r.ReadAt(header[:], int64(id*c.size)); err != nil {
+	if len(c.buffers) <= depth {
+		c.buffers = append(c.buffers, make([]byte, c.size))
+	}
+	p := c.buffers[depth][:c.size]
+	if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
 	}
-	if got := native.Uint64(header[:]); got != id {
+	if got := native.Uint64(p); got != id {
 		return nil, fmt.Errorf("page %d has the number %d", id, got)
 	}
-	n := 1 + uint64(native.Uint32(header[12:]))
+	n := 1 + uint64(native.Uint32(p[12:]))
 	if err := c.use(id, n); err != nil {
 		return nil, err
 	}
-	for len(c.buffers) <= depth {
-		c.buffers = append(c.buffers, nil)
-	}
-	if uint64(len(c.buffers[depth])) < n*c.size {
-		c.buffers[depth] = make([]byte, n*c.size)
-	}
-	p := c.buffers[depth][:n*c.size]
-	if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
-		return nil, fmt.Errorf("read page %d: %w", id, err)
+	if n > 1 {
+		p = slices.Grow(p, int((n-1)*c.size))[:n*c.size]
+		c.buffers[depth] = p
+		if _, err := c.r.ReadAt(p, int64(id*c.size)); err != nil {
+			return nil, fmt.Errorf("read page %d: %w", id, err)
+		}
 	}
 	return p, nil
 }
@@ -166,39 +163,28 @@ func (c *pageChecker) tree(id uint64, lo, hi []byte, depth int) error {
 	if err != nil {
 		return err
 	}
-	flags, count := native.Uint16(p[8:]), int(native.Uint16(p[10:]))
-	switch {
-	case flags == leafFlag:
-		_, err := c.leaf(p, lo, hi, depth, true)
-		if err != nil {
-			return fmt.Errorf("page %d: %w", id, err)
-		}
-		return nil
-	case flags != branchFlag:
-		return fmt.Errorf("page %d is of type %#x", id, flags)
-	case count == 0:
-		return fmt.Errorf("page %d has no branches", id)
-	}
 	// Children are read after all keys are known to be sound.
-	keys, ids := make([][]byte, 0, count+1), make([]uint64, 0, count)
-	next := pageHeaderSize + count*elementSize
-	for i := range count {
-		at := pageHeaderSize + i*elementSize
-		if at+elementSize > len(p) {
-			return fmt.Errorf("page %d: %d branches are too many", id, count)
+	var keys [][]byte
+	var children []uint64
+	switch flags := native.Uint16(p[8:]); flags {
+	case leafFlag:
+		_, err = c.leaf(p, lo, hi, depth, true)
+	case branchFlag:
+		_, err = elements(p, lo, hi, func(e, key, _ []byte) error {
+			keys, children = append(keys, key), append(children, native.Uint64(e[8:]))
+			return nil
+		})
+		if err == nil && len(children) == 0 {
+			err = errors.New("has no branches")
 		}
-		e := p[at:]
-		key, end, err := element(p, at, next, native.Uint32(e), native.Uint32(e[4:]), 0)
-		if err != nil {
-			return fmt.Errorf("page %d, branch %d: %w", id, i, err)
-		}
-		if i > 0 && bytes.Compare(keys[i-1], key) >= 0 || bytes.Compare(key, lo) < 0 || hi != nil && bytes.Compare(key, hi) >= 0 {
-			return fmt.Errorf("page %d, branch %d: keys are out of order", id, i)
-		}
-		keys, ids, next = append(keys, key), append(ids, native.Uint64(e[8:])), end
+	default:
+		err = fmt.Errorf("is of type %#x", flags)
+	}
+	if err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
 	}
 	keys = append(keys, hi)
-	for i, child := range ids {
+	for i, child := range children {
 		if err := c.tree(child, keys[i], keys[i+1], depth+1); err != nil {
 			return err
 		}
@@ -208,39 +194,58 @@ func (c *pageChecker) tree(id uint64, lo, hi []byte, depth int) error {
 
 // leaf checks a leaf page and the buckets in it, and returns the end of its last
 // element. Buckets within an inline one there are none.
-func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (int, error) {
-	count := int(native.Uint16(p[10:]))
-	next := pageHeaderSize + count*elementSize
-	if next > len(p) {
-		return 0, fmt.Errorf("%d elements are too many", count)
-	}
-	// Pages are written with zeros behind what is in them.
-	if count == 0 && len(p) >= next+elementSize && !allZero(p[next:next+elementSize]) {
-		return 0, errors.New("page has elements and is marked empty")
-	}
-	var last []byte
-	for i := range count {
-		at := pageHeaderSize + i*elementSize
-		e := p[at:]
-		ksize, vsize := native.Uint32(e[8:]), native.Uint32(e[12:])
-		key, end, err := element(p, at, next, native.Uint32(e[4:]), ksize, vsize)
-		if err != nil {
-			return 0, fmt.Errorf("element %d: %w", i, err)
-		}
-		if i > 0 && bytes.Compare(last, key) >= 0 || bytes.Compare(key, lo) < 0 || hi != nil && bytes.Compare(key, hi) >= 0 {
-			return 0, fmt.Errorf("element %d: keys are out of order", i)
-		}
+func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (end int, err error) {
+	end, err = elements(p, lo, hi, func(e, key, value []byte) error {
 		switch flags := native.Uint32(e); {
 		case flags == bucketFlag && buckets:
-			if err := c.bucket(p[next+int(ksize):end], depth); err != nil {
-				return 0, fmt.Errorf("bucket %q: %w", key, err)
+			if err := c.bucket(value, depth); err != nil {
+				return fmt.Errorf("bucket %q: %w", key, err)
 			}
 		case flags != 0:
-			return 0, fmt.Errorf("element %d is of type %#x", i, flags)
+			return fmt.Errorf("is of type %#x", flags)
 		}
-		last, next = key, end
+		return nil
+	})
+	// Pages are written with zeros behind what is in them.
+	if err == nil && end == pageHeaderSize && len(bytes.Trim(p[end:min(end+elementSize, len(p))], "\x00")) > 0 {
+		return 0, errors.New("page has elements and is marked empty")
 	}
-	return next, nil
+	return end, err
+}
+
+// elements calls fn with each element of a page, its key and its value, and returns where
+// the last one ends. They are packed, and their keys are in order, not below lo, and below
+// hi unless that is nil.
+func elements(p, lo, hi []byte, fn func(element, key, value []byte) error) (end int, err error) {
+	branch, count := native.Uint16(p[8:]) == branchFlag, int(native.Uint16(p[10:]))
+	end = pageHeaderSize + count*elementSize
+	if end > len(p) {
+		return 0, fmt.Errorf("%d elements are too many", count)
+	}
+	last := lo
+	for i := range count {
+		at := pageHeaderSize + i*elementSize
+		e := p[at : at+elementSize]
+		pos, ksize, vsize := native.Uint32(e[4:]), native.Uint32(e[8:]), native.Uint32(e[12:])
+		if branch {
+			pos, ksize, vsize = native.Uint32(e), native.Uint32(e[4:]), 0
+		}
+		switch {
+		case uint64(at)+uint64(pos) != uint64(end):
+			return 0, fmt.Errorf("element %d: data is at another offset", i)
+		case ksize == 0 || uint64(end)+uint64(ksize)+uint64(vsize) > uint64(len(p)):
+			return 0, fmt.Errorf("element %d: key of %d and value of %d bytes don't fit", i, ksize, vsize)
+		}
+		key, value := p[end:end+int(ksize)], p[end+int(ksize):end+int(ksize)+int(vsize)]
+		if order := bytes.Compare(last, key); order > 0 || order == 0 && i > 0 || hi != nil && bytes.Compare(key, hi) >= 0 {
+			return 0, fmt.Errorf("element %d: keys are out of order", i)
+		}
+		if err := fn(e, key, value); err != nil {
+			return 0, fmt.Errorf("element %d: %w", i, err)
+		}
+		last, end = key, end+len(key)+len(value)
+	}
+	return end, nil
 }
 
 // bucket checks what value, the element of a bucket, refers to or holds.
@@ -248,14 +253,13 @@ func (c *pageChecker) bucket(value []byte, depth int) error {
 	if len(value) < bucketSize {
 		return fmt.Errorf("%d bytes are not a bucket", len(value))
 	}
-	if root := native.Uint64(value); root != 0 {
-		if len(value) != bucketSize {
-			return errors.New("has both a page and a value")
-		}
+	root, inline := native.Uint64(value), value[bucketSize:]
+	switch {
+	case root != 0 && len(inline) > 0:
+		return errors.New("has both a page and a value")
+	case root != 0:
 		return c.tree(root, nil, nil, depth+1)
-	}
-	inline := value[bucketSize:]
-	if len(inline) < pageHeaderSize || native.Uint16(inline[8:]) != leafFlag {
+	case len(inline) < pageHeaderSize || native.Uint16(inline[8:]) != leafFlag:
 		return errors.New("inline page is not a leaf")
 	}
 	end, err := c.leaf(inline, nil, nil, depth, false)
@@ -263,18 +267,6 @@ func (c *pageChecker) bucket(value []byte, depth int) error {
 		return fmt.Errorf("inline page has %d bytes, not %d", len(inline), end)
 	}
 	return err
-}
-
-// element returns the key of the element at offset at, and where its data ends,
-// which has to begin at next.
-func element(p []byte, at, next int, pos, ksize, vsize uint32) (key []byte, end int, err error) {
-	if uint64(at)+uint64(pos) != uint64(next) {
-		return nil, 0, errors.New("data is at another offset")
-	}
-	if ksize == 0 || uint64(next)+uint64(ksize)+uint64(vsize) > uint64(len(p)) {
-		return nil, 0, fmt.Errorf("key of %d and value of %d bytes don't fit", ksize, vsize)
-	}
-	return p[next : next+int(ksize)], next + int(ksize) + int(vsize), nil
 }
 
 // freelist checks the list of free pages, which begins at page id.
@@ -299,13 +291,4 @@ func (c *pageChecker) freelist(id uint64) error {
 		}
 	}
 	return nil
-}
-
-func allZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
 }

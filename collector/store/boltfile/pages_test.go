@@ -100,7 +100,7 @@ func TestCheckPages(t *testing.T) {
 		"no branches": {func(b []byte) { put16(b, branch+10, 0) }, "has no branches"},
 		"branches too few": {func(b []byte) { put16(b, branch+10, native.Uint16(b[branch+10:])-1) },
 			"at another offset"},
-		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "at another offset"},
+		"branches too many": {func(b []byte) { put16(b, branch+10, 0xFFFF) }, "too many"},
 		"branch to itself": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], uint64(branch/pageSize)) },
 			"is used twice"},
 		"branch to nowhere": {func(b []byte) { native.PutUint64(b[branch+element(0)+8:], 1<<60) },
@@ -161,7 +161,7 @@ func TestCheckPagesOfAFailingDisk(t *testing.T) {
 	}
 	f := &File{path: "file.db"}
 	for at := 0; at < int(meta.pages)*pageSize; at += pageSize / 2 {
-		err := f.checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize)
+		err := f.classify(checkPages(failingReader{bytes.NewReader(content), int64(at), eio}, int64(len(content)), pageSize))
 		var damaged *DamagedError
 		if !errors.Is(err, eio) || errors.As(err, &damaged) {
 			t.Fatalf("from byte %d on: got %v", at, err)

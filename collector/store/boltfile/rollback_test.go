@@ -29,7 +29,7 @@ func TestFailedCommitsAreUndone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := Open(path, Options{})
+		f, err := Open(path, unchecked)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestFailedCommitsAreUndone(t *testing.T) {
 				maps.DeleteFunc(want, func(_, v string) bool { return v == "" })
 			} else {
 				way := failures[rapid.IntRange(0, len(failures)-1).Draw(t, "failure")]
-				f.options.Commit = func(tx *bbolt.Tx) error { return way.fail(f, tx) }
+				f.Commit = func(tx *bbolt.Tx) error { return way.fail(f, tx) }
 				if err := f.Update(apply); err == nil {
 					t.Fatalf("%s: no error", way.name)
 				}
@@ -66,7 +66,7 @@ func TestFailedCommitsAreUndone(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if f, err = Open(path, Options{}); err != nil {
+				if f, err = Open(path, unchecked); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -121,7 +121,7 @@ func TestFileThatGotShorter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(f.path, int64(2*f.pageSize)); err != nil {
+	if err := os.Truncate(f.path, int64(2*f.db.Info().PageSize)); err != nil {
 		t.Fatal(err)
 	}
 	var damaged *DamagedError

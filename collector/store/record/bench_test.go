@@ -27,7 +27,7 @@ func BenchmarkEncodeSeries(b *testing.B) {
 	s := busySeries()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encodeSeries(s); err != nil {
+		if _, err := encode(s); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -36,14 +36,14 @@ func BenchmarkEncodeSeries(b *testing.B) {
 // What each series costs when a file is opened.
 func BenchmarkDecodeSeries(b *testing.B) {
 	s := busySeries()
-	payload, err := encodeSeries(s)
+	payload, err := encode(s)
 	if err != nil {
 		b.Fatal(err)
 	}
 	key := seriesKey(s.Key)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodeSeries(key, payload); err != nil {
+		if _, err := decodeAs[*ledger.Series](SeriesBucket, key, payload); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
+	"vbaws_exporter/vbaws"
 )
 
 // Limits on what an import accepts. A checksum shows that a file is what was
@@ -34,12 +34,6 @@ const (
 	nativeIndexes = 34 << ledger.NativeSchema
 )
 
-// Times are of years that RFC 3339 has words for, give or take a time zone.
-var (
-	minTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -2)
-	maxTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).AddDate(0, 0, 2)
-)
-
 // Checker checks the records of one appliance, one by one in the order of Buckets. The
 // zero value is ready for the first.
 type Checker struct {
@@ -49,7 +43,7 @@ type Checker struct {
 
 // Check returns why a record can't be one that an exporter wrote.
 func (k *Checker) Check(bucket string, key, payload []byte) error {
-	v, err := decodeAny(bucket, key, payload)
+	v, err := decodeAny(bucket, key, payload, importOptions)
 	if err != nil {
 		return err
 	}
@@ -60,12 +54,10 @@ func (k *Checker) Check(bucket string, key, payload []byte) error {
 		return CheckClock(v)
 	case *ledger.Series:
 		return k.series(v)
-	case unfinished:
-		return cmp.Or(missing(v.Missing), times(v.Session.Start, v.Session.Stop))
+	case *ledger.Unfinished:
+		return missing(v.Missing)
 	case *ledger.Policy:
 		return policy(v)
-	case instance:
-		return times(v.At, v.LookedUp)
 	}
 	return nil
 }
@@ -79,23 +71,32 @@ func CheckName(appliance string) error {
 }
 
 func policy(p *ledger.Policy) error {
-	if err := cmp.Or(missing(p.Missing), times(p.Since, p.DisabledSince, p.Listed), times(slices.Collect(maps.Values(p.Decided))...)); err != nil {
-		return err
-	}
-	if p.Former == nil {
-		return nil
-	}
-	for _, h := range p.Former.Histories {
-		if err := finishedSessions(&h); err != nil {
-			return err
+	if p.Former != nil {
+		for _, h := range p.Former.Histories {
+			if err := history(&h); err != nil {
+				return err
+			}
 		}
 	}
-	return times(p.Former.Until)
+	return cmp.Or(missing(p.Missing), schedule(p.Schedule), schedule(p.LastReadable))
 }
 
-// finishedSessions checks that sessions are in order, since they are searched, and that what is
+// schedule checks what starts are computed with.
+func schedule(s *vbaws.Schedule) error {
+	switch {
+	case s == nil:
+		return nil
+	case s.Daily != nil && (s.Daily.RunsPerHour < 1 || s.Daily.RunsPerHour > 60):
+		return fmt.Errorf("%d runs an hour are out of range", s.Daily.RunsPerHour)
+	case s.Yearly != nil && (s.Yearly.Month < time.January || s.Yearly.Month > time.December):
+		return fmt.Errorf("month %d is out of range", int(s.Yearly.Month))
+	}
+	return nil
+}
+
+// history checks that sessions are in order, since they are searched, and that what is
 // counted beside them is.
-func finishedSessions(h *verdict.History) error {
+func history(h *verdict.History) error {
 	switch {
 	case len(h.Recent) > verdict.Keep:
 		return fmt.Errorf("%d finished sessions are too many", len(h.Recent))
@@ -104,12 +105,7 @@ func finishedSessions(h *verdict.History) error {
 	case !slices.IsSortedFunc(h.Recent, func(a, b verdict.Session) int { return a.End.Compare(b.End) }):
 		return errors.New("finished sessions are not in order")
 	}
-	for _, s := range h.Recent {
-		if err := times(s.Start, s.End); err != nil {
-			return err
-		}
-	}
-	return times(h.Success, h.FirstFailure)
+	return nil
 }
 
 func (k *Checker) meta(m *ledger.Meta) error {
@@ -122,13 +118,8 @@ func (k *Checker) meta(m *ledger.Meta) error {
 	case m.ResyncInterval < 0 || m.ResyncInterval > maxInterval:
 		return fmt.Errorf("interval of %s is out of range", m.ResyncInterval)
 	}
-	if u := m.Unreadable; u != nil {
-		if err := times(u.From); err != nil {
-			return err
-		}
-		if u.Sessions < 0 || u.Sessions > maxMissing {
-			return fmt.Errorf("%d unreadable sessions are out of range", u.Sessions)
-		}
+	if u := m.Unreadable; u != nil && (u.Sessions < 0 || u.Sessions > maxMissing) {
+		return fmt.Errorf("%d unreadable sessions are out of range", u.Sessions)
 	}
 	for i, b := range m.Bounds {
 		if i > 0 && b <= m.Bounds[i-1] {
@@ -140,18 +131,21 @@ func (k *Checker) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return cmp.Or(CheckCount(m.Resets), times(m.Phase.Time, m.Cutoff, m.LastResync, m.LastDailyResync, m.ResyncedAt, m.Clock.ClosedAt, m.JudgedAt))
+	return CheckCount(m.Resets)
 }
 
 func (k *Checker) series(s *ledger.Series) error {
-	if err := cmp.Or(times(s.Last.End), finishedSessions(&s.History)); err != nil {
+	if err := history(&s.History); err != nil {
 		return err
 	}
 	for i, c := range s.Counters {
+		if c == nil {
+			return errors.New("counter is null")
+		}
 		if i > 0 && c.Status <= s.Counters[i-1].Status {
 			return errors.New("statuses are not in order")
 		}
-		err := cmp.Or(CheckCount(c.Count), times(c.Born, c.End), exemplar(c.Exemplar))
+		err := CheckCount(c.Count)
 		if err == nil && c.Histogram != nil {
 			err = k.histogram(c)
 		}
@@ -173,8 +167,8 @@ func (k *Checker) histogram(c *ledger.Counter) error {
 		return fmt.Errorf("histogram has %d buckets and %d exemplars, not %d", len(h.Buckets), len(h.Exemplars), k.buckets)
 	}
 	classic, native := uint64(0), h.Zero
-	for i, n := range h.Buckets {
-		if err := cmp.Or(CheckCount(n), exemplar(h.Exemplars[i])); err != nil {
+	for _, n := range h.Buckets {
+		if err := CheckCount(n); err != nil {
 			return err
 		}
 		classic += n
@@ -194,7 +188,7 @@ func (k *Checker) histogram(c *ledger.Counter) error {
 	if want := c.Count - h.Base; classic != want || native != want {
 		return fmt.Errorf("buckets have %d and %d sessions, not %d", classic, native, want)
 	}
-	return times(h.Born)
+	return nil
 }
 
 // CheckClock checks a time that the exporter's clock showed, and that is written as
@@ -204,13 +198,6 @@ func CheckClock(t time.Time) error {
 		return fmt.Errorf("year %d is out of range", year)
 	}
 	return nil
-}
-
-func exemplar(e *ledger.Exemplar) error {
-	if e == nil {
-		return nil
-	}
-	return times(e.End)
 }
 
 // CheckCount checks an integer that becomes the value of a sample.
@@ -224,15 +211,6 @@ func CheckCount(n uint64) error {
 func missing(n int) error {
 	if n < 0 || n > maxMissing {
 		return fmt.Errorf("%d is not a valid number of polls", n)
-	}
-	return nil
-}
-
-func times(all ...time.Time) error {
-	for _, t := range all {
-		if !t.IsZero() && (t.Before(minTime) || t.After(maxTime)) {
-			return fmt.Errorf("time %d is out of range", t.Unix())
-		}
 	}
 	return nil
 }

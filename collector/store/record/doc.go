@@ -1,8 +1,8 @@
 // Package record encodes what a store keeps of an appliance as records: a key and
 // bytes in a bucket.
 //
-// It knows how ledger and verdict values look as bytes, and which values an exporter
-// can have written. It doesn't know where records are: files, transactions and bbolt
+// It knows how values of the ledger look as bytes, by the tags of their types, and which
+// values an exporter can have written. It doesn't know where records are: files, transactions and bbolt
 // are of package store, the file of an exported appliance is of package transfer.
 //
 // # Records

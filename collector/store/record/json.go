@@ -1,101 +1,106 @@
 package record
 
 import (
-	"encoding/hex"
+	"bytes"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 
-	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
 )
 
-// form has a type encoded and decoded as another.
-type form struct {
-	marshal   *json.Marshalers
-	unmarshal *json.Unmarshalers
-}
-
-// as returns the form of T, which a conversion of its pointer gives.
-func as[T, R any](convert func(*T) *R) form {
-	return form{
-		json.MarshalToFunc(func(e *jsontext.Encoder, v *T) error { return json.MarshalEncode(e, convert(v)) }),
-		json.UnmarshalFromFunc(func(d *jsontext.Decoder, v *T) error { return json.UnmarshalDecode(d, convert(v)) }),
-	}
-}
-
-// encodeOptions and decodeOptions are those of payloads: a time.Duration is its number of
-// nanoseconds.
-var encodeOptions, decodeOptions = func() (json.Options, json.Options) {
-	var m []*json.Marshalers
-	var u []*json.Unmarshalers
-	for _, f := range forms {
-		m, u = append(m, f.marshal), append(u, f.unmarshal)
-	}
-	nano := jsonv1.FormatDurationAsNano(true)
-	return json.JoinOptions(nano, json.Deterministic(true), json.WithMarshalers(json.JoinMarshalers(m...))),
-		json.JoinOptions(nano, json.RejectUnknownMembers(true), json.WithUnmarshalers(json.JoinUnmarshalers(u...)))
-}()
+// The options of payloads. A time.Duration is its number of nanoseconds. Decoding is strict: a
+// member that it doesn't know was written by a newer exporter, whose format has another
+// version.
+var (
+	encodeOptions = json.JoinOptions(
+		jsonv1.FormatDurationAsNano(true), json.Deterministic(true),
+		json.WithMarshalers(json.MarshalToFunc(encodeTime)),
+	)
+	decodeOptions = json.JoinOptions(
+		jsonv1.FormatDurationAsNano(true), json.RejectUnknownMembers(true),
+		json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(decodeTime), json.UnmarshalFromFunc(decodeClock))),
+	)
+	// importOptions are decodeOptions with a limit on times.
+	importOptions = json.JoinOptions(decodeOptions,
+		json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(importTime), json.UnmarshalFromFunc(decodeClock))),
+	)
+)
 
 // encode returns v as JSON. It fails on strings that are not valid UTF-8, which text
 // that was read from JSON always is, and on numbers that JSON can't represent.
 func encode(v any) ([]byte, error) { return json.Marshal(v, encodeOptions) }
 
-// decode is strict: a member that it doesn't know was written by a newer exporter,
-// whose format has another version.
-func decode(payload []byte, v any) error { return json.Unmarshal(payload, v, decodeOptions) }
-
-// instant is a time as text: whole seconds since 1970, rounded down, a point,
-// and nine digits of nanoseconds. Any time can be said so, also those of years
-// that RFC 3339 has no words for. The zero time is left out.
-type instant time.Time
-
-func (i instant) MarshalText() ([]byte, error) {
-	t := time.Time(i)
-	if t.IsZero() {
-		return nil, nil
-	}
-	b := strconv.AppendInt(make([]byte, 0, 24), t.Unix(), 10)
-	// Nine digits, with a one before them that the point takes the place of.
-	at := len(b)
-	b = strconv.AppendInt(b, int64(1e9+t.Nanosecond()), 10)
-	b[at] = '.'
-	return b, nil
+func decode[T any](payload []byte, options json.Options) (*T, error) {
+	v := new(T)
+	return v, json.Unmarshal(payload, v, options)
 }
 
-func (i *instant) UnmarshalText(text []byte) error {
+// encodeTime writes a time as text: whole seconds since 1970, rounded down, a point,
+// and nine digits of nanoseconds. Any time can be said so, also those of years
+// that RFC 3339 has no words for. The zero time is empty.
+func encodeTime(e *jsontext.Encoder, t *time.Time) error {
+	b := append(e.AvailableBuffer(), '"')
+	if !t.IsZero() {
+		b = strconv.AppendInt(b, t.Unix(), 10)
+		// Nine digits, with a one before them that the point takes the place of.
+		at := len(b)
+		b = strconv.AppendInt(b, int64(1e9+t.Nanosecond()), 10)
+		b[at] = '.'
+	}
+	return e.WriteValue(append(b, '"'))
+}
+
+func decodeTime(d *jsontext.Decoder, t *time.Time) error {
+	value, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	if value.Kind() != '"' {
+		return fmt.Errorf("time %s is not text", value)
+	}
+	text := value[1 : len(value)-1]
 	if len(text) == 0 {
-		*i = instant{}
+		*t = time.Time{}
 		return nil
 	}
-	whole, fraction, _ := strings.Cut(string(text), ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
+	whole, fraction, _ := bytes.Cut(text, []byte("."))
+	sec, err := strconv.ParseInt(string(whole), 10, 64)
 	if err != nil {
 		return fmt.Errorf("time %q: %w", text, err)
 	}
-	nsec, err := strconv.ParseUint(fraction, 10, 32)
+	nsec, err := strconv.ParseUint(string(fraction), 10, 32)
 	if err != nil || len(fraction) != 9 {
 		return fmt.Errorf("time %q: nanoseconds are nine digits", text)
 	}
-	*i = instant(time.Unix(sec, int64(nsec)).UTC())
+	*t = time.Unix(sec, int64(nsec)).UTC()
 	return nil
 }
 
-// hexID is an id as text.
-type hexID ledger.ID
+// Times are of years that RFC 3339 has words for, give or take a time zone.
+var (
+	minTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -2)
+	maxTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC).AddDate(0, 0, 2)
+)
 
-func (h hexID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
-
-func (h *hexID) UnmarshalText(text []byte) error {
-	if len(text) != 2*len(h) {
-		return fmt.Errorf("id %q has %d digits, not %d", text, len(text), 2*len(h))
+// importTime is decodeTime within minTime and maxTime.
+func importTime(d *jsontext.Decoder, t *time.Time) error {
+	if err := decodeTime(d, t); err != nil {
+		return err
 	}
-	if _, err := hex.Decode(h[:], text); err != nil {
-		return fmt.Errorf("id %q: %w", text, err)
+	if !t.IsZero() && (t.Before(minTime) || t.After(maxTime)) {
+		return fmt.Errorf("time %d is out of range", t.Unix())
 	}
 	return nil
+}
+
+// decodeClock sets Known, which isn't stored.
+func decodeClock(d *jsontext.Decoder, g *verdict.ClockGate) error {
+	type stored verdict.ClockGate
+	g.Known = true
+	return json.UnmarshalDecode(d, (*stored)(g))
 }

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -80,9 +82,6 @@ func decodeSeconds(s uint32) time.Time {
 	return time.Unix(int64(s), 0).UTC()
 }
 
-// Seconds returns t as it is read after it was stored as seconds.
-func Seconds(t time.Time) time.Time { return decodeSeconds(encodeSeconds(t)) }
-
 // encodeSkipped is the payload of a row skipped at t.
 func encodeSkipped(t time.Time) []byte {
 	return binary.BigEndian.AppendUint32(nil, encodeSeconds(t))
@@ -90,13 +89,29 @@ func encodeSkipped(t time.Time) []byte {
 
 // DecodeSkipped returns when a row was skipped from a record of SkippedBucket.
 func DecodeSkipped(key, payload []byte) (time.Time, error) {
-	if len(key) != len(ledger.ID{}) {
-		return time.Time{}, fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+	if err := checkID(key); err != nil {
+		return time.Time{}, err
 	}
 	if len(payload) != 4 {
 		return time.Time{}, fmt.Errorf("payload has %d bytes, not 4", len(payload))
 	}
 	return decodeSeconds(binary.BigEndian.Uint32(payload)), nil
+}
+
+// checkID returns why key is not that of an id alone.
+func checkID(key []byte) error {
+	if len(key) != len(ledger.ID{}) {
+		return fmt.Errorf("key has %d bytes, not %d", len(key), len(ledger.ID{}))
+	}
+	return nil
+}
+
+// checkKey returns why key is not the key of what is stored under it.
+func checkKey(key, want []byte) error {
+	if !bytes.Equal(key, want) {
+		return errors.New("has the key of another")
+	}
+	return nil
 }
 
 // hashKey is the key of what is identified by words, which may be longer than a

@@ -28,8 +28,8 @@ func TestStoredSchedule(t *testing.T) {
 		`{}`:                             {},
 		`{"every":3600000000000}`:        {Every: time.Hour},
 	} {
-		var got *vbaws.Schedule
-		if err := decode([]byte(stored), &got); err != nil {
+		got, err := decode[vbaws.Schedule]([]byte(stored), decodeOptions)
+		if err != nil {
 			t.Fatal(stored, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -50,8 +50,8 @@ func TestScheduleRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got *vbaws.Schedule
-		if err := decode(stored, &got); err != nil {
+		got, err := decode[vbaws.Schedule](stored, decodeOptions)
+		if err != nil {
 			t.Fatalf("decode %s: %v", stored, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

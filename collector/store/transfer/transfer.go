@@ -77,53 +77,49 @@ type Header struct {
 	Records  uint64 `json:"records"`
 }
 
-// Writer writes the file of an exported appliance. Its errors are those of
-// w, and come with Finish at the latest.
+// Writer writes the file of an exported appliance. All its errors are those of Finish.
 type Writer struct {
 	w    io.Writer
 	sum  hash.Hash
 	buf  *bufio.Writer // to both
 	left uint64        // records that must come
+	err  error         // what can't be written
 }
 
 // NewWriter writes the header to w.
-func NewWriter(w io.Writer, h Header) (*Writer, error) {
+func NewWriter(w io.Writer, h Header) *Writer {
 	h.Format = record.FormatVersion
 	line, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
 	sum := sha256.New()
-	e := &Writer{w: w, sum: sum, left: h.Records, buf: bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)}
-	_, err = fmt.Fprintf(e.buf, "%s%d\n%s\n", words, version, line)
-	return e, err
+	e := &Writer{w: w, sum: sum, left: h.Records, buf: bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16), err: err}
+	fmt.Fprintf(e.buf, "%s%d\n%s\n", words, version, line)
+	return e
 }
 
 // Record writes one record; it has to be called in the order of the file.
-func (e *Writer) Record(bucket string, key, payload []byte) error {
+func (e *Writer) Record(bucket string, key, payload []byte) {
 	if len(key) > maxRecord || len(payload) > maxRecord {
-		return fmt.Errorf("record of %d bytes is too long", len(key)+len(payload))
+		e.err = fmt.Errorf("record of %d bytes is too long", len(key)+len(payload))
 	}
 	e.left--
 	head := append(e.buf.AvailableBuffer(), byte(slices.Index(record.Buckets, bucket)+1))
 	head = binary.AppendUvarint(head, uint64(len(key)))
 	head = append(head, key...)
 	head = binary.AppendUvarint(head, uint64(len(payload)))
-	_, err := e.buf.Write(head)
-	return cmp.Or(err, second(e.buf.Write(payload)))
+	_, _ = e.buf.Write(head)
+	_, _ = e.buf.Write(payload)
 }
-
-func second(_ int, err error) error { return err }
 
 // Finish writes the end, and fails if there were not Header.Records records.
 func (e *Writer) Finish() error {
-	if e.left != 0 {
-		return fmt.Errorf("%d records of the header are missing", int64(e.left))
+	if e.left != 0 && e.err == nil {
+		e.err = fmt.Errorf("%d records of the header are missing", int64(e.left))
 	}
-	if err := cmp.Or(e.buf.WriteByte(0), e.buf.Flush()); err != nil {
+	if err := cmp.Or(e.err, e.buf.WriteByte(0), e.buf.Flush()); err != nil {
 		return err
 	}
-	return second(e.w.Write(e.sum.Sum(nil)))
+	_, err := e.w.Write(e.sum.Sum(nil))
+	return err
 }
 
 // FileError says why what is in a file can't be imported: it was cut off or
@@ -169,21 +165,10 @@ type reader struct {
 	done   uint64 // records that were read
 }
 
-// ReadByte and Read let what is read count for the checksum.
-func (e *reader) ReadByte() (byte, error) {
-	b, err := e.r.ReadByte()
-	if err == nil {
-		e.at++
-		e.sum.Write([]byte{b})
-	}
-	return b, err
-}
-
-func (e *reader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	e.at += int64(n)
-	e.sum.Write(p[:n])
-	return n, err
+// Write counts what was read of r.
+func (e *reader) Write(p []byte) (int, error) {
+	e.at += int64(len(p))
+	return e.sum.Write(p)
 }
 
 // Read reads the file of an exported appliance. It calls header, then each
@@ -192,7 +177,7 @@ func (e *reader) Read(p []byte) (int, error) {
 // returns nil was the file what was written, and all of it. Its errors are an
 // *FileError, and those of header, each and r.
 func Read(r io.Reader, header func(Header) error, each func(bucket string, key, payload []byte) error) error {
-	e := &reader{r: bufio.NewReaderSize(r, 1<<16), sum: sha256.New()}
+	e := &reader{r: bufio.NewReaderSize(r, maxLine), sum: sha256.New()}
 	if err := e.readHeader(); err != nil {
 		return err
 	}
@@ -225,39 +210,37 @@ func (e *reader) failed(err error) error {
 	return &FileError{fmt.Errorf("the file is cut off at byte %d, after %d of %d records; export it again, or copy it again as a whole", e.at, e.done, e.header.Records)}
 }
 
-// line reads a line.
+// line reads a line, which is valid until something else is read.
 func (e *reader) line() ([]byte, error) {
-	var line []byte
-	for {
-		b, err := e.ReadByte()
-		switch {
-		case err != nil:
-			return nil, e.failed(err)
-		case b == '\n':
-			return line, nil
-		case len(line) == maxLine:
-			return nil, e.bad("line is too long")
-		}
-		line = append(line, b)
+	line, err := e.r.ReadSlice('\n')
+	_, _ = e.Write(line)
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, e.bad("line is too long")
+	case err != nil:
+		return nil, e.failed(err)
 	}
+	return line[:len(line)-1], nil
 }
 
 func (e *reader) readHeader() error {
-	prefix := make([]byte, len(words))
-	if n, err := io.ReadFull(e, prefix); n == 0 && errors.Is(err, io.EOF) {
+	prefix, err := e.r.Peek(len(words))
+	switch {
+	case len(prefix) == 0 && errors.Is(err, io.EOF):
 		return &FileError{errors.New("the file is empty")}
-	} else if !strings.HasPrefix(words, string(prefix[:n])) {
+	case !strings.HasPrefix(words, string(prefix)):
 		return &FileError{errors.New("the file is not an exported state")}
-	} else if err != nil {
+	case err != nil:
 		return e.failed(err)
 	}
 	line, err := e.line()
 	if err != nil {
 		return err
 	}
-	switch v, err := strconv.ParseUint(string(line), 10, 32); {
+	number := string(line[len(words):])
+	switch v, err := strconv.ParseUint(number, 10, 32); {
 	case err != nil:
-		return e.bad("version %s is not a number", quoted(string(line)))
+		return e.bad("version %s is not a number", quoted(number))
 	case v != version:
 		return &FileError{fmt.Errorf("the file has version %d, and this exporter knows only version %d: import it with the exporter that wrote it, or a newer one", v, version)}
 	}
@@ -289,10 +272,11 @@ func (e *reader) readRecords(each func(bucket string, key, payload []byte) error
 	var checker record.Checker
 	before, seen := byte(0), false
 	for {
-		index, err := e.ReadByte()
+		index, err := e.r.ReadByte()
 		if err != nil {
 			return e.failed(err)
 		}
+		_, _ = e.Write([]byte{index})
 		if index == 0 {
 			break
 		}
@@ -340,29 +324,23 @@ func (e *reader) readRecords(each func(bucket string, key, payload []byte) error
 // field reads a length, and as many bytes to b.
 func (e *reader) field(b *bytes.Buffer) error {
 	b.Reset()
-	n, err := binary.ReadUvarint(e)
-	if err == nil && n > maxRecord {
-		return e.bad("record %d is %d bytes long", e.done, n)
+	head, err := e.r.Peek(binary.MaxVarintLen64) // the checksum alone is longer
+	n, size := binary.Uvarint(head)
+	if size < 0 || n > maxRecord {
+		return e.bad("record %d is too long", e.done)
 	}
-	if err == nil {
+	if size > 0 {
+		_, _ = e.Write(head[:size])
+		_, _ = e.r.Discard(size)
 		// The buffer grows with what is there, not with what is claimed.
-		_, err = io.CopyN(b, e, int64(n))
+		_, err = io.CopyN(b, io.TeeReader(e.r, e), int64(n))
 	}
 	if err != nil {
 		e.done-- // it isn't there as a whole
-		if errors.Is(err, errOverflow) {
-			return e.bad("length of a record is not a number")
-		}
 		return e.failed(err)
 	}
 	return nil
 }
-
-// errOverflow is what binary.ReadUvarint returns for an invalid number.
-var errOverflow = func() error {
-	_, err := binary.ReadUvarint(bytes.NewReader(bytes.Repeat([]byte{0xff}, 11)))
-	return err
-}()
 
 // readEnd compares the checksum.
 func (e *reader) readEnd() error {

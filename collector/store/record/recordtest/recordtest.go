@@ -115,8 +115,10 @@ var Meta = rapid.Custom(func(t *rapid.T) *ledger.Meta {
 		Skipped:         rapid.MapOfN(Word, rapid.Uint64(), 0, 3).Draw(t, "skipped"),
 		Bounds:          rapid.SliceOfN(rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), 0, 5).Draw(t, "bounds"),
 	}
-	if at := Time.Draw(t, "phase time"); !at.IsZero() {
-		m.Phase = ledger.Phase{Stage: rapid.SampledFrom([]ledger.Stage{ledger.InitialSync, ledger.Synced}).Draw(t, "stage"), Time: at}
+	if at := Time.Draw(t, "phase time"); rapid.Bool().Draw(t, "synced") {
+		m.SyncedAt = at
+	} else {
+		m.BackfillFrom = at
 	}
 	if rapid.Bool().Draw(t, "clock") {
 		m.Clock = verdict.ClockGate{Offset: Duration.Draw(t, "offset"), Known: true, ClosedAt: Time.Draw(t, "closed"), Polls: rapid.IntRange(0, 3).Draw(t, "polls")}
@@ -186,7 +188,7 @@ var Unfinished = rapid.Custom(func(t *rapid.T) *ledger.Unfinished {
 		},
 		Policy:      Word.Draw(t, "policy"),
 		Unresolved:  rapid.Bool().Draw(t, "unresolved"),
-		Disposition: rapid.SampledFrom([]ledger.Disposition{ledger.Excluded, ledger.Countable, ledger.Counted}).Draw(t, "disposition"),
+		Disposition: rapid.SampledFrom([]ledger.Disposition{{}, {Countable: true}, {Counted: true}}).Draw(t, "disposition"),
 		Missing:     rapid.IntRange(0, 3).Draw(t, "missing"),
 	}
 })
