@@ -122,17 +122,15 @@ func clock(shown, date, now time.Time, err error) Finding {
 	const do = "synchronize the clocks of the appliance and of this machine (NTP)"
 	var texts []string
 	off := false
-	for _, source := range []struct {
-		name string
-		t    time.Time
-	}{{"Date header", date}, {"/system/time", shown}} {
-		if source.t.IsZero() {
-			continue
+	compare := func(source string, t time.Time) {
+		if !t.IsZero() {
+			d := t.Sub(now).Round(time.Second)
+			off = off || d.Abs() >= skewed
+			texts = append(texts, ahead(d)+" ("+source+")")
 		}
-		d := source.t.Sub(now).Round(time.Second)
-		off = off || d.Abs() >= skewed
-		texts = append(texts, ahead(d)+" ("+source.name+")")
 	}
+	compare("Date header", date)
+	compare("/system/time", shown)
 	if err != nil {
 		texts = append(texts, fmt.Sprintf("/system/time cannot be read: %v", err))
 	}

@@ -38,9 +38,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if v := r.Header.Get("X-Api-Version"); !slices.Contains(w.revisions, v) {
 		w.revisions = append(w.revisions, v)
 	}
-	if r.Header.Get("Authorization") != "" {
-		w.loggedIn = true
-	}
+	w.loggedIn = w.loggedIn || r.Header.Get("Authorization") != ""
 	w.header, w.body = nil, nil
 	resp, err := w.next.RoundTrip(r)
 	if err != nil {
