@@ -63,11 +63,6 @@ type Reader[T any] struct {
 	whole bool
 }
 
-// Complete reports whether nothing can be missing from the last reading that ended:
-// there was no boundary between pages that a row could hide behind, or it read as many
-// distinct rows as totalCount said when it began.
-func (l *Reader[T]) Complete() bool { return l.last.whole() }
-
 // Whole reports whether the list became complete in the last UntilWhole.
 func (l *Reader[T]) Whole() bool { return l.whole }
 

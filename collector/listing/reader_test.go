@@ -215,8 +215,8 @@ func testReaderPagesGrow(t *testing.T) {
 	s := (&server{}).fill(2000)
 	l := s.reader(10_000)
 	ids, err := drain(t, l)
-	if err != nil || len(ids) < 2000 || !l.Complete() || l.Unordered() {
-		t.Fatalf("%d rows, %v, complete %t, unordered %t", len(ids), err, l.Complete(), l.Unordered())
+	if err != nil || len(ids) < 2000 || !l.last.whole() || l.Unordered() {
+		t.Fatalf("%d rows, %v, complete %t, unordered %t", len(ids), err, l.last.whole(), l.Unordered())
 	}
 	if want := []int{10, 100, 500, 500, 500, 500}; !slices.Equal(s.limits[:len(want)], want) || len(s.limits) > len(want)+1 {
 		t.Errorf("page sizes %v, want %v", s.limits, want)
@@ -304,14 +304,14 @@ func testReaderBrokenLists(t *testing.T) {
 func testReaderUnordered(t *testing.T) {
 	s := &server{rows: []row{{1, 5}, {2, 7}, {3, 1}}}
 	l := s.reader(10)
-	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.Complete() {
-		t.Errorf("%v, unordered %t, complete %t", err, l.Unordered(), l.Complete())
+	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.last.whole() {
+		t.Errorf("%v, unordered %t, complete %t", err, l.Unordered(), l.last.whole())
 	}
 	s = (&server{}).fill(50)
 	slices.Reverse(s.rows)
 	l = s.reader(1000)
-	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.Complete() {
-		t.Errorf("upside down: %v, unordered %t, complete %t", err, l.Unordered(), l.Complete())
+	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.last.whole() {
+		t.Errorf("upside down: %v, unordered %t, complete %t", err, l.Unordered(), l.last.whole())
 	}
 }
 
@@ -441,7 +441,7 @@ func testReaderStepOver(t *testing.T) {
 		if got := l.Unreadable(); got < len(s.broken) || !inserts && got > len(s.broken) {
 			t.Fatalf("%d rows stepped over, want %d", got, len(s.broken))
 		}
-		if !inserts && !l.Complete() {
+		if !inserts && !l.last.whole() {
 			t.Fatal("the reading is not complete")
 		}
 		if limit := 20 + len(stayed)/3 + 25*len(s.broken); s.requests > limit {

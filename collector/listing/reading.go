@@ -43,6 +43,9 @@ func newReading(keep int) *reading {
 	return &reading{keep: keep, seen: make(IDs), recent: [2]IDs{make(IDs), make(IDs)}, ties: make(IDs), began: -1}
 }
 
+// whole reports whether nothing can be missing: there was no boundary between pages that
+// a row could hide behind, or as many distinct rows were read as totalCount said when the
+// reading began.
 func (r *reading) whole() bool { return r.pages <= 1 && r.unreadable == 0 || r.complete() }
 
 // complete reports whether as many distinct rows were read, or stepped over, as

@@ -24,20 +24,12 @@ func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed 
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
 		return cmp.Or(cmp.Compare(b.USN, a.USN), strings.Compare(a.ID, b.ID))
 	})
-	for round := range listing.Rereads {
-		// In the first round a list is read down to the oldest of them, if it is seen
-		// to be in order. A policy's own session that is not found so has all of every
-		// list read.
-		var from time.Time
-		waiting := slices.Collect(maps.Values(unnamed))
-		if round == 0 && len(waiting) > 0 {
-			from = slices.MinFunc(waiting, func(a, b vbaws.Session) int { return a.Start.Compare(b.Start) }).Start
-		}
+	oldest := slices.MinFunc(slices.Collect(maps.Values(unnamed)), func(a, b vbaws.Session) int { return a.Start.Compare(b.Start) }).Start
+	// First a list is read down to the oldest of them, if it is seen to be in order. A
+	// policy's own session that is not found so has all of every list read.
+	for _, from := range []time.Time{oldest, {}} {
 		whole := true
 		for _, pol := range policies {
-			if len(unnamed) == 0 {
-				return nil, nil
-			}
 			if pol.ID == "" {
 				continue // the filter would select all sessions
 			}
@@ -50,19 +42,16 @@ func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed 
 			case failed == nil:
 				failed = fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			}
-		}
-		if len(unnamed) == 0 {
-			return nil, nil
-		}
-		if failed != nil {
-			return failed, nil
+			if len(unnamed) == 0 {
+				return nil, nil
+			}
 		}
 		ofPolicy := func(s vbaws.Session) bool { return s.Type == vbaws.TypePolicy }
-		if whole && (round > 0 || !slices.ContainsFunc(slices.Collect(maps.Values(unnamed)), ofPolicy)) {
-			return nil, nil
+		if failed != nil || whole && !slices.ContainsFunc(slices.Collect(maps.Values(unnamed)), ofPolicy) {
+			break
 		}
 	}
-	return nil, nil
+	return failed, nil
 }
 
 // inOrder is how many rows in the order that was asked for show that a list is sorted,
@@ -79,7 +68,7 @@ func (p *poll) findOwned(ctx context.Context, pol vbaws.Policy, from time.Time, 
 	unordered := &p.known.names.startsUnordered
 	// enough says that all that come after are older, if the list is sorted.
 	enough := func() bool { return older && rows >= inOrder && !*unordered }
-	for row, err := range list.Once(ctx) {
+	for row, err := range list.UntilWhole(ctx) {
 		if err != nil {
 			return false, err
 		}
@@ -96,5 +85,5 @@ func (p *poll) findOwned(ctx context.Context, pol vbaws.Policy, from time.Time, 
 			break
 		}
 	}
-	return list.Complete() || enough(), nil
+	return list.Whole() || enough(), nil
 }

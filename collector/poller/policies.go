@@ -178,6 +178,9 @@ func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, 
 			unnamed[id] = w.session
 		}
 	}
+	if len(unnamed) == 0 {
+		return owner, complete, unasked, nil
+	}
 	notAsked, err := p.findOwners(ctx, policies, unnamed, owner)
 	if notAsked != nil && !p.goesOnAfter(notAsked) {
 		err = notAsked
