@@ -10,19 +10,19 @@ import (
 // the appliance's time zone. Its healthCheckSchedule is left out: a health check
 // makes no restore point.
 //
-// It is immutable. Its tags, and those of a Session, are how an exporter stores it.
+// It is immutable.
 type Schedule struct {
 	// A part that is absent or disabled is nil.
-	Daily   *DailySchedule   `json:"daily,omitzero"`
-	Weekly  *WeeklySchedule  `json:"weekly,omitzero"`
-	Monthly *MonthlySchedule `json:"monthly,omitzero"`
-	Yearly  *YearlySchedule  `json:"yearly,omitzero"`
+	Daily   *DailySchedule
+	Weekly  *WeeklySchedule
+	Monthly *MonthlySchedule
+	Yearly  *YearlySchedule
 	// Every is the interval of a schedule of backups without times; 0 for none.
-	Every time.Duration `json:"every,omitzero"`
+	Every time.Duration
 	// Unreadable names the parts that could not be understood, each with the reason
 	// and the offending value, in one line of at most 300 characters. It is empty if
 	// all could. Those parts are nil; the others stand.
-	Unreadable string `json:"err,omitzero"`
+	Unreadable string
 }
 
 // Weekdays are days of the week, by time.Weekday.
@@ -41,7 +41,7 @@ type DailySchedule struct {
 	// RunsPerHour is at least 1. The runs make snapshots, or, if RunsMakeBackups,
 	// backups; everything else is made once an hour.
 	RunsPerHour               int
-	RunsMakeBackups           bool `json:",omitzero"`
+	RunsMakeBackups           bool
 	Snapshot, Replica, Backup *Hours
 }
 
@@ -61,7 +61,7 @@ type MonthlySchedule struct {
 	Day                       DayInMonth
 	Snapshot, Replica, Backup *Months
 	// Archive says that its backups also go to the archive.
-	Archive bool `json:",omitzero"`
+	Archive bool
 }
 
 // YearlySchedule starts on one day of the year. It has no options: it makes a
@@ -72,7 +72,7 @@ type YearlySchedule struct {
 	Month time.Month
 	Day   DayInMonth
 	// Archive is as in MonthlySchedule.
-	Archive bool `json:",omitzero"`
+	Archive bool
 }
 
 // DayInMonth is a day of a month: if Week is 0 the one with the number Day, 1

@@ -7,30 +7,26 @@ import (
 // Session is one row of GET /api/v1/sessions, in the appliance's own words.
 type Session struct {
 	// ID is the session's id as the appliance wrote it (a UUID, as documented).
-	ID string `json:"id"`
+	ID string
 	// Type, ExtendedType, Status, Result and Reason are open sets: unknown words are
 	// kept. ExtendedType is empty before API version 1.1. These, ID and Name are
 	// shortened to MaxText. All but ID, Type and Status are empty if they are not
 	// strings.
-	Type         string `json:"type,omitzero"`
-	ExtendedType string `json:"extended_type,omitzero"`
-	Status       string `json:"status,omitzero"`
-	Result       string `json:"result,omitzero"`
-	Reason       string `json:"reason,omitzero"`
+	Type, ExtendedType     string
+	Status, Result, Reason string
 	// Name is absent before API version 1.2. On type Policy it is the policy's name.
-	Name string `json:"name,omitzero"`
+	Name string
 	// Start and Stop are in UTC, and zero if the appliance has none (absent, null,
 	// empty or a zero date of the year 1) or one that could not be understood. Times
 	// without a zone are UTC. Without a Start, the Stop is the next best, and without
 	// either the time when the session was first seen.
-	Start time.Time `json:"start,omitzero"`
-	Stop  time.Time `json:"stop,omitzero"`
+	Start, Stop time.Time
 	// Duration is executionDuration: a number of milliseconds, or a time span of .NET;
 	// 0 if there is none that could be understood. The documented sample shows the
 	// millisecond component only, so it is the last resort: see Start and Stop.
-	Duration time.Duration `json:"duration,omitzero"`
+	Duration time.Duration
 	// USN is the update sequence number. It may be negative. See Row.HasUSN.
-	USN int64 `json:"usn,omitzero"`
+	USN int64
 }
 
 // Row is one element of a page's results.

@@ -274,7 +274,7 @@ type Exemplar struct {
 
 // Unfinished is a session that has not finished.
 type Unfinished struct {
-	Session vbaws.Session `json:",embed"`
+	Session vbaws.Session `json:"-"` // package record has its format
 	// Policy is the name of its policy; empty for none.
 	Policy string `json:"policy,omitzero"`
 	Disposition

@@ -1,9 +1,10 @@
 // Package record encodes what a store keeps of an appliance as records: a key and
 // bytes in a bucket.
 //
-// It knows how values of the ledger look as bytes, by the tags of their types, and which
-// values an exporter can have written. It doesn't know where records are: files, transactions and bbolt
-// are of package store, the file of an exported appliance is of package transfer.
+// It knows how values of the ledger look as bytes, by the tags of their types, how those
+// of the client do, and which values an exporter can have written. It doesn't know where
+// records are: files, transactions and bbolt are of package store, the file of an
+// exported appliance is of package transfer.
 //
 // # Records
 //

@@ -17,19 +17,21 @@ import (
 // member that it doesn't know was written by a newer exporter, whose format has another
 // version.
 var (
-	encodeOptions = json.JoinOptions(
-		jsonv1.FormatDurationAsNano(true), json.Deterministic(true),
-		json.WithMarshalers(json.MarshalToFunc(encodeTime)),
-	)
-	decodeOptions = json.JoinOptions(
-		jsonv1.FormatDurationAsNano(true), json.RejectUnknownMembers(true),
-		json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(decodeTime), json.UnmarshalFromFunc(decodeClock))),
-	)
+	encodeOptions, decodeOptions = options(decodeTime)
 	// importOptions are decodeOptions with a limit on times.
-	importOptions = json.JoinOptions(decodeOptions,
-		json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(importTime), json.UnmarshalFromFunc(decodeClock))),
-	)
+	_, importOptions = options(importTime)
 )
+
+func options(decodeTime func(*jsontext.Decoder, *time.Time) error) (encode, decode json.Options) {
+	m := json.MarshalToFunc(encodeTime)
+	u := json.JoinUnmarshalers(json.UnmarshalFromFunc(decodeTime), json.UnmarshalFromFunc(decodeClock))
+	for _, f := range clientForms {
+		m, u = json.JoinMarshalers(m, f.marshal), json.JoinUnmarshalers(u, f.unmarshal)
+	}
+	nano := jsonv1.FormatDurationAsNano(true)
+	return json.JoinOptions(nano, json.Deterministic(true), json.WithMarshalers(m)),
+		json.JoinOptions(nano, json.RejectUnknownMembers(true), json.WithUnmarshalers(u))
+}
 
 // encode returns v as JSON. It fails on strings that are not valid UTF-8, which text
 // that was read from JSON always is, and on numbers that JSON can't represent.
