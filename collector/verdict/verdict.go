@@ -122,22 +122,12 @@ type Kind struct {
 	Recent []Session
 }
 
-// Type is what is derived of one extended type.
-type Type struct {
-	ExtendedType        string
-	ConsecutiveFailures int
-	// Typical is the median duration of the last successful sessions; 0 if too few
-	// are known.
-	Typical time.Duration
-}
-
 // Verdict is the verdict on a Policy.
 type Verdict struct {
 	State State
 	// Kinds are those that are scheduled and those of sessions, in order.
 	Kinds            []Kind
 	Silent, Disabled Problem
-	Types            []Type
 	// Next is the next instant at which the verdict changes if nothing new is known;
 	// zero if it never does. It can come early, and is never late.
 	Next time.Time
@@ -186,10 +176,6 @@ func Judge(p *Policy, c Conditions) Verdict {
 		}
 		row.State = j.state(&row)
 		v.Kinds = append(v.Kinds, row)
-	}
-	for _, t := range j.tracks {
-		typical, _ := t.finished.Typical()
-		v.Types = append(v.Types, Type{t.extendedType, t.finished.ConsecutiveFailures(), typical})
 	}
 	v.State = j.sum(disabled)
 	return *v
