@@ -89,7 +89,7 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 		newest[s.Key.ExtendedType] = !s.Last.End.IsZero()
 	}
 	open := make(map[schedule.Kind]bool)
-	for _, k := range p.known.verdicts.kindsOf(schedule.New(pol.Schedule, time.UTC), done, p.known.verdicts.typed(sessions)) {
+	for _, k := range p.known.verdicts.kindsOf(schedule.New(pol.Schedule, nil), done, p.known.verdicts.typed(sessions)) {
 		if done.newest(k).IsZero() {
 			open[k] = true
 		}

@@ -231,7 +231,7 @@ func (d *verdicts) judgePolicy(p *judged, name policyName, now time.Time, stale 
 		}
 		member := verdict.Member{
 			Enabled: pol.Enabled, Since: pol.Since, InitialSync: pol.InitialSync, DisabledSince: pol.DisabledSince,
-			Unreadable: unreadable, ZoneUnknown: p.zone == nil,
+			Unreadable: unreadable,
 		}
 		plan := d.plan(pol.Schedule, p.zone, oldPlans)
 		if judges {
@@ -266,19 +266,19 @@ func (d *verdicts) mergeDue(p *judged, pol *ledger.Policy, plan *schedule.Plan, 
 	for _, kind := range d.kindsOf(plan, done, p.typed) {
 		k := p.row.kind(kind)
 		k.Success = done.newest(kind) // sessions have only the name: it is that of all
-		if text := schedule.Words(pol.Schedule, kind, p.zone); !slices.Contains(strings.Split(k.Schedule, " or "), text) {
+		if text := plan.Words(kind); !slices.Contains(strings.Split(k.Schedule, " or "), text) {
 			k.Schedule = strings.TrimPrefix(k.Schedule+" or "+text, " or ")
 		}
-		if gap, ok := plan.LongestGap(kind); ok && (k.Interval == 0 || gap < k.Interval) {
+		if gap := plan.LongestGap(kind); gap > 0 && (k.Interval == 0 || gap < k.Interval) {
 			k.Interval = gap
 		}
-		if !pol.Enabled || pol.Since.IsZero() || p.zone == nil {
+		if !pol.Enabled || pol.Since.IsZero() {
 			continue
 		}
-		if due, ok := plan.LastDue(kind, now); ok && !due.Before(pol.Since) && due.After(k.Due) {
+		if due := plan.LastDue(kind, now); !due.Before(pol.Since) && due.After(k.Due) {
 			k.Due = due
 		}
-		if next, ok := plan.Next(kind, now); ok && next.Before(p.until) {
+		if next := plan.Next(kind, now).At; !next.IsZero() && next.Before(p.until) {
 			p.until = next
 		}
 	}
@@ -302,12 +302,10 @@ func former(pol *ledger.Policy, m *verdict.Member, all []ledger.SeriesView) []ve
 		return nil
 	}
 	before := f.Until
-	if m.Plan.Timed() && !m.ZoneUnknown {
-		if next, ok := m.Plan.Next(schedule.Whole, f.Until); ok {
-			before = next
-		}
-	} else if gap, ok := m.Plan.LongestGap(schedule.Whole); ok {
-		before = before.Add(gap)
+	if !m.Plan.Timed() {
+		before = before.Add(m.Plan.LongestGap(schedule.Whole))
+	} else if next := m.Plan.Next(schedule.Whole, f.Until).At; !next.IsZero() {
+		before = next
 	}
 	var sessions []verdict.Sessions
 	for extendedType, h := range f.Histories {
@@ -325,7 +323,6 @@ func former(pol *ledger.Policy, m *verdict.Member, all []ledger.SeriesView) []ve
 }
 
 // plan returns the plan of a schedule, the one that was made before if there is one.
-// Without a zone it is good for its gaps alone.
 func (d *verdicts) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]*schedule.Plan) *schedule.Plan {
 	key := planKey{s, zone}
 	plan := d.plans[key]
@@ -333,7 +330,7 @@ func (d *verdicts) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]
 		plan = old[key]
 	}
 	if plan == nil {
-		plan = schedule.New(s, cmp.Or(zone, time.UTC))
+		plan = schedule.New(s, zone)
 	}
 	d.plans[key] = plan
 	return plan

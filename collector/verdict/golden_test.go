@@ -44,6 +44,7 @@ func TestGolden(t *testing.T) {
 // timeline is what a script has said so far.
 type timeline struct {
 	zone     *time.Location
+	unzoned  bool // plans are made without it
 	members  []Member
 	sessions []scripted
 	c        Conditions
@@ -105,8 +106,8 @@ func (w *timeline) say(t *testing.T, f []string) {
 			m.Since = w.time(t, "06-01 00:00")
 		}
 		zone := w.zone
-		if m.ZoneUnknown {
-			zone = time.UTC
+		if w.unzoned {
+			zone = nil
 		}
 		m.Plan = schedule.New(parsePlan(t, f[1:]), zone)
 	case "interval":
@@ -123,7 +124,7 @@ func (w *timeline) say(t *testing.T, f []string) {
 	case "namesake":
 		w.members = append(w.members, Member{Enabled: true})
 	case "unzoned":
-		m.ZoneUnknown = true
+		w.unzoned = true
 	case "unreadable":
 		m.Unreadable = true
 	case "readable":

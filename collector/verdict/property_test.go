@@ -583,7 +583,7 @@ func (x *exporter) member(now int64) Member {
 		if e.From > now {
 			break
 		}
-		m = Member{Enabled: e.Enabled, ZoneUnknown: x.Unzoned, DisabledSince: m.DisabledSince}
+		m = Member{Enabled: e.Enabled, DisabledSince: m.DisabledSince}
 		switch {
 		case e.Enabled:
 			m.Since, m.DisabledSince = time.Unix(e.From, 0), time.Time{}
@@ -606,7 +606,7 @@ func (x *exporter) plan(e *oracle.Era) *schedule.Plan {
 	if x.plans[e] == nil {
 		zone := x.zone
 		if x.Unzoned {
-			zone = time.UTC
+			zone = nil
 		}
 		x.plans[e] = schedule.New(settings(e.Plan), zone)
 	}

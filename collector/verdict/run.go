@@ -104,18 +104,15 @@ func (j *judgement) bound(s *start, deadline time.Time) time.Time {
 // of any kind for others. The ends are zero if there is no other start.
 func (s *start) window() (begin, end, endOfAny time.Time) {
 	if s.of.estimated() {
-		gap, _ := s.of.gap(s.kind)
-		ofAny, _ := s.of.gap(schedule.Whole)
-		return s.At.Add(-min(lead, gap/2)), s.At.Add(gap), s.At.Add(ofAny)
+		gap := s.of.gap(s.kind)
+		return s.At.Add(-min(lead, gap/2)), s.At.Add(gap), s.At.Add(s.of.gap(schedule.Whole))
 	}
 	early := lead
-	if last, ok := s.of.Plan.LastDue(s.kind, s.At.Add(-1)); ok {
+	if last := s.of.Plan.LastDue(s.kind, s.At.Add(-1)); !last.IsZero() {
 		early = min(early, s.At.Sub(last)/2)
 	}
 	// Until the later reading: at the earlier one it has perhaps not begun.
-	next, _ := s.of.Plan.NextStart(s.kind, s.At)
-	nextOfAny, _ := s.of.Plan.NextStart(schedule.Whole, s.At)
-	return s.At.Add(-early), next.Later, nextOfAny.Later
+	return s.At.Add(-early), s.of.Plan.Next(s.kind, s.At).Later, s.of.Plan.Next(schedule.Whole, s.At).Later
 }
 
 // beganOn reports whether anything of the policy began on the local day of a skipped

@@ -38,13 +38,10 @@ type Member struct {
 	// otherwise zero.
 	DisabledSince time.Time
 	// Plan is the last schedule that could be read, in the appliance's zone, or an
-	// interval without times (VPC); nil if there is none. It is worth keeping from one
-	// judgement to the next.
+	// interval without times (VPC). It is worth keeping from one judgement to the next.
 	Plan *schedule.Plan
 	// Unreadable says that the schedule can't be read at present.
 	Unreadable bool
-	// ZoneUnknown says that the times of Plan can't be relied on, only its gaps.
-	ZoneUnknown bool
 }
 
 // Sessions are those of one extended type.
