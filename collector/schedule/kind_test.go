@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"strings"
 	"testing"
 	_ "time/tzdata"
 )
@@ -53,9 +54,15 @@ func TestLocation(t *testing.T) {
 			t.Errorf("%q is %s", name, got)
 		}
 	}
-	for name := range windowsZones {
-		if _, err := Location(name); err != nil {
-			t.Error(err)
+	n := 0
+	for line := range strings.Lines(windowsZones) {
+		n++
+		name, iana, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if zone, err := Location(name); err != nil || zone.String() != iana {
+			t.Errorf("%s is %s, %v, want %s", name, zone, err, iana)
 		}
+	}
+	if n < 130 {
+		t.Errorf("only %d zones of Windows", n)
 	}
 }
