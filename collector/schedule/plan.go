@@ -24,12 +24,14 @@ type kindPlan struct {
 
 var allKinds = []Kind{Whole, Snapshot, Replica, Backup, Archive}
 
-// The longest gap is looked for in as many years as it takes until all weekdays
-// have met all dates, and with the zones' rules as they are now: of a later
-// beginning the zones know no more, an earlier one has rules that are no more.
+// The longest gap is looked for with the zones' rules as they are now: of a later
+// beginning the zones know no more, an earlier one has rules that are no more. It is
+// looked for in as many years as it takes until all weekdays have met all dates; a few
+// have all changes of the clocks, which is enough for a schedule without dates.
 var (
-	gapsFrom = dayOf(time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC))
-	gapsTo   = dayOf(time.Date(2054, time.January, 1, 0, 0, 0, 0, time.UTC))
+	gapsFrom   = dayOf(time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC))
+	weeklyGaps = dayOf(time.Date(2030, time.January, 1, 0, 0, 0, 0, time.UTC))
+	gapsTo     = dayOf(time.Date(2054, time.January, 1, 0, 0, 0, 0, time.UTC))
 )
 
 // horizon is how many days to look for a start: more than lie between 29 February
@@ -55,8 +57,12 @@ func New(s *vbaws.Schedule, zone *time.Location) *Plan {
 		clock = time.UTC
 	}
 	for kind, parts := range partsOf(s) {
+		to := weeklyGaps
+		if slices.ContainsFunc(parts, func(p part) bool { return p.day != nil }) {
+			to = gapsTo
+		}
 		p.kinds[kind] = kindPlan{parts, sync.OnceValue(func() time.Duration {
-			return longestGap(parts, clock, gapsFrom, gapsTo)
+			return longestGap(parts, clock, gapsFrom, to)
 		})}
 	}
 	return p

@@ -302,6 +302,23 @@ func TestPlanAgainstWalk(t *testing.T) {
 	}
 }
 
+// TestLongestGapOfAWeek: of a schedule by days of the week alone, a few years have the
+// longest gap of all.
+func TestLongestGapOfAWeek(t *testing.T) {
+	names := []string{"Europe/Berlin", "America/Havana", "Asia/Beirut", "Asia/Gaza", "Africa/Cairo", "Africa/Casablanca", "America/Santiago", "Antarctica/Troll"}
+	rapid.Check(t, func(t *rapid.T) {
+		where := zone(rapid.SampledFrom(names).Draw(t, "zone"))
+		s := drawSchedule(t)
+		s.Monthly, s.Yearly = nil, nil
+		p := New(s, where)
+		for kind, k := range p.kinds {
+			if got, want := p.LongestGap(kind), longestGap(k.parts, where, gapsFrom, gapsTo); got != want {
+				t.Errorf("%s: %s, want %s", kind, got, want)
+			}
+		}
+	})
+}
+
 // Whatever the zone, and past the end of its table: the next start is after t, what
 // is last due at it is itself, and between the two nothing is due.
 func TestLastDueAndNextAgree(t *testing.T) {
