@@ -128,14 +128,14 @@ func renderPolicies(appliance string, set *poller.PolicySet) []*metric {
 		problem("", string(verdict.Disabled), row.Verdict.Disabled)
 		for _, k := range row.Kinds {
 			kind := string(k.Kind)
-			problem(kind, string(verdict.Failing), k.Verdict.Failing)
-			problem(kind, string(verdict.Overdue), k.Verdict.Overdue)
-			problem(kind, string(verdict.Stuck), k.Verdict.Stuck)
-			if k.Verdict.Overdue.Judged {
-				b.gauge(policyOverdueRuns, float64(k.Verdict.OverdueRuns), appliance, row.Name, row.Workload, kind)
+			problem(kind, string(verdict.Failing), k.Failing)
+			problem(kind, string(verdict.Overdue), k.Overdue)
+			problem(kind, string(verdict.Stuck), k.Stuck)
+			if k.Overdue.Judged {
+				b.gauge(policyOverdueRuns, float64(k.OverdueRuns), appliance, row.Name, row.Workload, kind)
 			}
-			if !k.Verdict.NextDue.IsZero() {
-				b.gauge(policyNextDue, unixSeconds(k.Verdict.NextDue), appliance, row.Name, row.Workload, kind)
+			if !k.NextDue.IsZero() {
+				b.gauge(policyNextDue, unixSeconds(k.NextDue), appliance, row.Name, row.Workload, kind)
 			}
 			if k.Interval > 0 {
 				b.gauge(policyInterval, k.Interval.Seconds(), appliance, row.Name, row.Workload, kind)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -106,7 +107,7 @@ func lastFailure(s *ledger.Series) *ledger.Counter {
 		switch {
 		case c.Status == vbaws.StatusFailed:
 			failed = c
-		case succeeded(c.Status) && c.End.After(success):
+		case verdict.Succeeded(c.Status) && c.End.After(success):
 			success = c.End
 		}
 	}

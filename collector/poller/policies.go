@@ -2,7 +2,6 @@ package poller
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
@@ -79,11 +78,7 @@ func (p *poll) needListing() bool {
 
 // hasSeries reports whether sessions of type Policy were counted under that name.
 func (p *poll) hasSeries(policy string) bool {
-	all := p.ledger.View().Series
-	i, _ := slices.BinarySearchFunc(all, ledger.Key{Policy: policy, Type: vbaws.TypePolicy}, func(s ledger.SeriesView, k ledger.Key) int {
-		return s.Key.Compare(k)
-	})
-	return i < len(all) && all[i].Key.Policy == policy && all[i].Key.Type == vbaws.TypePolicy
+	return len(sessionsOf(p.ledger.View(), policy)) > 0
 }
 
 // listedFor records whether a listing found the policy of one of the sessions that wait

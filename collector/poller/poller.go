@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/vbaws"
 )
 
@@ -158,7 +159,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
 		failures:  failures{known: make(map[ledger.Key]Failure)},
-		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
+		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log, plans: make(map[planKey]*schedule.Plan)},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
 	}
@@ -169,7 +170,8 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		if judgedAt.IsZero() {
 			judgedAt = p.known.applianceTime(opened)
 		}
-		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
+		p.known.verdicts.judge(published.View, judgedAt, nil)
+		published.Policies = p.known.verdicts.set
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before

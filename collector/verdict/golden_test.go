@@ -210,9 +210,18 @@ func sessionsAt(all []scripted, now time.Time) []Sessions {
 	return found
 }
 
+// states are all, the worst first.
+var states = []State{Stuck, Failing, Overdue, Silent, Disabled, Warning, Pending, OK}
+
 // write writes a verdict as the timelines do.
 func (w *timeline) write(v *Verdict, next bool) string {
-	parts := []string{string(v.State)}
+	worst := slices.Index(states, v.State)
+	for i, k := range v.Kinds {
+		if state := slices.Index(states, k.State); i == 0 || state < worst {
+			worst = state
+		}
+	}
+	parts := []string{string(states[worst])}
 	say := func(format string, a ...any) { parts = append(parts, fmt.Sprintf(format, a...)) }
 	at := func(t time.Time) string { return t.In(w.zone).Format("01-02 15:04") }
 	for _, k := range v.Kinds {

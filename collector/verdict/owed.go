@@ -52,10 +52,10 @@ func (j *judgement) overdue(row *Kind) {
 // allOwed returns the owed starts of all members within the horizon, in order, and the
 // first one there is. It fills in what else row has of the schedule.
 func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
-	success := j.lastSuccess(func(w what) bool { return w.meets(row.Kind) })
+	success := j.success(row.Kind)
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
-		if !m.Enabled || m.Since.IsZero() || !slices.Contains(m.kinds(j.Typed), row.Kind) {
+		if !m.Enabled || m.Since.IsZero() || !slices.Contains(j.scheduled(m.Plan), row.Kind) {
 			continue
 		}
 		row.Overdue.Judged = true
@@ -130,15 +130,6 @@ func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (fir
 		owed = append(owed, schedule.Start{At: at, Later: at})
 	}
 	return base.Add(gap), owed
-}
-
-// kinds returns the kinds that the member's schedule starts.
-func (m *Member) kinds(typed bool) []schedule.Kind {
-	kinds := m.Plan.Kinds()
-	if len(kinds) > 0 && !typed {
-		return []schedule.Kind{schedule.Whole}
-	}
-	return kinds
 }
 
 // estimated reports whether the times of the schedule are unknown.

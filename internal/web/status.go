@@ -358,12 +358,12 @@ func policies(p *poller.Published) []policyStatus {
 		r := &p.Policies.Rows[i]
 		kinds := r.Kinds
 		if len(kinds) == 0 { // neither a schedule nor a session
-			kinds = []poller.PolicyKind{{Kind: schedule.Whole, Verdict: verdict.Kind{State: r.Verdict.State}}}
+			kinds = []verdict.Kind{{State: r.State}}
 		}
 		for j := range kinds {
 			row := newPolicy(r, &kinds[j])
 			for _, s := range sessions[r.Name] {
-				if kindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
+				if verdict.KindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
 					row.take(s, p.Failures[s.Key])
 				}
 			}
@@ -377,47 +377,27 @@ func policies(p *poller.Published) []policyStatus {
 	return all
 }
 
-// kindOf returns the kind whose row a session belongs to. What makes no restore point is
-// of none.
-func kindOf(extendedType string) schedule.Kind {
-	if k := schedule.KindOf(extendedType); k != schedule.None {
-		return k
-	}
-	return schedule.Whole
-}
-
 // newPolicy returns what the verdict on a kind says.
-func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
-	v := &k.Verdict
+func newPolicy(r *poller.PolicyRow, k *verdict.Kind) policyStatus {
 	row := policyStatus{
-		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: string(v.State),
-		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(v.NextDue),
-		Overdue: v.Overdue.Exists(), OverdueRuns: v.OverdueRuns, Estimate: v.Estimate, ScheduleError: r.Unreadable,
-		Schedule: k.Schedule, nextLocal: v.NextDue,
+		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: string(k.State),
+		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(k.NextDue),
+		Overdue: k.Overdue.Exists(), OverdueRuns: k.OverdueRuns, Estimate: k.Estimate, ScheduleError: r.Unreadable,
+		Schedule: k.Schedule, nextLocal: k.NextDue,
 	}
-	for _, s := range v.Recent {
+	for _, s := range k.Recent {
 		row.LastSessions = append(row.LastSessions, lastSession{s.Status, utc(s.End), s.Start})
 	}
 	for _, p := range []struct {
 		state   verdict.State
 		problem verdict.Problem
 	}{
-		{verdict.Stuck, v.Stuck}, {verdict.Failing, v.Failing}, {verdict.Overdue, v.Overdue},
-		{verdict.Silent, r.Verdict.Silent}, {verdict.Disabled, r.Verdict.Disabled},
+		{verdict.Stuck, k.Stuck}, {verdict.Failing, k.Failing}, {verdict.Overdue, k.Overdue},
+		{verdict.Silent, r.Silent}, {verdict.Disabled, r.Disabled},
 	} {
 		if p.problem.Exists() {
 			row.Problems = append(row.Problems, problemStatus{string(p.state), utc(p.problem.Since)})
 		}
-	}
-	switch {
-	case v.Stuck.Exists():
-	case !r.Enabled:
-		row.State = stateDisabled
-	case v.Failing.Exists() || v.Overdue.Exists():
-	case r.Verdict.Silent.Exists():
-		row.State = stateSilent
-	case r.Unreadable != "":
-		row.State = stateWarning
 	}
 	return row
 }
@@ -432,7 +412,7 @@ func (p *policyStatus) take(s ledger.SeriesView, f poller.Failure) {
 		p.failureEnd, p.Errors = f.End, f.Errors
 	}
 	for _, c := range s.Counters {
-		if (c.Status == vbaws.StatusSucceeded || c.Status == vbaws.StatusWarning) && c.End.After(p.LastSuccess) {
+		if verdict.Succeeded(c.Status) && c.End.After(p.LastSuccess) {
 			p.LastSuccess = utc(c.End)
 		}
 	}
