@@ -17,6 +17,10 @@ type start struct {
 	schedule.Start
 	kind schedule.Kind
 	of   *Member
+	// previous is the start of the kind before it, and next, by its later reading, the one
+	// after it: at the earlier reading it has perhaps not begun. They are zero if there is
+	// none.
+	previous, next time.Time
 }
 
 // overdue judges the starts of a kind.
@@ -67,8 +71,9 @@ func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
 			row.NextDue = earliest(row.NextDue, m.Plan.Next(row.Kind, j.Now).At)
 		}
 		from, starts := of(m, row.Kind, success)
-		for _, s := range starts {
-			owed = append(owed, start{s, row.Kind, m})
+		owed = slices.Grow(owed, len(starts))
+		for i := 1; i < len(starts)-1; i++ {
+			owed = append(owed, start{starts[i], row.Kind, m, starts[i-1].At, starts[i+1].Later})
 			first = earliest(first, from)
 		}
 	}
@@ -98,8 +103,8 @@ func (j *judgement) isOverdue(s *start, decided time.Time) bool {
 }
 
 // owed returns the first start of a kind that no success has met, and those within the
-// horizon.
-func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+// horizon, between the one before and the one after them.
+func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
 	from := m.Since
 	if m.InitialSync && !success.IsZero() {
 		if s := m.Plan.LastDue(k, from.Add(-1)); !s.IsZero() {
@@ -111,12 +116,15 @@ func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first t
 	if newest.Before(from) {
 		return from, nil
 	}
-	return m.Plan.Next(k, from.Add(-1)).At, m.Plan.Starts(k, latest(from, earliest(newest, j.Now.Add(-horizon))), j.Now)
+	oldest := m.Plan.Next(k, latest(from, earliest(newest, j.Now.Add(-horizon))).Add(-1)).At
+	starts = m.Plan.Starts(k, oldest, j.Now)
+	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, j.Now)})
+	return m.Plan.Next(k, from.Add(-1)).At, starts
 }
 
-// estimate returns starts for a schedule whose times aren't known: one for each
-// longest gap since the last success, or since the policy was enabled.
-func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+// estimate is owed for a schedule whose times aren't known: one start for each longest gap
+// since the last success, or since the policy was enabled.
+func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
 	base := latest(m.Since, success)
 	gap := m.gap(k)
 	if gap == 0 {
@@ -125,11 +133,11 @@ func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (fir
 	n := max(0, j.Now.Sub(base)/gap) // starts until now
 	j.at(base.Add((n + 1) * gap))
 	old := (j.Now.Sub(base) - horizon + gap - 1) / gap // the first within the horizon
-	for i := max(1, min(n, old)); i <= n; i++ {
+	for i := max(1, min(n, old)) - 1; i <= n+1; i++ {
 		at := base.Add(i * gap)
-		owed = append(owed, schedule.Start{At: at, Later: at})
+		starts = append(starts, schedule.Start{At: at, Later: at})
 	}
-	return base.Add(gap), owed
+	return base.Add(gap), starts
 }
 
 // estimated reports whether the times of the schedule are unknown.
