@@ -278,13 +278,18 @@ func (d *verdicts) plan(s *vbaws.Schedule) *schedule.Plan {
 // judge judges the policies after a poll or an inventory was saved, and saves what was
 // decided. If a start would be overdue, and the policies were not listed by done, it lists
 // them first, if mayList. A verdict is not published before it is saved.
-func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
+func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error) {
 	d := &p.known.verdicts
 	now := p.known.applianceTime(p.cfg.Now())
 	if clock := p.ledger.Meta().Clock; !clock.ClosedAt.IsZero() && d.set != nil {
 		return nil // the appliance's clock was set: verdicts stay as they were
 	}
 	old := d.set
+	defer func() {
+		if err != nil {
+			d.set, d.view = old, nil // and decide again
+		}
+	}()
 	d.judge(p.ledger.View(), now, done.fresh)
 	if mayList && p.mustList(done) {
 		poll := p.newPoll(done.start)
@@ -321,7 +326,6 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 		return nil
 	}
 	if err := p.save(tx); err != nil {
-		d.view = nil // decide again
 		return err
 	}
 	d.judge(p.ledger.View(), now, nil)

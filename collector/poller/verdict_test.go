@@ -1,6 +1,7 @@
 package poller_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -119,6 +120,24 @@ func TestOverdueOverMetrics(t *testing.T) {
 	w.later(time.Minute)
 	w.haveProblems("after a success")
 	w.backups("vbaws_policy_overdue_runs", 0)
+}
+
+// TestAVerdictThatCannotBeSaved: a verdict is not shown before it is saved, since the next
+// process would not know of it.
+func TestAVerdictThatCannotBeSaved(t *testing.T) {
+	w, _ := newJudged(t)
+	w.later(8*time.Hour + 25*time.Minute) // 2:55
+	w.storage.err = errors.New("no space left on device")
+	w.clock.Advance(6 * time.Minute) // 3:01
+	w.fails()
+	w.haveProblems("while nothing can be saved")
+	w.restart()
+	w.haveProblems("in the next process")
+	w.fails()
+	w.haveProblems("while it can save nothing")
+	w.storage.err = nil
+	w.poll()
+	w.haveProblems("once it is saved", "Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00")
 }
 
 // TestNothingIsOverdueByAStaleListing: a policy that was disabled or rescheduled is not
