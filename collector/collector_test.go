@@ -112,6 +112,14 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestScrape(t *testing.T) {
+	t.Run("exposition", testScrapeExposition)
+	t.Run("fleet is complete", testScrapeFleetIsComplete)
+	t.Run("absent values", testScrapeAbsentValues)
+	t.Run("concurrent", testScrapeConcurrent)
+	t.Run("order", testScrapeOrder)
+}
+
+func testScrapeExposition(t *testing.T) {
 	reg := newRegistry(fixed(fleet()...))
 	created := func(o *promhttp.HandlerOpts) { o.EnableOpenMetricsTextCreatedSamples = true }
 	for _, test := range []struct {
@@ -150,7 +158,7 @@ func TestScrape(t *testing.T) {
 
 // The fleet exposes every metric, so the golden files have all of them, and a metric
 // is absent only for a reason.
-func TestFleetIsComplete(t *testing.T) {
+func testScrapeFleetIsComplete(t *testing.T) {
 	families, err := newRegistry(fixed(fleet()...)).Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +189,7 @@ func names(t *testing.T, p *poller.Published) []string {
 	return names
 }
 
-func TestAbsence(t *testing.T) {
+func testScrapeAbsentValues(t *testing.T) {
 	series := func(s ledger.Series, running int, oldest time.Time) *poller.Published {
 		return &poller.Published{View: newView(ledger.SeriesView{Series: &s, Running: running, Starts: []time.Time{oldest}})}
 	}
@@ -246,7 +254,7 @@ func TestAbsence(t *testing.T) {
 
 // Scrapes go on while views are replaced and appliances come and go. Each shows
 // one moment of an appliance, and never one before that of an earlier scrape.
-func TestConcurrentScrapes(t *testing.T) {
+func testScrapeConcurrent(t *testing.T) {
 	const scrapes = 50
 	stays, comesAndGoes := newSource("stays", moment(1)), newSource("comes-and-goes", moment(1))
 	both, one := []Source{stays, comesAndGoes}, []Source{stays}
@@ -358,8 +366,13 @@ func labelsOf(m *dto.Metric) map[string]string {
 	return labels
 }
 
-// A scrape hands out again what has not changed, and only that.
 func TestReuse(t *testing.T) {
+	t.Run("allocations", testReuseAllocations)
+	t.Run("same values", testReuseSameValues)
+}
+
+// A scrape hands out again what has not changed, and only that.
+func testReuseAllocations(t *testing.T) {
 	s := newSource("a", moment(1))
 	other := newSource("b", moment(1))
 	list := []Source{s, other}
@@ -420,7 +433,7 @@ func TestReuse(t *testing.T) {
 }
 
 // A cached rendering equals a fresh one, whatever changes between two scrapes.
-func TestReuseShowsTheSame(t *testing.T) {
+func testReuseSameValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSource("a", &poller.Published{})
 		kept := newRegistry(fixed(s))
@@ -467,7 +480,7 @@ func TestReuseShowsTheSame(t *testing.T) {
 
 // Families come sorted by labels, whatever the order of series and appliances:
 // the registry sorts at every scrape, which costs little where nothing is to do.
-func TestOrder(t *testing.T) {
+func testScrapeOrder(t *testing.T) {
 	ch := make(chan prometheus.Metric, 1000)
 	New(fixed(fleet()...)).Collect(ch)
 	close(ch)

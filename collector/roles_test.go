@@ -74,9 +74,14 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 	return seen
 }
 
-// TestReadmeSaysWhatAnAccountSees compares the table of roles with what accounts of
+func TestRoles(t *testing.T) {
+	t.Run("documentation", testRolesDocumentation)
+	t.Run("API versions", testRolesAPIVersions)
+}
+
+// testRolesDocumentation compares the table of roles with what accounts of
 // these roles see of a simulated appliance, by every revision.
-func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
+func testRolesDocumentation(t *testing.T) {
 	roles := []string{"any", vbawstest.RoleOperator, vbawstest.RoleAdministrator} // each sees what those before it see
 	least := make(map[string]string)
 	for _, role := range roles {
@@ -109,9 +114,9 @@ func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
 	}
 }
 
-// TestRevisionsShowTheSame: what an administrator sees doesn't depend on the
+// testRolesAPIVersions: what an administrator sees doesn't depend on the
 // revision, though the labels extended_type and kind do.
-func TestRevisionsShowTheSame(t *testing.T) {
+func testRolesAPIVersions(t *testing.T) {
 	newest := vbaws.KnownAPIVersions()[0]
 	want := seenBy(t, vbawstest.RoleAdministrator, newest)
 	for _, revision := range vbaws.KnownAPIVersions() {

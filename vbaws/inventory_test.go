@@ -42,6 +42,13 @@ var inventory = []struct {
 }
 
 func TestInventory(t *testing.T) {
+	t.Run("values", testInventoryValues)
+	t.Run("by role", testInventoryByRole)
+	t.Run("not an inventory", testInventoryNotAnInventory)
+	t.Run("in part", testInventoryInPart)
+}
+
+func testInventoryValues(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 22, 0, 0, 250e6, time.UTC)
 	expires := time.Date(2027, time.March, 1, 0, 0, 0, 0, time.UTC)
 	repositories := []vbawstest.Repository{
@@ -96,7 +103,7 @@ func TestInventory(t *testing.T) {
 }
 
 // What an account is not allowed to read is a 403 and nothing else.
-func TestInventoryByRole(t *testing.T) {
+func testInventoryByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
 		{Name: "operator", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleOperator},
@@ -119,7 +126,7 @@ func TestInventoryByRole(t *testing.T) {
 
 // An object that has nothing of what was asked for is not taken for an answer with
 // zeros in it.
-func TestInventoryThatIsNone(t *testing.T) {
+func testInventoryNotAnInventory(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	for _, one := range inventory {
@@ -137,7 +144,7 @@ func TestInventoryThatIsNone(t *testing.T) {
 	}
 }
 
-func TestInventoryInPart(t *testing.T) {
+func testInventoryInPart(t *testing.T) {
 	if diff := cmp.Diff(Summary{Alarms: 0, Instances: -1, ProtectedInstances: -1, Policies: -1, Repositories: -1},
 		decodeSummary(jsontext.Value(`{"alarmsCount":0,"instancesCount":"7","protectedInstancesCount":1.5,"policiesCount":null}`))); diff != "" {
 		t.Error(diff)

@@ -18,7 +18,7 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
+var history = flag.Int("history", 10_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
 
 // costs are what n remembered sessions cost.
 type costs struct {

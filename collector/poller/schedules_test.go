@@ -118,9 +118,16 @@ func (d *documented) watch(t *testing.T) (*polltest.Exporter, *logbook, func() m
 	}
 }
 
-// TestPayloads serves the answers in testdata as they are, and reads what comes of
-// them from the metrics.
 func TestPayloads(t *testing.T) {
+	t.Run("documents", testPayloadsDocuments)
+	t.Run("VPC session without a name", testPayloadsVPCSessionWithoutAName)
+	t.Run("unreadable schedule", testPayloadsUnreadableSchedule)
+	t.Run("health check", testPayloadsHealthCheck)
+}
+
+// testPayloadsDocuments serves the answers in testdata as they are, and reads what comes of
+// them from the metrics.
+func testPayloadsDocuments(t *testing.T) {
 	// An hour after the VPC policy's session.
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 35, 0, 0, time.UTC))
 	d := &documented{minor: 8, clock: clock, documents: map[string]string{
@@ -201,9 +208,9 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
-// TestVPCSessionWithoutAName is of API version 1.1, which has /vpc/policy and no
+// testPayloadsVPCSessionWithoutAName is of API version 1.1, which has /vpc/policy and no
 // names of sessions.
-func TestVPCSessionWithoutAName(t *testing.T) {
+func testPayloadsVPCSessionWithoutAName(t *testing.T) {
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 30, 0, 0, time.UTC))
 	d := &documented{minor: 1, clock: clock, documents: map[string]string{
 		"/sessions": `{"totalCount":1,"results":[{"id":"1","type":"Policy","extendedSessionType":"VpcBackup","status":"Succeeded",
@@ -236,9 +243,9 @@ func TestVPCSessionWithoutAName(t *testing.T) {
 	}
 }
 
-// TestUnreadableScheduleIsVisible has a policy whose weekly schedule can't be
+// testPayloadsUnreadableSchedule has a policy whose weekly schedule can't be
 // understood.
-func TestUnreadableScheduleIsVisible(t *testing.T) {
+func testPayloadsUnreadableSchedule(t *testing.T) {
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 30, 0, 0, time.UTC))
 	policy := func(day string) string {
 		return `{"totalCount":1,"results":[{"id":"00000000-0000-4000-8000-000000000001","name":"odd","scheduleSettings":{
@@ -293,9 +300,9 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 	}
 }
 
-// TestHealthCheckIsNoBackup: what its name says besides doesn't matter, and an unknown
+// testPayloadsHealthCheck: what its name says besides doesn't matter, and an unknown
 // word stands for every kind.
-func TestHealthCheckIsNoBackup(t *testing.T) {
+func testPayloadsHealthCheck(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")

@@ -22,7 +22,7 @@ import (
 )
 
 // steps is how long each life of a fleet is.
-var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth; from 1000 on also all of TestClocksThatAreWrongAtTheInitialSync")
+var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth; from 1000 on also all of TestCutoff/wrong_clocks_at_the_initial_sync")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -27,10 +27,16 @@ func serveTLS(t *testing.T) (*vbawstest.Server, string) {
 	return s, string(s.CertPEM())
 }
 
-// TestLocalFilesAreTheirAppliancesFailure: a local file that is missing or broken
+func TestFiles(t *testing.T) {
+	t.Run("fail their appliance only", testFilesFailTheirApplianceOnly)
+	t.Run("missing at a reload", testFilesMissingAtAReload)
+	t.Run("missing at a poll", testFilesMissingAtAPoll)
+}
+
+// testFilesFailTheirApplianceOnly: a local file that is missing or broken
 // fails the polls of the appliance that needs it, and of no other. Once it is right
 // it is read without a restart.
-func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
+func testFilesFailTheirApplianceOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -109,9 +115,9 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 	})
 }
 
-// TestReloadWithAMissingFile is no failure of the reload: what was known of the
+// testFilesMissingAtAReload is no failure of the reload: what was known of the
 // appliance is shown on, and the others go on untouched.
-func TestReloadWithAMissingFile(t *testing.T) {
+func testFilesMissingAtAReload(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
 	finish(a, "web", "Failed")
@@ -139,8 +145,8 @@ func TestReloadWithAMissingFile(t *testing.T) {
 	await(t, "the next count", func() bool { return w.sum(counted("a")) == 2 })
 }
 
-// TestPollWithAMissingFile: so it is where each appliance is polled once.
-func TestPollWithAMissingFile(t *testing.T) {
+// testFilesMissingAtAPoll: so it is where each appliance is polled once.
+func testFilesMissingAtAPoll(t *testing.T) {
 	d, err := newDaemon(t, true, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
 	if err != nil {
 		t.Fatal(err)

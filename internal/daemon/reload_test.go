@@ -226,9 +226,18 @@ func (w *world) watch(over <-chan struct{}) (scrapes int) {
 	}
 }
 
-// TestReloads goes over to another configuration a hundred times, while sessions
+func TestReload(t *testing.T) {
+	t.Run("random", testReloadRandom)
+	t.Run("earlier values stay", testReloadEarlierValuesStay)
+	t.Run("failed", testReloadFailed)
+	t.Run("appliances come and go", testReloadAppliancesComeAndGo)
+	t.Run("other buckets", testReloadOtherBuckets)
+	t.Run("after the end", testReloadAfterTheEnd)
+}
+
+// testReloadRandom goes over to another configuration a hundred times, while sessions
 // end and a scraper watches.
-func TestReloads(t *testing.T) {
+func testReloadRandom(t *testing.T) {
 	t.Parallel()
 	const reloads, regulars = 100, 4
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -329,9 +338,9 @@ func TestReloads(t *testing.T) {
 	}
 }
 
-// TestPredecessorStaysVisible: an appliance whose new address hangs shows what
+// testReloadEarlierValuesStay: an appliance whose new address hangs shows what
 // the old one said.
-func TestPredecessorStaysVisible(t *testing.T) {
+func testReloadEarlierValuesStay(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Succeeded")
@@ -366,9 +375,9 @@ func TestPredecessorStaysVisible(t *testing.T) {
 	}
 }
 
-// TestFailedReloadChangesNothing: what is wrong is found before anything is
+// testReloadFailed: what is wrong is found before anything is
 // stopped, or else what was stopped goes on.
-func TestFailedReloadChangesNothing(t *testing.T) {
+func testReloadFailed(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
 	broken := errors.New("disk on fire")
@@ -434,9 +443,9 @@ func (b *brokenStorage) Load() (*ledger.State, error) {
 	return b.Storage.Load()
 }
 
-// TestAppliancesComeAndGo: one that left is gone from the metrics, for good, and
+// testReloadAppliancesComeAndGo: one that left is gone from the metrics, for good, and
 // continues from its own state when it comes back.
-func TestAppliancesComeAndGo(t *testing.T) {
+func testReloadAppliancesComeAndGo(t *testing.T) {
 	t.Parallel()
 	for name, storage := range map[string]func(string) (poller.Storage, error){"store": diskStorage(t), "memory": memoryStorage} {
 		t.Run(name, func(t *testing.T) {
@@ -477,8 +486,8 @@ func TestAppliancesComeAndGo(t *testing.T) {
 	}
 }
 
-// TestNewBucketsStartHistogramsOver, and nothing else.
-func TestNewBucketsStartHistogramsOver(t *testing.T) {
+// testReloadOtherBuckets, and nothing else.
+func testReloadOtherBuckets(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Failed")
@@ -495,7 +504,7 @@ func TestNewBucketsStartHistogramsOver(t *testing.T) {
 	}
 }
 
-func TestReloadAfterTheEnd(t *testing.T) {
+func testReloadAfterTheEnd(t *testing.T) {
 	a := appliance(t)
 	w := run(t, memoryStorage, "", site{"a", a.URL, ""})
 	w.stop()

@@ -23,9 +23,14 @@ func watched(over int, shown ...poller.Instance) poller.Published {
 	}
 }
 
-// TestInstances: the oldest backup comes first, and unprotected ones have a list of their
-// own.
 func TestInstances(t *testing.T) {
+	t.Run("table", testInstancesTable)
+	t.Run("many", testInstancesMany)
+}
+
+// testInstancesTable: the oldest backup comes first, and unprotected ones have a list of their
+// own.
+func testInstancesTable(t *testing.T) {
 	backup := func(name string, age time.Duration) poller.Instance {
 		return poller.Instance{ID: "i-" + name, Name: name, Region: "eu-central-1", Protected: true, BackupKnown: true, LastBackup: noon.Add(-age)}
 	}
@@ -79,8 +84,8 @@ func TestInstances(t *testing.T) {
 	}
 }
 
-// TestManyInstances: the lists are limited.
-func TestManyInstances(t *testing.T) {
+// testInstancesMany: the lists are limited.
+func testInstancesMany(t *testing.T) {
 	var all []poller.Instance
 	for i := range 5000 {
 		all = append(all, poller.Instance{

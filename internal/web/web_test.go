@@ -86,7 +86,7 @@ func body(t *testing.T, r *http.Response) string {
 	return string(b)
 }
 
-func TestProbes(t *testing.T) {
+func testEndpointProbes(t *testing.T) {
 	first := &source{name: "first", p: poller.Published{Status: poller.Status{Polls: 1}}}
 	second := &source{name: `second "2"`}
 	third := &source{name: "a third"}
@@ -106,7 +106,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-func TestPaths(t *testing.T) {
+func testEndpointPaths(t *testing.T) {
 	h := handler(t, Options{TelemetryPath: "/other/metrics"})
 	for path, want := range map[string]int{
 		"/":              http.StatusOK,
@@ -126,7 +126,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestTelemetryPath(t *testing.T) {
+func testEndpointTelemetryPath(t *testing.T) {
 	for path, good := range map[string]bool{
 		"/metrics": true, "/a/b": true, "/a/": true, "/-x": true,
 		"": false, "metrics": false, "/": false, "/-": false, "/-/healthy": false, "/-/": false, "/-/x": false,
@@ -146,8 +146,8 @@ func TestTelemetryPath(t *testing.T) {
 	}
 }
 
-// TestFormats negotiates what the scrapers of the world ask for.
-func TestFormats(t *testing.T) {
+// testEndpointFormats negotiates what the scrapers of the world ask for.
+func testEndpointFormats(t *testing.T) {
 	const openMetrics = "application/openmetrics-text;version=1.0.0"
 	reg := prometheus.NewRegistry()
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "n_total", Help: "N."})
@@ -188,7 +188,7 @@ func (broken) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(d, errors.New("second"))
 }
 
-func TestScrapeErrorIsLoggedInOneLine(t *testing.T) {
+func testEndpointScrapeError(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(broken{})
 	var out strings.Builder
@@ -201,7 +201,7 @@ func TestScrapeErrorIsLoggedInOneLine(t *testing.T) {
 	}
 }
 
-func TestStatusPage(t *testing.T) {
+func testPageAppliances(t *testing.T) {
 	view := &ledger.View{
 		Series: []ledger.SeriesView{{
 			Series: &ledger.Series{Counters: []*ledger.Counter{{Status: "Failed", Count: 2}, {Status: "Succeeded", Count: 40}}}, Running: 3,
@@ -251,8 +251,8 @@ func TestStatusPage(t *testing.T) {
 	}
 }
 
-// TestStates fails when the poller learns a result that has no words here.
-func TestStates(t *testing.T) {
+// testPageStates fails when the poller learns a result that has no words here.
+func testPageStates(t *testing.T) {
 	for _, result := range poller.Results {
 		s, ok := results[result]
 		if !ok || s.message == "" || (s.remedy == "") != (result == poller.ResultSuccess) {
@@ -261,7 +261,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-func TestSummary(t *testing.T) {
+func testPageSummary(t *testing.T) {
 	for _, test := range []struct {
 		ok, pending, all int
 		want             string
@@ -280,7 +280,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
+func testPageDistance(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                       "now",
 		-300 * time.Millisecond: "now",
@@ -301,7 +301,7 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-func TestServerHasTimeouts(t *testing.T) {
+func testEndpointTimeouts(t *testing.T) {
 	s := NewServer(http.NotFoundHandler(), nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout < time.Minute || s.IdleTimeout <= 0 {
 		t.Errorf("%+v", s)
