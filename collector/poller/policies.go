@@ -69,16 +69,11 @@ func (p *poll) needListing() bool {
 		return true
 	}
 	for _, w := range p.pending {
-		if w.session.Name == "" || p.policyNames[w.session.Name] || p.hasSeries(w.session.Name) {
+		if w.session.Name == "" || p.policyNames[w.session.Name] || len(sessionsOf(p.ledger.View(), w.session.Name)) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// hasSeries reports whether sessions of type Policy were counted under that name.
-func (p *poll) hasSeries(policy string) bool {
-	return len(sessionsOf(p.ledger.View(), policy)) > 0
 }
 
 // listedFor records whether a listing found the policy of one of the sessions that wait

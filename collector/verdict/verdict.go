@@ -74,7 +74,7 @@ type Conditions struct {
 }
 
 // mutation switches a rule off, so that tests can show that they notice.
-type mutation struct{ grace, waiting, daylightSaving bool }
+type mutation struct{ waiting, daylightSaving bool }
 
 // State sums up problems in a word.
 type State string
@@ -168,9 +168,6 @@ type track struct {
 // concurrently.
 func Judge(p *Policy, c Conditions) Verdict {
 	j := &judgement{Conditions: c, policy: p, tracks: tracks(p.Sessions, c.Typed)}
-	if j.mutation.grace {
-		j.Grace = 0
-	}
 	v := &j.verdict
 	disabled := j.disabled()
 	if !disabled {
