@@ -412,7 +412,7 @@ func testReuseAllocations(t *testing.T) {
 
 	s.published.Store(moment(2))
 	passed := collect()
-	kept := len(renderSeries("a", unchanging, testBounds).metrics)
+	kept := len(renderSeries(with(nil, "appliance", "a"), unchanging, testBounds).metrics)
 	if want := len(first)/2 + kept; same(polled, passed) != want {
 		t.Errorf("a series changed: %d metrics are the same, want %d", same(polled, passed), want)
 	}

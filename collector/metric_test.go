@@ -61,7 +61,7 @@ func testMetricEqualsClientGolang(t *testing.T) {
 		}
 
 		compared := 0
-		for _, m := range renderSeries("prod-eu", series, bounds).metrics {
+		for _, m := range renderSeries(with(nil, "appliance", "prod-eu"), series, bounds).metrics {
 			got := write(rt, m)
 			switch m.family {
 			case sessionsTotal:

@@ -76,16 +76,10 @@ func New(o Options) (*Daemon, error) {
 		reloads: make(chan reload),
 		ended:   make(chan struct{}),
 	}
-	members, err := d.prepare(o.Config, nil)
-	if err != nil {
+	d.current.Store(&generation{})
+	if err := d.goOver(o.Config, func(*member) {}); err != nil {
 		return nil, err
 	}
-	for _, m := range members {
-		if err := m.open(d.storage[m.Name()], nil); err != nil {
-			return nil, err
-		}
-	}
-	d.publish(o.Config, members)
 	return d, nil
 }
 
@@ -115,23 +109,26 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 // Run polls every appliance until ctx ends. It returns when no pass is under way
 // any more and the tokens are given back.
 func (d *Daemon) Run(ctx context.Context) {
-	defer close(d.ended)
 	var running sync.WaitGroup
-	defer running.Wait()
+	start := func(m *member) { m.start(ctx, &running) }
 	for _, m := range d.current.Load().members {
-		m.start(ctx, &running)
+		start(m)
 	}
 	for {
 		select {
 		case <-ctx.Done():
+			// Not deferred, so that a panic ends the process.
+			running.Wait()
+			close(d.ended)
 			return
 		case r := <-d.reloads:
-			r.done <- d.reload(ctx, &running, r.config)
+			r.done <- d.goOver(r.config, start)
 		}
 	}
 }
 
-func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *config.Config) error {
+// goOver goes over to a configuration, and starts the members that are new.
+func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
 	old := make(map[string]*member) // what the new configuration ends
 	for _, m := range d.current.Load().members {
 		old[m.Name()] = m
@@ -164,7 +161,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 		}
 		if err := m.open(d.storage[m.Name()], before); err != nil {
 			for _, m := range old {
-				m.start(ctx, running)
+				start(m)
 			}
 			return err
 		}
@@ -173,7 +170,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 	d.publish(cfg, members)
 	for _, m := range fresh {
 		delete(old, m.Name())
-		m.start(ctx, running)
+		start(m)
 	}
 	for name := range old {
 		d.opts.Instruments.Remove(name)
@@ -197,9 +194,11 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 			return nil, err
 		}
 		if d.storage[a.Name] == nil {
-			if d.storage[a.Name], err = d.opts.Storage(a.Name); err != nil {
+			storage, err := d.opts.Storage(a.Name)
+			if err != nil {
 				return nil, fmt.Errorf("appliance %q: open its state: %w", a.Name, err)
 			}
+			d.storage[a.Name] = storage
 		}
 		members[i] = m
 	}

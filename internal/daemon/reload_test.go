@@ -385,7 +385,7 @@ func testReloadFailed(t *testing.T) {
 	failing := ""
 	storage := func(name string) (poller.Storage, error) {
 		if name == "shut" {
-			return nil, broken
+			return (*store.Memory)(nil), broken
 		}
 		return &brokenStorage{store.NewMemory(), func() error {
 			mu.Lock()
@@ -416,9 +416,11 @@ func testReloadFailed(t *testing.T) {
 		mu.Lock()
 		failing = test.failing
 		mu.Unlock()
-		err := w.Reload(parse(t, "poll_interval: 5s", site{"a", a.URL, test.more}, site{"b", b.URL, ", poll_timeout: 1s"}, site{test.add, "http://127.0.0.1:1", ""}))
-		if !errors.Is(err, test.want) {
-			t.Errorf("%s: %v", name, err)
+		for range 2 { // as those who don't believe it try it
+			err := w.Reload(parse(t, "poll_interval: 5s", site{"a", a.URL, test.more}, site{"b", b.URL, ", poll_timeout: 1s"}, site{test.add, "http://127.0.0.1:1", ""}))
+			if !errors.Is(err, test.want) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		if !slices.Equal(w.current.Load().members, members) {
 			t.Errorf("%s: the appliances changed", name)

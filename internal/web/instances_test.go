@@ -26,6 +26,7 @@ func watched(over int, shown ...poller.Instance) poller.Published {
 func TestInstances(t *testing.T) {
 	t.Run("table", testInstancesTable)
 	t.Run("many", testInstancesMany)
+	t.Run("over limit", testInstancesOverLimit)
 }
 
 // testInstancesTable: the oldest backup comes first, and unprotected ones have a list of their
@@ -56,7 +57,7 @@ func testInstancesTable(t *testing.T) {
 		},
 		Unprotected: []instanceStatus{{Name: "y", ID: "i-y", Region: "eu-west-1"}, {Name: "z", ID: "i-z"}},
 	}
-	if diff := cmp.Diff(want, back.Appliances[0].Instances, cmp.AllowUnexported(instancesStatus{})); diff != "" {
+	if diff := cmp.Diff(want, back.Appliances[0].Instances); diff != "" {
 		t.Errorf("JSON, -want +got:\n%s", diff)
 	}
 	if n := back.Appliances[0].OverLimit["instances"]; n != 2 {
@@ -81,6 +82,24 @@ func testInstancesTable(t *testing.T) {
 	}
 	if strings.Contains(body(t, get(handler(t, Options{Sources: sources(&source{"a", published()})}), "/")), "EC2 instance") {
 		t.Error("instances of an appliance that isn't to show them")
+	}
+}
+
+// testInstancesOverLimit: each limit that the metric vbaws_exporter_over_limit has is there.
+func testInstancesOverLimit(t *testing.T) {
+	p := watched(3)
+	p.View.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitSeries: 0}
+	p.Facts = &poller.Facts{Repositories: &poller.Repositories{Over: 5}}
+	h := handler(t, Options{Sources: sources(&source{"a", p})})
+	var back status
+	if err := json.Unmarshal([]byte(body(t, get(h, "/api/v1/status"))), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{"policies": 2, "instances": 3, "repositories": 5}, back.Appliances[0].OverLimit); diff != "" {
+		t.Errorf("JSON, -want +got:\n%s", diff)
+	}
+	if page := body(t, get(h, "/")); !strings.Contains(page, "3 instances, 2 policies, 5 repositories") {
+		t.Errorf("the page lacks them:\n%s", page)
 	}
 }
 

@@ -130,8 +130,11 @@ func published() poller.Published {
 func TestStatus(t *testing.T) {
 	t.Run("policies", testStatusPolicies)
 	t.Run("policies of one name", testStatusPoliciesOfOneName)
+	t.Run("kind without verdict", testStatusKindWithoutVerdict)
 	t.Run("unreadable schedule", testStatusUnreadableSchedule)
 	t.Run("problems", testStatusProblems)
+	t.Run("problems of one name", testStatusProblemsOfOneName)
+	t.Run("many problems", testStatusManyProblems)
 	t.Run("big appliance", testStatusBigAppliance)
 	t.Run("next start", testStatusNextStart)
 	t.Run("hostile names", testStatusHostileNames)
@@ -146,9 +149,9 @@ func testStatusPolicies(t *testing.T) {
 	for _, r := range policies(&p) {
 		var problems []string
 		for _, p := range r.Problems {
-			problems = append(problems, p.Problem+" since "+p.Since.Format("02 15:04"))
+			problems = append(problems, string(p.Problem)+" since "+p.Since.Format("02 15:04"))
 		}
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), strings.Join(problems, ", ")))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.Kind, r.ResultText(), strings.Join(problems, ", ")))
 	}
 	want := []string{
 		"stuck hangs/ec2 backup: Succeeded; stuck since 01 10:00",
@@ -156,7 +159,7 @@ func testStatusPolicies(t *testing.T) {
 		"overdue late/ec2 backup: Succeeded; overdue since 01 11:30",
 		"silent silent/ec2 backup: no session yet; silent since 21 12:00",
 		"warning warned/ec2 snapshot: Warning; ",
-		"pending new/ec2 any: no session yet; ",
+		"pending new/ec2 : no session yet; ",
 		"pending not yet/ec2 backup: no session yet; ",
 		"ok busy/ec2 backup: Succeeded; ",
 		"ok fine/ec2 backup: Succeeded; ",
@@ -166,6 +169,18 @@ func testStatusPolicies(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// testStatusKindWithoutVerdict: a policy without a schedule and without a session has no
+// kind, and the state of its own.
+func testStatusKindWithoutVerdict(t *testing.T) {
+	p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
+		row("by hand"), row("fails", kind(schedule.Whole, verdict.Failing)),
+	}}}
+	got := policies(&p)
+	if len(got) != 2 || got[0].Name != "fails" || got[1].State != "pending" {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -206,7 +221,7 @@ func testStatusUnreadableSchedule(t *testing.T) {
 	p.View.Series = []ledger.SeriesView{series("fine", "PolicyBackup", "Succeeded", 0), check}
 	var got []string
 	for _, r := range policies(&p) {
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.KindText(), r.ScheduleError))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.Kind, r.ScheduleError))
 	}
 	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "ok fine/rds backup: "}, got); diff != "" {
 		t.Error(diff)
@@ -267,6 +282,7 @@ func testPagePolicies(t *testing.T) {
 		`<td data-label="Took" class="brief">1h0m0s</td>`,
 		`<span class="result ok">ok</span> <br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
 		"9 sessions counted, 7 running",
+		`<td data-label="Kind" class="brief">any</td>`, // neither a schedule nor a session
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)
@@ -407,6 +423,47 @@ func testStatusProblems(t *testing.T) {
 	}
 }
 
+// testStatusProblemsOfOneName: policies of one name and of different workloads are two.
+func testStatusProblemsOfOneName(t *testing.T) {
+	failing := func(k *verdict.Kind) { k.Failing = at(noon.Add(-time.Hour)) }
+	ec2, rds := row("p", kind(schedule.Snapshot, verdict.Failing, failing)), row("p", kind(schedule.Snapshot, verdict.Failing, failing))
+	rds.Workload = "rds"
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{ec2, rds}},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	page := body(t, get(handler(t, Options{Sources: sources(&source{"a", p})}), "/"))
+	for _, want := range []string{"Polling OK. 2 policies have problems.", "2 policies, 2 with problems."} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s:\n%s", want, page)
+		}
+	}
+}
+
+// testStatusManyProblems: the rejected configuration has a place of its own, and is none of the
+// problems that are counted beside the list.
+func testStatusManyProblems(t *testing.T) {
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	for i := range 150 {
+		p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint(i), kind(schedule.Backup, verdict.Failing, func(k *verdict.Kind) { k.Failing = at(noon) })))
+	}
+	page := body(t, get(handler(t, Options{
+		Sources:  sources(&source{"a", p}),
+		Rejected: func() *Rejection { return &Rejection{noon, errors.New("unknown key")} },
+	}), "/"))
+	for _, want := range []string{"The worst 100 of 150", "50 more problems are not shown"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if n := strings.Count(page, `<td data-label="Problem"`); n != maxProblemRows {
+		t.Errorf("%d rows", n)
+	}
+}
+
 // testStatusBigAppliance: what is shown of an appliance with thousands of failing policies is
 // limited, and what is left out is counted.
 func testStatusBigAppliance(t *testing.T) {
@@ -433,7 +490,7 @@ func testStatusBigAppliance(t *testing.T) {
 	if len(page) > 3<<20 {
 		t.Errorf("the page has %d bytes", len(page))
 	}
-	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
+	for _, want := range []string{"The worst 100 of 4000", `3900 more problems are not shown. <a href="/api/v1/status">The status as JSON</a> has up to 500.`, "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("lacks %q", want)
 		}

@@ -55,6 +55,9 @@ func handler(t *testing.T, o Options) http.Handler {
 	if o.TelemetryPath == "" {
 		o.TelemetryPath = "/metrics"
 	}
+	if o.Rejected == nil {
+		o.Rejected = func() *Rejection { return nil }
+	}
 	if o.ErrorLog == nil {
 		o.ErrorLog = log.New(t.Output(), "", 0)
 	}
@@ -130,7 +133,7 @@ func testEndpointTelemetryPath(t *testing.T) {
 	for path, good := range map[string]bool{
 		"/metrics": true, "/a/b": true, "/a/": true, "/-x": true,
 		"": false, "metrics": false, "/": false, "/-": false, "/-/healthy": false, "/-/": false, "/-/x": false,
-		"/a b": false, "/{x}": false, "//a": false, "/a//b": false, "/../a": false, "/a?b": false, "/a#b": false, "/a%20": false, "/ä": false, "/a\n": false,
+		"/a b": false, "/{x}": false, "//a": false, "/a//b": false, "/../a": false, "/a?b": false, "/a#b": false, "/a%20": false, "/ä": false, "/a\n": false, "//": false, "/a/.": false, "/a/..": false, "/\x7f": false,
 	} {
 		func() {
 			defer func() {
