@@ -159,7 +159,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		names:     policyNames{none: make(map[string]bool)},
 		endpoints: newEndpoints(),
 		failures:  failures{known: make(map[ledger.Key]Failure)},
-		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log, plans: make(map[planKey]*schedule.Plan)},
+		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log, zone: cfg.TimeZone, plans: make(map[planKey]*schedule.Plan)},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
 	}

@@ -27,16 +27,16 @@ type verdicts struct {
 
 	set  *PolicySet
 	view *ledger.View
-	// typed says that sessions say what they make, and zone is that of the schedules.
+	// typed says that sessions say what they make.
 	typed bool
-	zone  *time.Location
+	// zone is that of the schedules, which the appliance calls zoneName; nil if it is not
+	// known. Before the appliance names one it is Config.TimeZone.
+	zone     *time.Location
+	zoneName string
 	// policies are those of the set, by name and workload.
 	policies map[policyName]*judged
 	// listingFailed is when policies could not be listed last to decide on a start.
 	listingFailed time.Time
-	// zoneName is the appliance's zone, and applianceZone what it stands for.
-	zoneName      string
-	applianceZone *time.Location
 	// plans are kept since it takes time to find the longest gap of a schedule.
 	plans map[planKey]*schedule.Plan
 	// unreadable is what was logged of schedules that could not be understood, by
@@ -379,20 +379,17 @@ func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 // unreadableLines bounds the lines of noteUnreadable for one listing.
 const unreadableLines = 100
 
-// zoneOf returns the zone that schedules are in; nil if it is not known. It is the
-// same pointer for as long as the name is the same: plans are kept by it.
+// zoneOf returns the zone that schedules are in. It is the same pointer for as long as the
+// name is the same: plans are kept by it.
 func (d *verdicts) zoneOf(name string) *time.Location {
-	if name == "" {
-		return d.cfg.TimeZone
+	if name == d.zoneName {
+		return d.zone
 	}
-	if name != d.zoneName {
-		d.zoneName = name
-		zone, err := schedule.Location(name)
-		if err != nil {
-			level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
-			zone = d.cfg.TimeZone
-		}
-		d.applianceZone = zone
+	d.zoneName = name
+	zone, err := schedule.Location(name)
+	if err != nil {
+		level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
+		zone = d.cfg.TimeZone
 	}
-	return d.applianceZone
+	return zone
 }
