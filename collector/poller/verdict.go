@@ -154,20 +154,29 @@ func (d *verdicts) gather(view *ledger.View) (all map[policyName]*judged, list [
 			get(policyName{name, ""})
 		}
 		for _, p := range byName[name] {
-			if len(byName[name]) == 1 || verdict.Concerns(p.workload, s.Key.ExtendedType) {
-				p.sessions = append(p.sessions, s)
-			}
+			p.take(s, byName[name])
 		}
 	}
 	for _, p := range all {
 		// Those under a former name are of another row as well, while the series is there.
 		for _, m := range p.members {
 			if m.Former != nil && m.Former.Name != p.name {
-				p.sessions = append(p.sessions, sessionsOf(view, m.Former.Name)...)
+				for _, s := range sessionsOf(view, m.Former.Name) {
+					p.take(s, byName[m.Former.Name])
+				}
 			}
 		}
 	}
 	return all, list
+}
+
+// take adds the sessions of a series to those of p, unless they are of another workload:
+// sameName are the policies that have their name.
+func (p *judged) take(s ledger.SeriesView, sameName []*judged) {
+	shared := slices.ContainsFunc(sameName, func(o *judged) bool { return len(o.members) > 0 && o.workload != p.workload })
+	if !shared || verdict.Concerns(p.workload, s.Key.ExtendedType) {
+		p.sessions = append(p.sessions, s)
+	}
 }
 
 // sessionsTyped reports whether sessions say what they make: from API 1.1 on. Before the
