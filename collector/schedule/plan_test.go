@@ -291,3 +291,17 @@ func TestKindsOfPlan(t *testing.T) {
 		}
 	}
 }
+
+// TestManyRunsAnHour: two that fall on one minute are one start.
+func TestManyRunsAnHour(t *testing.T) {
+	p := New(&vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 100, Snapshot: hours(3)}}, time.UTC)
+	for _, kind := range []Kind{Whole, Snapshot} {
+		day := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+		if n := len(on(p.of(kind).parts, dayOf(day))); n != 60 {
+			t.Errorf("%s: %d starts", kind, n)
+		}
+		if n := len(p.Starts(kind, day, day.Add(24*time.Hour))); n != 60 {
+			t.Errorf("%s: %d starts", kind, n)
+		}
+	}
+}

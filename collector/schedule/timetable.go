@@ -103,7 +103,7 @@ func inHours(hours set, runs int) []int32 {
 			starts = append(starts, int32(h*60*60+i*60/runs*60))
 		}
 	}
-	return starts
+	return slices.Compact(starts)
 }
 
 func seconds(d time.Duration) int32 { return int32(d / time.Second) }
