@@ -170,8 +170,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		if judgedAt.IsZero() {
 			judgedAt = p.known.applianceTime(opened)
 		}
-		p.known.verdicts.judge(published.View, judgedAt, nil)
-		published.Policies = p.known.verdicts.set
+		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
 		published = before

@@ -78,13 +78,13 @@ func (p *judged) holds(now time.Time, fresh bool) bool {
 // judge judges the policies as of now by the appliance's clock; fresh has the workloads
 // whose policies were listed since the last call. It looks at those alone whose facts
 // have changed or whose verdict has run out.
-func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool) {
+func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool) *PolicySet {
 	typed, zone := d.sessionsTyped(view), d.zoneOf(view.Zone)
 	if typed != d.typed || zone != d.zone {
 		d.view, d.policies = nil, nil
 	}
 	if d.view == view && d.hold(now, fresh) {
-		return
+		return d.set
 	}
 	if len(d.plans) > 4*len(view.Policies) { // most are of schedules that are no more
 		d.plans = make(map[planKey]*schedule.Plan)
@@ -109,6 +109,7 @@ func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool
 	slices.SortFunc(d.set.Rows, func(a, b PolicyRow) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Workload, b.Workload))
 	})
+	return d.set
 }
 
 // hold reports whether all verdicts are those of now.
