@@ -117,6 +117,7 @@ func TestScrape(t *testing.T) {
 	t.Run("absent values", testScrapeAbsentValues)
 	t.Run("concurrent", testScrapeConcurrent)
 	t.Run("order", testScrapeOrder)
+	t.Run("same labels", testScrapeSameLabels)
 }
 
 func testScrapeExposition(t *testing.T) {
@@ -217,10 +218,10 @@ func testScrapeAbsentValues(t *testing.T) {
 			&poller.Published{Status: poller.Status{Forbidden: map[string]bool{"/": false}}},
 			&poller.Published{}},
 		{"watermark", watermarkUSN,
-			&poller.Published{View: &ledger.View{Watermark: &ledger.Watermark{}}},
+			&poller.Published{View: &ledger.View{Meta: ledger.Meta{Watermark: &ledger.Watermark{}}}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resync", watermarkTime,
-			&poller.Published{View: &ledger.View{LastResync: epoch}},
+			&poller.Published{View: &ledger.View{Meta: ledger.Meta{LastResync: epoch}}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resets without a view", watermarkResets,
 			&poller.Published{View: &ledger.View{}},
@@ -307,6 +308,32 @@ func testScrapeConcurrent(t *testing.T) {
 	scrapers.Wait()
 	close(scraped)
 	publisher.Wait()
+}
+
+// testScrapeSameLabels: an appliance can make a name that is what another one is cut to. It must not
+// cost the scrape, which is that of all appliances.
+func testScrapeSameLabels(t *testing.T) {
+	long := strings.Repeat("n", maxLabelValue+1)
+	cut := labelValue(long)
+	series := func(policy string) ledger.SeriesView {
+		return ledger.SeriesView{Series: &ledger.Series{Key: ledger.Key{Policy: policy}, Counters: finals(epoch)}}
+	}
+	p := &poller.Published{
+		View: newView(series(long), series(cut), series("other")),
+		Policies: &poller.PolicySet{
+			All:  []*ledger.Policy{{PolicyKey: ledger.PolicyKey{ID: "1"}, Name: long}, {PolicyKey: ledger.PolicyKey{ID: "1"}, Name: cut}},
+			Rows: []poller.PolicyRow{{Name: long, Enabled: true}, {Name: cut, Enabled: true}},
+		},
+	}
+	families, err := newRegistry(fixed(newSource("a", p), newSource("b", &poller.Published{Status: poller.Status{Polls: 1}}))).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if want := map[string]int{sessionsRunning.Name: 2, policyEnabled.Name: 1, policyInfo.Name: 1, up.Name: 1}[f.GetName()]; want != 0 && len(f.Metric) != want {
+			t.Errorf("%s has %d metrics, want %d", f.GetName(), len(f.Metric), want)
+		}
+	}
 }
 
 // moment returns something published in which all that changes has the value n.

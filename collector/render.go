@@ -264,7 +264,9 @@ func with(labels []*dto.LabelPair, more ...string) []*dto.LabelPair {
 	return all
 }
 
-// inOrder returns metrics in the order of exposition.
+// inOrder returns metrics in the order of exposition. Of those with the same labels, which
+// the registry would refuse together with all others, it returns one: an appliance can make
+// a name that is what another one is cut to.
 func inOrder(metrics []*metric) []*metric {
 	byFamily := make(map[*family][]*metric)
 	for _, m := range metrics {
@@ -273,6 +275,7 @@ func inOrder(metrics []*metric) []*metric {
 	sorted := make([]*metric, 0, len(metrics))
 	for _, of := range byFamily {
 		slices.SortFunc(of, compareLabels)
+		of = slices.CompactFunc(of, func(a, b *metric) bool { return compareLabels(a, b) == 0 })
 		sorted = append(sorted, of...)
 	}
 	return sorted

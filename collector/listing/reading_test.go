@@ -12,7 +12,7 @@ func testReaderWithoutIDs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		with, without := newReading(1000), newReading(0)
 		type row struct {
-			id   uint64
+			id   [16]byte
 			here int64
 			ok   bool
 		}
@@ -23,7 +23,7 @@ func testReaderWithoutIDs(t *testing.T) {
 			if rapid.IntRange(0, 2).Draw(t, "tie") == 0 {
 				here--
 			}
-			list = append(list, row{id, here, rapid.IntRange(0, 9).Draw(t, "place") > 0})
+			list = append(list, row{[16]byte{byte(id)}, here, rapid.IntRange(0, 9).Draw(t, "place") > 0})
 		}
 		sorted := true
 		places := true

@@ -2,6 +2,7 @@ package poller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -405,6 +406,7 @@ func TestInventory(t *testing.T) {
 	t.Run("rejected login", testInventoryRejectedLogin)
 	t.Run("listing that fails", testInventoryListingThatFails)
 	t.Run("saved poll", testInventorySavedPoll)
+	t.Run("saved sessions logged", testInventorySavedSessionsLogged)
 }
 
 // testInventoryEndpointThatFails lets every endpoint that isn't sessions fail or hang.
@@ -564,5 +566,32 @@ func testInventorySavedPoll(t *testing.T) {
 	}
 	if got := d.p.Published(); got.Polls != 2 || len(got.Recent) != 1 {
 		t.Errorf("published: %+v", got.Status)
+	}
+}
+
+// testInventorySavedSessionsLogged: what was saved is published and logged, since no later poll
+// does, also if what is decided on policies after that can't be saved.
+func testInventorySavedSessionsLogged(t *testing.T) {
+	var d *world
+	full := false
+	d = newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Step: func(name string) {
+		if full && name == poller.StepSaved {
+			d.storage.err = errDisk
+		}
+	}})
+	d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Nightly")
+	d.after(8*time.Hour+25*time.Minute, "Nightly")
+	d.clock.Advance(8 * time.Minute) // the start at 2:00 is overdue if policies that are listed now still have it
+	d.PutPolicy(vbawstest.Policy{Name: "Other", Enabled: true})
+	d.ran(vbawstest.Policy{Name: "Other"}, "PolicyBackup", "Failed")
+	full = true
+	if err := d.fails(); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	d.storage.err, full = nil, false
+	d.later(time.Minute)
+	if lines := d.log.with("session finished"); len(lines) != 1 || len(d.p.Published().Recent) != 1 {
+		t.Errorf("log lines %q, recent sessions %+v", lines, d.p.Published().Recent)
 	}
 }

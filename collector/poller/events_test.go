@@ -17,6 +17,7 @@ import (
 func TestFinishedLog(t *testing.T) {
 	t.Run("levels", testFinishedLogLevels)
 	t.Run("errors of failures", testFinishedLogErrorsOfFailures)
+	t.Run("errors of the newest failure", testFinishedLogErrorsOfTheNewestFailure)
 	t.Run("policies first", testFinishedLogPoliciesFirst)
 	t.Run("failed since", testFinishedLogFailedSince)
 }
@@ -129,6 +130,21 @@ func testFinishedLogErrorsOfFailures(t *testing.T) {
 	finish("Nightly", "Succeeded")
 	w.later(time.Minute)
 	is(map[string]string{})
+}
+
+// testFinishedLogErrorsOfTheNewestFailure: of two failures of a policy in one poll, the errors of the
+// newer one are shown.
+func testFinishedLogErrorsOfTheNewestFailure(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.poll()
+	for i := range 2 {
+		w.clock.Advance(time.Minute)
+		w.SetLog(w.end("Failed").ID, vbawstest.LogItem{Status: "Error", Message: fmt.Sprint("error ", i)})
+	}
+	w.poll()
+	if d := cmp.Diff(map[string]string{"Nightly": "error 1"}, w.failures()); d != "" {
+		t.Error(d)
+	}
 }
 
 // testFinishedLogPoliciesFirst: a bad night has more failures than a poll requests logs. Those

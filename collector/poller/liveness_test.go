@@ -164,6 +164,30 @@ func testByIDSessionThatHangs(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
+// A removed session that hangs when it is asked for is gone once that has lasted, as with
+// any other answer.
+func testByIDSessionThatHangsForLong(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	s := w.begin()
+	w.poll()
+	w.Delete(s.ID)
+	w.through(&changed{session: func(string) error { return failure(vbaws.KindTimeout, context.DeadlineExceeded) }})
+	for range 23 {
+		w.clock.Advance(time.Hour)
+		w.end("Failed")
+		w.poll()
+	}
+	w.is("vbaws_sessions_running", runningSeries, 1)
+	for range 4 {
+		w.later(time.Hour)
+	}
+	w.is("vbaws_sessions_running", runningSeries, 0)
+	w.skipped(map[string]uint64{"gone": 1})
+	if got := w.log.with("endpoint failed"); len(got) != 1 {
+		t.Errorf("log lines: %q", got)
+	}
+}
+
 func TestEndless(t *testing.T) {
 	t.Run("unfinished sessions that no list has", testEndlessUnfinishedSessionsThatNoListHas)
 	t.Run("list that grows with every page", testEndlessListThatGrowsWithEveryPage)

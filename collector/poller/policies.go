@@ -35,8 +35,8 @@ type policyNames struct {
 
 // addNone records that no policy has that name.
 func (n *policyNames) addNone(name string) {
-	if len(n.none) >= maxNames {
-		clear(n.none)
+	if n.none == nil || len(n.none) >= maxNames {
+		n.none = make(map[string]bool)
 	}
 	n.none[name] = true
 }
@@ -105,7 +105,7 @@ func (p *poll) resolve(ctx context.Context) error {
 	for _, w := range p.sortedPending() {
 		e, err := p.tx.Entry(&w.session)
 		if err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 		policy, ok := p.policyOf(e, &w.session)
 		switch {

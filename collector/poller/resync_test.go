@@ -171,6 +171,7 @@ func TestByID(t *testing.T) {
 	t.Run("reopened session", testByIDReopenedSession)
 	t.Run("session that fails", testByIDSessionThatFails)
 	t.Run("session that hangs", testByIDSessionThatHangs)
+	t.Run("session that hangs for long", testByIDSessionThatHangsForLong)
 	t.Run("policy that fails", testByIDPolicyThatFails)
 }
 

@@ -3,11 +3,13 @@ package poller_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -24,6 +26,8 @@ func (w *world) pollsAfterOneFailure() {
 
 func TestUnreadable(t *testing.T) {
 	t.Run("one row", testUnreadableOneRow)
+	t.Run("row that hangs", testUnreadableRowThatHangs)
+	t.Run("policy that hangs", testUnreadablePolicyThatHangs)
 	t.Run("watermark row", testUnreadableWatermarkRow)
 	t.Run("initial sync", testUnreadableInitialSync)
 	t.Run("rows", testUnreadableRows)
@@ -86,6 +90,87 @@ func testUnreadableOneRow(t *testing.T) {
 			})
 		}
 	}
+}
+
+// hangs is an API that gets no answer to a question for sessions that asks for bad.
+type hangs struct {
+	poller.API
+	bad   func(vbaws.SessionsQuery, *vbaws.SessionsPage) bool
+	waits time.Duration // of a minute each, or less
+}
+
+func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	page, err := h.API.Sessions(ctx, q)
+	if err == nil && h.bad(q, page) {
+		until, _ := ctx.Deadline()
+		h.waits += time.Until(until).Round(time.Second)
+		return nil, failure(vbaws.KindTimeout, context.DeadlineExceeded)
+	}
+	return page, err
+}
+
+// testUnreadableRowThatHangs: a row that keeps the appliance from answering is stepped over like one
+// that it answers with an error, if it answers otherwise.
+func testUnreadableRowThatHangs(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+			w.ends(3, "Succeeded")
+			w.poll()
+			w.later(time.Hour)
+			w.ends(300, "Failed")
+			bad := w.end("Warning").ID
+			w.ends(200, "Failed")
+			all := false
+			api := &hangs{API: w.client(w.clock.Now), bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+				return all || slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+			}}
+			w.watch(api, w.clock.Now)
+			w.fails() // in case it passes
+			w.later(time.Minute)
+			want := map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 500}
+			w.counted(want)
+			w.skipped(map[string]uint64{"unreadable": 1})
+			if api.waits > 7*time.Minute { // of a resync as well
+				t.Errorf("the polls wait for %s", api.waits)
+			}
+			// If nothing is answered, a poll waits once.
+			all, api.waits = true, 0
+			w.clock.Advance(time.Minute)
+			w.fails()
+			if api.waits != time.Minute {
+				t.Errorf("the poll waits for %s", api.waits)
+			}
+			all, bad = false, ""
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			want["Nightly/Policy/Warning"] = 1
+			w.counted(want)
+			w.skipped(map[string]uint64{"unreadable": 1})
+			w.mode(mode)
+		})
+	}
+}
+
+// testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
+// those of others from being counted.
+func testUnreadablePolicyThatHangs(t *testing.T) {
+	w := policyWorld(t, "1.0-rev0")
+	w.poll()
+	broken := vbawstest.ID(2)
+	api := &hangs{API: w.client(w.clock.Now), bad: func(q vbaws.SessionsQuery, _ *vbaws.SessionsPage) bool { return q.PolicyID == broken && broken != "" }}
+	w.watch(api, w.clock.Now)
+	w.ends(2, "Failed")
+	w.endOf("Policy", "Broken", broken)
+	w.clock.Advance(time.Second)
+	w.pollsAfterOneFailure()
+	want := map[string]int{"Nightly/Policy/Failed": 2}
+	w.counted(want)
+	broken = ""
+	w.later(61 * time.Minute)
+	w.later(61 * time.Minute)
+	want["Broken/Policy/Succeeded"] = 1
+	w.counted(want)
 }
 
 // testUnreadableWatermarkRow: the row at the top, which was counted, can't be read any more.

@@ -333,6 +333,18 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestHighestUSN has a row that is not understood before the others.
+func TestHighestUSN(t *testing.T) {
+	b := newBench(t, 9, nil)
+	url := b.serve()
+	b.PutRaw("x", 500, epoch.Add(-time.Minute), []byte(`{"id":"x","type":7}`))
+	for _, f := range b.check(url) {
+		if _, highest, found := strings.Cut(f.Message, "the highest is "); found && highest == "0" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // TestClockOfNoVersion has an appliance that refuses every API version for its clock alone.
 func TestClockOfNoVersion(t *testing.T) {
 	b := newBench(t, 9, nil)

@@ -52,7 +52,7 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.a.URL.JoinPath(vbaws.RouteTime).String(), nil)
 	if err != nil {
-		return []Finding{fail(Connection, "correct url", "%v", bare(err))}
+		return []Finding{fail(Connection, "correct url", "%v", err)}
 	}
 	version := p.a.APIVersion
 	if version == "" {
@@ -62,13 +62,8 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	req.Header.Set("User-Agent", config.UserAgent())
 	req.Header.Set("X-Api-Version", version)
 	// Not through the wire, which would count the version as refused.
-	client := &http.Client{
-		Transport:     p.wire.next,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(req)
+	resp, err := p.wire.next.RoundTrip(req)
 	if err != nil {
-		err = bare(err)
 		if e, is := errors.AsType[*tls.CertificateVerificationError](err); is {
 			return []Finding{ok(Connection, "%s speaks TLS", address(p.a.URL)), distrusted(p.a.URL, e, p.now())}
 		}
@@ -78,14 +73,6 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	// A read error is equivalent to a shorter page.
 	page, _ := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.now())}
-}
-
-// bare unwraps a *url.Error, which repeats the address.
-func bare(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // answered recognizes the server by its answer to a request without a token.
@@ -150,10 +137,11 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 		return bad("check the DNS servers of this machine", "cannot resolve the host %q", dns.Name)
 	case isOther && bytes.HasPrefix(other.RecordHeader[:], []byte("SSH-")):
 		return bad(portAdvice(u), "%s is an SSH server", where)
+	case isOther && bytes.HasPrefix(other.RecordHeader[:], []byte("HTTP/")):
+		err = http.ErrSchemeMismatch
+		return bad(portAdvice(u)+noTLS, "%s uses HTTP without TLS", where)
 	case isOther:
 		return bad(portAdvice(u)+noTLS, "%s does not use TLS", where)
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return bad(portAdvice(u)+noTLS, "%s uses HTTP without TLS", where)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return bad(portAdvice(u)+"; check that the service is running", "%s refuses the connection", where)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):

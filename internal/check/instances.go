@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"vbaws_exporter/vbaws"
 )
@@ -48,13 +49,9 @@ func (i *instances) finding(limit int) Finding {
 	total := max(i.list.TotalCount, i.list.Rows)
 	text := fmt.Sprintf("%d EC2 %s", total, plural(total, "instance", "instances"))
 	if i.licensed != nil && len(i.licensed.Workloads) > 0 && len(i.list.Instances) > 0 {
-		of := make(map[string]bool, len(i.list.Instances))
-		for _, instance := range i.list.Instances {
-			of[instance.ID] = true
-		}
 		n := 0
 		for _, w := range i.licensed.Workloads {
-			if of[w.ID] {
+			if slices.ContainsFunc(i.list.Instances, func(of vbaws.Instance) bool { return of.ID == w.ID }) {
 				n++
 			}
 		}

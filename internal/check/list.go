@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -87,27 +89,25 @@ func (p *prober) withoutUSN(format string, args ...any) Finding {
 // order examines a page that was requested by descending USN.
 func (p *prober) order(page *vbaws.SessionsPage) Finding {
 	owner := map[int64]string{}
-	var last *int64
+	last := int64(math.MaxInt64)
 	for i := range page.Rows {
 		r := &page.Rows[i]
-		switch {
+		switch id, taken := owner[r.USN]; {
 		case r.Err != nil && !r.HasUSN:
 			continue
 		case !r.HasUSN:
 			return p.withoutUSN("session %s has no USN", r.ID)
-		}
-		if last != nil && r.USN > *last {
-			return p.withoutUSN("Sort=%s is accepted, but %d follows %d", vbaws.SortUSNDesc, r.USN, *last)
-		}
-		if id, taken := owner[r.USN]; taken && id != r.ID {
+		case r.USN > last:
+			return p.withoutUSN("Sort=%s is accepted, but %d follows %d", vbaws.SortUSNDesc, r.USN, last)
+		case taken && id != r.ID:
 			return p.withoutUSN("sessions share a USN (%d), so it does not identify changes", r.USN)
 		}
-		owner[r.USN], last = r.ID, &r.USN
+		owner[r.USN], last = r.ID, r.USN
 	}
-	if last == nil {
+	if len(owner) == 0 {
 		return p.withoutUSN("no session has a USN")
 	}
-	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
+	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, slices.Max(slices.Collect(maps.Keys(owner))))
 	if p.a.Watermark == string(poller.WatermarkFromUTC) {
 		s += "; not used, since watermark is from_utc"
 	}
@@ -119,14 +119,13 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 // the answer to q without the parameter.
 func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
 	const unused = "; the exporter does not use it"
-	usns := make([]int64, 0, len(rows))
+	known := make(map[int64]bool)
 	for i := range rows {
 		if rows[i].HasUSN {
-			usns = append(usns, rows[i].USN)
+			known[rows[i].USN] = true
 		}
 	}
-	slices.Sort(usns)
-	usns = slices.Compact(usns)
+	usns := slices.Sorted(maps.Keys(known))
 	if len(usns) < 3 {
 		return ok(USN, "too few sessions to determine what the parameter Usn selects%s", unused)
 	}

@@ -16,10 +16,11 @@ type Error struct {
 
 func (e *Error) Error() string {
 	text := e.File
-	for _, n := range []int{e.Line, e.Column} {
-		if n > 0 {
-			text += fmt.Sprintf(":%d", n)
-		}
+	if e.Line > 0 {
+		text += fmt.Sprintf(":%d", e.Line)
+	}
+	if e.Column > 0 {
+		text += fmt.Sprintf(":%d", e.Column)
 	}
 	if e.Key != "" {
 		text += ": " + e.Key

@@ -48,7 +48,8 @@ func show(v reflect.Value) (*yaml.Node, error) {
 		if reflect.ValueOf(x).IsZero() {
 			continue
 		}
-		n, err := new(yaml.Node), error(nil)
+		n := new(yaml.Node)
+		var err error
 		if field.Kind() == reflect.Struct {
 			n, err = show(field)
 		} else {

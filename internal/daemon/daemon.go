@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,8 @@ type Daemon struct {
 	// its own. It belongs to New, and then to Run.
 	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
-	reloads chan reload
+	// reloads has what Run is to do, with the function that starts a member.
+	reloads chan func(start func(*member))
 	ended   chan struct{} // closed when Run ends
 }
 
@@ -62,18 +64,12 @@ type generation struct {
 	sources []collector.Source
 }
 
-// reload is a configuration to go over to, and where to say how that went.
-type reload struct {
-	config *config.Config
-	done   chan<- error
-}
-
 // New loads the state of all appliances. It contacts no appliance.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts:    o,
 		storage: make(map[string]poller.Storage),
-		reloads: make(chan reload),
+		reloads: make(chan func(func(*member))),
 		ended:   make(chan struct{}),
 	}
 	d.current.Store(&generation{})
@@ -99,7 +95,7 @@ func (d *Daemon) Sources() []collector.Source { return d.current.Load().sources 
 func (d *Daemon) Reload(cfg *config.Config) error {
 	done := make(chan error, 1)
 	select {
-	case d.reloads <- reload{cfg, done}:
+	case d.reloads <- func(start func(*member)) { done <- d.goOver(cfg, start) }:
 		return <-done
 	case <-d.ended:
 		return errors.New("the exporter is shutting down")
@@ -121,8 +117,8 @@ func (d *Daemon) Run(ctx context.Context) {
 			running.Wait()
 			close(d.ended)
 			return
-		case r := <-d.reloads:
-			r.done <- d.goOver(r.config, start)
+		case reload := <-d.reloads:
+			reload(start)
 		}
 	}
 }
@@ -185,7 +181,7 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 	members := make([]*member, len(cfg.Appliances))
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		if m := old[a.Name]; m != nil && m.isFor(a, cfg.DurationBuckets) {
+		if m := old[a.Name]; m != nil && m.appliance.Equal(a) && slices.Equal(m.bounds, cfg.DurationBuckets) {
 			members[i] = m
 			continue
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,11 +56,6 @@ func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, erro
 		return nil, fmt.Errorf("appliance %q: %w", a.Name, err)
 	}
 	return m, nil
-}
-
-// isFor reports whether m does what is configured.
-func (m *member) isFor(a *config.Appliance, bounds []float64) bool {
-	return m.appliance.Equal(a) && slices.Equal(m.bounds, bounds)
 }
 
 // open makes the poller, which loads the state. before is what the predecessor published

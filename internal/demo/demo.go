@@ -27,8 +27,8 @@ type Demo struct {
 	Dir string
 	// ConfigFile is the configuration, CertFile the appliance's certificate.
 	ConfigFile, CertFile string
-	// URL, Username and Password are how to reach the appliance.
-	URL, Username, Password string
+	// URL is that of the appliance. Its account is vbawstest's default.
+	URL string
 
 	config []byte // what is in ConfigFile
 	server *vbawstest.Server
@@ -53,8 +53,6 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 		Dir:        dir,
 		ConfigFile: filepath.Join(dir, "config.yml"),
 		CertFile:   filepath.Join(dir, "appliance.pem"),
-		Username:   vbawstest.DefaultUsername,
-		Password:   vbawstest.DefaultPassword,
 	}
 	defer func() {
 		if err != nil {
@@ -79,7 +77,7 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's configuration: %w", err)
 	}
-	d.config = fmt.Appendf(nil, configuration, d.URL, d.Username, d.Password, certFile)
+	d.config = fmt.Appendf(nil, configuration, d.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, certFile)
 	if err := os.WriteFile(d.ConfigFile, d.config, 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}

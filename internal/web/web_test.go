@@ -211,10 +211,12 @@ func testPageAppliances(t *testing.T) {
 		}, {
 			Series: &ledger.Series{Counters: []*ledger.Counter{{Status: "Succeeded", Count: 1}}},
 		}},
-		Watermark:  &ledger.Watermark{USN: -7},
-		LastResync: noon.Add(-30 * time.Minute),
-		Resets:     1,
-		Skipped:    map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
+		Meta: ledger.Meta{
+			Watermark:  &ledger.Watermark{USN: -7},
+			LastResync: noon.Add(-30 * time.Minute),
+			Resets:     1,
+			Skipped:    map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
+		},
 	}
 	h := handler(t, Options{Version: "1.2.3 <dirty>", Sources: sources(
 		&source{"good", poller.Published{View: view, Status: poller.Status{
