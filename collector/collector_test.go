@@ -321,7 +321,7 @@ func testScrapeSameLabels(t *testing.T) {
 	p := &poller.Published{
 		View: newView(series(long), series(cut), series("other")),
 		Policies: &poller.PolicySet{
-			All:  []poller.PolicyInfo{{Name: long, ID: "1"}, {Name: cut, ID: "1"}},
+			All:  []*ledger.Policy{{PolicyKey: ledger.PolicyKey{ID: "1"}, Name: long}, {PolicyKey: ledger.PolicyKey{ID: "1"}, Name: cut}},
 			Rows: []poller.PolicyRow{{Name: long, Enabled: true}, {Name: cut, Enabled: true}},
 		},
 	}

@@ -175,29 +175,30 @@ func fleet() []*source {
 	read.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitStatuses: 1}
 
 	policies := &poller.PolicySet{
-		All: []poller.PolicyInfo{
-			{Name: policy(1), ID: "7c1a0e6b-0001-4a55-9d55-5a9b6b3b1a01", Workload: "ec2"},
-			{Name: policy(1), ID: "7c1a0e6b-0002-4a55-9d55-5a9b6b3b1a01", Workload: "ec2"},
-			{Name: "off", ID: "7c1a0e6b-0003-4a55-9d55-5a9b6b3b1a01", Workload: "rds"},
+		All: []*ledger.Policy{
+			{PolicyKey: ledger.PolicyKey{Workload: "ec2", ID: "7c1a0e6b-0001-4a55-9d55-5a9b6b3b1a01"}, Name: policy(1)},
+			{PolicyKey: ledger.PolicyKey{Workload: "ec2", ID: "7c1a0e6b-0002-4a55-9d55-5a9b6b3b1a01"}, Name: policy(1)},
+			{PolicyKey: ledger.PolicyKey{Workload: "rds", ID: "7c1a0e6b-0003-4a55-9d55-5a9b6b3b1a01"}, Name: "off"},
 		},
 		Rows: []poller.PolicyRow{
 			{Name: "off", Workload: "rds", Verdict: verdict.Verdict{
 				Disabled: verdict.Problem{Judged: true, Since: epoch.Add(-time.Hour)},
 				Silent:   verdict.Problem{Judged: true},
 			}},
-			{Name: "unlisted", Unlisted: true, Enabled: true, Kinds: []poller.PolicyKind{
-				{Verdict: verdict.Kind{Failing: verdict.Problem{Judged: true}, Stuck: verdict.Problem{Judged: true, Since: epoch}}},
-			}},
-			{Name: policy(1), Workload: "ec2", Enabled: true, Kinds: []poller.PolicyKind{
-				{Kind: "backup", Interval: 25 * time.Hour, Due: epoch, Success: epoch.Add(-24 * time.Hour), Verdict: verdict.Kind{
+			{Name: "unlisted", Unlisted: true, Enabled: true, Verdict: verdict.Verdict{Kinds: []verdict.Kind{
+				{Failing: verdict.Problem{Judged: true}, Stuck: verdict.Problem{Judged: true, Since: epoch}},
+			}}},
+			{Name: policy(1), Workload: "ec2", Enabled: true, Verdict: verdict.Verdict{Kinds: []verdict.Kind{
+				{
+					Kind: "backup", Interval: 25 * time.Hour, Due: epoch, Success: epoch.Add(-24 * time.Hour),
 					Failing:     verdict.Problem{Judged: true, Since: epoch.Add(10 * time.Minute)},
 					Overdue:     verdict.Problem{Judged: true, Since: epoch},
 					Stuck:       verdict.Problem{Judged: true},
 					OverdueRuns: 2, NextDue: epoch.Add(24 * time.Hour),
-				}},
+				},
 				{Kind: "snapshot", Interval: time.Hour, Due: epoch.Add(time.Hour)},
 				{Kind: "replica", Success: epoch.Add(-48 * time.Hour)},
-			}},
+			}}},
 		},
 		Unreadable: 1,
 	}

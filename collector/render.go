@@ -117,20 +117,20 @@ func (b *builder) policies(set *poller.PolicySet) {
 			b.gauge(policyEnabled, policy, boolean(row.Enabled))
 		}
 		none := with(policy, "kind", "")
-		b.problem(none, verdict.Silent, row.Verdict.Silent)
-		b.problem(none, verdict.Disabled, row.Verdict.Disabled)
+		b.problem(none, verdict.Silent, row.Silent)
+		b.problem(none, verdict.Disabled, row.Disabled)
 		for _, k := range row.Kinds {
 			kind := with(policy, "kind", string(k.Kind))
-			b.problem(kind, verdict.Failing, k.Verdict.Failing)
-			b.problem(kind, verdict.Overdue, k.Verdict.Overdue)
-			b.problem(kind, verdict.Stuck, k.Verdict.Stuck)
-			if k.Verdict.Overdue.Judged {
-				b.gauge(policyOverdueRuns, kind, float64(k.Verdict.OverdueRuns))
+			b.problem(kind, verdict.Failing, k.Failing)
+			b.problem(kind, verdict.Overdue, k.Overdue)
+			b.problem(kind, verdict.Stuck, k.Stuck)
+			if k.Overdue.Judged {
+				b.gauge(policyOverdueRuns, kind, float64(k.OverdueRuns))
 			}
 			if k.Interval > 0 {
 				b.gauge(policyInterval, kind, k.Interval.Seconds())
 			}
-			b.time(policyNextDue, kind, k.Verdict.NextDue)
+			b.time(policyNextDue, kind, k.NextDue)
 			b.time(policyDue, kind, k.Due)
 			b.time(policySuccess, kind, k.Success)
 		}

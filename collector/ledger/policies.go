@@ -145,18 +145,16 @@ func (tx *Tx) JudgeAt(t time.Time) {
 	}
 }
 
-// ObserveClocks takes in what our clock and the appliance's show at a poll, and reports
-// whether the appliance's can be judged by. What moves by less than driftKept is not
-// worth a write.
-func (tx *Tx) ObserveClocks(ours, appliance time.Time) bool {
+// ObserveClocks takes in what our clock and the appliance's show at a poll. What moves by
+// less than driftKept is not worth a write.
+func (tx *Tx) ObserveClocks(ours, appliance time.Time) {
 	old := tx.meta.Clock
 	g := old
-	open := g.Poll(ours.UTC().Round(0), appliance)
+	g.Poll(ours.UTC().Round(0), appliance)
 	drift := (g.Offset - old.Offset).Abs()
 	if old.Offset = g.Offset; old != g || drift > driftKept {
 		tx.editMeta().Clock = g
 	}
-	return open
 }
 
 const driftKept = time.Minute

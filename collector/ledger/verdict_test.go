@@ -180,7 +180,8 @@ func testJudgedClocks(t *testing.T) {
 	observe := func(offset time.Duration) (open, written bool) {
 		b.now = b.now.Add(10 * time.Minute)
 		tx := b.Ledger.Begin(b.now)
-		open = tx.ObserveClocks(b.now, b.now.Add(offset))
+		tx.ObserveClocks(b.now, b.now.Add(offset))
+		open = tx.Meta().Clock.ClosedAt.IsZero()
 		c := tx.Changes()
 		written = !c.Empty()
 		if err := b.storage.Save(c); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -59,7 +60,7 @@ func (d *world) ran(policy vbawstest.Policy, extendedType, status string) {
 	})
 }
 
-func kind(t *testing.T, r *poller.PolicyRow, name string) poller.PolicyKind {
+func kind(t *testing.T, r *poller.PolicyRow, name string) verdict.Kind {
 	t.Helper()
 	if r != nil {
 		for _, k := range r.Kinds {
@@ -69,7 +70,7 @@ func kind(t *testing.T, r *poller.PolicyRow, name string) poller.PolicyKind {
 		}
 	}
 	t.Fatalf("nothing is said of kind %q in %+v", name, r)
-	return poller.PolicyKind{}
+	return verdict.Kind{}
 }
 
 func nightly(hour int) *vbawstest.ScheduleSettings {
@@ -204,6 +205,10 @@ func testDueRevisionWithoutKinds(t *testing.T) {
 	d.restart()
 	if r := d.after(time.Second, "Never"); len(r.Kinds) != 1 || r.Kinds[0].Kind != "" {
 		t.Errorf("%+v", r)
+	}
+	d.PutPolicy(vbawstest.Policy{Name: "By hand", Enabled: true})
+	if r := d.after(6*time.Minute, "By hand"); len(r.Kinds) > 0 || r.State != verdict.Pending {
+		t.Errorf("without a schedule: %+v", r)
 	}
 }
 

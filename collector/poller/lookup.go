@@ -10,6 +10,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -78,19 +79,15 @@ func refuses(err error) bool {
 // lookUpPolicy reads a policy's sessions, the newest first, until there is one, and a
 // success of each kind that is scheduled. It reports whether it had to ask.
 func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
-	sessions := sessionsOf(p.ledger.View(), pol.Name)
-	done := successesIn(sessions)
-	known := done.known
+	known := false
 	newest := make(map[string]bool) // the extended types of which a session is known
-	for _, s := range sessions {
+	policy := verdict.Policy{Members: []verdict.Member{{Listed: schedule.New(pol.Schedule, nil)}}}
+	for _, s := range sessionsOf(p.ledger.View(), pol.Name) {
 		newest[s.Key.ExtendedType] = !s.Last.End.IsZero()
+		known = known || newest[s.Key.ExtendedType]
+		policy.Sessions = append(policy.Sessions, sessionsIn(s))
 	}
-	open := make(map[schedule.Kind]bool)
-	for _, k := range p.known.verdicts.kindsOf(schedule.New(pol.Schedule, time.UTC), done, p.known.verdicts.typed(sessions)) {
-		if done.newest(k).IsZero() {
-			open[k] = true
-		}
-	}
+	open := verdict.Missing(&policy, vbaws.TypesSessions(p.api.APIVersion()))
 	if known && len(open) == 0 || pol.ID == "" { // without an id the filter would select all sessions
 		return false, nil
 	}
@@ -103,16 +100,11 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			return true, err
 		}
 		rows++
-		satisfies := false
-		if row.Err == nil && succeeded(row.Status) {
-			for k := range open {
-				if schedule.Satisfies(k, schedule.KindOf(row.ExtendedType)) {
-					satisfies = true
-					delete(open, k)
-				}
-			}
+		missing := len(open)
+		if row.Err == nil && verdict.Succeeded(row.Status) {
+			open = slices.DeleteFunc(open, func(k schedule.Kind) bool { return verdict.Meets(row.ExtendedType, k) })
 		}
-		if row.Err == nil && (!newest[row.ExtendedType] || satisfies) {
+		if row.Err == nil && (!newest[row.ExtendedType] || len(open) < missing) {
 			known, newest[row.ExtendedType] = true, true
 			// Also what is known: it may have been under another name.
 			e, err := p.tx.Entry(&row.Session)

@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log"
 
 	"vbaws_exporter/collector/ledger"
+	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/vbaws"
 )
 
@@ -142,7 +143,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
 		endpoints: endpoints{forbidden: make(map[string]bool), absent: make(map[string]time.Time), errs: make(map[string]string)},
 		instances: instances{tried: make(map[string]time.Time)},
-		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
+		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log, zone: cfg.TimeZone, plans: make(map[planKey]*schedule.Plan)},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
 	}

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"vbaws_exporter/collector/ledger"
-	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
@@ -29,17 +28,12 @@ type Published struct {
 // PolicySet is what is said of an appliance's policies. It is immutable.
 type PolicySet struct {
 	// All are the policies, each on its own.
-	All []PolicyInfo
+	All []*ledger.Policy
 	// Rows are the same where those that share name and workload are one: names
 	// need not be unique. Policies that have sessions and are not listed have one too.
 	Rows []PolicyRow
 	// Unreadable is how many of All have a schedule that could not be understood.
 	Unreadable int
-}
-
-// PolicyInfo is one policy.
-type PolicyInfo struct {
-	Name, ID, Workload string
 }
 
 // PolicyRow is what is said of the policies of one name and workload. Where they
@@ -53,26 +47,7 @@ type PolicyRow struct {
 	// Unreadable says what of the schedule could not be understood, and why; empty if
 	// all could.
 	Unreadable string
-	// Kinds are sorted.
-	Kinds   []PolicyKind
-	Verdict verdict.Verdict
-}
-
-// PolicyKind is what is said of one kind of run of a policy.
-type PolicyKind struct {
-	// Kind is snapshot, replica, backup or archive; empty where sessions don't say.
-	Kind schedule.Kind
-	// Interval is the longest gap that the schedule leaves; 0 without a schedule.
-	Interval time.Duration
-	// Schedule has the schedule in words; empty without one.
-	Schedule string
-	// Due is the newest scheduled start since the policy was first seen enabled with
-	// this schedule, by the appliance's clock; zero for none.
-	Due time.Time
-	// Success is the newest end with Succeeded or Warning; zero for none.
-	Success time.Time
-	// Verdict is that on the kind; zero if nothing can be judged.
-	Verdict verdict.Kind
+	verdict.Verdict
 }
 
 // Facts is what an appliance says of itself. It is immutable. What could not be

@@ -27,19 +27,16 @@ type verdicts struct {
 
 	set  *PolicySet
 	view *ledger.View
-	// from and until are between which times of the appliance's clock it holds.
-	from, until time.Time
-	// apiVersion is the one whose kinds of sessions the set has.
-	apiVersion string
-	// policies are those of the set, by name and workload.
-	policies map[policyName]*judged
-	// undecided are the workloads whose policies must be listed before a start is overdue,
-	// and listingFailed is when that failed last.
-	undecided     map[string]bool
-	listingFailed time.Time
-	// zone is that of zoneName.
+	// typed says that sessions say what they make.
+	typed bool
+	// zone is that of the schedules, which the appliance calls zoneName; nil if it is not
+	// known. Before the appliance names one it is Config.TimeZone.
 	zone     *time.Location
 	zoneName string
+	// policies are those of the set, by name and workload.
+	policies map[policyName]*judged
+	// listingFailed is when policies could not be listed last to decide on a start.
+	listingFailed time.Time
 	// plans are kept since it takes time to find the longest gap of a schedule.
 	plans map[planKey]*schedule.Plan
 	// unreadable is what was logged of schedules that could not be understood, by
@@ -49,102 +46,91 @@ type verdicts struct {
 
 type policyName struct{ name, workload string }
 
-// facts are what a policy is judged by, beside the time.
-type facts struct {
-	members  []*ledger.Policy
-	sessions []ledger.SeriesView
-	zone     *time.Location
-	typed    bool
-	// shared says that policies of another workload have the same name.
-	shared bool
-}
-
-func (f *facts) equal(o *facts) bool {
-	return slices.Equal(f.members, o.members) && f.zone == o.zone && f.typed == o.typed && f.shared == o.shared &&
-		slices.EqualFunc(f.sessions, o.sessions, func(a, b ledger.SeriesView) bool {
-			return a.Series == b.Series && slices.EqualFunc(a.Starts, b.Starts, time.Time.Equal)
-		})
-}
-
-// judged is a policy and its last verdict.
-type judged struct {
-	facts
-	row         PolicyRow
-	from, until time.Time
-	undecided   bool
-}
-
 type planKey struct {
 	schedule *vbaws.Schedule
 	zone     *time.Location
+}
+
+// judged is a policy, what it was judged by, and the verdict.
+type judged struct {
+	policyName
+	members []*ledger.Policy
+	// sessions are its own, and those under former names of its members.
+	sessions []ledger.SeriesView
+	row      PolicyRow
+	// from is since when the verdict holds, by the appliance's clock.
+	from time.Time
+}
+
+func (p *judged) sameFacts(o *judged) bool {
+	return slices.Equal(p.members, o.members) && slices.EqualFunc(p.sessions, o.sessions, func(a, b ledger.SeriesView) bool {
+		return a.Series == b.Series && slices.EqualFunc(a.Starts, b.Starts, time.Time.Equal)
+	})
+}
+
+// holds reports whether the verdict on p, whose facts are the same, is still that of now;
+// fresh says that policies of its workload were listed.
+func (p *judged) holds(now time.Time, fresh bool) bool {
+	v := &p.row.Verdict
+	return !now.Before(p.from) && (v.Next.IsZero() || now.Before(v.Next)) && !(v.Undecided && fresh)
 }
 
 // judge judges the policies as of now by the appliance's clock; fresh has the workloads
 // whose policies were listed since the last call. It looks at those alone whose facts
 // have changed or whose verdict has run out.
 func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool) *PolicySet {
-	apiVersion := d.api.APIVersion()
-	if d.view == view && d.apiVersion == apiVersion && !now.Before(d.from) && now.Before(d.until) && !d.decides(fresh) {
+	typed, zone := d.sessionsTyped(view), d.zoneOf(view.Zone)
+	if typed != d.typed || zone != d.zone {
+		d.view, d.policies = nil, nil
+	}
+	if d.view == view && d.hold(now, fresh) {
 		return d.set
 	}
-	d.apiVersion = apiVersion
-	zone := d.zoneOf(view.Zone)
-	all, list := d.gather(view, zone)
-	oldPlans, oldPolicies := d.plans, d.policies
-	d.plans, d.policies = make(map[planKey]*schedule.Plan), all
-	d.until, d.undecided = now.Add(24*time.Hour), make(map[string]bool)
-	set := &PolicySet{All: list}
-	for name, p := range all {
-		old := oldPolicies[name]
-		if old != nil && old.facts.equal(&p.facts) && !now.Before(old.from) && now.Before(old.until) && !(old.undecided && fresh[name.workload]) {
-			*p = *old
-			for _, m := range p.members {
-				d.plan(m.Schedule, zone, oldPlans)
-				d.plan(m.Readable(), zone, oldPlans)
-			}
-		} else {
-			p.from, p.until = now, now.Add(24*time.Hour)
-			d.judgePolicy(p, name, now, !fresh[name.workload], oldPlans)
-		}
-		if p.until.Before(d.until) {
-			d.until = p.until
-		}
-		if p.undecided {
-			d.undecided[name.workload] = true
-		}
-		for _, m := range p.members {
-			if m.Schedule != nil && m.Schedule.Unreadable != "" {
-				set.Unreadable++
-			}
-		}
-		set.Rows = append(set.Rows, p.row)
+	if len(d.plans) > 4*len(view.Policies) { // most are of schedules that are no more
+		d.plans = make(map[planKey]*schedule.Plan)
 	}
-	slices.SortFunc(set.Rows, func(a, b PolicyRow) int {
+	d.view, d.typed, d.zone = view, typed, zone
+	old := d.policies
+	d.set = &PolicySet{}
+	d.policies, d.set.All = d.gather(view)
+	for name, p := range d.policies {
+		if was := old[name]; was != nil && was.sameFacts(p) && was.holds(now, fresh[name.workload]) {
+			p.row, p.from = was.row, was.from
+		} else {
+			d.judgePolicy(p, now, !fresh[name.workload])
+		}
+		d.set.Rows = append(d.set.Rows, p.row)
+	}
+	for _, m := range d.set.All {
+		if m.Schedule != nil && m.Schedule.Unreadable != "" {
+			d.set.Unreadable++
+		}
+	}
+	slices.SortFunc(d.set.Rows, func(a, b PolicyRow) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Workload, b.Workload))
 	})
-	d.set, d.view, d.from = set, view, now
-	return set
+	return d.set
 }
 
-// decides reports whether a fresh listing lets something be decided.
-func (d *verdicts) decides(fresh map[string]bool) bool {
-	for workload := range d.undecided {
-		if fresh[workload] {
-			return true
+// hold reports whether all verdicts are those of now.
+func (d *verdicts) hold(now time.Time, fresh map[string]bool) bool {
+	for name, p := range d.policies {
+		if !p.holds(now, fresh[name.workload]) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
-// gather returns the facts of all policies, by name and workload, and the policies that
-// are listed. A policy that is not listed but has sessions is one without workload.
-func (d *verdicts) gather(view *ledger.View, zone *time.Location) (all map[policyName]*judged, list []PolicyInfo) {
+// gather returns what there is of all policies, by name and workload, and the policies
+// that are listed. A policy that is not listed but has sessions is one without workload.
+func (d *verdicts) gather(view *ledger.View) (all map[policyName]*judged, list []*ledger.Policy) {
 	all = make(map[policyName]*judged)
 	byName := make(map[string][]*judged)
 	get := func(name policyName) *judged {
 		p := all[name]
 		if p == nil {
-			p = &judged{facts: facts{zone: zone}}
+			p = &judged{policyName: name}
 			all[name] = p
 			byName[name.name] = append(byName[name.name], p)
 		}
@@ -156,45 +142,60 @@ func (d *verdicts) gather(view *ledger.View, zone *time.Location) (all map[polic
 			over[pol.Name] = true
 			continue
 		}
-		list = append(list, PolicyInfo{Name: pol.Name, ID: pol.ID, Workload: pol.Workload})
+		list = append(list, pol)
 		p := get(policyName{pol.Name, pol.Workload})
 		p.members = append(p.members, pol)
 	}
 	for _, s := range view.Series {
-		if s.Key.Type != vbaws.TypePolicy || s.Key.Policy == "" {
+		name := s.Key.Policy
+		if s.Key.Type != vbaws.TypePolicy || name == "" {
 			continue
 		}
-		if byName[s.Key.Policy] == nil && !over[s.Key.Policy] && !view.Gone[s.Key.Policy] {
-			get(policyName{s.Key.Policy, ""})
+		if byName[name] == nil && !over[name] && !view.Gone[name] {
+			get(policyName{name, ""})
 		}
-		for _, p := range byName[s.Key.Policy] {
-			p.sessions = append(p.sessions, s)
-		}
-	}
-	for _, same := range byName {
-		for _, p := range same {
-			p.shared = len(same) > 1
-			p.typed = d.typed(p.sessions)
+		for _, p := range byName[name] {
+			p.take(s, byName[name])
 		}
 	}
-	for name, p := range all {
+	for _, p := range all {
 		// Those under a former name are of another row as well, while the series is there.
 		for _, m := range p.members {
-			if m.Former != nil && m.Former.Name != name.name {
-				p.sessions = append(p.sessions, sessionsOf(view, m.Former.Name)...)
+			if m.Former != nil && m.Former.Name != p.name {
+				for _, s := range sessionsOf(view, m.Former.Name) {
+					p.take(s, byName[m.Former.Name])
+				}
 			}
 		}
 	}
 	return all, list
 }
 
-// typed reports whether sessions say what they make: from API 1.1 on. Before the first
-// poll those that are known decide.
-func (d *verdicts) typed(sessions []ledger.SeriesView) bool {
-	if d.apiVersion != "" {
-		return vbaws.TypesSessions(d.apiVersion)
+// take adds the sessions of a series to those of p, unless they are of another workload:
+// sameName are the policies that have their name.
+func (p *judged) take(s ledger.SeriesView, sameName []*judged) {
+	shared := slices.ContainsFunc(sameName, func(o *judged) bool { return len(o.members) > 0 && o.workload != p.workload })
+	if !shared || verdict.Concerns(p.workload, s.Key.ExtendedType) {
+		p.sessions = append(p.sessions, s)
 	}
-	return len(sessions) == 0 || slices.ContainsFunc(sessions, func(s ledger.SeriesView) bool { return s.Key.ExtendedType != "" })
+}
+
+// sessionsTyped reports whether sessions say what they make: from API 1.1 on. Before the
+// first poll those that are known decide.
+func (d *verdicts) sessionsTyped(view *ledger.View) bool {
+	if v := d.api.APIVersion(); v != "" {
+		return vbaws.TypesSessions(v)
+	}
+	ofPolicies := false
+	for _, s := range view.Series {
+		if s.Key.Type == vbaws.TypePolicy {
+			if s.Key.ExtendedType != "" {
+				return true
+			}
+			ofPolicies = true
+		}
+	}
+	return !ofPolicies
 }
 
 // sessionsOf returns the series of type Policy of a policy.
@@ -209,34 +210,26 @@ func sessionsOf(view *ledger.View, policy string) []ledger.SeriesView {
 }
 
 // judgePolicy fills in what is said of p.
-func (d *verdicts) judgePolicy(p *judged, name policyName, now time.Time, stale bool, oldPlans map[planKey]*schedule.Plan) {
-	p.row = PolicyRow{Name: name.name, Workload: name.workload, Unlisted: len(p.members) == 0, Enabled: len(p.members) == 0}
+func (d *verdicts) judgePolicy(p *judged, now time.Time, stale bool) {
+	unlisted := len(p.members) == 0
+	p.from, p.row = now, PolicyRow{Name: p.name, Workload: p.workload, Unlisted: unlisted, Enabled: unlisted}
 	policy := verdict.Policy{Decided: make(verdict.Decided)}
-	own := make([]ledger.SeriesView, 0, len(p.sessions))
 	for _, s := range p.sessions {
-		if s.Key.Policy == name.name && (!p.shared || verdict.Concerns(name.workload, s.Key.ExtendedType)) {
-			own = append(own, s)
-			policy.Sessions = append(policy.Sessions, verdict.Sessions{
-				ExtendedType: s.Key.ExtendedType, Finished: s.History, Running: s.Starts,
-			})
+		if s.Key.Policy == p.name {
+			policy.Sessions = append(policy.Sessions, sessionsIn(s))
 		}
 	}
-	done := successesIn(own)
-	judges := d.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy)
 	for _, pol := range p.members {
-		p.row.Enabled = p.row.Enabled || pol.Enabled
-		unreadable := pol.Schedule != nil && pol.Schedule.Unreadable != ""
-		if unreadable {
-			p.row.Unreadable = cmp.Or(p.row.Unreadable, pol.Schedule.Unreadable)
-		}
 		member := verdict.Member{
 			Enabled: pol.Enabled, Since: pol.Since, InitialSync: pol.InitialSync, DisabledSince: pol.DisabledSince,
-			Unreadable: unreadable, ZoneUnknown: p.zone == nil,
 		}
-		plan := d.plan(pol.Schedule, p.zone, oldPlans)
-		if judges {
-			member.Plan = d.plan(pol.Readable(), p.zone, oldPlans)
-			policy.Sessions = append(policy.Sessions, former(pol, &member, p.sessions)...)
+		p.row.Enabled = p.row.Enabled || pol.Enabled
+		if s := pol.Schedule; s != nil && s.Unreadable != "" {
+			member.Unreadable, p.row.Unreadable = true, cmp.Or(p.row.Unreadable, s.Unreadable)
+		}
+		if d.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy) { // otherwise nothing is known to be done
+			member.Plan, member.Listed = d.plan(pol.Readable()), d.plan(pol.Schedule)
+			policy.Sessions = append(policy.Sessions, former(pol, member.Plan, p.sessions)...)
 		}
 		policy.Members = append(policy.Members, member)
 		for kind, at := range pol.Decided {
@@ -244,174 +237,69 @@ func (d *verdicts) judgePolicy(p *judged, name policyName, now time.Time, stale 
 				policy.Decided[kind] = at
 			}
 		}
-		d.mergeDue(p, pol, plan, done, now)
 	}
-	if !judges {
-		policy.Sessions = nil
-	}
-	v := verdict.Judge(&policy, verdict.Conditions{Now: now, Grace: d.cfg.OverdueGrace, Stale: stale, Typed: p.typed})
-	if !v.Next.IsZero() && v.Next.Before(p.until) {
-		p.until = v.Next
-	}
-	p.undecided = v.Undecided
-	p.row.Verdict = v
-	for _, k := range v.Kinds {
-		p.row.kind(k.Kind).Verdict = k
-	}
-	slices.SortFunc(p.row.Kinds, func(a, b PolicyKind) int { return cmp.Compare(a.Kind, b.Kind) })
+	p.row.Verdict = verdict.Judge(&policy, verdict.Conditions{Now: now, Grace: d.cfg.OverdueGrace, Stale: stale, Typed: d.typed})
 }
 
-// mergeDue puts what a policy's schedule says of its runs into the row.
-func (d *verdicts) mergeDue(p *judged, pol *ledger.Policy, plan *schedule.Plan, done successes, now time.Time) {
-	for _, kind := range d.kindsOf(plan, done, p.typed) {
-		k := p.row.kind(kind)
-		k.Success = done.newest(kind) // sessions have only the name: it is that of all
-		if text := schedule.Words(pol.Schedule, kind, p.zone); !slices.Contains(strings.Split(k.Schedule, " or "), text) {
-			k.Schedule = strings.TrimPrefix(k.Schedule+" or "+text, " or ")
-		}
-		if gap, ok := plan.LongestGap(kind); ok && (k.Interval == 0 || gap < k.Interval) {
-			k.Interval = gap
-		}
-		if !pol.Enabled || pol.Since.IsZero() || p.zone == nil {
-			continue
-		}
-		if due, ok := plan.LastDue(kind, now); ok && !due.Before(pol.Since) && due.After(k.Due) {
-			k.Due = due
-		}
-		if next, ok := plan.Next(kind, now); ok && next.Before(p.until) {
-			p.until = next
-		}
-	}
-}
-
-// kind returns what is said of a kind, to be filled in.
-func (r *PolicyRow) kind(kind schedule.Kind) *PolicyKind {
-	i := slices.IndexFunc(r.Kinds, func(o PolicyKind) bool { return o.Kind == kind })
-	if i < 0 {
-		i = len(r.Kinds)
-		r.Kinds = append(r.Kinds, PolicyKind{Kind: kind})
-	}
-	return &r.Kinds[i]
+// sessionsIn returns the sessions of a series.
+func sessionsIn(s ledger.SeriesView) verdict.Sessions {
+	return verdict.Sessions{ExtendedType: s.Key.ExtendedType, Finished: s.History, Running: s.Starts}
 }
 
 // former returns the sessions under the former name of a policy. They count until the
 // first start under the new one.
-func former(pol *ledger.Policy, m *verdict.Member, all []ledger.SeriesView) []verdict.Sessions {
+func former(pol *ledger.Policy, plan *schedule.Plan, all []ledger.SeriesView) []verdict.Sessions {
 	f := pol.Former
 	if f == nil {
 		return nil
 	}
-	before := f.Until
-	if m.Plan.Timed() && !m.ZoneUnknown {
-		if next, ok := m.Plan.Next(schedule.Whole, f.Until); ok {
-			before = next
-		}
-	} else if gap, ok := m.Plan.LongestGap(schedule.Whole); ok {
-		before = before.Add(gap)
-	}
 	var sessions []verdict.Sessions
 	for extendedType, h := range f.Histories {
-		sessions = append(sessions, verdict.Sessions{ExtendedType: extendedType, Finished: h, Before: before})
+		sessions = append(sessions, verdict.Sessions{ExtendedType: extendedType, Finished: h})
 	}
 	for _, s := range all {
 		if s.Key.Policy == f.Name && s.Key.Policy != pol.Name {
-			sessions = append(sessions, verdict.Sessions{
-				ExtendedType: s.Key.ExtendedType, Finished: s.History, Running: s.Starts, Before: before,
-			})
+			sessions = append(sessions, sessionsIn(s))
 		}
 	}
-	slices.SortFunc(sessions, func(a, b verdict.Sessions) int { return strings.Compare(a.ExtendedType, b.ExtendedType) })
+	before := f.Until
+	if !plan.Timed() {
+		before = before.Add(plan.LongestGap(schedule.Whole))
+	} else if next := plan.Next(schedule.Whole, f.Until).At; !next.IsZero() {
+		before = next
+	}
+	for i := range sessions {
+		sessions[i].Before = before
+	}
 	return sessions
 }
 
 // plan returns the plan of a schedule, the one that was made before if there is one.
-// Without a zone it is good for its gaps alone.
-func (d *verdicts) plan(s *vbaws.Schedule, zone *time.Location, old map[planKey]*schedule.Plan) *schedule.Plan {
-	key := planKey{s, zone}
+func (d *verdicts) plan(s *vbaws.Schedule) *schedule.Plan {
+	key := planKey{s, d.zone}
 	plan := d.plans[key]
 	if plan == nil {
-		plan = old[key]
+		plan = schedule.New(s, d.zone)
+		d.plans[key] = plan
 	}
-	if plan == nil {
-		plan = schedule.New(s, cmp.Or(zone, time.UTC))
-	}
-	d.plans[key] = plan
 	return plan
-}
-
-// kindsOf returns the kinds that last_due and last_success are exposed of: those that are
-// scheduled and those that were done; the empty kind alone if sessions don't say; none if
-// sessions of policies are left out, so that nothing is ever known to be done.
-func (d *verdicts) kindsOf(plan *schedule.Plan, done successes, typed bool) []schedule.Kind {
-	if !d.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy) {
-		return nil
-	}
-	if !typed {
-		return []schedule.Kind{schedule.Whole}
-	}
-	kinds := slices.Clone(plan.Kinds())
-	for k := range done.ends {
-		if k != schedule.Whole && !slices.Contains(kinds, k) {
-			kinds = append(kinds, k)
-		}
-	}
-	if _, mute := done.ends[schedule.Whole]; mute && len(kinds) == 0 {
-		kinds = append(kinds, schedule.Whole)
-	}
-	slices.Sort(kinds)
-	return kinds
-}
-
-// successes are the successes of a policy's sessions.
-type successes struct {
-	// known says that there is any session.
-	known bool
-	// ends are the newest ends by kind; zero for a kind that never succeeded.
-	ends map[schedule.Kind]time.Time
-}
-
-func successesIn(sessions []ledger.SeriesView) successes {
-	done := successes{ends: make(map[schedule.Kind]time.Time)}
-	for _, s := range sessions {
-		done.known = done.known || !s.Last.End.IsZero()
-		kind := schedule.KindOf(s.Key.ExtendedType)
-		if kind == schedule.None {
-			continue
-		}
-		for _, c := range s.Counters {
-			if succeeded(c.Status) && !c.End.Before(done.ends[kind]) {
-				done.ends[kind] = c.End
-			}
-		}
-	}
-	return done
-}
-
-// newest returns the newest success that satisfies kind.
-func (s successes) newest(kind schedule.Kind) time.Time {
-	var newest time.Time
-	for by, at := range s.ends {
-		if schedule.Satisfies(kind, by) && at.After(newest) {
-			newest = at
-		}
-	}
-	return newest
-}
-
-func succeeded(status string) bool {
-	return status == vbaws.StatusSucceeded || status == vbaws.StatusWarning
 }
 
 // judge judges the policies after a poll or an inventory was saved, and saves what was
 // decided. If a start would be overdue, and the policies were not listed by done, it lists
 // them first, if mayList. A verdict is not published before it is saved.
-func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
+func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error) {
 	d := &p.known.verdicts
 	now := p.known.applianceTime(p.cfg.Now())
 	if clock := p.ledger.Meta().Clock; !clock.ClosedAt.IsZero() && d.set != nil {
 		return nil // the appliance's clock was set: verdicts stay as they were
 	}
 	old := d.set
+	defer func() {
+		if err != nil {
+			d.set, d.view = old, nil // and decide again
+		}
+	}()
 	d.judge(p.ledger.View(), now, done.fresh)
 	if mayList && p.mustList(done) {
 		poll := p.newPoll(done.start)
@@ -427,7 +315,7 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 		}
 		done.allListed, done.fresh = done.allListed || poll.allListed, poll.fresh
 		d.judge(p.ledger.View(), now, done.fresh)
-		if len(d.undecided) > 0 {
+		if d.undecided(nil) {
 			d.listingFailed = done.start
 		}
 	}
@@ -447,7 +335,6 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 		return nil
 	}
 	if err := p.save(tx); err != nil {
-		d.until = time.Time{} // decide again
 		return err
 	}
 	d.judge(p.ledger.View(), now, nil)
@@ -458,11 +345,15 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 // it waits for the next inventory.
 func (p *Poller) mustList(done *poll) bool {
 	d := &p.known.verdicts
-	if since := done.start.Sub(d.listingFailed); 0 <= since && since < p.cfg.InventoryInterval {
-		return false
-	}
-	for workload := range d.undecided {
-		if !done.fresh[workload] {
+	since := done.start.Sub(d.listingFailed)
+	return (since < 0 || since >= p.cfg.InventoryInterval) && d.undecided(done.fresh)
+}
+
+// undecided reports whether a start would be overdue if the workload of its policy had
+// been listed: one that is not in fresh.
+func (d *verdicts) undecided(fresh map[string]bool) bool {
+	for name, p := range d.policies {
+		if p.row.Verdict.Undecided && !fresh[name.workload] {
 			return true
 		}
 	}
@@ -497,20 +388,17 @@ func (p *poll) noteUnreadable(workload string, policies []vbaws.Policy) {
 // unreadableLines bounds the lines of noteUnreadable for one listing.
 const unreadableLines = 100
 
-// zoneOf returns the zone that schedules are in; nil if it is not known. It is the
-// same pointer for as long as the name is the same: plans are kept by it.
+// zoneOf returns the zone that schedules are in. It is the same pointer for as long as the
+// name is the same: plans are kept by it.
 func (d *verdicts) zoneOf(name string) *time.Location {
-	if name == "" {
-		return d.cfg.TimeZone
+	if name == d.zoneName {
+		return d.zone
 	}
-	if name != d.zoneName {
-		d.zoneName = name
-		loc, err := schedule.Location(name)
-		if err != nil {
-			level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
-			loc = d.cfg.TimeZone
-		}
-		d.zone = loc
+	d.zoneName = name
+	zone, err := schedule.Location(name)
+	if err != nil {
+		level.Warn(d.log).Log("msg", "unknown time zone of the appliance", "time_zone", name, "err", err)
+		zone = d.cfg.TimeZone
 	}
-	return d.zone
+	return zone
 }

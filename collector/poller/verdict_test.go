@@ -1,6 +1,7 @@
 package poller_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -77,6 +78,7 @@ func (w *world) backups(name string, want float64) {
 
 func TestVerdict(t *testing.T) {
 	t.Run("overdue", testVerdictOverdue)
+	t.Run("unsaved", testVerdictUnsaved)
 	t.Run("stale listing", testVerdictStaleListing)
 	t.Run("failing", testVerdictFailing)
 	t.Run("stuck", testVerdictStuck)
@@ -84,6 +86,7 @@ func TestVerdict(t *testing.T) {
 	t.Run("restart while the appliance is down", testVerdictRestartWhileTheApplianceIsDown)
 	t.Run("unreadable schedule", testVerdictUnreadableSchedule)
 	t.Run("run under the former name", testVerdictRunUnderTheFormerName)
+	t.Run("policies of one name", testVerdictPoliciesOfOneName)
 	t.Run("clock that is set", testVerdictClockThatIsSet)
 	t.Run("clock that is set before a restart", testVerdictClockThatIsSetBeforeARestart)
 }
@@ -132,6 +135,24 @@ func testVerdictOverdue(t *testing.T) {
 	w.later(time.Minute)
 	w.haveProblems("after a success")
 	w.backups("vbaws_policy_overdue_runs", 0)
+}
+
+// testVerdictUnsaved: a verdict is not shown before it is saved, since the next
+// process would not know of it.
+func testVerdictUnsaved(t *testing.T) {
+	w, _ := newJudged(t)
+	w.later(8*time.Hour + 25*time.Minute) // 2:55
+	w.storage.err = errors.New("no space left on device")
+	w.clock.Advance(6 * time.Minute) // 3:01
+	w.fails()
+	w.haveProblems("while nothing can be saved")
+	w.restart()
+	w.haveProblems("in the next process")
+	w.fails()
+	w.haveProblems("while it can save nothing")
+	w.storage.err = nil
+	w.poll()
+	w.haveProblems("once it is saved", "Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00")
 }
 
 // testVerdictStaleListing: a policy that was disabled or rescheduled is not
@@ -294,6 +315,23 @@ func testVerdictRunUnderTheFormerName(t *testing.T) {
 	w.haveProblems("after a restart")
 	w.later(24 * time.Hour)
 	w.haveProblems("the day after", "Daily backup overdue since 12 02:00", "Daily snapshot overdue since 11 14:00")
+}
+
+// testVerdictPoliciesOfOneName: sessions of another workload's policy of the same name
+// meet no start, under the former name of a policy neither.
+func testVerdictPoliciesOfOneName(t *testing.T) {
+	w, pol := newJudged(t)
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Nightly", Enabled: true, Workload: vbawstest.RDS})
+	w.later(7*time.Hour + 40*time.Minute) // 2:10
+	w.Put(vbawstest.Session{
+		Type: "Policy", ExtendedType: "PolicyRdsSnapshot", Name: "Nightly", PolicyID: vbawstest.ID(2),
+		Status: "Succeeded", Start: w.Now().Add(-time.Minute), Stop: w.Now(),
+	})
+	w.later(55 * time.Minute) // 3:05
+	w.haveProblems("after the grace", "Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00")
+	w.RenamePolicy(pol.ID, "Daily")
+	w.later(6 * time.Minute)
+	w.haveProblems("after it was renamed", "Daily backup overdue since 11 02:00", "Daily snapshot overdue since 11 02:00")
 }
 
 // testVerdictClockThatIsSet: nothing is judged by a clock that was just set.

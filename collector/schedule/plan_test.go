@@ -247,17 +247,17 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := New(&test.schedule, zone(test.zone))
-			said := func(at time.Time, ok bool) string {
-				if !ok {
+			said := func(at time.Time) string {
+				if at.IsZero() {
 					return ""
 				}
 				return at.Format(layout)
 			}
 			gap := ""
-			if d, ok := p.LongestGap(test.kind); ok {
+			if d := p.LongestGap(test.kind); d > 0 {
 				gap = span(d)
 			}
-			got := []string{said(p.LastDue(test.kind, at)), said(p.Next(test.kind, at)), gap}
+			got := []string{said(p.LastDue(test.kind, at)), said(p.Next(test.kind, at).At), gap}
 			if diff := cmp.Diff([]string{test.last, test.next, test.gap}, got); diff != "" {
 				t.Error(diff)
 			}
@@ -286,11 +286,22 @@ func TestKindsOfPlan(t *testing.T) {
 		"no day selected": {Daily: &vbaws.DailySchedule{RunsPerHour: 1, Snapshot: hours(1)}},
 	} {
 		p := New(s, time.UTC)
-		_, last := p.LastDue(Whole, time.Now())
-		_, next := p.Next(Whole, time.Now())
-		_, gap := p.LongestGap(Whole)
-		if last || next || gap || p.Kinds() != nil {
+		if !p.LastDue(Whole, time.Now()).IsZero() || p.Next(Whole, time.Now()) != (Start{}) || p.LongestGap(Whole) > 0 || len(p.Kinds()) > 0 {
 			t.Errorf("%s: something is due", name)
+		}
+	}
+}
+
+// TestManyRunsAnHour: two that fall on one minute are one start.
+func TestManyRunsAnHour(t *testing.T) {
+	p := New(&vbaws.Schedule{Daily: &vbaws.DailySchedule{Days: everyDay, RunsPerHour: 100, Snapshot: hours(3)}}, time.UTC)
+	for _, kind := range []Kind{Whole, Snapshot} {
+		day := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+		if n := len(on(p.of(kind).parts, dayOf(day))); n != 60 {
+			t.Errorf("%s: %d starts", kind, n)
+		}
+		if n := len(p.Starts(kind, day, day.Add(24*time.Hour))); n != 60 {
+			t.Errorf("%s: %d starts", kind, n)
 		}
 	}
 }

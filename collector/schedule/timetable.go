@@ -7,28 +7,26 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// timetable holds the starts of one kind. newTimetable makes them.
-type timetable struct {
-	daily, weekly   set // of days of the week
-	monthly, yearly dates
+// part is when one part of a schedule, such as the weekly one, starts runs of a kind.
+// Each of its sets has an element.
+type part struct {
+	weekdays, months set
+	// day is the day of the month; nil if that doesn't matter.
+	day *vbaws.DayInMonth
+	// yearly is the month of the yearly part; 0 for another.
+	yearly time.Month
 	// starts are the starts of a day, in seconds of the wall clock since midnight,
-	// ascending, by the set of parts that start on it. It is no longer than the
-	// parts that there are take: most schedules have the first alone, and a process
-	// may have tens of thousands.
-	starts [][]int32
+	// ascending.
+	starts []int32
 }
-
-// The parts of a schedule, as bits.
-const (
-	dailyPart = 1 << iota
-	weeklyPart
-	monthlyPart
-	yearlyPart
-	parts = iota
-)
 
 // set is a set of hours, days of the week or months, as bits.
 type set uint32
+
+const (
+	allDays   set = 1<<7 - 1
+	allMonths set = 1<<13 - 2
+)
 
 func (s set) has(i int) bool { return s>>i&1 != 0 }
 
@@ -42,143 +40,58 @@ func setOf[T vbaws.Hours | vbaws.Weekdays | vbaws.Months](option *T) (s set) {
 	return s
 }
 
-// made says when a part of a schedule makes each kind.
-type made struct {
-	snapshot, replica, backup, archive set
-}
-
-// newMade returns when the options of a part take effect. A backup is made together
-// with a snapshot, if there are any, and a replica or copy with a snapshot or backup.
-func newMade[T vbaws.Hours | vbaws.Weekdays | vbaws.Months](snapshot, replica, backup *T) made {
-	m := made{snapshot: setOf(snapshot), backup: setOf(backup)}
-	if m.snapshot != 0 {
-		m.backup &= m.snapshot
+// makes returns when the options of a part take effect, by kind. A backup is made
+// together with a snapshot, if there are any, and a replica or copy with a snapshot or
+// backup.
+func makes(snapshot, replica, backup set, archive bool) map[Kind]set {
+	if snapshot != 0 {
+		backup &= snapshot
 	}
-	m.replica = setOf(replica) & (m.snapshot | m.backup)
+	m := map[Kind]set{Whole: snapshot | backup, Snapshot: snapshot, Replica: replica & (snapshot | backup), Backup: backup}
+	if archive {
+		m[Archive] = backup
+	}
 	return m
 }
 
-func (m *made) of(kind Kind) set {
-	switch kind {
-	case Whole:
-		return m.snapshot | m.backup
-	case Snapshot:
-		return m.snapshot
-	case Replica:
-		return m.replica
-	case Backup:
-		return m.backup
-	case Archive:
-		return m.archive
+// partsOf returns the parts of a schedule by kind, for the kinds that ever start.
+func partsOf(s *vbaws.Schedule) map[Kind][]part {
+	parts := make(map[Kind][]part)
+	add := func(kind Kind, p part) {
+		if p.weekdays != 0 && p.months != 0 && len(p.starts) > 0 {
+			parts[kind] = append(parts[kind], p)
+		}
 	}
-	return 0
-}
-
-// dates are one day in each of some months.
-type dates struct {
-	months set
-	day    vbaws.DayInMonth
-}
-
-func (d *dates) include(t time.Time) bool {
-	y, m, day := t.Date()
-	switch {
-	case !d.months.has(int(m)):
-		return false
-	case d.day.Week == 0:
-		return day == d.day.Day
-	case t.Weekday() != d.day.Weekday:
-		return false
-	case d.day.Week == vbaws.LastWeek:
-		return day+7 > time.Date(y, m+1, 0, 0, 0, 0, 0, time.UTC).Day()
-	}
-	return (day-1)/7+1 == d.day.Week
-}
-
-// on returns the starts of a day.
-func (t *timetable) on(d civilDay) []int32 {
-	day := d.midnight()
-	set := 0
-	if t.daily.has(int(day.Weekday())) {
-		set |= dailyPart
-	}
-	if t.weekly.has(int(day.Weekday())) {
-		set |= weeklyPart
-	}
-	if t.monthly.include(day) {
-		set |= monthlyPart
-	}
-	if t.yearly.include(day) {
-		set |= yearlyPart
-	}
-	return t.starts[set]
-}
-
-// newTimetable returns the starts of a kind. It is nil without any.
-func newTimetable(s *vbaws.Schedule, kind Kind) *timetable {
-	var t timetable
-	var starts [parts][]int32
 	if d := s.Daily; d != nil {
-		t.daily = setOf(&d.Days)
-		m := newMade(d.Snapshot, d.Replica, d.Backup)
 		runs := map[Kind]int{Snapshot: d.RunsPerHour, Replica: 1, Backup: 1}
 		if d.RunsMakeBackups {
 			runs[Snapshot], runs[Backup] = 1, d.RunsPerHour
 		}
-		for k, n := range runs {
-			if kind == Whole || kind == k {
-				starts[0] = append(starts[0], inHours(m.of(k), n)...)
-			}
+		hours := makes(setOf(d.Snapshot), setOf(d.Replica), setOf(d.Backup), false)
+		var all []int32
+		for kind, n := range runs {
+			starts := inHours(hours[kind], n)
+			add(kind, part{weekdays: setOf(&d.Days), months: allMonths, starts: starts})
+			all = append(all, starts...)
 		}
+		add(Whole, part{weekdays: setOf(&d.Days), months: allMonths, starts: sorted(all)})
 	}
 	if w := s.Weekly; w != nil {
-		m := newMade(w.Snapshot, w.Replica, w.Backup)
-		t.weekly = m.of(kind)
-		starts[1] = []int32{seconds(w.At)}
+		for kind, days := range makes(setOf(w.Snapshot), setOf(w.Replica), setOf(w.Backup), false) {
+			add(kind, part{weekdays: days, months: allMonths, starts: []int32{seconds(w.At)}})
+		}
 	}
 	if o := s.Monthly; o != nil {
-		m := newMade(o.Snapshot, o.Replica, o.Backup)
-		if o.Archive {
-			m.archive = m.backup
+		for kind, months := range makes(setOf(o.Snapshot), setOf(o.Replica), setOf(o.Backup), o.Archive) {
+			add(kind, part{weekdays: allDays, months: months, day: &o.Day, starts: []int32{seconds(o.At)}})
 		}
-		t.monthly = dates{m.of(kind), o.Day}
-		starts[2] = []int32{seconds(o.At)}
 	}
 	if y := s.Yearly; y != nil {
-		m := made{backup: 1 << y.Month}
-		if y.Archive {
-			m.archive = m.backup
-		}
-		t.yearly = dates{m.of(kind), y.Day}
-		starts[3] = []int32{seconds(y.At)}
-	}
-	if len(starts[0]) == 0 {
-		t.daily = 0
-	}
-	if t.daily|t.weekly|t.monthly.months|t.yearly.months == 0 {
-		return nil
-	}
-	there := 0 // the parts that have starts
-	for part, list := range starts {
-		if len(list) > 0 {
-			there |= 1 << part
+		for kind, months := range makes(0, 0, 1<<y.Month, y.Archive) {
+			add(kind, part{weekdays: allDays, months: months, day: &y.Day, yearly: y.Month, starts: []int32{seconds(y.At)}})
 		}
 	}
-	t.starts = make([][]int32, there+1)
-	for set := range t.starts {
-		if set&there != set {
-			continue // no day has it
-		}
-		var all []int32
-		for part, list := range starts {
-			if set&(1<<part) != 0 {
-				all = append(all, list...)
-			}
-		}
-		slices.Sort(all)
-		t.starts[set] = slices.Compact(all)
-	}
-	return &t
+	return parts
 }
 
 // inHours returns starts that are spread evenly over each of the hours. Starts that
@@ -190,26 +103,62 @@ func inHours(hours set, runs int) []int32 {
 			starts = append(starts, int32(h*60*60+i*60/runs*60))
 		}
 	}
-	return starts
+	return slices.Compact(starts)
 }
 
 func seconds(d time.Duration) int32 { return int32(d / time.Second) }
 
+func sorted(starts []int32) []int32 {
+	slices.Sort(starts)
+	return slices.Compact(starts)
+}
+
+// on returns the starts of a day.
+func on(parts []part, d civilDay) (starts []int32) {
+	day := d.midnight()
+	for i := range parts {
+		p := &parts[i]
+		switch {
+		case !p.includes(day):
+		case starts == nil:
+			starts = p.starts
+		default:
+			starts = sorted(slices.Concat(starts, p.starts))
+		}
+	}
+	return starts
+}
+
+func (p *part) includes(t time.Time) bool {
+	y, m, day := t.Date()
+	switch weekday := t.Weekday(); {
+	case !p.weekdays.has(int(weekday)) || !p.months.has(int(m)):
+		return false
+	case p.day == nil:
+		return true
+	case p.day.Week == 0:
+		return day == p.day.Day
+	case weekday != p.day.Weekday:
+		return false
+	case p.day.Week == vbaws.LastWeek:
+		return day+7 > time.Date(y, m+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	}
+	return (day-1)/7+1 == p.day.Week
+}
+
 // longestGap returns the longest time between two consecutive starts of the days
-// from from up to to, and false where there are fewer than two.
-func (t *timetable) longestGap(zone *time.Location, from, to civilDay) (time.Duration, bool) {
+// from from up to to; 0 if there are fewer than two.
+func longestGap(parts []part, zone *time.Location, from, to civilDay) time.Duration {
 	c := newClock(zone, from.at(0))
 	var longest, last int64
-	n := 0
 	for d := from; d < to; d++ {
-		for _, s := range t.on(d) {
+		for _, s := range on(parts, d) {
 			u := c.first(d.at(s))
-			if n > 0 {
+			if last != 0 {
 				longest = max(longest, u-last)
 			}
 			last = u
-			n++
 		}
 	}
-	return time.Duration(longest) * time.Second, n > 1
+	return time.Duration(longest) * time.Second
 }

@@ -242,7 +242,7 @@ func TestPlanAgainstWalk(t *testing.T) {
 		p := New(sch, where)
 		all := startsOf(walks[name](), sch, kind)
 
-		if _, ok := p.line(kind); !ok {
+		if p.of(kind).gap == nil {
 			if len(all) > 0 {
 				t.Fatalf("no start, and the walk met %d", len(all))
 			}
@@ -266,12 +266,12 @@ func TestPlanAgainstWalk(t *testing.T) {
 				return -1
 			})
 			if n > 0 {
-				if got, ok := p.LastDue(kind, at); !ok || got.Unix() != all[n-1] {
-					t.Errorf("at %s: last due %s (%t), want %s", at.In(where), got, ok, time.Unix(all[n-1], 0).In(where))
+				if got := p.LastDue(kind, at); got.Unix() != all[n-1] {
+					t.Errorf("at %s: last due %s, want %s", at.In(where), got, time.Unix(all[n-1], 0).In(where))
 				}
 			}
-			if got, ok := p.Next(kind, at); !ok || got.Unix() != all[n] {
-				t.Errorf("at %s: next %s (%t), want %s", at.In(where), got, ok, time.Unix(all[n], 0).In(where))
+			if got := p.Next(kind, at).At; got.Unix() != all[n] {
+				t.Errorf("at %s: next %s, want %s", at.In(where), got, time.Unix(all[n], 0).In(where))
 			}
 		}
 
@@ -290,17 +290,33 @@ func TestPlanAgainstWalk(t *testing.T) {
 			}
 			last = s
 		}
-		l, _ := p.line(kind)
-		if got, _ := l.table.longestGap(where, from, to); got != longest {
+		if got := longestGap(p.of(kind).parts, where, from, to); got != longest {
 			t.Errorf("longest gap of ten years: %s, want %s", got, longest)
 		}
-		if got, ok := p.LongestGap(kind); longest > 0 && !ok || got < longest {
-			t.Errorf("longest gap %s (%t) is less than the %s of ten years", got, ok, longest)
+		if got := p.LongestGap(kind); got < longest {
+			t.Errorf("longest gap %s is less than the %s of ten years", got, longest)
 		}
 	})
 	if due == 0 {
 		t.Error("no schedule was ever due")
 	}
+}
+
+// TestLongestGapOfAWeek: of a schedule by days of the week alone, a few years have the
+// longest gap of all.
+func TestLongestGapOfAWeek(t *testing.T) {
+	names := []string{"Europe/Berlin", "America/Havana", "Asia/Beirut", "Asia/Gaza", "Africa/Cairo", "Africa/Casablanca", "America/Santiago", "Antarctica/Troll"}
+	rapid.Check(t, func(t *rapid.T) {
+		where := zone(rapid.SampledFrom(names).Draw(t, "zone"))
+		s := drawSchedule(t)
+		s.Monthly, s.Yearly = nil, nil
+		p := New(s, where)
+		for kind, k := range p.kinds {
+			if got, want := p.LongestGap(kind), longestGap(k.parts, where, gapsFrom, gapsTo); got != want {
+				t.Errorf("%s: %s, want %s", kind, got, want)
+			}
+		}
+	})
 }
 
 // Whatever the zone, and past the end of its table: the next start is after t, what
@@ -316,24 +332,23 @@ func TestLastDueAndNextAgree(t *testing.T) {
 		to := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 		at := time.Unix(rapid.Int64Range(from, to).Draw(t, "at"), 0)
 		for _, kind := range allKinds {
-			next, ok := p.Next(kind, at)
-			if !ok {
+			next := p.Next(kind, at).At
+			if next.IsZero() {
 				continue
 			}
 			due++
 			if !next.After(at) {
 				t.Fatalf("%s: after %s comes %s", kind, at.In(where), next)
 			}
-			if last, ok := p.LastDue(kind, next); !ok || !last.Equal(next) {
+			if last := p.LastDue(kind, next); !last.Equal(next) {
 				t.Fatalf("%s: at %s, %s was last due", kind, next, last)
 			}
-			before, okBefore := p.LastDue(kind, next.Add(-time.Second))
-			last, okLast := p.LastDue(kind, at)
-			if okBefore != okLast || !before.Equal(last) {
+			before, last := p.LastDue(kind, next.Add(-time.Second)), p.LastDue(kind, at)
+			if !before.Equal(last) {
 				t.Fatalf("%s: between %s and %s, %s was due", kind, at.In(where), next, before)
 			}
-			if okLast {
-				if again, ok := p.Next(kind, last); !ok || !again.Equal(next) {
+			if !last.IsZero() {
+				if again := p.Next(kind, last).At; !again.Equal(next) {
 					t.Fatalf("%s: after %s comes %s, not %s", kind, last, again, next)
 				}
 			}
@@ -352,8 +367,8 @@ func TestClockPassesTheEndOfLeapYears(t *testing.T) {
 		at := time.Date(2040, time.December, 29, 13, 0, 0, 0, p.zone)
 		for day := 30; day < 35; day++ {
 			want := time.Date(2040, time.December, day, 12, 0, 0, 0, p.zone)
-			got, ok := p.Next(Backup, at)
-			if !ok || !got.Equal(want) {
+			got := p.Next(Backup, at).At
+			if !got.Equal(want) {
 				t.Fatalf("%s: %s, want %s", name, got, want)
 			}
 			at = got

@@ -10,119 +10,71 @@ import (
 
 // This file puts a schedule into words.
 
-// Words returns when a schedule starts runs of a kind, in words and by the wall clock of
-// zone, which is nil if it is not known: "daily at 20:00 Europe/Berlin". It is empty if
-// there are none.
-func Words(s *vbaws.Schedule, kind Kind, zone *time.Location) string {
-	if s == nil {
+// Words returns when the schedule starts runs of a kind, in words and by the wall clock of
+// its zone: "daily at 20:00 Europe/Berlin". It is empty if there are none.
+func (p *Plan) Words(kind Kind) string {
+	k := p.of(kind)
+	switch {
+	case k.gap == nil:
 		return ""
-	}
-	if s.Every > 0 {
-		if kind != Whole && kind != Backup {
-			return ""
-		}
-		return "every " + spanText(s.Every)
+	case k.parts == nil:
+		return "every " + spanText(k.gap())
 	}
 	var parts []string
-	if text := dailyText(s.Daily, kind); text != "" {
-		parts = append(parts, text)
-	}
-	if w := s.Weekly; w != nil {
-		m := newMade(w.Snapshot, w.Replica, w.Backup)
-		if days := m.of(kind); days != 0 {
-			parts = append(parts, daysText(days)+" at "+timeText(seconds(w.At)))
-		}
-	}
-	if o := s.Monthly; o != nil {
-		m := newMade(o.Snapshot, o.Replica, o.Backup)
-		if o.Archive {
-			m.archive = m.backup
-		}
-		if months := m.of(kind); months != 0 {
-			parts = append(parts, dayInMonthText(o.Day)+" of "+monthsText(months)+" at "+timeText(seconds(o.At)))
-		}
-	}
-	if y := s.Yearly; y != nil && (kind == Whole || kind == Backup || kind == Archive && y.Archive) {
-		parts = append(parts, dayInMonthText(y.Day)+" of "+y.Month.String()+" at "+timeText(seconds(y.At)))
-	}
-	if len(parts) == 0 {
-		return ""
+	for i := range k.parts {
+		parts = append(parts, k.parts[i].text())
 	}
 	text := strings.Join(parts, "; ")
 	switch {
 	case !strings.Contains(text, ":") && !strings.Contains(text, " on "):
 		return text // every hour, in any zone
-	case zone == nil:
+	case p.zone == nil:
 		return text + ", time zone unknown"
 	}
-	return text + " " + strings.TrimPrefix(zone.String(), "Etc/")
+	return text + " " + strings.TrimPrefix(p.zone.String(), "Etc/")
 }
 
-// dailyText returns the words for the daily part of a schedule; empty if it starts
-// nothing of the kind.
-func dailyText(d *vbaws.DailySchedule, kind Kind) string {
-	if d == nil {
-		return ""
+func (p *part) text() string {
+	switch {
+	case p.day == nil:
+		return hoursText(p.starts, p.weekdays)
+	case p.yearly != 0:
+		return dayInMonthText(p.day) + " of " + p.yearly.String() + " at " + timeText(p.starts[0])
 	}
-	m := newMade(d.Snapshot, d.Replica, d.Backup)
-	hours := m.of(kind)
-	days := setOf(&d.Days)
-	if hours == 0 || days == 0 {
-		return ""
-	}
-	runs := 1
-	many := Snapshot
-	if d.RunsMakeBackups {
-		many = Backup
-	}
-	if kind == many || kind == Whole && m.of(many) == hours {
-		runs = d.RunsPerHour
-	}
-	return hoursText(inHours(hours, runs), days)
+	return dayInMonthText(p.day) + " of " + monthsText(p.months) + " at " + timeText(p.starts[0])
 }
 
 // hoursText returns the words for the starts of a day, in seconds since midnight, on days
 // of the week.
 func hoursText(starts []int32, days set) string {
-	on := ""
-	if days != allDays {
-		on = " on " + daysText(days)
-	}
-	if len(starts) == 1 {
-		if on == "" {
-			return "daily at " + timeText(starts[0])
+	if n := len(starts); n > 1 {
+		gap := starts[1] - starts[0]
+		even := int(gap)*n == daySeconds
+		for i, s := range starts[1:] {
+			even = even && s-starts[i] == gap
 		}
-		return daysText(days) + " at " + timeText(starts[0])
-	}
-	const day = 24 * 60 * 60
-	gap := starts[1] - starts[0]
-	even := int(gap)*len(starts) == day
-	for i, s := range starts[1:] {
-		even = even && s-starts[i] == gap
-	}
-	if even {
-		text := "every " + spanText(time.Duration(gap)*time.Second)
-		if starts[0] != 0 || gap > 60*60 {
-			text += " from " + timeText(starts[0])
+		if even {
+			text := "every " + spanText(time.Duration(gap)*time.Second)
+			if starts[0] != 0 || gap > 60*60 {
+				text += " from " + timeText(starts[0])
+			}
+			if days != allDays {
+				text += " on " + daysText(days)
+			}
+			return text
 		}
-		return text + on
 	}
 	const shown = 6
 	times := make([]string, 0, shown)
 	for _, s := range starts[:min(shown, len(starts))] {
 		times = append(times, timeText(s))
 	}
-	text := strings.Join(times, ", ")
+	text := daysText(days) + " at " + strings.Join(times, ", ")
 	if n := len(starts) - shown; n > 0 {
 		text += fmt.Sprintf(" and %d more", n)
 	}
-	if on == "" {
-		return "daily at " + text
-	}
-	return daysText(days) + " at " + text
+	return text
 }
-
-const allDays set = 1<<7 - 1
 
 // daysText returns days of the week, in the order from Monday to Sunday; three or more in
 // a row as a range.
@@ -130,47 +82,39 @@ func daysText(days set) string {
 	if days == allDays {
 		return "daily"
 	}
-	var in []int // 0 is Monday
-	for i := range 7 {
-		if days.has((i + 1) % 7) {
-			in = append(in, i)
-		}
-	}
-	name := func(i int) string { return time.Weekday((i + 1) % 7).String()[:3] }
-	return ranges(in, name)
+	fromMonday := (days>>1 | days<<6) & allDays
+	return ranges(fromMonday, func(i int) string { return time.Weekday((i + 1) % 7).String()[:3] })
 }
 
 func monthsText(months set) string {
-	if months == 1<<13-2 {
+	if months == allMonths {
 		return "every month"
 	}
-	var in []int
-	for i := 1; i <= 12; i++ {
-		if months.has(i) {
-			in = append(in, i)
-		}
-	}
-	return ranges(in, func(i int) string { return time.Month(i).String()[:3] })
+	return ranges(months, func(i int) string { return time.Month(i).String()[:3] })
 }
 
-// ranges returns the names of ascending numbers: three or more in a row as a range.
-func ranges(in []int, name func(int) string) string {
+// ranges returns the names of the elements of a set: three or more in a row as a range.
+func ranges(in set, name func(int) string) string {
 	var parts []string
-	for i := 0; i < len(in); {
-		j := i
-		for j+1 < len(in) && in[j+1] == in[j]+1 {
-			j++
-		}
-		if j-i < 2 {
-			parts, i = append(parts, name(in[i])), i+1
+	for i := 0; in>>i != 0; i++ {
+		if !in.has(i) {
 			continue
 		}
-		parts, i = append(parts, name(in[i])+"–"+name(in[j])), j+1
+		last := i
+		for in.has(last + 1) {
+			last++
+		}
+		if last-i < 2 {
+			parts = append(parts, name(i))
+			continue
+		}
+		parts = append(parts, name(i)+"–"+name(last))
+		i = last
 	}
 	return strings.Join(parts, ", ")
 }
 
-func dayInMonthText(d vbaws.DayInMonth) string {
+func dayInMonthText(d *vbaws.DayInMonth) string {
 	switch {
 	case d.Week == 0:
 		return fmt.Sprintf("day %d", d.Day)

@@ -82,7 +82,7 @@ func TestWords(t *testing.T) {
 		{full, Snapshot, time.UTC, "daily at 21:00; daily at 23:30 UTC"},
 		{last, Snapshot, time.UTC, "last Friday of every month at 01:00:01 UTC"},
 	} {
-		if got := Words(test.s, test.kind, test.zone); got != test.want {
+		if got := New(test.s, test.zone).Words(test.kind); got != test.want {
 			t.Errorf("%s: %q, want %q", test.kind, got, test.want)
 		}
 	}
@@ -100,12 +100,12 @@ func TestWordsSayWhatStarts(t *testing.T) {
 	} {
 		p := New(s, time.UTC)
 		for _, kind := range allKinds {
-			if _, starts := p.line(kind); starts != (Words(s, kind, time.UTC) != "") {
-				t.Errorf("%+v, %s: starts %v, words %q", s, kind, starts, Words(s, kind, time.UTC))
+			if starts := p.LongestGap(kind) > 0; starts != (p.Words(kind) != "") {
+				t.Errorf("%+v, %s: starts %v, words %q", s, kind, starts, p.Words(kind))
 			}
 		}
 	}
-	if strings.Contains(Words(nil, Whole, nil), "unknown") {
+	if strings.Contains(New(nil, nil).Words(Whole), "unknown") {
 		t.Error("a zone of no schedule")
 	}
 }

@@ -41,7 +41,7 @@ func BenchmarkJudge(b *testing.B) {
 				if bench.stored {
 					p.Decided = v.Decided
 				}
-				if bench.away > 0 && v.State != Stuck {
+				if bench.away > 0 && v.Kinds[0].State != Stuck {
 					b.Fatal(fmt.Sprint(v))
 				}
 			}

@@ -1,5 +1,6 @@
 // Package verdict judges which policies need attention: failing, overdue, stuck,
-// silent or disabled, since when, and until when that holds.
+// silent or disabled, since when, and until when that holds. A Verdict has all that is
+// said of a policy, beside counts: what its schedule says too.
 //
 // It is pure. A verdict is a function of the schedule, the sessions' own times, a few
 // stored facts and an instant of the appliance's clock. It doesn't depend on when
@@ -20,6 +21,6 @@
 // The files, one idea each: verdict.go, what goes in and comes out; owed.go, the starts
 // that no success has met; run.go, how long the run of a start is waited for;
 // failing.go, stuck.go and silent.go, the other problems; kind.go, what a session's
-// extended type says; history.go, what is stored of finished sessions; clockgate.go,
+// extended type says it makes; history.go, what is stored of finished sessions; clockgate.go,
 // whether the appliance's clock can be relied on.
 package verdict

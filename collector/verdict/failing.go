@@ -59,11 +59,7 @@ func (j *judgement) failing(k schedule.Kind) Problem {
 			return p
 		}
 	}
-	over := failingFor
-	if gap, ok := j.longestGap(k); ok {
-		over = max(over, gap+failingGap)
-	}
-	end := last.Add(over)
+	end := last.Add(max(failingFor, j.longestGap(k)+failingGap))
 	j.at(end)
 	if end.After(j.Now) {
 		p.Since = first

@@ -44,6 +44,7 @@ func TestGolden(t *testing.T) {
 // timeline is what a script has said so far.
 type timeline struct {
 	zone     *time.Location
+	unzoned  bool // plans are made without it
 	members  []Member
 	sessions []scripted
 	c        Conditions
@@ -105,8 +106,8 @@ func (w *timeline) say(t *testing.T, f []string) {
 			m.Since = w.time(t, "06-01 00:00")
 		}
 		zone := w.zone
-		if m.ZoneUnknown {
-			zone = time.UTC
+		if w.unzoned {
+			zone = nil
 		}
 		m.Plan = schedule.New(parsePlan(t, f[1:]), zone)
 	case "interval":
@@ -123,7 +124,7 @@ func (w *timeline) say(t *testing.T, f []string) {
 	case "namesake":
 		w.members = append(w.members, Member{Enabled: true})
 	case "unzoned":
-		m.ZoneUnknown = true
+		w.unzoned = true
 	case "unreadable":
 		m.Unreadable = true
 	case "readable":
@@ -209,9 +210,18 @@ func sessionsAt(all []scripted, now time.Time) []Sessions {
 	return found
 }
 
+// states are all, the worst first.
+var states = []State{Stuck, Failing, Overdue, Silent, Disabled, Warning, Pending, OK}
+
 // write writes a verdict as the timelines do.
 func (w *timeline) write(v *Verdict, next bool) string {
-	parts := []string{string(v.State)}
+	worst := slices.Index(states, v.State)
+	for i, k := range v.Kinds {
+		if state := slices.Index(states, k.State); i == 0 || state < worst {
+			worst = state
+		}
+	}
+	parts := []string{string(states[worst])}
 	say := func(format string, a ...any) { parts = append(parts, fmt.Sprintf(format, a...)) }
 	at := func(t time.Time) string { return t.In(w.zone).Format("01-02 15:04") }
 	for _, k := range v.Kinds {

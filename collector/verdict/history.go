@@ -20,10 +20,12 @@ type Session struct {
 	ID uint32 `json:"id,omitzero"`
 }
 
-// succeeded and failed leave Canceled and unknown statuses aside.
-func (s Session) succeeded() bool {
-	return s.Status == vbaws.StatusSucceeded || s.Status == vbaws.StatusWarning
+// Succeeded reports whether a status is a success. Failed alone is a failure.
+func Succeeded(status string) bool {
+	return status == vbaws.StatusSucceeded || status == vbaws.StatusWarning
 }
+
+func (s Session) succeeded() bool { return Succeeded(s.Status) }
 
 func (s Session) failed() bool { return s.Status == vbaws.StatusFailed }
 

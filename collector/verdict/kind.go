@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"slices"
+	"strings"
 
 	"vbaws_exporter/collector/schedule"
 )
@@ -14,25 +15,57 @@ type what struct {
 	backup bool // it makes restore points
 }
 
-// whatIs returns what a session makes. If sessions don't say (typed is false), each
-// makes the whole.
-func whatIs(extendedType string, typed bool) what {
-	w := what{extendedType: extendedType, kind: schedule.Whole, backup: true}
-	if !typed {
-		return w
-	}
-	if k := schedule.KindOf(extendedType); k == schedule.None {
-		w.backup = false
-	} else {
-		w.kind = k
-	}
-	return w
+// kindWords are parts of extended types, the first that is found counts. Those of the
+// kind Whole read, verify or remove what others made.
+var kindWords = []struct {
+	word string
+	kind schedule.Kind
+}{
+	{"check", schedule.Whole}, {"verif", schedule.Whole}, {"test", schedule.Whole}, {"restore", schedule.Whole},
+	{"retention", schedule.Whole}, {"delete", schedule.Whole}, {"retrieval", schedule.Whole}, {"removal", schedule.Whole},
+	{"archiv", schedule.Archive},
+	{"remotesnapshot", schedule.Replica}, {"replica", schedule.Replica}, {"copy", schedule.Replica},
+	{"snapshot", schedule.Snapshot},
+	{"backup", schedule.Backup},
 }
 
+// whatIs returns what a session makes. If sessions don't say (typed is false), each
+// makes the whole. The words are an open set. Observed are PolicySnapshot and
+// PolicyRdsSnapshot (snapshot), PolicyRemoteSnapshot and PolicyEfsBackupCopy
+// (replica), PolicyBackup, PolicyEfsBackup and VpcBackup (backup); of the others,
+// whatever their case, the parts that they are made of are taken to mean the same.
+func whatIs(extendedType string, typed bool) what {
+	lower := strings.ToLower(extendedType)
+	for _, is := range kindWords {
+		if typed && strings.Contains(lower, is.word) {
+			return what{extendedType, is.kind, is.kind != schedule.Whole}
+		}
+	}
+	return what{extendedType, schedule.Whole, true}
+}
+
+// KindOf returns the kind whose row has the sessions of an extended type: Whole if it is
+// unknown, or if they make no restore points.
+func KindOf(extendedType string) schedule.Kind { return whatIs(extendedType, true).kind }
+
+// Meets reports whether a success of an extended type meets the starts of a kind.
+func Meets(extendedType string, k schedule.Kind) bool { return whatIs(extendedType, true).meets(k) }
+
 // meets reports whether a success meets the starts of a kind. If its own kind can't be
-// told, it meets those of every kind.
+// told, it meets those of every kind. A backup also meets those of snapshots, since it is
+// made of one, and some workloads call "backup" what their schedule calls "snapshot"; a
+// snapshot never meets those of backups. An archive meets those of the backups of which
+// it is made.
 func (w what) meets(k schedule.Kind) bool {
-	return w.backup && (w.kind == schedule.Whole || schedule.Satisfies(k, w.kind))
+	switch w.kind {
+	case k, schedule.Whole:
+		return w.backup
+	case schedule.Backup:
+		return k == schedule.Whole || k == schedule.Snapshot
+	case schedule.Archive:
+		return k == schedule.Whole || k == schedule.Backup
+	}
+	return k == schedule.Whole
 }
 
 // clears reports whether a success ends a row of failures of failed. An unknown type

@@ -30,6 +30,50 @@ func TestConcerns(t *testing.T) {
 	}
 }
 
+func TestKindOf(t *testing.T) {
+	const none = schedule.Kind("none") // it makes no restore points
+	for word, want := range map[string]schedule.Kind{
+		"PolicySnapshot": schedule.Snapshot, "PolicyRdsSnapshot": schedule.Snapshot, "PolicyRemoteSnapshot": schedule.Replica,
+		"PolicyBackup": schedule.Backup, "PolicyEfsBackup": schedule.Backup, "VpcBackup": schedule.Backup, "PolicyEfsBackupCopy": schedule.Replica,
+		// Not observed, in the manner of the others.
+		"PolicyRdsRemoteSnapshot": schedule.Replica, "PolicyReplication": schedule.Replica, "PolicyDynamoDbBackupCopy": schedule.Replica,
+		"PolicyArchive": schedule.Archive, "PolicyRdsArchiveBackup": schedule.Archive, "policybackup": schedule.Backup,
+		"PolicyRdsBackup": schedule.Backup, "PolicyDynamoDbBackup": schedule.Backup, "PolicyFsxBackup": schedule.Backup, "VpcConfigurationBackup": schedule.Backup,
+		"": schedule.Whole, "Something": schedule.Whole, "PolicySla": schedule.Whole,
+		// What makes nothing.
+		"PolicyHealthCheck": none, "BackupHealthCheck": none, "PolicyBackupVerification": none, "VerifySnapshot": none,
+		"PolicyTestBackup": none, "RestoreFromBackup": none, "SnapshotRetention": none, "DeleteSnapshot": none,
+		"ArchiveRetrieval": none, "ArchiveRetrievalProlongation": none,
+	} {
+		kind := want
+		if kind == none {
+			kind = schedule.Whole
+		}
+		if got := KindOf(word); got != kind {
+			t.Errorf("%s is of kind %q, want %q", word, got, kind)
+		}
+		if got := Meets(word, schedule.Whole); got != (want != none) {
+			t.Errorf("%s makes restore points: %t", word, got)
+		}
+	}
+}
+
+func TestMeets(t *testing.T) {
+	kinds := []schedule.Kind{schedule.Whole, schedule.Snapshot, schedule.Replica, schedule.Backup, schedule.Archive}
+	stands := map[[2]schedule.Kind]bool{{schedule.Snapshot, schedule.Backup}: true, {schedule.Backup, schedule.Archive}: true}
+	for _, due := range kinds {
+		for _, by := range kinds {
+			want := due == by || due == schedule.Whole || by == schedule.Whole || stands[[2]schedule.Kind{due, by}]
+			if got := (what{kind: by, backup: true}).meets(due); got != want {
+				t.Errorf("a success of kind %q meets a start of kind %q: %t", by, due, got)
+			}
+		}
+		if (what{}).meets(due) {
+			t.Errorf("what makes nothing meets a start of kind %q", due)
+		}
+	}
+}
+
 func TestMeetsAndClears(t *testing.T) {
 	session := func(extendedType string) what { return whatIs(extendedType, true) }
 	for _, test := range []struct {

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -16,6 +17,10 @@ type start struct {
 	schedule.Start
 	kind schedule.Kind
 	of   *Member
+	// previous is the start of the kind before it, and next, by its later reading, the one
+	// after it: at the earlier reading it has perhaps not begun. They are zero if there is
+	// none.
+	previous, next time.Time
 }
 
 // overdue judges the starts of a kind.
@@ -51,10 +56,10 @@ func (j *judgement) overdue(row *Kind) {
 // allOwed returns the owed starts of all members within the horizon, in order, and the
 // first one there is. It fills in what else row has of the schedule.
 func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
-	success := j.lastSuccess(func(w what) bool { return w.meets(row.Kind) })
+	success := j.success(row.Kind)
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
-		if !m.Enabled || m.Since.IsZero() || !slices.Contains(m.kinds(j.Typed), row.Kind) {
+		if !m.Enabled || m.Since.IsZero() || !slices.Contains(j.scheduled(m.Plan), row.Kind) {
 			continue
 		}
 		row.Overdue.Judged = true
@@ -62,12 +67,13 @@ func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
 		if m.estimated() {
 			row.Estimate = true
 			of = j.estimate
-		} else if next, ok := m.Plan.Next(row.Kind, j.Now); ok && !m.Unreadable {
-			row.NextDue = earliest(row.NextDue, next)
+		} else if !m.Unreadable {
+			row.NextDue = earliest(row.NextDue, m.Plan.Next(row.Kind, j.Now).At)
 		}
 		from, starts := of(m, row.Kind, success)
-		for _, s := range starts {
-			owed = append(owed, start{s, row.Kind, m})
+		owed = slices.Grow(owed, len(starts))
+		for i := 1; i < len(starts)-1; i++ {
+			owed = append(owed, start{starts[i], row.Kind, m, starts[i-1].At, starts[i+1].Later})
 			first = earliest(first, from)
 		}
 	}
@@ -97,75 +103,61 @@ func (j *judgement) isOverdue(s *start, decided time.Time) bool {
 }
 
 // owed returns the first start of a kind that no success has met, and those within the
-// horizon.
-func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+// horizon, between the one before and the one after them.
+func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
 	from := m.Since
 	if m.InitialSync && !success.IsZero() {
-		if s, ok := m.Plan.LastDue(k, from.Add(-1)); ok {
+		if s := m.Plan.LastDue(k, from.Add(-1)); !s.IsZero() {
 			from = s
 		}
 	}
 	from = latest(from, success)
-	newest, ok := m.Plan.LastDue(k, j.Now)
-	if !ok || newest.Before(from) {
+	newest := m.Plan.LastDue(k, j.Now)
+	if newest.Before(from) {
 		return from, nil
 	}
-	first, _ = m.Plan.Next(k, from.Add(-1))
-	return first, m.Plan.Starts(k, latest(from, earliest(newest, j.Now.Add(-horizon))), j.Now)
+	oldest := m.Plan.Next(k, latest(from, earliest(newest, j.Now.Add(-horizon))).Add(-1)).At
+	starts = m.Plan.Starts(k, oldest, j.Now)
+	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, j.Now)})
+	return m.Plan.Next(k, from.Add(-1)).At, starts
 }
 
-// estimate returns starts for a schedule whose times aren't known: one for each
-// longest gap since the last success, or since the policy was enabled.
-func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, owed []schedule.Start) {
+// estimate is owed for a schedule whose times aren't known: one start for each longest gap
+// since the last success, or since the policy was enabled.
+func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
 	base := latest(m.Since, success)
-	gap, ok := m.gap(k)
-	if !ok {
+	gap := m.gap(k)
+	if gap == 0 {
 		return base, nil
 	}
 	n := max(0, j.Now.Sub(base)/gap) // starts until now
 	j.at(base.Add((n + 1) * gap))
 	old := (j.Now.Sub(base) - horizon + gap - 1) / gap // the first within the horizon
-	for i := max(1, min(n, old)); i <= n; i++ {
+	for i := max(1, min(n, old)) - 1; i <= n+1; i++ {
 		at := base.Add(i * gap)
-		owed = append(owed, schedule.Start{At: at, Later: at})
+		starts = append(starts, schedule.Start{At: at, Later: at})
 	}
-	return base.Add(gap), owed
-}
-
-// kinds returns the kinds that the member's schedule starts.
-func (m *Member) kinds(typed bool) []schedule.Kind {
-	if m.Plan == nil || len(m.Plan.Kinds()) == 0 {
-		return nil
-	}
-	if !typed {
-		return []schedule.Kind{schedule.Whole}
-	}
-	return m.Plan.Kinds()
+	return base.Add(gap), starts
 }
 
 // estimated reports whether the times of the schedule are unknown.
-func (m *Member) estimated() bool { return m.ZoneUnknown || !m.Plan.Timed() }
+func (m *Member) estimated() bool { return !m.Plan.Timed() }
 
-// gap returns the longest gap of a kind, or of any if the kind isn't scheduled, and
-// false if no gap is known.
-func (m *Member) gap(k schedule.Kind) (time.Duration, bool) {
-	if m.Plan == nil {
-		return 0, false
-	}
-	if gap, ok := m.Plan.LongestGap(k); ok {
-		return gap, true
+// gap returns the longest gap of a kind, or of any if the kind isn't scheduled; 0 if no
+// gap is known.
+func (m *Member) gap(k schedule.Kind) time.Duration {
+	if gap := m.Plan.LongestGap(k); gap > 0 {
+		return gap
 	}
 	return m.Plan.LongestGap(schedule.Whole)
 }
 
-// longestGap returns the longest of the members.
-func (j *judgement) longestGap(k schedule.Kind) (longest time.Duration, known bool) {
+// longestGap returns the longest of the members; 0 if none is known.
+func (j *judgement) longestGap(k schedule.Kind) (longest time.Duration) {
 	for i := range j.policy.Members {
-		if gap, ok := j.policy.Members[i].gap(k); ok {
-			longest, known = max(longest, gap), true
-		}
+		longest = max(longest, j.policy.Members[i].gap(k))
 	}
-	return longest, known
+	return longest
 }
 
 // nextStart returns the next start of a kind after t, or of any if that one isn't
@@ -173,14 +165,10 @@ func (j *judgement) longestGap(k schedule.Kind) (longest time.Duration, known bo
 func (j *judgement) nextStart(k schedule.Kind, t time.Time) (first time.Time) {
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
-		if !m.Enabled || m.Plan == nil || m.estimated() || m.Unreadable {
-			continue
+		if m.Enabled && !m.Unreadable {
+			next := cmp.Or(m.Plan.Next(k, t), m.Plan.Next(schedule.Whole, t))
+			first = earliest(first, next.At)
 		}
-		next, ok := m.Plan.Next(k, t)
-		if !ok {
-			next, _ = m.Plan.Next(schedule.Whole, t)
-		}
-		first = earliest(first, next)
 	}
 	return first
 }

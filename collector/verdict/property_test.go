@@ -24,7 +24,7 @@ import (
 func TestProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
-		if diff := playScript(seed, mutation{}); diff != "" {
+		if diff := playScript(seed, mutation{}, false); diff != "" {
 			t.Fatalf("seed %d: %s", seed, diff)
 		}
 	})
@@ -33,11 +33,11 @@ func TestProperty(t *testing.T) {
 // TestMutations switches rules off and expects that a script notices.
 func TestMutations(t *testing.T) {
 	for name, m := range map[string]mutation{
-		"grace": {grace: true}, "waiting": {waiting: true}, "daylight saving": {daylightSaving: true},
+		"grace": {}, "waiting": {waiting: true}, "daylight saving": {daylightSaving: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(300) {
-				if diff := playScript(seed, m); diff != "" {
+				if diff := playScript(seed, m, name == "grace"); diff != "" {
 					t.Logf("seed %d: %s", seed, diff)
 					return
 				}
@@ -395,9 +395,13 @@ type exporter struct {
 }
 
 // playScript returns where the verdict differs from the oracle's; empty if nowhere.
-func playScript(seed uint64, m mutation) string {
+// noGrace is another rule that is off.
+func playScript(seed uint64, m mutation, noGrace bool) string {
 	r := drawScript(seed)
 	moments, until := oracle.Live(r.Script)
+	if noGrace {
+		r.Grace = 0
+	}
 	if until < r.From {
 		return ""
 	}
@@ -583,7 +587,7 @@ func (x *exporter) member(now int64) Member {
 		if e.From > now {
 			break
 		}
-		m = Member{Enabled: e.Enabled, ZoneUnknown: x.Unzoned, DisabledSince: m.DisabledSince}
+		m = Member{Enabled: e.Enabled, DisabledSince: m.DisabledSince}
 		switch {
 		case e.Enabled:
 			m.Since, m.DisabledSince = time.Unix(e.From, 0), time.Time{}
@@ -606,7 +610,7 @@ func (x *exporter) plan(e *oracle.Era) *schedule.Plan {
 	if x.plans[e] == nil {
 		zone := x.zone
 		if x.Unzoned {
-			zone = time.UTC
+			zone = nil
 		}
 		x.plans[e] = schedule.New(settings(e.Plan), zone)
 	}

@@ -31,19 +31,20 @@ func (j *judgement) all() []run {
 	j.runs = []run{}
 	for i := range j.tracks {
 		t := &j.tracks[i]
+		add := func(start, until time.Time) {
+			j.runs = append(j.runs, run{t.what, start, until})
+			j.busy = latest(j.busy, until)
+		}
 		for _, s := range t.finished.Recent {
 			until := s.End
 			if s.End.Sub(s.Start) > shortestStuck {
 				until = earliest(until, s.Start.Add(j.stuckAfter(t, s.Start)))
 			}
-			j.runs = append(j.runs, run{t.what, s.Start, until})
+			add(s.Start, until)
 		}
 		for _, start := range t.running {
-			j.runs = append(j.runs, run{t.what, start, start.Add(j.stuckAfter(t, start))})
+			add(start, start.Add(j.stuckAfter(t, start)))
 		}
-	}
-	for _, r := range j.runs {
-		j.busy = latest(j.busy, r.until)
 	}
 	slices.SortStableFunc(j.runs, func(a, b run) int { return a.start.Compare(b.start) })
 	return j.runs
@@ -57,65 +58,41 @@ func (j *judgement) deadline(s *start) time.Time {
 	if j.mutation.daylightSaving {
 		from, atLeast = s.At, time.Time{}
 	}
-	if bound := j.bound(s, latest(from.Add(j.Grace), atLeast)); !bound.After(j.Now) {
-		return bound
-	}
-	begin, end, endOfAny := s.window()
-	for _, r := range j.all() {
-		// The appliance skips, queues or runs a start inside another run: which, is not
-		// known.
-		if r.start.Before(begin) && r.until.After(s.At) {
-			from = latest(from, r.until)
-		}
-	}
+	begin := s.At.Add(-min(lead, s.At.Sub(s.previous)/2))
 	deadline := latest(from.Add(j.Grace), atLeast)
-	for _, r := range j.all() {
-		next := endOfAny
-		if r.meets(s.kind) {
-			next = end
-		}
-		if !r.start.Before(begin) && (next.IsZero() || r.start.Before(next)) && r.start.Before(deadline) {
-			deadline = latest(deadline, r.until.Add(settle))
-		}
-	}
-	return deadline
-}
-
-// bound returns a time that the deadline of a start isn't after, without its window,
-// which takes the schedule longer than most starts are worth: those that are old.
-func (j *judgement) bound(s *start, deadline time.Time) time.Time {
-	runs, from := j.all(), s.At.Add(-lead)
-	if !j.busy.After(from) {
+	runs := j.all()
+	if !j.busy.After(begin) {
 		return deadline
 	}
 	for _, r := range runs {
-		if !r.start.Before(deadline) {
-			break
-		}
-		if r.until.After(from) {
-			deadline = latest(deadline, r.until.Add(max(j.Grace, settle)))
+		switch {
+		case r.start.Before(begin) && r.until.After(s.At):
+			// The appliance skips, queues or runs a start inside another run: which, is not
+			// known.
+			deadline = latest(deadline, r.until.Add(j.Grace))
+		case r.start.Before(begin):
+		case !r.start.Before(deadline):
+			return deadline
+		default:
+			if end := s.endFor(r.what); end.IsZero() || r.start.Before(end) {
+				deadline = latest(deadline, r.until.Add(settle))
+			}
 		}
 	}
 	return deadline
 }
 
-// window returns between which times the sessions begin that are of the run of a
-// start: until the next start of the kind for those that can bring it, and until that
-// of any kind for others. The ends are zero if there is no other start.
-func (s *start) window() (begin, end, endOfAny time.Time) {
-	if s.of.estimated() {
-		gap, _ := s.of.gap(s.kind)
-		ofAny, _ := s.of.gap(schedule.Whole)
-		return s.At.Add(-min(lead, gap/2)), s.At.Add(gap), s.At.Add(ofAny)
+// endFor returns until when the sessions begin that are of the run of a start: until the
+// next start of the kind for those that can bring it, and until that of any kind for
+// others. It is zero if there is no other start.
+func (s *start) endFor(w what) time.Time {
+	switch {
+	case w.meets(s.kind):
+		return s.next
+	case s.of.estimated():
+		return s.At.Add(s.of.gap(schedule.Whole))
 	}
-	early := lead
-	if last, ok := s.of.Plan.LastDue(s.kind, s.At.Add(-1)); ok {
-		early = min(early, s.At.Sub(last)/2)
-	}
-	// Until the later reading: at the earlier one it has perhaps not begun.
-	next, _ := s.of.Plan.NextStart(s.kind, s.At)
-	nextOfAny, _ := s.of.Plan.NextStart(schedule.Whole, s.At)
-	return s.At.Add(-early), next.Later, nextOfAny.Later
+	return s.of.Plan.Next(schedule.Whole, s.At).Later
 }
 
 // beganOn reports whether anything of the policy began on the local day of a skipped

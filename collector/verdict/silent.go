@@ -1,6 +1,10 @@
 package verdict
 
-import "time"
+import (
+	"time"
+
+	"vbaws_exporter/collector/schedule"
+)
 
 // A policy of which no schedule is known is silent from silentFrom after its last
 // success. At silentTo it is taken to be given up.
@@ -12,12 +16,12 @@ const (
 // silent judges a policy of which no schedule is known.
 func (j *judgement) silent() Problem {
 	for i := range j.policy.Members {
-		if m := &j.policy.Members[i]; m.Enabled && !m.Unreadable && len(m.kinds(j.Typed)) > 0 {
+		if m := &j.policy.Members[i]; m.Enabled && !m.Unreadable && len(m.Plan.Kinds()) > 0 {
 			return Problem{}
 		}
 	}
 	p := Problem{Judged: true}
-	last := j.lastSuccess(func(w what) bool { return w.backup })
+	last := j.success(schedule.Whole)
 	for _, t := range j.tracks {
 		if len(t.running) > 0 {
 			return p

@@ -34,14 +34,10 @@ func (j *judgement) stuck(k schedule.Kind) Problem {
 // 3 × typical, 2 h, and the smaller of 24 h and the longest gap; 24 h if nothing is
 // known.
 func (j *judgement) stuckAfter(t *track, start time.Time) time.Duration {
-	typical, typicalKnown := t.finished.typicalAt(start)
-	gap, gapKnown := j.longestGap(t.kind)
-	limit := shortestStuck
-	switch {
-	case gapKnown:
-		limit = max(limit, min(gap, longestStuck))
-	case !typicalKnown:
+	typical, known := t.finished.typicalAt(start)
+	gap := j.longestGap(t.kind)
+	if gap == 0 && !known {
 		return longestStuck
 	}
-	return max(limit, 3*typical)
+	return max(shortestStuck, min(gap, longestStuck), 3*typical)
 }

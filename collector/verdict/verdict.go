@@ -1,8 +1,8 @@
 package verdict
 
 import (
-	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"vbaws_exporter/collector/schedule"
@@ -38,13 +38,12 @@ type Member struct {
 	// otherwise zero.
 	DisabledSince time.Time
 	// Plan is the last schedule that could be read, in the appliance's zone, or an
-	// interval without times (VPC); nil if there is none. It is worth keeping from one
-	// judgement to the next.
+	// interval without times (VPC). It is worth keeping from one judgement to the next.
 	Plan *schedule.Plan
-	// Unreadable says that the schedule can't be read at present.
+	// Unreadable says that the schedule can't be read at present. Listed is what can be
+	// read of it, and Plan if all can.
 	Unreadable bool
-	// ZoneUnknown says that the times of Plan can't be relied on, only its gaps.
-	ZoneUnknown bool
+	Listed     *schedule.Plan
 }
 
 // Sessions are those of one extended type.
@@ -75,24 +74,22 @@ type Conditions struct {
 }
 
 // mutation switches a rule off, so that tests can show that they notice.
-type mutation struct{ grace, waiting, daylightSaving bool }
+type mutation struct{ waiting, daylightSaving bool }
 
 // State sums up problems in a word.
 type State string
 
-// The states, the worst first.
+// The states, the worst first. A policy that is disabled is stuck or disabled.
 const (
 	Stuck    State = "stuck"
 	Failing  State = "failing"
 	Overdue  State = "overdue"
 	Silent   State = "silent"
 	Disabled State = "disabled"
-	Warning  State = "warning" // the newest session did not simply succeed
+	Warning  State = "warning" // the newest session did not simply succeed, or the schedule can't be read
 	Pending  State = "pending" // no finished session is known
 	OK       State = "ok"
 )
-
-var worstFirst = []State{Stuck, Failing, Overdue, Silent, Disabled, Warning, Pending, OK}
 
 // Problem is the verdict on one thing that can be wrong.
 type Problem struct {
@@ -105,7 +102,8 @@ type Problem struct {
 // Exists reports whether there is a problem.
 func (p Problem) Exists() bool { return !p.Since.IsZero() }
 
-// Kind is the verdict on what a policy makes of one kind.
+// Kind is what is said of what a policy makes of one kind: the verdict and, as far as
+// schedules are listed, what they say.
 type Kind struct {
 	Kind                    schedule.Kind
 	State                   State
@@ -120,24 +118,25 @@ type Kind struct {
 	Estimate bool
 	// Recent are the last sessions of this kind, at most Keep, by End, oldest first.
 	Recent []Session
-}
-
-// Type is what is derived of one extended type.
-type Type struct {
-	ExtendedType        string
-	ConsecutiveFailures int
-	// Typical is the median duration of the last successful sessions; 0 if too few
-	// are known.
-	Typical time.Duration
+	// Schedule has the schedules in words; empty without one. Interval is the longest gap
+	// that they leave, by that which leaves the shortest; 0 without a schedule.
+	Schedule string
+	Interval time.Duration
+	// Due is the newest scheduled start since a policy was first seen enabled with its
+	// schedule; zero for none.
+	Due time.Time
+	// Success is the newest end of a session that succeeded and meets the starts of this
+	// kind; zero for none.
+	Success time.Time
 }
 
 // Verdict is the verdict on a Policy.
 type Verdict struct {
+	// State is that of a policy without Kinds.
 	State State
 	// Kinds are those that are scheduled and those of sessions, in order.
 	Kinds            []Kind
 	Silent, Disabled Problem
-	Types            []Type
 	// Next is the next instant at which the verdict changes if nothing new is known;
 	// zero if it never does. It can come early, and is never late.
 	Next time.Time
@@ -169,30 +168,64 @@ type track struct {
 // concurrently.
 func Judge(p *Policy, c Conditions) Verdict {
 	j := &judgement{Conditions: c, policy: p, tracks: tracks(p.Sessions, c.Typed)}
-	if j.mutation.grace {
-		j.Grace = 0
-	}
 	v := &j.verdict
 	disabled := j.disabled()
 	if !disabled {
 		v.Silent = j.silent()
 	}
-	for _, k := range j.kinds() {
+	kinds := j.kinds()
+	for _, k := range kinds {
 		row := Kind{Kind: k, Stuck: j.stuck(k), Recent: j.recent(k)}
 		if !disabled {
 			// Otherwise no session is going to clear a failure, and somebody knows.
 			row.Failing = j.failing(k)
 			j.overdue(&row)
 		}
-		row.State = j.state(&row)
+		row.State = j.state(&row, disabled)
+		j.describe(&row)
+		if len(p.Members) > 0 && (k != schedule.Whole || len(kinds) == 1) { // an unknown kind meets the others
+			row.Success = j.success(k)
+		}
 		v.Kinds = append(v.Kinds, row)
 	}
-	for _, t := range j.tracks {
-		typical, _ := t.finished.Typical()
-		v.Types = append(v.Types, Type{t.extendedType, t.finished.ConsecutiveFailures(), typical})
-	}
-	v.State = j.sum(disabled)
+	v.State = j.state(&Kind{}, disabled)
 	return *v
+}
+
+// describe fills in what the schedules, as they are listed, say of a kind.
+func (j *judgement) describe(row *Kind) {
+	for i := range j.policy.Members {
+		m := &j.policy.Members[i]
+		if !slices.Contains(j.scheduled(m.Listed), row.Kind) {
+			continue
+		}
+		if text := m.Listed.Words(row.Kind); !slices.Contains(strings.Split(row.Schedule, " or "), text) {
+			row.Schedule = strings.TrimPrefix(row.Schedule+" or "+text, " or ")
+		}
+		if gap := m.Listed.LongestGap(row.Kind); row.Interval == 0 || 0 < gap && gap < row.Interval {
+			row.Interval = gap
+		}
+		if !m.Enabled || m.Since.IsZero() {
+			continue
+		}
+		if due := m.Listed.LastDue(row.Kind, j.Now); !due.Before(m.Since) {
+			row.Due = latest(row.Due, due)
+		}
+		j.at(m.Listed.Next(row.Kind, j.Now).At)
+	}
+}
+
+// Missing returns the kinds of which a policy is to have a success and has none. The
+// unknown kind is one of them only if there is no other.
+func Missing(p *Policy, typed bool) []schedule.Kind {
+	j := &judgement{Conditions: Conditions{Typed: typed}, policy: p, tracks: tracks(p.Sessions, typed)}
+	kinds := j.kinds()
+	if !typed {
+		kinds = []schedule.Kind{schedule.Whole}
+	}
+	return slices.DeleteFunc(kinds, func(k schedule.Kind) bool {
+		return typed && k == schedule.Whole && len(kinds) > 1 || !j.success(k).IsZero()
+	})
 }
 
 // disabled judges whether all policies of the name are disabled, and reports it.
@@ -235,16 +268,24 @@ func tracks(all []Sessions, typed bool) []track {
 
 // kinds returns the kinds that are scheduled and those that sessions make.
 func (j *judgement) kinds() []schedule.Kind {
-	kinds := make(map[schedule.Kind]bool)
+	var kinds []schedule.Kind
 	for _, m := range j.policy.Members {
-		for _, k := range m.kinds(j.Typed) {
-			kinds[k] = true
-		}
+		kinds = append(kinds, append(j.scheduled(m.Plan), j.scheduled(m.Listed)...)...)
 	}
 	for _, t := range j.tracks {
-		kinds[t.kind] = true
+		kinds = append(kinds, t.kind)
 	}
-	return slices.Sorted(maps.Keys(kinds))
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// scheduled returns the kinds that a schedule starts.
+func (j *judgement) scheduled(p *schedule.Plan) []schedule.Kind {
+	kinds := p.Kinds()
+	if len(kinds) > 0 && !j.Typed {
+		return []schedule.Kind{schedule.Whole}
+	}
+	return kinds
 }
 
 // recent returns the last finished sessions of a kind.
@@ -281,14 +322,26 @@ func (j *judgement) lastSuccess(counts func(what) bool) time.Time {
 	return newest
 }
 
-func (j *judgement) state(row *Kind) State {
+// success returns the end of the newest success that meets the starts of a kind.
+func (j *judgement) success(k schedule.Kind) time.Time {
+	return j.lastSuccess(func(w what) bool { return w.meets(k) })
+}
+
+// state sums up what is said of a kind.
+func (j *judgement) state(row *Kind, disabled bool) State {
 	switch {
 	case row.Stuck.Exists():
 		return Stuck
+	case disabled:
+		return Disabled
 	case row.Failing.Exists():
 		return Failing
 	case row.Overdue.Exists():
 		return Overdue
+	case j.verdict.Silent.Exists():
+		return Silent
+	case slices.ContainsFunc(j.policy.Members, func(m Member) bool { return m.Unreadable }):
+		return Warning
 	}
 	var newest Session
 	for _, t := range j.tracks {
@@ -299,27 +352,10 @@ func (j *judgement) state(row *Kind) State {
 		}
 	}
 	switch {
-	case newest.Status == vbaws.StatusSucceeded:
-		return OK
-	case newest.Status != "":
+	case newest.Status != "" && newest.Status != vbaws.StatusSucceeded:
 		return Warning
-	case j.lastSuccess(func(w what) bool { return w.meets(row.Kind) }).IsZero():
+	case newest.Status == "" && j.success(row.Kind).IsZero():
 		return Pending
-	}
-	return OK
-}
-
-// sum returns the worst state.
-func (j *judgement) sum(disabled bool) State {
-	v := &j.verdict
-	states := map[State]bool{Silent: v.Silent.Exists(), Disabled: disabled, Pending: len(v.Kinds) == 0}
-	for _, row := range v.Kinds {
-		states[row.State] = true
-	}
-	for _, s := range worstFirst {
-		if states[s] {
-			return s
-		}
 	}
 	return OK
 }

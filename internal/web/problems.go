@@ -128,7 +128,7 @@ func (p *policyStatus) describe(now time.Time) string {
 func (p *policyStatus) failedSessions() string {
 	n := 0
 	for _, s := range slices.Backward(p.LastSessions) {
-		if s.Status == vbaws.StatusSucceeded || s.Status == vbaws.StatusWarning {
+		if verdict.Succeeded(s.Status) {
 			break
 		}
 		if s.Status == vbaws.StatusFailed {

@@ -346,12 +346,12 @@ func policies(p *poller.Published) []policyStatus {
 		r := &p.Policies.Rows[i]
 		kinds := r.Kinds
 		if len(kinds) == 0 { // neither a schedule nor a session
-			kinds = []poller.PolicyKind{{Kind: schedule.Whole}}
+			kinds = []verdict.Kind{{State: r.State}}
 		}
 		for j := range kinds {
 			row := newPolicy(r, &kinds[j])
 			for _, s := range sessions[r.Name] {
-				if kindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
+				if verdict.KindOf(s.Key.ExtendedType) == row.Kind && (workloads[r.Name] == 1 || verdict.Concerns(r.Workload, s.Key.ExtendedType)) {
 					row.take(s, p.Failures[s.Key])
 				}
 			}
@@ -365,46 +365,27 @@ func policies(p *poller.Published) []policyStatus {
 	return all
 }
 
-// kindOf returns the kind whose row a session belongs to. What makes no restore point is
-// of none.
-func kindOf(extendedType string) schedule.Kind {
-	if k := schedule.KindOf(extendedType); k != schedule.None {
-		return k
-	}
-	return schedule.Whole
-}
-
 // newPolicy returns what the verdict on a kind says.
-func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
-	v := &k.Verdict
+func newPolicy(r *poller.PolicyRow, k *verdict.Kind) policyStatus {
 	row := policyStatus{
-		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: cmp.Or(v.State, verdict.Pending),
-		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(v.NextDue),
-		Overdue: v.Overdue.Exists(), OverdueRuns: v.OverdueRuns, Estimate: v.Estimate, ScheduleError: r.Unreadable,
-		Schedule: k.Schedule, nextLocal: v.NextDue,
+		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: k.State,
+		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(k.NextDue),
+		Overdue: k.Overdue.Exists(), OverdueRuns: k.OverdueRuns, Estimate: k.Estimate, ScheduleError: r.Unreadable,
+		Schedule: k.Schedule, nextLocal: k.NextDue,
 	}
-	for _, s := range v.Recent {
+	for _, s := range k.Recent {
 		row.LastSessions = append(row.LastSessions, lastSession{s.Status, utc(s.End), s.Start})
 	}
 	for _, p := range []struct {
 		state verdict.State
 		verdict.Problem
 	}{
-		{verdict.Stuck, v.Stuck}, {verdict.Failing, v.Failing}, {verdict.Overdue, v.Overdue},
-		{verdict.Silent, r.Verdict.Silent}, {verdict.Disabled, r.Verdict.Disabled},
+		{verdict.Stuck, k.Stuck}, {verdict.Failing, k.Failing}, {verdict.Overdue, k.Overdue},
+		{verdict.Silent, r.Silent}, {verdict.Disabled, r.Disabled},
 	} {
 		if p.Exists() {
 			row.Problems = append(row.Problems, problemStatus{p.state, utc(p.Since)})
 		}
-	}
-	switch {
-	case isProblem(row.State):
-	case !r.Enabled:
-		row.State = verdict.Disabled
-	case r.Verdict.Silent.Exists():
-		row.State = verdict.Silent
-	case r.Unreadable != "":
-		row.State = verdict.Warning
 	}
 	return row
 }
@@ -418,7 +399,7 @@ func (p *policyStatus) take(s ledger.SeriesView, f poller.Failure) {
 		p.failureEnd, p.Errors = f.End, f.Errors
 	}
 	for _, c := range s.Counters {
-		if (c.Status == vbaws.StatusSucceeded || c.Status == vbaws.StatusWarning) && c.End.After(p.LastSuccess) {
+		if verdict.Succeeded(c.Status) && c.End.After(p.LastSuccess) {
 			p.LastSuccess = utc(c.End)
 		}
 	}

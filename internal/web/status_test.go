@@ -41,17 +41,17 @@ func series(policy, extendedType, status string, running int) ledger.SeriesView 
 	return s
 }
 
-func row(name string, kinds ...poller.PolicyKind) poller.PolicyRow {
-	r := poller.PolicyRow{Name: name, Workload: "ec2", Enabled: true, Kinds: kinds}
-	r.Verdict.State = verdict.Pending
-	return r
+func row(name string, kinds ...verdict.Kind) poller.PolicyRow {
+	return poller.PolicyRow{
+		Name: name, Workload: "ec2", Enabled: true, Verdict: verdict.Verdict{State: verdict.Pending, Kinds: kinds},
+	}
 }
 
 // kind is what is said of one kind.
-func kind(kind schedule.Kind, state verdict.State, edit ...func(*verdict.Kind)) poller.PolicyKind {
-	k := poller.PolicyKind{Kind: kind, Verdict: verdict.Kind{Kind: kind, State: state, NextDue: noon.Add(5 * time.Hour)}}
+func kind(kind schedule.Kind, state verdict.State, edit ...func(*verdict.Kind)) verdict.Kind {
+	k := verdict.Kind{Kind: kind, State: state, NextDue: noon.Add(5 * time.Hour)}
 	for _, e := range edit {
-		e(&k.Verdict)
+		e(&k)
 	}
 	return k
 }
@@ -74,10 +74,10 @@ func ended(statuses ...string) func(*verdict.Kind) {
 func published() poller.Published {
 	early, late := noon.Add(-2*time.Hour), noon.Add(-30*time.Minute)
 	done := noon.Add(-time.Hour)
-	off := row("off", kind(schedule.Backup, verdict.Warning))
-	off.Enabled, off.Verdict.Disabled = false, at(early)
-	silent := row("silent", kind(schedule.Backup, verdict.OK, func(k *verdict.Kind) { k.NextDue = time.Time{} }))
-	silent.Verdict.Silent = at(noon.Add(-8 * 24 * time.Hour))
+	off := row("off", kind(schedule.Backup, verdict.Disabled))
+	off.Enabled, off.Disabled = false, at(early)
+	silent := row("silent", kind(schedule.Backup, verdict.Silent, func(k *verdict.Kind) { k.NextDue = time.Time{} }))
+	silent.Silent = at(noon.Add(-8 * 24 * time.Hour))
 	fine := row("fine", kind(schedule.Backup, verdict.OK), kind(schedule.Snapshot, verdict.OK))
 	fine.Kinds[1].Success = done
 	unlisted := row("unlisted", kind(schedule.Snapshot, verdict.OK))
@@ -87,7 +87,7 @@ func published() poller.Published {
 	overdue := func(k *verdict.Kind) { k.Overdue, k.OverdueRuns = at(late), 1 }
 	scheduled := kind(schedule.Backup, verdict.Failing, overdue, func(k *verdict.Kind) { k.Failing = at(done) }, ended("Succeeded", "Warning", "Failed", "Canceled", "Failed"))
 	scheduled.Schedule = "daily at 18:00 Europe/Berlin"
-	scheduled.Verdict.NextDue = scheduled.Verdict.NextDue.In(berlin)
+	scheduled.NextDue = scheduled.NextDue.In(berlin)
 	estimated := kind(schedule.Backup, verdict.Overdue, overdue, func(k *verdict.Kind) { k.Estimate, k.NextDue = true, time.Time{} })
 	estimated.Schedule = "every 2 h"
 	return poller.Published{
@@ -172,11 +172,11 @@ func testStatusPolicies(t *testing.T) {
 	}
 }
 
-// testStatusKindWithoutVerdict: by API 1.0, a policy without a schedule and without a session has a
-// kind that is not judged.
+// testStatusKindWithoutVerdict: a policy without a schedule and without a session has no
+// kind, and the state of its own.
 func testStatusKindWithoutVerdict(t *testing.T) {
 	p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
-		row("by hand", poller.PolicyKind{}), row("fails", kind(schedule.Whole, verdict.Failing)),
+		row("by hand"), row("fails", kind(schedule.Whole, verdict.Failing)),
 	}}}
 	got := policies(&p)
 	if len(got) != 2 || got[0].Name != "fails" || got[1].State != "pending" {
@@ -211,7 +211,7 @@ func testStatusUnreadableSchedule(t *testing.T) {
 	const reason = `weeklySchedule: days: "<b>Moonday" is not one of Sunday to Saturday`
 	p := published()
 	unknown := func(k *verdict.Kind) { k.NextDue = time.Time{} }
-	odd := row("fine", kind(schedule.Backup, verdict.OK, unknown))
+	odd := row("fine", kind(schedule.Backup, verdict.Warning, unknown))
 	odd.Unreadable = reason
 	same := row("fine", kind(schedule.Backup, verdict.OK, unknown))
 	same.Workload = "rds"
@@ -308,7 +308,7 @@ func testPageColors(t *testing.T) {
 	down := with(verdict.Stuck)
 	down.Result = poller.Result(vbaws.KindTLS)
 	disabled := with()
-	disabled.Policies.Rows = []poller.PolicyRow{row("off", kind(schedule.Backup, verdict.OK))}
+	disabled.Policies.Rows = []poller.PolicyRow{row("off", kind(schedule.Backup, verdict.Disabled))}
 	disabled.Policies.Rows[0].Enabled = false
 	stored := with(verdict.Overdue) // before the first poll
 	stored.Status = poller.Status{}
@@ -347,10 +347,10 @@ func testStatusProblems(t *testing.T) {
 	appliance := func(rows ...poller.PolicyRow) poller.Published {
 		return poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: rows}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
 	}
-	silent := policy("s", verdict.OK, 0)
-	silent.Verdict.Silent = at(noon.Add(-9 * 24 * time.Hour))
-	off := policy("off", verdict.OK, 0)
-	off.Enabled, off.Verdict.Disabled = false, at(noon)
+	silent := policy("s", verdict.Silent, 0)
+	silent.Silent = at(noon.Add(-9 * 24 * time.Hour))
+	off := policy("off", verdict.Disabled, 0)
+	off.Enabled, off.Disabled = false, at(noon)
 	down := appliance(policy("p", verdict.Overdue, 5))
 	down.Up, down.Result, down.Err, down.FailedSince = false, poller.Result(vbaws.KindUnreachable), errors.New("connection refused"), noon.Add(-20*time.Minute)
 	o := Options{
@@ -543,8 +543,8 @@ func testStatusHostileNames(t *testing.T) {
 	for i := range p.Policies.Rows {
 		r := &p.Policies.Rows[i]
 		k := &r.Kinds[0]
-		k.Schedule, k.Verdict.Failing, r.Unreadable = r.Name, at(noon), r.Name
-		k.Verdict.Recent = []verdict.Session{{Start: noon, End: noon, Status: r.Name}}
+		k.Schedule, k.Failing, r.Unreadable = r.Name, at(noon), r.Name
+		k.Recent = []verdict.Session{{Start: noon, End: noon, Status: r.Name}}
 		p.Failures[ledger.Key{Type: "Policy", ExtendedType: r.Name, Policy: r.Name}] = poller.Failure{End: noon, Errors: []string{r.Name}}
 	}
 	p.EndpointErrors = map[string]string{names[0]: names[1]}
