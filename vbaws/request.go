@@ -338,37 +338,22 @@ func isTLS(err error) bool {
 	return false
 }
 
-// delays is how long to wait between the tries of a call.
-type delays struct {
-	backoff.ExponentialBackOff
-	asked time.Duration // by the last answer; 0: not
-}
-
-func (d *delays) NextBackOff() time.Duration {
-	if d.asked > 0 {
-		return d.asked
-	}
-	return d.ExponentialBackOff.NextBackOff()
-}
-
 // retry tries the call up to three times, as long as again says that another
 // time may help.
 func (c *Client) retry(ctx context.Context, op string, again func(error) bool, try func() error) error {
-	d := &delays{ExponentialBackOff: backoff.ExponentialBackOff{
-		InitialInterval:     c.cfg.RetryInitial,
-		RandomizationFactor: backoff.DefaultRandomizationFactor,
-		Multiplier:          4,
-		MaxInterval:         maxRetryAfter,
-	}}
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.Multiplier, wait.MaxInterval = c.cfg.RetryInitial, 4, maxRetryAfter
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = try()
 		if last != nil && !again(last) {
 			return struct{}{}, backoff.Permanent(last)
 		}
-		d.asked = retryAfter(last)
+		if e, ok := errors.AsType[*APIError](last); ok && e.RetryAfter > 0 {
+			return struct{}{}, &backoff.RetryAfterError{Duration: e.RetryAfter}
+		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(d), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
 	if err != nil && again(last) && ctx.Err() != nil {
 		return &Error{KindTimeout, op, fmt.Errorf("%w while waiting to retry after: %w", ctx.Err(), cause(last))}
 	}
@@ -381,13 +366,6 @@ func cause(err error) error {
 		return e.Err
 	}
 	return err
-}
-
-func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*APIError](err); ok {
-		return e.RetryAfter
-	}
-	return 0
 }
 
 // mayPass reports whether a GET that failed so may succeed a moment later. A
