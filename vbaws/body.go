@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Limits on what an answer may make the client hold or read. Answers are decoded as
 // they come, so what is held is one value, the rows, and their texts: below 100 MiB for
 // the worst list that keeps to all limits, and 30 MiB for 100,000 real sessions.
 const (
-	maxValue   = 4 << 20  // bytes of one row, or of one other member of a page
-	maxSmall   = 1 << 20  // bytes of the answer to a login
+	maxValue   = 4 << 20  // bytes of one row, of one other member of a page, or of a document without a list
 	maxLog     = 64 << 20 // bytes of a session's log, of which little is held
 	maxProblem = 64 << 10 // bytes read of an error's document
 
@@ -35,6 +35,7 @@ const (
 // body reads an answer within limits and remembers how it began.
 type body struct {
 	r     *bufio.Reader
+	date  time.Time // of the answer, to the second; zero if it has none
 	value int64 // bytes that the current value may still take
 	page  int64 // bytes that the answer may still take
 	held  int   // bytes of texts that were kept of it
@@ -43,8 +44,8 @@ type body struct {
 	head  []byte
 }
 
-func newBody(r io.Reader, limit int64) *body {
-	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: limit, most: maxElements}
+func newBody(r io.Reader) *body {
+	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: maxPage, most: maxElements}
 }
 
 // maxHead is how much of an answer is kept to say what came instead: more than

@@ -125,18 +125,7 @@ func (c *Client) APIVersion() string { return c.versions.inUse() }
 
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
-	var page *SessionsPage
-	err := c.get(ctx, RouteSessions, RouteSessions, q.values(), func(h http.Header, b *body) (err error) {
-		b.asked(q.Limit)
-		if page, err = decodeSessions(b); err == nil {
-			page.Date = date(h)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteSessions, q.values(), q.Limit, decodeSessions)
 }
 
 const queryTime = "2006-01-02T15:04:05Z"
@@ -180,16 +169,14 @@ func paging(offset, limit int) url.Values {
 // session that could not be understood is a Row with an Err, as in a page.
 // HasStatus of the error says 404 where the appliance has no such session.
 func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
-	var (
-		row Row
-		at  time.Time
-	)
-	err := c.getByID(ctx, id, RouteSession, maxValue, func(h http.Header, b *body) error {
+	var row Row
+	var at time.Time
+	err := c.getByID(ctx, id, RouteSession, func(b *body) error {
 		v, err := decodeOne(b)
 		if err != nil {
 			return err
 		}
-		if row, at = newRows(b).row(v), date(h); row.ID == "" {
+		if row, at = newRows(b).row(v), b.date; row.ID == "" {
 			return errShape("the document is not a session: " + row.Err.Error())
 		}
 		return nil
@@ -205,7 +192,7 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 // could not be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 	var log []LogItem
-	err := c.getByID(ctx, id, RouteSessionLog, maxLog, func(_ http.Header, b *body) (err error) {
+	err := c.getByID(ctx, id, RouteSessionLog, func(b *body) (err error) {
 		log, err = decodeLog(b)
 		return err
 	})
@@ -216,23 +203,19 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 }
 
 // getByID gets a route that has the id of a session.
-func (c *Client) getByID(ctx context.Context, id, route string, limit int64, read func(http.Header, *body) error) error {
+func (c *Client) getByID(ctx context.Context, id, route string, read func(*body) error) error {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
 		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
 	}
-	return c.getLimited(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, limit, read)
+	return c.get(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, read)
 }
 
-func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(http.Header, *body) error) error {
-	return c.getLimited(ctx, endpoint, path, q, maxPage, read)
-}
-
-// getLimited gets an answer of at most so many bytes. It logs in if needed, and once
-// more if the token is rejected: by 401, or by 403 unless that is about the account's
-// rights. It tries another API version if one is refused. read can be called more than
-// once: the last call counts.
-func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Values, limit int64, read func(http.Header, *body) error) error {
+// get gets a path of an endpoint. It logs in if needed, and once more if the token is
+// rejected: by 401, or by 403 unless that is about the account's rights. It tries
+// another API version if one is refused. read can be called more than once: the last
+// call counts.
+func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(*body) error) error {
 	op := "GET " + endpoint
 	var dead *token
 	next := c.token
@@ -244,7 +227,6 @@ func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Va
 		in := call{
 			op: op, method: http.MethodGet, endpoint: endpoint, path: path, query: q,
 			version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
-			limit: limit,
 		}
 		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
 		switch {
@@ -274,13 +256,4 @@ func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Va
 		}
 	}
 	return &Error{KindHTTP, op, errTurns}
-}
-
-// date returns the answer's Date, to the second.
-func date(h http.Header) time.Time {
-	t, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return time.Time{}
-	}
-	return t
 }

@@ -210,7 +210,7 @@ func read(v jsontext.Value, into any) {
 func decodeLog(b *body) ([]LogItem, error) {
 	var log []LogItem
 	kept := map[string]int{}
-	b.most = math.MaxInt
+	b.page, b.most = maxLog, math.MaxInt
 	_, err := decodeOptionalList(b, "log", "sessionId",
 		func() { log = nil; clear(kept) },
 		func(v jsontext.Value) {

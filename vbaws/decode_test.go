@@ -23,7 +23,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func textBody(s string) *body { return newBody(strings.NewReader(s), maxPage) }
+func textBody(s string) *body { return newBody(strings.NewReader(s)) }
 
 func readRow(s string) Row { return newRows(textBody("")).row(jsontext.Value(s)) }
 
@@ -411,7 +411,7 @@ func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 		{"deep", sessions, results, `[`, 30 * mb, 30 * mb},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := newBody(&endless{begin: test.begin, middle: test.middle, n: test.size}, maxPage)
+			b := newBody(&endless{begin: test.begin, middle: test.middle, n: test.size})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := test.read(b)

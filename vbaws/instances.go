@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -75,16 +74,7 @@ func (c *Client) Instances(ctx context.Context, q InstancesQuery) (*InstancesPag
 		}
 		values.Set(name, wordUnprotected)
 	}
-	var page *InstancesPage
-	err := c.get(ctx, RouteInstances, RouteInstances, values, func(_ http.Header, b *body) (err error) {
-		b.asked(q.Limit)
-		page, err = decodeInstances(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteInstances, values, q.Limit, decodeInstances)
 }
 
 // The words of protectionStatus, and of the filters.
@@ -163,16 +153,7 @@ type LicensedWorkloadsPage struct {
 // LicensedWorkloads returns a page of the workloads that take a license, of all kinds.
 // Who may see it is as for License.
 func (c *Client) LicensedWorkloads(ctx context.Context, offset, limit int) (*LicensedWorkloadsPage, error) {
-	var page *LicensedWorkloadsPage
-	err := c.get(ctx, RouteLicensed, RouteLicensed, paging(offset, limit), func(_ http.Header, b *body) (err error) {
-		b.asked(limit)
-		page, err = decodeLicensedWorkloads(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteLicensed, paging(offset, limit), limit, decodeLicensedWorkloads)
 }
 
 func decodeLicensedWorkloads(b *body) (*LicensedWorkloadsPage, error) {
@@ -235,7 +216,7 @@ func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string) (tim
 		values.Set("Limit", fmt.Sprint(restorePointsAsked))
 	}
 	var points restorePoints
-	err := c.get(ctx, route, route, values, func(_ http.Header, b *body) (err error) {
+	err := c.get(ctx, route, route, values, func(b *body) (err error) {
 		b.asked(restorePointsAsked)
 		points, err = decodeRestorePoints(b)
 		if err == nil && points.newest.IsZero() && points.rows > 0 {

@@ -2,7 +2,6 @@ package vbaws
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -102,7 +101,7 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 // nothing to decode is none; then the error says what the document lacks.
 func getOne[T comparable](ctx context.Context, c *Client, route string, none T, decode func(jsontext.Value) T, lacks string) (T, error) {
 	got := none
-	err := c.getLimited(ctx, route, route, nil, maxValue, func(_ http.Header, b *body) error {
+	err := c.get(ctx, route, route, nil, func(b *body) error {
 		v, err := decodeOne(b)
 		if err != nil {
 			return err
@@ -121,7 +120,7 @@ func getOne[T comparable](ctx context.Context, c *Client, route string, none T, 
 // getPage gets a page of a list, of about limit elements.
 func getPage[T any](ctx context.Context, c *Client, route string, q url.Values, limit int, decode func(*body) (*T, error)) (*T, error) {
 	var page *T
-	err := c.get(ctx, route, route, q, func(_ http.Header, b *body) (err error) {
+	err := c.get(ctx, route, route, q, func(b *body) (err error) {
 		b.asked(limit)
 		page, err = decode(b)
 		return err

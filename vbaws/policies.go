@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -106,7 +105,7 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 		return &PoliciesPage{TotalCount: 1}, nil
 	}
 	page := &PoliciesPage{}
-	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
+	err := c.get(ctx, w.Path, w.Path, nil, func(b *body) error {
 		v, err := decodeOne(b)
 		if err != nil {
 			return err

@@ -41,15 +41,11 @@ type call struct {
 	bearer   string
 	// secrets are the words that must not get from the answer into an error.
 	secrets []string
-	// limit is the most bytes of an answer to read.
-	limit int64
-	// private says that nothing of a 2xx answer may be shown.
-	private bool
 }
 
 // exchange sends the call once, and hands a 2xx answer to read. Its errors are
 // *Error; one that read makes itself stays as it is.
-func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *body) error) error {
+func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) error {
 	u := strings.TrimRight(c.cfg.URL.String(), "/") + in.path
 	if len(in.query) > 0 {
 		u += "?" + in.query.Encode()
@@ -90,8 +86,9 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	if code/100 != 2 {
 		return c.refusal(in, resp)
 	}
-	b := newBody(resp.Body, in.limit)
-	err = read(resp.Header, b)
+	b := newBody(resp.Body)
+	b.date, _ = http.ParseTime(resp.Header.Get("Date"))
+	err = read(b)
 	if _, ok := errors.AsType[*Error](err); ok || err == nil {
 		return err
 	}
@@ -145,7 +142,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 		return errors.New("the answer is not from the REST API: it is empty")
 	case in.isWebPage(h):
 		return fmt.Errorf("the answer is a web page (%s), not from the REST API: %s", clip(kind, 60), ports)
-	case in.private:
+	case in.form != nil: // nothing of a token may be shown
 		if shape, ok := errors.AsType[errShape](cause); ok {
 			return fmt.Errorf("the answer is not from the REST API: %w", shape)
 		}

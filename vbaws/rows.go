@@ -111,7 +111,7 @@ func decodeSessions(b *body) (*SessionsPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.TotalCount = total
+	p.TotalCount, p.Date = total, b.date
 	return &p, nil
 }
 

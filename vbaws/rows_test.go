@@ -100,7 +100,7 @@ func BenchmarkPage(b *testing.B) {
 			b.Fatal(err)
 		}
 		middle := time.Now()
-		ours, err := decodeSessions(newBody(bytes.NewReader(document), maxPage))
+		ours, err := decodeSessions(newBody(bytes.NewReader(document)))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -284,8 +284,8 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 	const path = "/api/oauth2/token"
 	err := c.exchange(ctx, call{
 		op: "GET " + path, method: http.MethodGet, endpoint: path, path: path,
-		version: version, limit: maxSmall, private: true,
-	}, func(http.Header, *body) error { return nil })
+		version: version,
+	}, func(*body) error { return nil })
 	e, ok := errors.AsType[*APIError](err)
 	return ok && e.StatusCode/100 == 4 && e.StatusCode != http.StatusNotFound && e.StatusCode != http.StatusTooManyRequests
 }
@@ -313,13 +313,13 @@ func (c *Client) postToken(ctx context.Context, op, version string, form url.Val
 func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secrets []string, read func(login, time.Time) error) error {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
-		form: form, version: version, limit: maxSmall, private: true, secrets: secrets,
+		form: form, version: version, secrets: secrets,
 	}
 	answered := false
 	noAnswer := func(err error) bool { return !answered && KindOf(err) == KindUnreachable }
 	return c.retry(ctx, op, noAnswer, func() error {
 		sent := c.cfg.Now()
-		return c.exchange(ctx, in, func(_ http.Header, b *body) error {
+		return c.exchange(ctx, in, func(b *body) error {
 			answered = true
 			l, err := decodeLogin(b)
 			if err != nil {
@@ -370,8 +370,7 @@ func (c *Client) Logout(ctx context.Context) error {
 	err := c.exchange(ctx, call{
 		op: op, method: http.MethodDelete, endpoint: RouteToken, path: RouteToken,
 		version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
-		limit: maxSmall, private: true,
-	}, func(http.Header, *body) error { return nil })
+	}, func(*body) error { return nil })
 	if HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) {
 		return nil
 	}
