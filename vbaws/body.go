@@ -36,11 +36,11 @@ const (
 type body struct {
 	r     *bufio.Reader
 	date  time.Time // of the answer, to the second; zero if it has none
-	value int64 // bytes that the current value may still take
-	page  int64 // bytes that the answer may still take
-	held  int   // bytes of texts that were kept of it
-	most  int   // elements that a list in it may have
-	err   error // of r: the transport's, not the document's
+	value int64     // bytes that the current value may still take
+	page  int64     // bytes that the answer may still take
+	held  int       // bytes of texts that were kept of it
+	most  int       // elements that a list in it may have
+	err   error     // of r: the transport's, not the document's
 	head  []byte
 }
 

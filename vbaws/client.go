@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -172,8 +173,8 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 	var row Row
 	var at time.Time
 	err := c.getByID(ctx, id, RouteSession, func(b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
+		var v jsontext.Value
+		if err := decode(b, &v); err != nil {
 			return err
 		}
 		if row, at = newRows(b).row(v), b.date; row.ID == "" {

@@ -338,7 +338,7 @@ func TestPolicyListing(t *testing.T) {
 		t.Fatal(err, page)
 	}
 	page.Err = nil
-	if diff := cmp.Diff(&PoliciesPage{TotalCount: 3, Rows: 2, Policies: []Policy{{ID: "1", Name: "n", Enabled: true}}}, page); diff != "" {
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 3, Rows: 2, Items: []Policy{{ID: "1", Name: "n", Enabled: true}}}, page); diff != "" {
 		t.Error(diff)
 	}
 	if q := a.requests[2].URL.RawQuery; q != "Limit=20&Offset=10" {
@@ -353,7 +353,7 @@ func TestPolicyListing(t *testing.T) {
 	}
 	vpc := Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}
 	page, err = c.Policies(t.Context(), vpc, 0, 5)
-	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Policies: []Policy{{ID: "2", Name: "vpc", USN: 4}}}, page); err != nil || diff != "" {
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{{ID: "2", Name: "vpc", USN: 4}}}, page); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	a.forget()

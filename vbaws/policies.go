@@ -24,18 +24,9 @@ type Policy struct {
 	Schedule *Schedule
 }
 
-// PoliciesPage is one answer of a policy listing.
-type PoliciesPage struct {
-	// TotalCount is the appliance's totalCount, -1 if the answer has none.
-	TotalCount int
-	Policies   []Policy
-	// Rows counts the elements of the answer, those without an id or a name
-	// included: it is what Offset counts.
-	Rows int
-	// Err is the first thing that could not be understood; nil if all could. A
-	// schedule is not among them: see Schedule.Unreadable.
-	Err error
-}
+// PoliciesPage is one answer of a policy listing. Its Items have names, and ids but for
+// that of VPC. Its Err is not about schedules: see Schedule.Unreadable.
+type PoliciesPage = Page[Policy]
 
 // Workload is a kind of thing that policies protect, and the route that lists
 // its policies.
@@ -106,13 +97,14 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 	}
 	page := &PoliciesPage{}
 	err := c.get(ctx, w.Path, w.Path, nil, func(b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
+		var v jsontext.Value
+		if err := decode(b, &v); err != nil {
 			return err
 		}
 		*page = PoliciesPage{}
-		page.add(b, w, v)
-		page.TotalCount = page.Rows
+		if p, err := decodePolicy(w, v); p != nil {
+			*page = PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{*p}, Err: err}
+		}
 		return nil
 	})
 	if err != nil && !NotFound(err) {
@@ -121,16 +113,27 @@ func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*Pol
 	return page, nil
 }
 
+// decodePolicies reads a page of policies. One is only lost if it has no id or no name:
+// one that is not listed would seem to be deleted.
 func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
-	var page PoliciesPage
-	total, err := decodeList(b, "results",
-		func() { page = PoliciesPage{} },
-		func(v jsontext.Value) { page.add(b, w, v) })
+	var odd error
+	page, err := decodePage(b, func(v jsontext.Value) (Policy, bool) {
+		p, err := decodePolicy(w, v)
+		odd = cmp.Or(odd, err)
+		if p == nil {
+			return Policy{}, false
+		}
+		b.held += len(p.ID) + len(p.Name)
+		if p.Schedule != nil {
+			b.held += 1 << 10 // more than one takes
+		}
+		return *p, true
+	})
 	if err != nil {
 		return nil, err
 	}
-	page.TotalCount = total
-	return &page, nil
+	page.Err = odd
+	return page, nil
 }
 
 // policyJSON is a policy as the appliance sends it.
@@ -144,24 +147,6 @@ type policyJSON struct {
 	// The VPC policy has these instead, at 1.2.
 	BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
 	ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
-}
-
-// add decodes one policy into the page. It is only lost if it has no id or no
-// name: one that is not listed would seem to be deleted.
-func (page *PoliciesPage) add(b *body, w Workload, v jsontext.Value) {
-	p, err := decodePolicy(w, v)
-	if p == nil && err == nil {
-		return
-	}
-	page.Rows++
-	if p != nil {
-		b.held += len(p.ID) + len(p.Name)
-		if p.Schedule != nil {
-			b.held += 1 << 10 // more than one takes
-		}
-		page.Policies = append(page.Policies, *p)
-	}
-	page.Err = cmp.Or(page.Err, err)
 }
 
 // decodePolicy returns the policy in v, nil if there is none, and what could not be

@@ -103,16 +103,12 @@ func (r *Row) missing() error {
 }
 
 func decodeSessions(b *body) (*SessionsPage, error) {
-	var p SessionsPage
 	r := newRows(b)
-	total, err := decodeList(b, "results",
-		func() { p.Rows = p.Rows[:0] },
-		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) })
+	p, err := decodePage(b, func(v jsontext.Value) (Row, bool) { return r.row(v), true })
 	if err != nil {
 		return nil, err
 	}
-	p.TotalCount, p.Date = total, b.date
-	return &p, nil
+	return &SessionsPage{TotalCount: p.TotalCount, Rows: p.Items, Date: b.date}, nil
 }
 
 // fields are the members of an object that a decoder has read, whole. That has

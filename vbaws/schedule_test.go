@@ -192,19 +192,19 @@ func TestPolicyWithOddSchedule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range got.Policies {
-		if s := got.Policies[i].Schedule; i < 2 {
+	for i := range got.Items {
+		if s := got.Items[i].Schedule; i < 2 {
 			if s == nil || s.Unreadable == "" {
 				t.Errorf("policy %d: schedule %+v without a reason", i, s)
 			}
-			got.Policies[i].Schedule = nil
+			got.Items[i].Schedule = nil
 		}
 	}
 	want := []Policy{
 		{ID: "1", Name: "a", Enabled: true, USN: 4}, {ID: "2", Name: "b", Enabled: true},
 		{ID: "3", Name: "c", Enabled: true, Schedule: &Schedule{}}, {ID: "4", Name: "d", Enabled: true},
 	}
-	if diff := cmp.Diff(want, got.Policies); diff != "" {
+	if diff := cmp.Diff(want, got.Items); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -224,11 +224,11 @@ func TestScheduleOfAppliance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Policies) != 1 {
-			t.Fatalf("%d policies", len(page.Policies))
+		if len(page.Items) != 1 {
+			t.Fatalf("%d policies", len(page.Items))
 		}
 		// Whether backups go to the archive is said from 1.8 on, and not drawn.
-		got := page.Policies[0].Schedule
+		got := page.Items[0].Schedule
 		if got.Monthly != nil {
 			got.Monthly.Archive = false
 		}
@@ -418,12 +418,11 @@ func FuzzSchedule(f *testing.F) {
 		if !jsontext.Value(settings).IsValid(tolerant...) {
 			return
 		}
-		var page PoliciesPage
-		page.add(textBody(""), Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
-		if len(page.Policies) == 0 {
+		p, _ := decodePolicy(Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
+		if p == nil {
 			t.Fatal("the policy is lost")
 		}
-		s := page.Policies[0].Schedule
+		s := p.Schedule
 		if s == nil {
 			if k := jsontext.Value(settings).Kind(); k != jsontext.KindNull {
 				t.Errorf("no schedule where %s is one", k)

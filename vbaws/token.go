@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -321,8 +322,8 @@ func (c *Client) requestToken(ctx context.Context, op, version string, form url.
 		sent := c.cfg.Now()
 		return c.exchange(ctx, in, func(b *body) error {
 			answered = true
-			l, err := decodeLogin(b)
-			if err != nil {
+			var l login
+			if err := decode(b, &l); err != nil {
 				return err
 			}
 			return read(l, sent)
@@ -331,21 +332,21 @@ func (c *Client) requestToken(ctx context.Context, op, version string, form url.
 }
 
 // token makes a token of the answer to a request sent at that time.
-func (l login) token(sent time.Time) (*token, error) {
+func (l *login) token(sent time.Time) (*token, error) {
 	switch {
-	case l.access == "" && l.mfa != "":
+	case l.Access == "" && l.MFA != "":
 		return nil, ErrMFA
-	case l.access == "":
+	case l.Access == "":
 		return nil, errShape("the answer has no access_token")
 	}
-	for _, r := range l.access {
+	for _, r := range l.Access {
 		if r <= ' ' || r > '~' {
 			return nil, errShape("the access_token contains characters that are invalid in a header")
 		}
 	}
-	t := &token{access: l.access, refresh: l.refresh}
-	if l.expiresIn > 0 {
-		t.expires = sent.Add(l.expiresIn - early(l.expiresIn))
+	t := &token{access: string(l.Access), refresh: string(l.Refresh)}
+	if life := time.Duration(min(l.Seconds, int64(math.MaxInt64/time.Second))) * time.Second; life > 0 {
+		t.expires = sent.Add(life - early(life))
 	}
 	return t, nil
 }

@@ -206,13 +206,13 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		for i := range page.Instances {
-			one := &page.Instances[i]
+		for i := range page.Items {
+			one := &page.Items[i]
 			for _, text := range []*string{&one.Name, &one.AWSID, &one.Region} {
 				*text = vbaws.Shorten(*text, maxInstanceText)
 			}
 		}
-		return page.Instances, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(i *vbaws.Instance) string { return i.ID }, func(i *vbaws.Instance) int {
 		return instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 	})
@@ -230,7 +230,7 @@ func (p *poll) licensedWorkloads(ctx context.Context) (map[string]time.Time, err
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		return page.Workloads, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(w *vbaws.LicensedWorkload) string { return w.ID }, func(w *vbaws.LicensedWorkload) int { return instanceSize + len(w.ID) })
 	if err != nil {
 		return nil, err

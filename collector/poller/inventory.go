@@ -91,7 +91,7 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		next = *inv.facts
 	}
 	version := inv.version
-	var zone vbaws.TimeZone
+	var zone string
 	facts := []fact{
 		factOf(ctx, vbaws.RouteSummary, p.api.Summary, &next.Summary),
 		factOf(ctx, vbaws.RouteLicense, p.license, &next.License),
@@ -110,8 +110,8 @@ func (p *poll) fetchFacts(ctx context.Context) {
 			p.endpointAnswered(f.path, errs[i])
 		}
 	}
-	if zone.Name != "" {
-		p.tx.SetZone(zone.Name, p.applianceTime())
+	if zone != "" {
+		p.tx.SetZone(zone, p.applianceTime())
 	}
 	inv.facts, inv.version = &next, version
 }
@@ -156,9 +156,9 @@ func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		return page.Repositories, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(r *vbaws.Repository) string { return r.ID }, func(r *vbaws.Repository) int {
-		return repositorySize + len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
+		return repositorySize + len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
 	})
 	if err != nil {
 		return nil, err

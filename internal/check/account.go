@@ -298,7 +298,7 @@ func (p *prober) lacking(r right, err error) Finding {
 func (p *prober) timeZone(ctx context.Context) Finding {
 	const path = vbaws.RouteDateTime
 	const without = "the due times of policies (vbaws_policy_next_due_timestamp_seconds and others)"
-	var zone vbaws.TimeZone
+	var zone string
 	_, err := p.ask(ctx, right{ask: func(ctx context.Context) (_ string, err error) {
 		zone, err = p.client.TimeZone(ctx)
 		return "", err
@@ -313,11 +313,11 @@ func (p *prober) timeZone(ctx context.Context) Finding {
 		}
 		return warn(Rights, "set timezone to that of the appliance", "cannot read %s; missing: %s: %v", path, without, err)
 	}
-	if _, err := schedule.Location(zone.Name); err != nil {
+	if _, err := schedule.Location(zone); err != nil {
 		if p.a.TimeZone != nil {
-			return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone.Name, p.a.TimeZone)
+			return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone, p.a.TimeZone)
 		}
-		return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone.Name, without)
+		return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone, without)
 	}
-	return ok(Rights, "the appliance's time zone is %s", zone.Name)
+	return ok(Rights, "the appliance's time zone is %s", zone)
 }

@@ -31,10 +31,10 @@ func (p *prober) instances(ctx context.Context) (may []string, findings []Findin
 			return "", err
 		}},
 		{p.client.RestorePointsRoute(), "the newest backups of instances that are not in the list of licensed workloads (vbaws_instance_last_backup_timestamp_seconds)", false, func(ctx context.Context) (string, error) {
-			if list == nil || len(list.Instances) == 0 {
+			if list == nil || len(list.Items) == 0 {
 				return "", errNotAsked
 			}
-			_, err := p.client.NewestRestorePoint(ctx, list.Instances[0].ID)
+			_, err := p.client.NewestRestorePoint(ctx, list.Items[0].ID)
 			return "", err
 		}},
 	} {
@@ -62,13 +62,13 @@ func (p *prober) instances(ctx context.Context) (may []string, findings []Findin
 func (p *prober) knownInstances(list *vbaws.InstancesPage, licensed *vbaws.LicensedWorkloadsPage) []Finding {
 	total := max(list.TotalCount, list.Rows)
 	text := fmt.Sprintf("%d EC2 %s", total, plural(total, "instance", "instances"))
-	if licensed != nil && len(licensed.Workloads) > 0 && len(list.Instances) > 0 {
-		of := make(map[string]bool, len(list.Instances))
-		for _, i := range list.Instances {
+	if licensed != nil && len(licensed.Items) > 0 && len(list.Items) > 0 {
+		of := make(map[string]bool, len(list.Items))
+		for _, i := range list.Items {
 			of[i.ID] = true
 		}
 		n := 0
-		for _, w := range licensed.Workloads {
+		for _, w := range licensed.Items {
 			if of[w.ID] {
 				n++
 			}
