@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -136,32 +137,27 @@ func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
 	return page, nil
 }
 
-// policyJSON is a policy as the appliance sends it.
-type policyJSON struct {
-	ID        jsontext.Value `json:"id"`
-	Name      jsontext.Value `json:"name"`
-	IsEnabled jsontext.Value `json:"isEnabled"`
-	USN       jsontext.Value `json:"usn"`
-	// ScheduleSettings are the schedule of all workloads but VPC.
-	ScheduleSettings jsontext.Value `json:"scheduleSettings"`
-	// The VPC policy has these instead, at 1.2.
-	BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
-	ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
-}
-
 // decodePolicy returns the policy in v, nil if there is none, and what could not be
 // understood.
 func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	if v.Kind() != jsontext.KindBeginObject {
 		return nil, fmt.Errorf("%s is not an object", clip(string(v), 40))
 	}
-	var in policyJSON
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
+	var in struct {
+		ID        jsontext.Value `json:"id"`
+		Name      jsontext.Value `json:"name"`
+		IsEnabled jsontext.Value `json:"isEnabled"`
+		USN       jsontext.Value `json:"usn"`
+		// ScheduleSettings are the schedule of all workloads but VPC.
+		ScheduleSettings jsontext.Value `json:"scheduleSettings"`
+		// The VPC policy has these instead, at 1.2.
+		BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
+		ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
 	}
-	id, idErr := text("id", in.ID)
+	read(v, &in)
+	id, err := text("id", in.ID)
 	name, nameErr := text("name", in.Name)
-	err := cmp.Or(idErr, nameErr)
+	err = cmp.Or(err, nameErr)
 	enabled := in.IsEnabled
 	if w.Single {
 		if isNull(enabled) {
@@ -181,15 +177,14 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	}
 	// Only the order of requests depends on it.
 	p.USN, _ = strconv.ParseInt(string(in.USN), 10, 64)
-	switch w.Name {
-	case "ec2_sla": // Its schedule is that of its template.
-	case "efs", "fsx", "dynamodb", "redshift", "redshift_serverless":
-		p.Schedule = decodeSchedule(in.ScheduleSettings, true)
-	default:
-		p.Schedule = decodeSchedule(in.ScheduleSettings, false)
+	if w.Name != "ec2_sla" { // whose schedule is that of its template
+		p.Schedule = decodeSchedule(in.ScheduleSettings)
 	}
 	if w.Single && p.Schedule == nil {
 		p.Schedule = decodeInterval(in.ScheduleOptions)
+	}
+	if s := p.Schedule; s != nil && s.Daily != nil {
+		s.Daily.RunsMakeBackups = slices.Contains([]string{"efs", "fsx", "dynamodb", "redshift", "redshift_serverless"}, w.Name)
 	}
 	if err != nil {
 		err = fmt.Errorf("policy %q: %w", clip(p.Name, 100), err)

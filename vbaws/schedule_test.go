@@ -87,7 +87,7 @@ func TestSchedule(t *testing.T) {
 			&Schedule{Yearly: &YearlySchedule{At: 18 * time.Hour, Month: time.January, Day: DayInMonth{Week: 1, Weekday: time.Friday}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings), false)); diff != "" {
+			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings))); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -145,7 +145,7 @@ func TestScheduleThatCannotBeUnderstood(t *testing.T) {
 		{part("yearly", `{"timeLocal":"07:00","month":"May"}`), `dayNumberInMonth: ""`},
 		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1}`), `month: nothing`},
 	} {
-		got := decodeSchedule(jsontext.Value(test.settings), false)
+		got := decodeSchedule(jsontext.Value(test.settings))
 		if got == nil || !strings.Contains(got.Unreadable, test.text) {
 			t.Errorf("%s: %+v, want a reason with %q", test.settings, got, test.text)
 			continue
@@ -161,8 +161,8 @@ func TestScheduleThatCannotBeUnderstood(t *testing.T) {
 func TestUnreadablePart(t *testing.T) {
 	got := decodeSchedule(jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","backupOptions":{"schedule":{"hours":[3]}}},
 		"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"noon"},
-		"monthlyScheduleEnabled":"`+strings.Repeat("maybe", 1000)+`","monthlySchedule":{},
-		"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"06:00","dayNumberInMonth":"Last","dayOfWeek":"Friday","month":"May"}}`), false)
+		"monthlyScheduleEnabled":"` + strings.Repeat("maybe", 1000) + `","monthlySchedule":{},
+		"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"06:00","dayNumberInMonth":"Last","dayOfWeek":"Friday","month":"May"}}`))
 	want := &Schedule{
 		Daily:  &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 1, Backup: &Hours{3: true}},
 		Yearly: &YearlySchedule{At: 6 * time.Hour, Month: time.May, Day: DayInMonth{Week: LastWeek, Weekday: time.Friday}},
@@ -176,7 +176,7 @@ func TestUnreadablePart(t *testing.T) {
 	for _, part := range []string{"daily", "weekly", "monthly", "yearly"} {
 		long = append(long, `"`+part+`ScheduleEnabled":"`+strings.Repeat(`ü\n`, 1000)+`"`)
 	}
-	got = decodeSchedule(jsontext.Value("{"+strings.Join(long, ",")+"}"), false)
+	got = decodeSchedule(jsontext.Value("{" + strings.Join(long, ",") + "}"))
 	if n := utf8.RuneCountInString(got.Unreadable); n < 200 || n > 301 || strings.ContainsAny(got.Unreadable, "\n\r") {
 		t.Errorf("%d characters: %q", n, got.Unreadable)
 	}
@@ -391,8 +391,8 @@ func TestHoursEitherWay(t *testing.T) {
 		settings := func(hours string) jsontext.Value {
 			return jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","backupOptions":{"schedule":{"hours":` + hours + `}}}}`)
 		}
-		want := decodeSchedule(settings(hoursJSON(list...)), false)
-		got := decodeSchedule(settings(string(numbers)), false)
+		want := decodeSchedule(settings(hoursJSON(list...)))
+		got := decodeSchedule(settings(string(numbers)))
 		if diff := cmp.Diff(want, got); diff != "" || got.Unreadable != "" || *got.Daily.Backup == (Hours{}) {
 			t.Error(got, diff)
 		}
@@ -437,7 +437,7 @@ func FuzzSchedule(f *testing.F) {
 		}
 		// The same hours, written as booleans.
 		if other := inBooleans(settings); other != nil {
-			if diff := cmp.Diff(s, decodeSchedule(other, false)); diff != "" && s.Unreadable == "" {
+			if diff := cmp.Diff(s, decodeSchedule(other)); diff != "" && s.Unreadable == "" {
 				t.Errorf("%s\nand with booleans\n%s:\n%s", settings, other, diff)
 			}
 		}
