@@ -116,7 +116,7 @@ func New(cfg Config) (*Client, error) {
 			},
 		},
 		versions: versions{fixed: cfg.APIVersion, now: cfg.Now},
-		tokens:   tokens{granted: make(map[string]bool)},
+		tokens:   tokens{granted: make(map[string]*token)},
 	}, nil
 }
 
@@ -219,9 +219,8 @@ func (c *Client) getByID(ctx context.Context, id, route string, read func(*body)
 func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(*body) error) error {
 	op := "GET " + endpoint
 	var dead *token
-	next := c.token
 	for range maxRefusals {
-		t, err := next(ctx, dead)
+		t, err := c.token(ctx, dead)
 		if err != nil {
 			return err
 		}
@@ -233,7 +232,7 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 		switch {
 		case err == nil:
 			c.versions.accept(in.version, false)
-			c.grant(endpoint)
+			c.grant(endpoint, t)
 			return nil
 		case refusesVersion(path, err):
 			if path != RouteSessions && c.versions.isProven(in.version) {
@@ -247,11 +246,8 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 				return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
 			}
 			dead = t
-		case HasStatus(err, http.StatusForbidden):
-			if c.lacksRight(endpoint, t) || dead != nil {
-				return err
-			}
-			dead, next = t, c.renew
+		case HasStatus(err, http.StatusForbidden) && dead == nil && c.worked(endpoint, t):
+			dead = t
 		default:
 			return err
 		}

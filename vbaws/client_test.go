@@ -34,6 +34,7 @@ type appliance struct {
 	refusal   func(http.ResponseWriter, []string) // of a version, with those accepted; nil: the vendor's
 	blind     string                              // the method whose x-api-version is not looked at
 	expiresIn int                                 // seconds
+	logins    int                                 // so far
 	access    string                              // the token that is valid; "": none
 	refresh   string                              // likewise
 	token     http.HandlerFunc                    // replaces POST /api/v1/token with an account
@@ -123,8 +124,9 @@ func (a *appliance) login(w http.ResponseWriter, r *http.Request) {
 		problem(w, 400, "UnexpectedContent")
 		return
 	}
-	a.access = fmt.Sprintf("access-%d", len(a.got))
-	a.refresh = fmt.Sprintf("refresh-%d", len(a.got))
+	a.logins++
+	a.access = fmt.Sprintf("access-%d", a.logins)
+	a.refresh = fmt.Sprintf("refresh-%d", a.logins)
 	fmt.Fprintf(w, `{"access_token":%q,"refresh_token":%q,"expires_in":%d,"mfa_enabled":false,"mfa_token":null,".issued":"?"}`,
 		a.access, a.refresh, a.expiresIn)
 }

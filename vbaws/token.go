@@ -32,11 +32,8 @@ type tokens struct {
 	// lock.
 	refused *token
 	refusal error
-	// renewed replaced a token that was answered by 403. A 403 for it is a lack of
-	// rights.
-	renewed *token
-	// granted are the endpoints that answered with success last time.
-	granted map[string]bool
+	// granted are the tokens that endpoints answered with success last.
+	granted map[string]*token
 	// waiting is how many callers wait for a login, and stop ends the one under way.
 	waiting int
 	stop    context.CancelFunc
@@ -135,35 +132,20 @@ func (c *Client) login(ctx context.Context, stop context.CancelFunc, dead *token
 	return nil, err
 }
 
-// lacksRight reports whether a 403 that an endpoint answered to the token is about the
-// account's rights, not about the token. Some servers answer a rejected token so. Thus
-// a 403 of an endpoint that was allowed before is taken for that, once: if the next
-// token gets it too, a right was taken away.
-func (c *Client) lacksRight(endpoint string, t *token) bool {
+// worked reports whether an endpoint accepted the token before. A 403 of it is then about
+// the token, as some servers answer a rejected one so; else it is about the account's
+// rights. A right that was taken away costs one login: no endpoint has accepted the next
+// token yet.
+func (c *Client) worked(endpoint string, t *token) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tokens.granted[endpoint] && t != c.tokens.renewed {
-		return false
-	}
-	delete(c.tokens.granted, endpoint)
-	return true
+	return c.tokens.granted[endpoint] == t
 }
 
-func (c *Client) grant(endpoint string) {
+func (c *Client) grant(endpoint string, t *token) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tokens.granted[endpoint] = true
-}
-
-// renew is token for a token that was answered by 403.
-func (c *Client) renew(ctx context.Context, dead *token) (*token, error) {
-	t, err := c.token(ctx, dead)
-	if err == nil {
-		c.mu.Lock()
-		c.tokens.renewed = t
-		c.mu.Unlock()
-	}
-	return t, err
+	c.tokens.granted[endpoint] = t
 }
 
 func (c *Client) loginOp() string { return fmt.Sprintf("login as %q", c.cfg.Username) }
