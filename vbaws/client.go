@@ -61,8 +61,10 @@ type Client struct {
 	versions versions
 	logins   singleflight.Group // of one key
 
-	mu     sync.Mutex // guards tokens
-	tokens tokens
+	mu      sync.Mutex         // guards the following
+	current *token             // in use; nil: none
+	waiting int                // callers that wait for a login
+	stop    context.CancelFunc // ends the login that began last
 }
 
 // CertificateExpiry returns when the certificate expires that the appliance presented
@@ -116,7 +118,6 @@ func New(cfg Config) (*Client, error) {
 			},
 		},
 		versions: versions{fixed: cfg.APIVersion, now: cfg.Now},
-		tokens:   tokens{granted: make(map[string]*token)},
 	}, nil
 }
 
@@ -232,7 +233,7 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 		switch {
 		case err == nil:
 			c.versions.accept(in.version, false)
-			c.grant(endpoint, t)
+			c.noteAccepted(endpoint, t)
 			return nil
 		case refusesVersion(path, err):
 			if path != RouteSessions && c.versions.isProven(in.version) {

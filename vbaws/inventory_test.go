@@ -216,7 +216,7 @@ func FuzzInventory(f *testing.F) {
 			return
 		}
 		sent := time.Unix(1e9, 0)
-		if token, err := l.token(sent); (token == nil) == (err == nil) || token != nil && !token.expires.IsZero() && token.expires.Before(sent) {
+		if token, err := l.token("login", sent); (token == nil) == (err == nil) || token != nil && !token.expires.IsZero() && token.expires.Before(sent) {
 			t.Errorf("%+v, %v", token, err)
 		}
 		for _, one := range inventory {

@@ -148,10 +148,11 @@ func (e *APIError) says(name string) bool {
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
-// missesVersion reports whether the appliance got no API version, or several: something
-// on the way changed the request.
-func (e *APIError) missesVersion() bool {
-	return e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion")
+// missesVersion reports whether err is an answer that says that the appliance got no API
+// version, or several: something on the way changed the request.
+func missesVersion(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && (e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion"))
 }
 
 // VersionError is that the appliance accepts no API version that was tried.
