@@ -3,8 +3,6 @@ package vbaws
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"html"
@@ -46,15 +44,9 @@ type call struct {
 // exchange sends the call once, and hands a 2xx answer to read. Its errors are
 // *Error; one that read makes itself stays as it is.
 func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) error {
-	u := strings.TrimRight(c.cfg.URL.String(), "/") + in.path
-	if len(in.query) > 0 {
-		u += "?" + in.query.Encode()
-	}
-	var form io.Reader
-	if in.form != nil {
-		form = strings.NewReader(in.form.Encode())
-	}
-	req, err := http.NewRequestWithContext(ctx, in.method, u, form)
+	u := c.cfg.URL.JoinPath(in.path)
+	u.RawQuery = in.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, in.method, u.String(), strings.NewReader(in.form.Encode()))
 	if err != nil {
 		return &Error{KindHTTP, in.op, in.safe(bare(err))}
 	}
@@ -215,7 +207,7 @@ func (in call) safe(err error) error {
 	text := err.Error()
 	begin := len(text)
 	if !own(err) {
-		begin = ownBeginning(text)
+		begin = len(beginnings.FindString(text))
 	}
 	shown := clip(text[:begin], maxQuote)
 	if begin < len(text) {
@@ -241,28 +233,11 @@ func own(err error) bool {
 
 // beginnings are how net/http's errors about an answer that is not HTTP begin. They have
 // no types. What follows may be the server's, of any length.
-var beginnings = []string{
-	"net/http: HTTP/1.x transport connection broken: ",
-	"malformed HTTP response ", "malformed HTTP status code ", "malformed HTTP version ",
-	"malformed MIME header line: ", "malformed MIME header initial line: ", "malformed MIME header: missing colon: ",
-	"failed to parse Location header ", "unsupported transfer encoding: ", "too many transfer encodings: ",
-	"bad Content-Length ", "http: server closed idle connection", "net/http: server response headers exceeded ",
-	"http2: server sent GOAWAY and closed the connection; ",
-}
-
-// ownBeginning returns how many bytes of text are of the beginnings.
-func ownBeginning(text string) int {
-	n := 0
-	for more := true; more; {
-		more = false
-		for _, words := range beginnings {
-			if strings.HasPrefix(text[n:], words) {
-				n, more = n+len(words), true
-			}
-		}
-	}
-	return n
-}
+var beginnings = regexp.MustCompile(`^(net/http: HTTP/1\.x transport connection broken: ` +
+	`|malformed (HTTP (response|status code|version) |MIME header( initial)? line: |MIME header: missing colon: )` +
+	`|failed to parse Location header |unsupported transfer encoding: |too many transfer encodings: |bad Content-Length ` +
+	`|http: server closed idle connection|net/http: server response headers exceeded ` +
+	`|http2: server sent GOAWAY and closed the connection; )*`)
 
 // safeError is an error with another text. What it is can be asked, and not what it
 // wraps, which would show the text that it had.
@@ -306,27 +281,18 @@ func transportKind(err error) Kind {
 	if isTLS(err) {
 		return KindTLS
 	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		return KindTimeout
 	}
 	return KindUnreachable
 }
 
+// isTLS reports whether err is of crypto/tls or crypto/x509, which have types for few of
+// their errors, and none for the alerts of either side.
 func isTLS(err error) bool {
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return true
-	}
-	// crypto/tls wraps the alerts of either side so, and exports no type of them.
-	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
-		return true
-	}
-	// Its other errors have no type at all.
 	for ; err != nil; err = errors.Unwrap(err) {
 		if s := err.Error(); strings.HasPrefix(s, "tls: ") || strings.HasPrefix(s, "x509: ") {
 			return true
