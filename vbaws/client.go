@@ -232,7 +232,7 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
 		switch {
 		case err == nil:
-			c.versions.accept(in.version, false)
+			c.versions.accept(in.version, acceptedRequest)
 			c.noteAccepted(endpoint, t)
 			return nil
 		case refusesVersion(path, err):

@@ -170,7 +170,7 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 		}
 		if !refusesVersion(RouteToken, err) {
 			if err = refusedLogin(op, err); err != nil && KindOf(err) == KindAuth {
-				c.versions.answered(version)
+				c.versions.accept(version, rejectedLogin)
 			}
 			return t, err
 		}
@@ -254,7 +254,7 @@ func (c *Client) postToken(ctx context.Context, op, version string, form url.Val
 	if err != nil {
 		return nil, err
 	}
-	c.versions.accept(version, true)
+	c.versions.accept(version, acceptedLogin)
 	return t, nil
 }
 
