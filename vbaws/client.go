@@ -1,6 +1,7 @@
 package vbaws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,36 +80,22 @@ func (c *Client) CertificateExpiry() time.Time {
 // New returns a client. It does not contact the appliance.
 func New(cfg Config) (*Client, error) {
 	switch u := cfg.URL; {
-	case u == nil:
-		return nil, errors.New("the appliance has no URL")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("the appliance's URL has scheme %q: want https", u.Scheme)
-	case u.Host == "":
-		return nil, errors.New("the appliance's URL has no host")
-	case u.User != nil:
-		return nil, errors.New("the appliance's URL contains a user")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("the appliance's URL has a query or a fragment")
+	case u == nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return nil, errors.New("the appliance's URL must have the scheme https or http and a host, and no user, query or fragment")
 	case cfg.Username == "":
 		return nil, errors.New("the user name is empty")
 	case cfg.Password == nil:
 		return nil, errors.New("the password is missing")
 	case cfg.APIVersion != "" && numbers(cfg.APIVersion) == nil:
 		return nil, fmt.Errorf("API version %q: want one such as %s", cfg.APIVersion, known[0])
-	case cfg.RetryInitial < 0:
-		return nil, fmt.Errorf("the first retry would wait %s", cfg.RetryInitial)
 	}
 	u := *cfg.URL
 	cfg.URL = &u
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "vbaws"
-	}
-	if cfg.RetryInitial == 0 {
-		cfg.RetryInitial = 500 * time.Millisecond
-	}
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "vbaws")
+	cfg.RetryInitial = cmp.Or(cfg.RetryInitial, 500*time.Millisecond)
 	return &Client{
 		cfg: cfg,
 		http: &http.Client{
@@ -135,36 +122,26 @@ const queryTime = "2006-01-02T15:04:05Z"
 // values encodes the query as the vendor's API description names it.
 func (q SessionsQuery) values() url.Values {
 	v := paging(q.Offset, q.Limit)
-	if q.Sort != "" {
-		v.Set("Sort", q.Sort)
-	}
-	if len(q.Types) > 0 {
-		v["Types"] = q.Types
-	}
-	if len(q.Status) > 0 {
-		v["Status"] = q.Status
-	}
-	if q.PolicyID != "" {
-		v.Set("PolicyId", q.PolicyID)
-	}
-	if !q.FromUTC.IsZero() {
-		v.Set("FromUtc", q.FromUTC.UTC().Format(queryTime))
-	}
-	if !q.ToUTC.IsZero() {
-		v.Set("ToUtc", q.ToUTC.UTC().Format(queryTime))
-	}
+	set(v, "Sort", q.Sort, q.Sort != "")
+	set(v, "PolicyId", q.PolicyID, q.PolicyID != "")
+	set(v, "FromUtc", q.FromUTC.UTC().Format(queryTime), !q.FromUTC.IsZero())
+	set(v, "ToUtc", q.ToUTC.UTC().Format(queryTime), !q.ToUTC.IsZero())
+	v["Types"], v["Status"] = q.Types, q.Status
 	return v
 }
 
 func paging(offset, limit int) url.Values {
 	v := url.Values{}
-	if offset != 0 {
-		v.Set("Offset", strconv.Itoa(offset))
-	}
-	if limit != 0 {
-		v.Set("Limit", strconv.Itoa(limit))
-	}
+	set(v, "Offset", strconv.Itoa(offset), offset != 0)
+	set(v, "Limit", strconv.Itoa(limit), limit != 0)
 	return v
+}
+
+// set sets a parameter if it is given.
+func set(v url.Values, name, text string, given bool) {
+	if given {
+		v.Set(name, text)
+	}
 }
 
 // Session returns one session, and the appliance's clock as in SessionsPage. A

@@ -396,21 +396,24 @@ func TestNew(t *testing.T) {
 	if _, err := New(config("https://h:11005/")); err != nil {
 		t.Fatal(err)
 	}
-	for want, f := range map[string]func(*Config){
-		"no URL":     func(c *Config) { c.URL = nil },
-		"scheme":     func(c *Config) { c.URL.Scheme = "ftp" },
-		"no host":    func(c *Config) { c.URL.Host = "" },
-		"a user":     func(c *Config) { c.URL.User = url.UserPassword("u", "hidden") },
-		"a query":    func(c *Config) { c.URL.RawQuery = "a=b" },
-		"user name":  func(c *Config) { c.Username = "" },
-		"password":   func(c *Config) { c.Password = nil },
-		"version":    func(c *Config) { c.APIVersion = "auto" },
-		"would wait": func(c *Config) { c.RetryInitial = -1 },
+	for _, test := range []struct {
+		want string
+		f    func(*Config)
+	}{
+		{"URL", func(c *Config) { c.URL = nil }},
+		{"scheme", func(c *Config) { c.URL.Scheme = "ftp" }},
+		{"a host", func(c *Config) { c.URL.Host = "" }},
+		{"no user", func(c *Config) { c.URL.User = url.UserPassword("u", "hidden") }},
+		{"query", func(c *Config) { c.URL.RawQuery = "a=b" }},
+		{"fragment", func(c *Config) { c.URL.Fragment = "a" }},
+		{"user name", func(c *Config) { c.Username = "" }},
+		{"password", func(c *Config) { c.Password = nil }},
+		{"version", func(c *Config) { c.APIVersion = "auto" }},
 	} {
 		cfg := config("https://h:11005/")
-		f(&cfg)
-		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%s: %v", want, err)
+		test.f(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", test.want, err)
 		}
 	}
 }

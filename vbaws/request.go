@@ -115,7 +115,7 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
 		return &Error{KindHTTP, in.op, fmt.Errorf("redirect to %s not followed: %w", in.quote(to.Host, 100), &e)}
 	}
-	if (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
+	if HasStatus(&e, http.StatusNotFound, http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
 		return &Error{KindHTTP, in.op, fmt.Errorf("a web page, not the REST API (%s): %w", ports, &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
@@ -312,8 +312,8 @@ func (c *Client) retry(ctx context.Context, op string, again func(error) bool, t
 		if last != nil && !again(last) {
 			return struct{}{}, backoff.Permanent(last)
 		}
-		if e, ok := errors.AsType[*APIError](last); ok && e.RetryAfter > 0 {
-			return struct{}{}, &backoff.RetryAfterError{Duration: e.RetryAfter}
+		if after := answerOf(last).RetryAfter; after > 0 {
+			return struct{}{}, &backoff.RetryAfterError{Duration: after}
 		}
 		return struct{}{}, last
 	}, backoff.WithBackOff(wait), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
@@ -334,13 +334,9 @@ func cause(err error) error {
 // mayPass reports whether a GET that failed so may succeed a moment later. A
 // timeout is not among it: that moment has been waited for.
 func mayPass(err error) bool {
-	if e, ok := errors.AsType[*APIError](err); ok {
-		switch e.StatusCode {
-		case http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return e.RetryAfter <= maxRetryAfter
-		}
-		return false
+	if HasStatus(err, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout) {
+		return answerOf(err).RetryAfter <= maxRetryAfter
 	}
 	return KindOf(err) == KindUnreachable
 }

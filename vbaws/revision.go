@@ -2,7 +2,6 @@ package vbaws
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -106,8 +105,8 @@ func listed(header string) []string {
 // namesVersion reports whether err is an answer that says that the API version is
 // not supported.
 func namesVersion(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
+	e := answerOf(err)
+	return e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
 }
 
 // refusesVersion reports whether err, an answer of that path, refuses the API
@@ -115,11 +114,7 @@ func namesVersion(err error) bool {
 // body. So it does for a path that it doesn't know, so this form counts only for the
 // two paths that exist in every version.
 func refusesVersion(path string, err error) bool {
-	if namesVersion(err) {
-		return true
-	}
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.isEmpty404() && (path == RouteSessions || path == RouteToken)
+	return namesVersion(err) || answerOf(err).isEmpty404() && (path == RouteSessions || path == RouteToken)
 }
 
 func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFound && e.Empty }
@@ -144,8 +139,8 @@ func (e *APIError) says(name string) bool {
 // missesVersion reports whether err is an answer that says that the appliance got no API
 // version, or several: something on the way changed the request.
 func missesVersion(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.says("ApiVersionUnspecified") || e.says("UnspecifiedApiVersion") || e.says("AmbiguousApiVersion"))
+	e := answerOf(err)
+	return e.says("ApiVersionUnspecified") || e.says("UnspecifiedApiVersion") || e.says("AmbiguousApiVersion")
 }
 
 // VersionError is that the appliance accepts no API version that was tried.
@@ -297,7 +292,7 @@ func (v *versions) next() string {
 // *APIError is. It returns nil if another one is left to try. If none is left, the
 // next request starts with the newest again.
 func (v *versions) refuse(version string, refusal error) *VersionError {
-	answer, _ := errors.AsType[*APIError](refusal)
+	answer := answerOf(refusal)
 	list := listed(answer.Supported)
 	v.mu.Lock()
 	defer v.mu.Unlock()

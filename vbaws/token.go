@@ -193,7 +193,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 	}
 	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password, func(login, time.Time) error { return nil })
 	if !refusesToken(err) || refusesVersion(RouteToken, err) || missesVersion(err) ||
-		HasStatus(err, http.StatusNotFound) || HasStatus(err, http.StatusMethodNotAllowed) {
+		HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) {
 		return err
 	}
 	return nil // it wants an account, or can't read a form without one
@@ -203,16 +203,13 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 // API version, so that the password is to be tried. An unknown token can be
 // answered by 500.
 func refusesToken(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.StatusCode/100 == 4 && e.StatusCode != http.StatusTooManyRequests || e.StatusCode == http.StatusInternalServerError)
+	code := answerOf(err).StatusCode
+	return code/100 == 4 && code != http.StatusTooManyRequests || code == http.StatusInternalServerError
 }
 
 // refusedLogin makes KindAuth of an answer that is about the account.
 func refusedLogin(op string, err error) error {
-	if namesVersion(err) || missesVersion(err) {
-		return err
-	}
-	if HasStatus(err, http.StatusBadRequest) || HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) {
+	if HasStatus(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden) && !namesVersion(err) && !missesVersion(err) {
 		return &Error{KindAuth, op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", cause(err))}
 	}
 	return err
@@ -240,8 +237,8 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 		op: "GET " + path, method: http.MethodGet, endpoint: path, path: path,
 		version: version,
 	}, func(*body) error { return nil })
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode/100 == 4 && e.StatusCode != http.StatusNotFound && e.StatusCode != http.StatusTooManyRequests
+	code := answerOf(err).StatusCode
+	return code/100 == 4 && code != http.StatusNotFound && code != http.StatusTooManyRequests
 }
 
 // postToken asks for a token, and notes that the appliance accepts the API version.
@@ -322,7 +319,7 @@ func (c *Client) Logout(ctx context.Context) error {
 		op: op, method: http.MethodDelete, endpoint: RouteToken, path: RouteToken,
 		version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
 	}, func(*body) error { return nil })
-	if HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) {
+	if HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 		return nil
 	}
 	return err
