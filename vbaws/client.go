@@ -155,15 +155,12 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 		if err := decode(b, &v); err != nil {
 			return err
 		}
-		if row, at = newRows(b).row(v), b.date; row.ID == "" {
+		if row, at = b.row(v), b.date; row.ID == "" {
 			return errShape("the document is not a session: " + row.Err.Error())
 		}
 		return nil
 	})
-	if err != nil {
-		return Row{}, time.Time{}, err
-	}
-	return row, at, nil
+	return row, at, err
 }
 
 // SessionLog returns the first errors and warnings of a session's log, at most 20 of
@@ -175,10 +172,7 @@ func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 		log, err = decodeLog(b)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return log, nil
+	return log, err
 }
 
 // getByID gets a route that has the id of a session.

@@ -25,7 +25,7 @@ import (
 
 func textBody(s string) *body { return newBody(strings.NewReader(s)) }
 
-func readRow(s string) Row { return newRows(textBody("")).row(jsontext.Value(s)) }
+func readRow(s string) Row { return textBody("").row(jsontext.Value(s)) }
 
 func TestVendorsSample(t *testing.T) {
 	sample, err := os.ReadFile("testdata/sessions-sample.json")

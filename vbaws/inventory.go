@@ -126,10 +126,7 @@ func getPage[T any](ctx context.Context, c *Client, route string, q url.Values, 
 		page, err = decode(b)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return page, err
 }
 
 func decodeRepositories(b *body) (*RepositoriesPage, error) {

@@ -86,37 +86,34 @@ func (c *Client) Workloads() []Workload {
 // The policy of a Single workload is a page of one row at offset 0, or of none if
 // there is no such policy.
 func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
+	q := paging(offset, limit)
 	if w.Single {
-		return c.singlePolicy(ctx, w, offset)
+		if offset > 0 {
+			return &PoliciesPage{TotalCount: 1}, nil
+		}
+		q = nil
 	}
-	return getPage(ctx, c, w.Path, paging(offset, limit), limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
+	page, err := getPage(ctx, c, w.Path, q, limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
+	if w.Single && NotFound(err) {
+		return &PoliciesPage{}, nil
+	}
+	return page, err
 }
 
-func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
-	if offset > 0 {
-		return &PoliciesPage{TotalCount: 1}, nil
-	}
-	page := &PoliciesPage{}
-	err := c.get(ctx, w.Path, w.Path, nil, func(b *body) error {
+// decodePolicies reads a page of policies, or a single one. One is only lost if it has no
+// id or no name: one that is not listed would seem to be deleted.
+func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
+	if w.Single {
 		var v jsontext.Value
 		if err := decode(b, &v); err != nil {
-			return err
+			return nil, err
 		}
-		*page = PoliciesPage{}
-		if p, err := decodePolicy(w, v); p != nil {
-			*page = PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{*p}, Err: err}
+		p, err := decodePolicy(w, v)
+		if p == nil {
+			return &PoliciesPage{}, err
 		}
-		return nil
-	})
-	if err != nil && !NotFound(err) {
-		return nil, err
+		return &PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{*p}, Err: err}, nil
 	}
-	return page, nil
-}
-
-// decodePolicies reads a page of policies. One is only lost if it has no id or no name:
-// one that is not listed would seem to be deleted.
-func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
 	var odd error
 	page, err := decodePage(b, func(v jsontext.Value) (Policy, bool) {
 		p, err := decodePolicy(w, v)

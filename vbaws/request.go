@@ -128,9 +128,8 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 		kind = "an unknown type"
 	}
 	kind = in.quote(kind, 60)
-	head := b.beginning()
 	switch {
-	case len(head) == 0:
+	case len(b.head) == 0:
 		return errors.New("the answer is not from the REST API: it is empty")
 	case in.isWebPage(h):
 		return fmt.Errorf("the answer is a web page (%s), not from the REST API: %s", clip(kind, 60), ports)
@@ -142,7 +141,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	}
 	// The cause may name members of the document.
 	return fmt.Errorf("the answer is not from the REST API: it is %s and starts with %q: %s",
-		kind, in.quote(string(head), 80), in.quote(cause.Error(), 120))
+		kind, in.quote(string(b.head), 80), in.quote(cause.Error(), 120))
 }
 
 // isWebPage reports whether a web page answers a login, as the appliance's web UI does.

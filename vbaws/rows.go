@@ -1,6 +1,7 @@
 package vbaws
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"iter"
@@ -8,38 +9,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// rows decodes sessions, one after the other. It is for one answer.
-type rows struct {
-	b     *body
-	words map[string]string
-}
-
-func newRows(b *body) *rows { return &rows{b, make(map[string]string)} }
-
-// text reads a string that is seldom seen twice; empty for what is none.
-func (r *rows) text(v jsontext.Value) string {
-	b, _ := textOf(v)
-	r.b.held += len(b)
-	return string(b)
-}
-
 // word reads a string of which few are different, and keeps one of each.
-func (r *rows) word(v jsontext.Value) string {
-	b, _ := textOf(v)
-	if s, ok := r.words[string(b)]; ok {
+func (b *body) word(v jsontext.Value) string {
+	text, _ := textOf(v)
+	if s, ok := b.words[string(text)]; ok {
 		return s
 	}
-	s := string(b)
-	r.b.held += len(s)
-	if len(r.words) < maxWords {
-		r.words[s] = s
+	s := string(text)
+	b.held += len(s)
+	if len(b.words) < maxWords {
+		b.words[s] = s
 	}
 	return s
 }
 
 // row decodes one session. A field that could not be understood is a field that is not
 // there, and only without an id, a type or a status there is no session.
-func (r *rows) row(v jsontext.Value) Row {
+func (b *body) row(v jsontext.Value) Row {
 	var row Row
 	if v.Kind() != jsontext.KindBeginObject {
 		row.Err = errNoObject
@@ -47,19 +33,21 @@ func (r *rows) row(v jsontext.Value) Row {
 		for name, v := range fields(v) {
 			switch string(name) {
 			case "id":
-				row.ID = r.text(v)
+				id, _ := textOf(v)
+				b.held += len(id)
+				row.ID = string(id)
 			case "type":
-				row.Type = r.word(v)
+				row.Type = b.word(v)
 			case "extendedSessionType":
-				row.ExtendedType = r.word(v)
+				row.ExtendedType = b.word(v)
 			case "status":
-				row.Status = r.word(v)
+				row.Status = b.word(v)
 			case "result":
-				row.Result = r.word(v)
+				row.Result = b.word(v)
 			case "reason":
-				row.Reason = r.word(v)
+				row.Reason = b.word(v)
 			case "name":
-				row.Name = r.word(v)
+				row.Name = b.word(v)
 			case "executionStartTime":
 				row.Start = instant(v)
 			case "executionStopTime":
@@ -103,8 +91,7 @@ func (r *Row) missing() error {
 }
 
 func decodeSessions(b *body) (*SessionsPage, error) {
-	r := newRows(b)
-	p, err := decodePage(b, func(v jsontext.Value) (Row, bool) { return r.row(v), true })
+	p, err := decodePage(b, func(v jsontext.Value) (Row, bool) { return b.row(v), true })
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +158,5 @@ func pastValue(v []byte, i int) int {
 			}
 		}
 	}
-	for {
-		switch v[i] {
-		case ',', '}', ']', ' ', '\n', '\r', '\t':
-			return i
-		}
-		i++
-	}
+	return i + bytes.IndexAny(v[i:], ",}] \n\r\t")
 }

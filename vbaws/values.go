@@ -114,26 +114,19 @@ func parseTime(s string) (time.Time, error) {
 	if len(s) < second {
 		return time.Time{}, errors.New("a part of the date is missing")
 	}
-	zone := len(s)
-	if i := strings.LastIndexAny(s[second:], "Z+-"); i >= 0 {
-		zone = second + i
+	if s[day] == ' ' {
+		s = s[:day] + "T" + s[day+1:]
 	}
-	if s[day] != 'T' || s[len(s)-1] != 'Z' && len(s)-zone != len("+00:00") {
-		clock, offset := strings.TrimRight(s[day+1:zone], " "), s[zone:]
-		switch len(offset) {
-		case 0:
-			offset = "Z"
-		case len("+00"):
-			offset += ":00"
-		case len("+0000"):
-			offset = offset[:3] + ":" + offset[3:]
-		}
-		if s[day] != ' ' && s[day] != 'T' {
-			return time.Time{}, errors.New("no T or space between date and time")
-		}
-		s = s[:day] + "T" + clock + offset
+	if !strings.ContainsAny(s[second:], "Z+-") {
+		s += "Z"
 	}
 	t, err := time.Parse(time.RFC3339, s)
+	for _, layout := range []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05 Z07:00"} {
+		if err == nil {
+			break
+		}
+		t, err = time.Parse(layout, s)
+	}
 	if err != nil {
 		return time.Time{}, err
 	}
