@@ -89,8 +89,6 @@ func New(cfg Config) (*Client, error) {
 	case cfg.APIVersion != "" && numbers(cfg.APIVersion) == nil:
 		return nil, fmt.Errorf("API version %q: want one such as %s", cfg.APIVersion, known[0])
 	}
-	u := *cfg.URL
-	cfg.URL = &u
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -110,7 +108,13 @@ func New(cfg Config) (*Client, error) {
 
 // APIVersion returns the API version in use. It is empty before the first login, and
 // while another version is negotiated.
-func (c *Client) APIVersion() string { return c.versions.inUse() }
+func (c *Client) APIVersion() string {
+	version, s := c.versions.inUse()
+	if s < acceptedLogin {
+		return ""
+	}
+	return version
+}
 
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
@@ -204,22 +208,19 @@ func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, r
 		switch {
 		case err == nil:
 			c.versions.accept(in.version, acceptedRequest)
-			c.noteAccepted(endpoint, t)
+			t.accepted.Store(endpoint, true)
 			return nil
 		case refusesVersion(path, err):
-			if path != RouteSessions && c.versions.isProven(in.version) {
+			if current, s := c.versions.inUse(); path != RouteSessions && current == in.version && s == acceptedRequest {
 				return err // this version lacks the route
 			}
 			if err := c.refused(ctx, op, in.version, err); err != nil {
 				return err
 			}
+		case dead == nil && rejects(err, endpoint, t):
+			dead = t
 		case HasStatus(err, http.StatusUnauthorized):
-			if dead != nil {
-				return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
-			}
-			dead = t
-		case HasStatus(err, http.StatusForbidden) && dead == nil && c.worked(endpoint, t):
-			dead = t
+			return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
 		default:
 			return err
 		}

@@ -150,6 +150,11 @@ func (p *part[T]) UnmarshalJSON(v []byte) error {
 	return nil
 }
 
+// named is an object of which the name is read.
+type named struct {
+	Name string `json:"name"`
+}
+
 // uncut is a text that is not shortened to MaxText, such as a token.
 type uncut string
 
@@ -196,16 +201,9 @@ func decodeLog(b *body) ([]LogItem, error) {
 				message = v
 			}
 		}
-		switch word, _ := textOf(status); string(word) {
-		case LogError:
-			item.Status = LogError
-		case LogWarning:
-			item.Status = LogWarning
-		default:
-			return item, false
-		}
+		item.Status = b.word(status)
 		text, _ := textOf(message)
-		if len(text) == 0 || kept[item.Status] == maxLogLines {
+		if item.Status != LogError && item.Status != LogWarning || len(text) == 0 || kept[item.Status] == maxLogLines {
 			return item, false
 		}
 		kept[item.Status]++

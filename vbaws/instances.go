@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -79,39 +80,30 @@ const (
 
 func decodeInstances(b *body) (*InstancesPage, error) {
 	return decodePage(b, func(v jsontext.Value) (Instance, bool) {
-		i := decodeInstance(v)
+		in := struct {
+			ID       string      `json:"id"`
+			Name     string      `json:"name"`
+			AWSID    string      `json:"awsResourceId"`
+			Deleted  bool        `json:"isDeleted"`
+			Location part[named] `json:"location"`
+			Region   part[named] `json:"region"`
+			Status   string      `json:"protectionStatus"`
+			Policies int64       `json:"policiesCount"`
+		}{Policies: -1}
+		read(v, &in)
+		i := Instance{
+			ID: in.ID, Name: in.Name, AWSID: in.AWSID, Deleted: in.Deleted,
+			Region: cmp.Or(in.Region.is.Name, in.Location.is.Name),
+		}
+		switch {
+		case in.Status == wordProtected, in.Policies > 0:
+			i.Protection = Protected
+		case in.Status == wordUnprotected, in.Policies == 0:
+			i.Protection = Unprotected
+		}
 		b.held += len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 		return i, i.ID != ""
 	})
-}
-
-// decodeInstance returns an Instance without an id if v is none.
-func decodeInstance(v jsontext.Value) Instance {
-	type place struct {
-		Name string `json:"name"`
-	}
-	in := struct {
-		ID       string      `json:"id"`
-		Name     string      `json:"name"`
-		AWSID    string      `json:"awsResourceId"`
-		Deleted  bool        `json:"isDeleted"`
-		Location part[place] `json:"location"`
-		Region   part[place] `json:"region"`
-		Status   string      `json:"protectionStatus"`
-		Policies int64       `json:"policiesCount"`
-	}{Policies: -1}
-	read(v, &in)
-	i := Instance{
-		ID: in.ID, Name: in.Name, AWSID: in.AWSID, Deleted: in.Deleted,
-		Region: cmp.Or(in.Region.is.Name, in.Location.is.Name),
-	}
-	switch {
-	case in.Status == wordProtected, in.Policies > 0:
-		i.Protection = Protected
-	case in.Status == wordUnprotected, in.Policies == 0:
-		i.Protection = Unprotected
-	}
-	return i
 }
 
 // LicensedWorkload is one protected workload that takes a license.
@@ -169,15 +161,12 @@ const restorePointsAsked = 100
 // OnlyLatest leaves more than fit a page, since their order is not known.
 func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error) {
 	route := c.RestorePointsRoute()
-	values := url.Values{"VirtualMachineId": {instanceID}}
 	sorted := route == RouteRestorePointsOld
+	values := url.Values{"OnlyLatest": {"true"}, "Limit": {strconv.Itoa(restorePointsAsked)}}
 	if sorted {
-		values.Set("Sort", "pointInTimeDesc")
-		values.Set("Limit", "1")
-	} else {
-		values.Set("OnlyLatest", "true")
-		values.Set("Limit", fmt.Sprint(restorePointsAsked))
+		values = url.Values{"Sort": {"pointInTimeDesc"}, "Limit": {"1"}}
 	}
+	values.Set("VirtualMachineId", instanceID)
 	points, err := getPage(ctx, c, route, values, restorePointsAsked, decodeRestorePoints)
 	switch {
 	case err != nil:

@@ -70,11 +70,8 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 // the appliance's own words. Whether it is a name of the IANA's or of Windows is not
 // documented. Who may see it is as for License.
 func (c *Client) TimeZone(ctx context.Context) (string, error) {
-	type zone struct {
-		Name string `json:"name"`
-	}
 	type document struct {
-		Zone part[zone] `json:"timezone"`
+		Zone part[named] `json:"timezone"`
 	}
 	d, err := getOne(ctx, c, RouteDateTime, document{}, "the document has no time zone")
 	return d.Zone.is.Name, err
@@ -100,22 +97,17 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 // getOne gets a document that is one object. none is what is read of an object that is
 // another; then the error says what it lacks.
 func getOne[T comparable](ctx context.Context, c *Client, route string, none T, lacks string) (got T, err error) {
-	err = c.get(ctx, route, route, nil, func(b *body) (err error) {
-		got, err = decodeOne(b, none, lacks)
-		return err
+	err = c.get(ctx, route, route, nil, func(b *body) error {
+		got = none
+		if err := decode(b, &got); err != nil {
+			return err
+		}
+		if got == none {
+			return errShape(lacks)
+		}
+		return nil
 	})
 	return got, err
-}
-
-func decodeOne[T comparable](b *body, none T, lacks string) (T, error) {
-	got := none
-	switch err := decode(b, &got); {
-	case err != nil:
-		return none, err
-	case got == none:
-		return none, errShape(lacks)
-	}
-	return got, nil
 }
 
 // getPage gets a page of a list, of about limit elements.

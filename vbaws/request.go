@@ -48,7 +48,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) 
 	u.RawQuery = in.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, in.method, u.String(), strings.NewReader(in.form.Encode()))
 	if err != nil {
-		return &Error{KindHTTP, in.op, in.safe(bare(err))}
+		return &Error{KindHTTP, in.op, in.safe(err)}
 	}
 	if in.form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -68,7 +68,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) 
 	}()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return failed(ctx, in.op, in.safe(bare(err)))
+		return failed(ctx, in.op, in.safe(err))
 	}
 	defer resp.Body.Close()
 	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
@@ -105,13 +105,11 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	e.Empty = err == nil && len(bytes.TrimSpace(document)) == 0
 	supported := slices.Concat(resp.Header.Values("Api-Supported-Versions"), resp.Header.Values("Api-Deprecated-Versions"))
 	e.Supported = in.quote(strings.Join(supported, ","), 4096)
-	if s := resp.Header.Get("Retry-After"); s != "" {
-		now, err := http.ParseTime(resp.Header.Get("Date"))
-		if err != nil {
-			now = c.cfg.Now()
-		}
-		e.RetryAfter = parseRetryAfter(s, now)
+	now, noDate := http.ParseTime(resp.Header.Get("Date"))
+	if noDate != nil {
+		now = c.cfg.Now()
 	}
+	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
 		return &Error{KindHTTP, in.op, fmt.Errorf("redirect to %s not followed: %w", in.quote(to.Host, 100), &e)}
 	}
@@ -175,14 +173,9 @@ func (in call) quote(s string, n int) string {
 // or a quotation would write it.
 func repeats(s, secret string) bool {
 	quoted := strconv.Quote(secret)
-	for _, written := range []string{
+	return slices.ContainsFunc([]string{
 		secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1],
-	} {
-		if strings.Contains(s, written) {
-			return true
-		}
-	}
-	return false
+	}, func(written string) bool { return strings.Contains(s, written) })
 }
 
 // nameSyntax is that of an error code, or of a problem's URI.
@@ -203,6 +196,7 @@ func (in call) quoteName(s string, n int) string {
 // safe makes an error of the transport fit to be shown: what it quotes of the server as
 // in quote, and all of it no longer than a quote.
 func (in call) safe(err error) error {
+	err = bare(err)
 	text := err.Error()
 	begin := len(text)
 	if !own(err) {
@@ -221,13 +215,8 @@ func (in call) safe(err error) error {
 // own reports whether all words of err are those of Go, of the system, of a certificate
 // or of a local file's error.
 func own(err error) bool {
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	_, isNet := errors.AsType[net.Error](err)
+	return isNet || KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // beginnings are how net/http's errors about an answer that is not HTTP begin. They have
@@ -249,15 +238,12 @@ func (e *safeError) Error() string        { return e.text }
 func (e *safeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *safeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// bare takes off the *url.Error, which repeats the request's address.
+// bare returns what a *url.Error wraps, since it repeats the request's address.
 func bare(err error) error {
-	for {
-		e, ok := err.(*url.Error) //nolint:errorlint // the layers are taken off one by one
-		if !ok {
-			return err
-		}
+	for e := (*url.Error)(nil); errors.As(err, &e); {
 		err = e.Err
 	}
+	return err
 }
 
 // failed makes an error of a failure of the transport. The end of ctx is visible
@@ -269,21 +255,15 @@ func failed(ctx context.Context, op string, err error) *Error {
 		}
 		return &Error{KindTimeout, op, err}
 	}
-	return &Error{transportKind(err), op, err}
-}
-
-// transportKind distinguishes the kinds of failure below HTTP.
-func transportKind(err error) Kind {
+	kind := KindUnreachable
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Kind // the transport knows
+		kind = e.Kind // the transport knows
+	} else if isTLS(err) {
+		kind = KindTLS
+	} else if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		kind = KindTimeout
 	}
-	if isTLS(err) {
-		return KindTLS
-	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return KindTimeout
-	}
-	return KindUnreachable
+	return &Error{kind, op, err}
 }
 
 // isTLS reports whether err is of crypto/tls or crypto/x509, which have types for few of

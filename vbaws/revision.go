@@ -229,29 +229,17 @@ const (
 	acceptedRequest
 )
 
+// inUse returns the version to send, and what the appliance has accepted in it.
+func (v *versions) inUse() (string, standing) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.next(), v.standing
+}
+
 // current returns the version to send.
 func (v *versions) current() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.next()
-}
-
-// inUse returns the version that was accepted last, or "".
-func (v *versions) inUse() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.standing < acceptedLogin {
-		return ""
-	}
-	return v.next()
-}
-
-// isProven reports whether the appliance is known to accept that version, so that a
-// route that refuses it is one that the version lacks.
-func (v *versions) isProven(version string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.standing == acceptedRequest && v.next() == version
+	version, _ := v.inUse()
+	return version
 }
 
 // accept notes what the appliance accepted in that version. It ends a negotiation. If the

@@ -3,7 +3,6 @@ package vbaws
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"iter"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,7 +27,7 @@ func (b *body) word(v jsontext.Value) string {
 func (b *body) row(v jsontext.Value) Row {
 	var row Row
 	if v.Kind() != jsontext.KindBeginObject {
-		row.Err = errNoObject
+		row.Err = errShape("it is not an object")
 	} else {
 		for name, v := range fields(v) {
 			switch string(name) {
@@ -69,23 +68,16 @@ func (b *body) row(v jsontext.Value) Row {
 	return bad
 }
 
-// Why a row is not a session. They quote nothing and allocate nothing.
-var (
-	errNoObject = errors.New("it is not an object")
-	errNoID     = errors.New("id is missing, or not a string")
-	errNoType   = errors.New("type is missing, or not a string")
-	errNoStatus = errors.New("status is missing, or not a string")
-)
-
-// missing names the first required field that a session lacks.
+// missing names the first required field that a session lacks. The error quotes nothing
+// and allocates nothing.
 func (r *Row) missing() error {
 	switch {
 	case r.ID == "":
-		return errNoID
+		return errShape("id is missing, or not a string")
 	case r.Type == "":
-		return errNoType
+		return errShape("type is missing, or not a string")
 	case r.Status == "":
-		return errNoStatus
+		return errShape("status is missing, or not a string")
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (in *dated) start() (at time.Duration, day DayInMonth, err error) {
 	case 0:
 		day.Day, err = between("dayOfMonth", in.DayOfMonth, 1, 31)
 	default:
-		day.Weekday, err = named("dayOfWeek", in.DayOfWeek, time.Sunday, time.Saturday)
+		day.Weekday, err = nameOf("dayOfWeek", in.DayOfWeek, time.Sunday, time.Saturday)
 	}
 	return at, day, err
 }
@@ -165,7 +165,7 @@ func (in *yearly) decode(out *YearlySchedule) (err error) {
 	if out.At, out.Day, err = in.start(); err != nil {
 		return err
 	}
-	out.Month, err = named("month", in.Month, time.January, time.December)
+	out.Month, err = nameOf("month", in.Month, time.January, time.December)
 	return err
 }
 
@@ -257,8 +257,8 @@ type name interface {
 	fmt.Stringer
 }
 
-// named returns which of those from first to last has the name in v.
-func named[T name](what string, v jsontext.Value, first, last T) (T, error) {
+// nameOf returns which of those from first to last has the name in v.
+func nameOf[T name](what string, v jsontext.Value, first, last T) (T, error) {
 	for n := first; n <= last; n++ {
 		if v.Kind() == jsontext.KindString && strings.EqualFold(string(unquote(v)), n.String()) {
 			return n, nil
@@ -271,7 +271,7 @@ func named[T name](what string, v jsontext.Value, first, last T) (T, error) {
 func names[T name](what string, v jsontext.Value, set []bool, first, last T) error {
 	list, err := array(what, v)
 	for _, v := range list {
-		n, err := named(what, v, first, last)
+		n, err := nameOf(what, v, first, last)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,11 +21,13 @@ type token struct {
 	access, refresh string
 	expires         time.Time // zero: not known
 
-	// What is known of it. Client.mu guards it.
-
-	accepted map[string]bool // the endpoints that answered it with success
+	// accepted has the endpoints that answered it with success. A 403 of one of them is
+	// about the token, as some servers answer a rejected one so; else it is about the
+	// account's rights. A right that was taken away costs one login: no endpoint has
+	// accepted the next token yet.
+	accepted sync.Map
 	// refusal is the answer to the login that was to replace the token: who used the
-	// token too need not ask again, since accounts lock.
+	// token too need not ask again, since accounts lock. Client.mu guards it.
 	refusal error
 }
 
@@ -113,22 +117,6 @@ func (c *Client) login(ctx context.Context, dead *token) (*token, error) {
 	return nil, err
 }
 
-// worked reports whether an endpoint accepted the token before. A 403 of it is then about
-// the token, as some servers answer a rejected one so; else it is about the account's
-// rights. A right that was taken away costs one login: no endpoint has accepted the next
-// token yet.
-func (c *Client) worked(endpoint string, t *token) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return t.accepted[endpoint]
-}
-
-func (c *Client) noteAccepted(endpoint string, t *token) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t.accepted[endpoint] = true
-}
-
 func (c *Client) loginOp() string { return fmt.Sprintf("login as %q", c.cfg.Username) }
 
 // authenticate gets a token by the refresh token, unless it is empty or refused, and
@@ -197,6 +185,12 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 		return err
 	}
 	return nil // it wants an account, or can't read a form without one
+}
+
+// rejects reports whether err, an answer of that endpoint, is about the token.
+func rejects(err error, endpoint string, t *token) bool {
+	_, accepted := t.accepted.Load(endpoint)
+	return HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) && accepted
 }
 
 // refusesToken reports whether err is an answer about the refresh token, or about the
@@ -286,12 +280,10 @@ func (l *login) token(op string, sent time.Time) (*token, error) {
 	case l.Access == "":
 		return nil, errShape("the answer has no access_token")
 	}
-	for _, r := range l.Access {
-		if r <= ' ' || r > '~' {
-			return nil, errShape("the access_token contains characters that are invalid in a header")
-		}
+	if strings.ContainsFunc(string(l.Access), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errShape("the access_token contains characters that are invalid in a header")
 	}
-	t := &token{access: string(l.Access), refresh: string(l.Refresh), accepted: make(map[string]bool)}
+	t := &token{access: string(l.Access), refresh: string(l.Refresh)}
 	if life := time.Duration(min(l.Seconds, int64(math.MaxInt64/time.Second))) * time.Second; life > 0 {
 		t.expires = sent.Add(life - early(life))
 	}
