@@ -152,78 +152,79 @@ func set(v url.Values, name, text string, given bool) {
 // session that could not be understood is a Row with an Err, as in a page.
 // HasStatus of the error says 404 where the appliance has no such session.
 func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
-	var row Row
-	var at time.Time
-	err := c.getByID(ctx, id, RouteSession, func(b *body) error {
+	type session struct {
+		row Row
+		at  time.Time
+	}
+	s, err := getByID(ctx, c, id, RouteSession, func(b *body) (s session, err error) {
 		var v jsontext.Value
 		if err := decode(b, &v); err != nil {
-			return err
+			return s, err
 		}
-		if row, at = b.row(v), b.date; row.ID == "" {
-			return errShape("the document is not a session: " + row.Err.Error())
+		if s = (session{b.row(v), b.date}); s.row.ID == "" {
+			return s, errShape("the document is not a session: " + s.row.Err.Error())
 		}
-		return nil
+		return s, nil
 	})
-	return row, at, err
+	return s.row, s.at, err
 }
 
 // SessionLog returns the first errors and warnings of a session's log, at most 20 of
 // each, in the appliance's order. Lines without a message are left out, and a time that
 // could not be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
-	var log []LogItem
-	err := c.getByID(ctx, id, RouteSessionLog, func(b *body) (err error) {
-		log, err = decodeLog(b)
-		return err
-	})
-	return log, err
+	return getByID(ctx, c, id, RouteSessionLog, decodeLog)
 }
 
 // getByID gets a route that has the id of a session.
-func (c *Client) getByID(ctx context.Context, id, route string, read func(*body) error) error {
+func getByID[T any](ctx context.Context, c *Client, id, route string, read func(*body) (T, error)) (T, error) {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
-		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
+		return *new(T), &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
 	}
-	return c.get(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, read)
+	return fetch(ctx, c, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, read)
 }
 
-// get gets a path of an endpoint. It logs in if needed, and once more if the token is
-// rejected: by 401, or by 403 unless that is about the account's rights. It tries
-// another API version if one is refused. read can be called more than once: the last
-// call counts.
-func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(*body) error) error {
+// fetch gets a path of an endpoint, and returns what read returns of the answer. It logs in
+// if needed, and once more if the token is rejected: by 401, or by 403 unless that is
+// about the account's rights. It tries another API version if one is refused.
+func fetch[T any](ctx context.Context, c *Client, endpoint, path string, q url.Values, read func(*body) (T, error)) (got T, err error) {
 	op := "GET " + endpoint
 	var dead *token
 	for range maxRefusals {
 		t, err := c.token(ctx, dead)
 		if err != nil {
-			return err
+			return got, err
 		}
 		in := call{
 			op: op, method: http.MethodGet, endpoint: endpoint, path: path, query: q,
 			version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
 		}
-		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
+		err = c.retry(ctx, op, mayPass, func() error {
+			return c.exchange(ctx, in, func(b *body) (err error) {
+				got, err = read(b)
+				return err
+			})
+		})
 		switch {
 		case err == nil:
 			c.versions.accept(in.version, acceptedRequest)
 			t.accepted.Store(endpoint, true)
-			return nil
+			return got, nil
 		case refusesVersion(path, err):
 			if current, s := c.versions.inUse(); path != RouteSessions && current == in.version && s == acceptedRequest {
-				return err // this version lacks the route
+				return got, err // this version lacks the route
 			}
 			if err := c.refused(ctx, op, in.version, err); err != nil {
-				return err
+				return got, err
 			}
 		case dead == nil && rejects(err, endpoint, t):
 			dead = t
 		case HasStatus(err, http.StatusUnauthorized):
-			return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
+			return got, &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
 		default:
-			return err
+			return got, err
 		}
 	}
-	return &Error{KindHTTP, op, errTurns}
+	return got, &Error{KindHTTP, op, errTurns}
 }

@@ -118,17 +118,10 @@ func decodePage[T any](b *body, item func(jsontext.Value) (T, bool)) (*Page[T], 
 // loosely are the options for all documents but lists of sessions: a member of another
 // type than documented, or out of range, is a member that is not there.
 var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
-	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
-	optional(func(v jsontext.Value) (uncut, bool) {
-		if v.Kind() != jsontext.KindString {
-			return "", false
-		}
-		return uncut(unquote(v)), true
-	}),
-	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
-	optional(func(v jsontext.Value) (bool, bool) {
-		return v.Kind() == jsontext.KindTrue, v.Kind() != jsontext.KindNull
-	}),
+	optional(func(v jsontext.Value) (string, bool) { return string(textOf(v)), true }),
+	optional(func(v jsontext.Value) (uncut, bool) { return uncut(unquote(v)), true }),
+	optional(func(v jsontext.Value) (time.Time, bool) { return instant(v), true }),
+	optional(func(v jsontext.Value) (bool, bool) { return v.Kind() == jsontext.KindTrue, true }),
 	// Counts and amounts, which are not below zero.
 	optional(func(v jsontext.Value) (int64, bool) {
 		n, ok := integer(v)
@@ -160,11 +153,7 @@ type uncut string
 
 // optional returns how a member of type T is read.
 func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
-	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, to *T) error {
-		v, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
+	return json.UnmarshalFunc(func(v []byte, to *T) error {
 		if is, ok := read(v); ok {
 			*to = is
 		}
@@ -202,7 +191,7 @@ func decodeLog(b *body) ([]LogItem, error) {
 			}
 		}
 		item.Status = b.word(status)
-		text, _ := textOf(message)
+		text := textOf(message)
 		if item.Status != LogError && item.Status != LogWarning || len(text) == 0 || kept[item.Status] == maxLogLines {
 			return item, false
 		}
@@ -251,11 +240,8 @@ func decodeProblem(document []byte) APIError {
 	}
 	read(document, &in)
 	read(in.Error, &inner)
-	if in.Error.Kind() == jsontext.KindString {
-		inner.Code = uncut(unquote(in.Error))
-	}
 	return APIError{
-		Code:    string(cmp.Or(in.ErrorCode, inner.Code, in.Code)),
+		Code:    string(cmp.Or(in.ErrorCode, inner.Code, uncut(unquote(in.Error)), in.Code)),
 		Type:    string(in.Type),
 		Title:   string(cmp.Or(in.Title, inner.Message)),
 		Details: string(cmp.Or(in.Details, in.Detail, in.Description)),

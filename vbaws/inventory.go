@@ -96,29 +96,23 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 
 // getOne gets a document that is one object. none is what is read of an object that is
 // another; then the error says what it lacks.
-func getOne[T comparable](ctx context.Context, c *Client, route string, none T, lacks string) (got T, err error) {
-	err = c.get(ctx, route, route, nil, func(b *body) error {
-		got = none
-		if err := decode(b, &got); err != nil {
-			return err
+func getOne[T comparable](ctx context.Context, c *Client, route string, none T, lacks string) (T, error) {
+	return fetch(ctx, c, route, route, nil, func(b *body) (T, error) {
+		got := none
+		err := decode(b, &got)
+		if err == nil && got == none {
+			err = errShape(lacks)
 		}
-		if got == none {
-			return errShape(lacks)
-		}
-		return nil
+		return got, err
 	})
-	return got, err
 }
 
 // getPage gets a page of a list, of about limit elements.
 func getPage[T any](ctx context.Context, c *Client, route string, q url.Values, limit int, decode func(*body) (*T, error)) (*T, error) {
-	var page *T
-	err := c.get(ctx, route, route, q, func(b *body) (err error) {
+	return fetch(ctx, c, route, route, q, func(b *body) (*T, error) {
 		b.asked(limit)
-		page, err = decode(b)
-		return err
+		return decode(b)
 	})
-	return page, err
 }
 
 func decodeRepositories(b *body) (*RepositoriesPage, error) {

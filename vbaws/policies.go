@@ -198,5 +198,5 @@ func text(what string, v jsontext.Value) (string, error) {
 	case v.Kind() != jsontext.KindString:
 		return "", fmt.Errorf("%s: %s is not a string", what, shown(v))
 	}
-	return Shorten(string(unquote(v)), MaxText), nil
+	return string(textOf(v)), nil
 }

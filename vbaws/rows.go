@@ -10,7 +10,7 @@ import (
 
 // word reads a string of which few are different, and keeps one of each.
 func (b *body) word(v jsontext.Value) string {
-	text, _ := textOf(v)
+	text := textOf(v)
 	if s, ok := b.words[string(text)]; ok {
 		return s
 	}
@@ -32,7 +32,7 @@ func (b *body) row(v jsontext.Value) Row {
 		for name, v := range fields(v) {
 			switch string(name) {
 			case "id":
-				id, _ := textOf(v)
+				id := textOf(v)
 				b.held += len(id)
 				row.ID = string(id)
 			case "type":

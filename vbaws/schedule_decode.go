@@ -260,7 +260,7 @@ type name interface {
 // nameOf returns which of those from first to last has the name in v.
 func nameOf[T name](what string, v jsontext.Value, first, last T) (T, error) {
 	for n := first; n <= last; n++ {
-		if v.Kind() == jsontext.KindString && strings.EqualFold(string(unquote(v)), n.String()) {
+		if strings.EqualFold(string(unquote(v)), n.String()) {
 			return n, nil
 		}
 	}

@@ -179,7 +179,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 	if c.cfg.APIVersion != "" {
 		return nil
 	}
-	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password, func(login, time.Time) error { return nil })
+	_, err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password)
 	if !refusesToken(err) || refusesVersion(RouteToken, err) || missesVersion(err) ||
 		HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) {
 		return err
@@ -237,39 +237,34 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 
 // postToken asks for a token, and notes that the appliance accepts the API version.
 func (c *Client) postToken(ctx context.Context, op, version string, form url.Values, secret string) (*token, error) {
-	var t *token
-	err := c.requestToken(ctx, op, version, form, secret, func(l login, sent time.Time) (err error) {
-		t, err = l.token(op, sent)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	t, err := c.requestToken(ctx, op, version, form, secret)
+	if err == nil {
+		c.versions.accept(version, acceptedLogin)
 	}
-	c.versions.accept(version, acceptedLogin)
-	return t, nil
+	return t, err
 }
 
-// requestToken posts a form to the route of the tokens, and hands the answer and the
-// time of the request to read. It tries again only if no answer came: an answered
-// login can have counted against the account.
-func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secret string, read func(login, time.Time) error) error {
+// requestToken posts a form to the route of the tokens. It tries again only if no answer
+// came: an answered login can have counted against the account.
+func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secret string) (t *token, err error) {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
 		form: form, version: version, secrets: []string{secret},
 	}
 	answered := false
 	noAnswer := func(err error) bool { return !answered && KindOf(err) == KindUnreachable }
-	return c.retry(ctx, op, noAnswer, func() error {
+	err = c.retry(ctx, op, noAnswer, func() error {
 		sent := c.cfg.Now()
-		return c.exchange(ctx, in, func(b *body) error {
+		return c.exchange(ctx, in, func(b *body) (err error) {
 			answered = true
 			var l login
-			if err := decode(b, &l); err != nil {
-				return err
+			if err = decode(b, &l); err == nil {
+				t, err = l.token(op, sent)
 			}
-			return read(l, sent)
+			return err
 		})
 	})
+	return t, err
 }
 
 // token makes a token of the answer to a request sent at that time.

@@ -14,8 +14,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// unquote returns what a JSON string stands for. The result may alias v.
+// unquote returns what a JSON string stands for, nil for what is none. The result may
+// alias v.
 func unquote(v jsontext.Value) []byte {
+	if v.Kind() != jsontext.KindString {
+		return nil
+	}
 	for _, c := range v[1 : len(v)-1] {
 		if c == '\\' || c >= utf8.RuneSelf {
 			// v was read, so the error can only be invalid UTF-8, which is replaced.
@@ -26,28 +30,22 @@ func unquote(v jsontext.Value) []byte {
 	return v[1 : len(v)-1]
 }
 
-// textOf reads a string, and shortens it to MaxText.
-func textOf(v jsontext.Value) ([]byte, bool) {
-	if v.Kind() != jsontext.KindString {
-		return nil, false
-	}
+// textOf is unquote, and shortens the string to MaxText.
+func textOf(v jsontext.Value) []byte {
 	b := unquote(v)
 	if len(b) > MaxText {
 		b = []byte(Shorten(string(b), MaxText))
 	}
-	return b, true
+	return b
 }
 
 // numeral returns the text of a number, which may be written as a string; nil of what
 // is neither.
 func numeral(v jsontext.Value) []byte {
-	switch v.Kind() {
-	case jsontext.KindNumber:
+	if v.Kind() == jsontext.KindNumber {
 		return v
-	case jsontext.KindString:
-		return bytes.TrimSpace(unquote(v))
 	}
-	return nil
+	return bytes.TrimSpace(unquote(v))
 }
 
 // integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are one,
@@ -95,9 +93,6 @@ var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // instant reads a date; zero for what is none.
 func instant(v jsontext.Value) time.Time {
-	if v.Kind() != jsontext.KindString {
-		return time.Time{}
-	}
 	t, _ := parseTime(string(unquote(v)))
 	return t
 }
