@@ -71,10 +71,7 @@ type Client struct {
 // CertificateExpiry returns when the certificate expires that the appliance presented
 // last; zero if none was accepted yet, or without TLS.
 func (c *Client) CertificateExpiry() time.Time {
-	if t := c.expiry.Load(); t != nil {
-		return *t
-	}
-	return time.Time{}
+	return *c.expiry.Load()
 }
 
 // New returns a client. It does not contact the appliance.
@@ -94,16 +91,16 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "vbaws")
 	cfg.RetryInitial = cmp.Or(cfg.RetryInitial, 500*time.Millisecond)
-	return &Client{
+	c := &Client{
 		cfg: cfg,
 		http: &http.Client{
-			Transport: cfg.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse
-			},
+			Transport:     cfg.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		versions: versions{fixed: cfg.APIVersion, now: cfg.Now},
-	}, nil
+	}
+	c.expiry.Store(&time.Time{})
+	return c, nil
 }
 
 // APIVersion returns the API version in use. It is empty before the first login, and

@@ -39,13 +39,10 @@ func decode(b *body, into any) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := dec.ReadToken(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return cmp.Or(err, errors.New("data after the document"))
 	}
-	return errors.New("data after the document")
+	return nil
 }
 
 // list is an array of a document, read one element after the other.

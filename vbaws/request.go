@@ -202,10 +202,7 @@ func (in call) safe(err error) error {
 	if !own(err) {
 		begin = len(beginnings.FindString(text))
 	}
-	shown := clip(text[:begin], maxQuote)
-	if begin < len(text) {
-		shown += in.quote(text[begin:], maxQuote-min(begin, maxQuote))
-	}
+	shown := clip(text[:begin], maxQuote) + in.quote(text[begin:], maxQuote-min(begin, maxQuote))
 	if shown == text {
 		return err
 	}

@@ -27,10 +27,12 @@ func decodeSchedule(v jsontext.Value) *Schedule {
 		addPart(s, in, "monthlySchedule", &s.Monthly, (*monthly).decode),
 		addPart(s, in, "yearlySchedule", &s.Yearly, (*yearly).decode),
 	}
-	if err == nil && !slices.Contains(parts, true) { // Another form of schedule, which is not the same as none.
-		err = fmt.Errorf("%s has none of the known parts", clip(string(v), 80))
+	switch {
+	case err != nil:
+		s.add("scheduleSettings", err)
+	case !slices.Contains(parts, true): // Another form of schedule, which is not the same as none.
+		s.add("scheduleSettings", fmt.Errorf("%s has none of the known parts", clip(string(v), 80)))
 	}
-	s.add("scheduleSettings", err)
 	return s
 }
 
@@ -47,25 +49,29 @@ func addPart[D, T any](s *Schedule, in map[string]jsontext.Value, name string, t
 	case isNull(settings):
 		s.add(name, errors.New("enabled, but missing"))
 	default:
-		document, part := new(D), new(T)
-		err := unmarshal(settings, document, strictly)
-		if err == nil {
-			err = decode(document, part)
-		}
-		if err == nil {
-			*to = part
-		}
-		s.add(name, err)
+		*to = understand(s, name, settings, decode)
 	}
 	return true
 }
 
-// add takes in why a part could not be understood; nil if it could.
-func (s *Schedule) add(part string, err error) {
-	if err != nil {
-		reasons := fmt.Sprintf("%s; %s: %v", s.Unreadable, part, err)
-		s.Unreadable = clip(strings.TrimPrefix(reasons, "; "), 300)
+// understand returns what decode makes of a document, nil if it could not be understood.
+func understand[D, T any](s *Schedule, name string, v jsontext.Value, decode func(*D, *T) error) *T {
+	document, part := new(D), new(T)
+	err := unmarshal(v, document, strictly)
+	if err == nil {
+		err = decode(document, part)
 	}
+	if err != nil {
+		s.add(name, err)
+		return nil
+	}
+	return part
+}
+
+// add takes in why a part could not be understood.
+func (s *Schedule) add(part string, err error) {
+	reasons := fmt.Sprintf("%s; %s: %v", s.Unreadable, part, err)
+	s.Unreadable = clip(strings.TrimPrefix(reasons, "; "), 300)
 }
 
 // options are what a daily, weekly or monthly schedule makes. The vendor's name of
@@ -169,36 +175,38 @@ func (in *yearly) decode(out *YearlySchedule) (err error) {
 	return err
 }
 
-// decodeInterval decodes the scheduleOptions of the VPC policy, in the form that
-// the vendor's reference of 1.2 has: an interval. It returns nil if they are null or
-// missing.
+// decodeInterval decodes the scheduleOptions of the VPC policy. It returns nil if they are
+// null or missing.
 func decodeInterval(v jsontext.Value) *Schedule {
 	if isNull(v) {
 		return nil
 	}
-	var in struct {
-		Daily struct {
-			Schedule struct {
-				Type  string         `json:"type"`
-				Count jsontext.Value `json:"count"`
-			} `json:"schedule"`
-		} `json:"dailySchedule"`
-	}
 	s := &Schedule{}
-	err := unmarshal(v, &in, strictly)
+	if every := understand(s, "scheduleOptions", v, (*interval).decode); every != nil {
+		s.Every = *every
+	}
+	return s
+}
+
+// interval is the form that the vendor's reference of 1.2 has.
+type interval struct {
+	Daily struct {
+		Schedule struct {
+			Type  string         `json:"type"`
+			Count jsontext.Value `json:"count"`
+		} `json:"schedule"`
+	} `json:"dailySchedule"`
+}
+
+func (in *interval) decode(every *time.Duration) error {
 	of := in.Daily.Schedule
 	unit := map[string]time.Duration{"Minutes": time.Minute, "Hours": time.Hour, "Days": 24 * time.Hour}[of.Type]
-	switch {
-	case err != nil:
-	case unit == 0:
-		err = fmt.Errorf("type: %q is not known", clip(of.Type, 40))
-	default:
-		var count int
-		count, err = between("count", of.Count, 1, int(366*24*time.Hour/unit))
-		s.Every = time.Duration(count) * unit
+	if unit == 0 {
+		return fmt.Errorf("type: %q is not known", clip(of.Type, 40))
 	}
-	s.add("scheduleOptions", err)
-	return s
+	count, err := between("count", of.Count, 1, int(366*24*time.Hour/unit))
+	*every = time.Duration(count) * unit
+	return err
 }
 
 // strictly are the options for schedules: what is not of the documented form is an

@@ -97,6 +97,9 @@ func instant(v jsontext.Value) time.Time {
 	return t
 }
 
+// otherDates are the layouts of dates that are not as in RFC 3339.
+var otherDates = []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05 Z07:00"}
+
 // parseTime reads a date as the appliance writes it: with or without a zone, where it
 // is UTC, and with any number of digits after the point. It also takes zones without a
 // colon or without minutes, and a space for the T. The empty string and the zero date,
@@ -116,19 +119,13 @@ func parseTime(s string) (time.Time, error) {
 		s += "Z"
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	for _, layout := range []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05 Z07:00"} {
-		if err == nil {
-			break
-		}
-		t, err = time.Parse(layout, s)
-	}
-	if err != nil {
-		return time.Time{}, err
+	for i := 0; err != nil && i < len(otherDates); i++ {
+		t, err = time.Parse(otherDates[i], s)
 	}
 	t = t.UTC()
 	switch year := t.Year(); {
-	case year <= 1:
-		return time.Time{}, nil
+	case err != nil, year <= 1:
+		return time.Time{}, err
 	case year > 9999:
 		return time.Time{}, errors.New("the year is out of range")
 	}
