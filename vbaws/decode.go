@@ -60,16 +60,11 @@ type list[T any] struct {
 func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	key := dec.StackPointer().LastToken()
 	l.items, l.rows, l.found = nil, 0, true
-	switch dec.PeekKind() {
-	case jsontext.KindNull: // The vendor's framework may write an empty list so.
-		_, err := dec.ReadToken()
-		return err
-	case jsontext.KindBeginArray, jsontext.KindInvalid:
-	default:
+	if k := dec.PeekKind(); k != jsontext.KindBeginArray && k != jsontext.KindNull && k != jsontext.KindInvalid {
 		return errShape(strconv.Quote(key) + " is not an array")
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
+	if begin, err := dec.ReadToken(); err != nil || begin.Kind() == jsontext.KindNull {
+		return err // The vendor's framework may write an empty list as null.
 	}
 	for ; dec.PeekKind() != jsontext.KindEndArray; l.rows++ {
 		l.b.next()

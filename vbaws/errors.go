@@ -112,11 +112,7 @@ func NotFound(err error) bool {
 // login says nothing of the route, nor does a *VersionError.
 func NotOffered(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || !strings.HasPrefix(e.Op, "GET ") {
-		return false
-	}
-	if _, all := errors.AsType[*VersionError](err); all {
-		return false
-	}
-	return HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) || namesVersion(err)
+	_, all := errors.AsType[*VersionError](err)
+	return ok && !all && strings.HasPrefix(e.Op, "GET ") &&
+		(HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) || namesVersion(err))
 }

@@ -127,11 +127,10 @@ func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
 		}
 		return *p, true
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		page.Err = odd
 	}
-	page.Err = odd
-	return page, nil
+	return page, err
 }
 
 // decodePolicy returns the policy in v, nil if there is none, and what could not be
@@ -192,10 +191,7 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 // text returns the string in v, which is the member what; empty for null and
 // nothing.
 func text(what string, v jsontext.Value) (string, error) {
-	switch {
-	case isNull(v):
-		return "", nil
-	case v.Kind() != jsontext.KindString:
+	if !isNull(v) && v.Kind() != jsontext.KindString {
 		return "", fmt.Errorf("%s: %s is not a string", what, shown(v))
 	}
 	return string(textOf(v)), nil

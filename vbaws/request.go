@@ -161,10 +161,8 @@ const leftOut = "(omitted: it contains a secret)"
 // well-known page. For the same reason only texts of a server come here: in our own
 // words, and those of Go, a password is there by chance.
 func (in call) quote(s string, n int) string {
-	for _, secret := range in.secrets {
-		if secret != "" && repeats(s, secret) {
-			return leftOut
-		}
+	if slices.ContainsFunc(in.secrets, func(secret string) bool { return secret != "" && repeats(s, secret) }) {
+		return leftOut
 	}
 	return clip(s, n)
 }

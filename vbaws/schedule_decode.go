@@ -290,13 +290,10 @@ func names[T name](what string, v jsontext.Value, set []bool, first, last T) err
 
 // array reads an array; null and nothing are empty ones.
 func array(what string, v jsontext.Value) (list []jsontext.Value, err error) {
-	if !isNull(v) && v.Kind() != jsontext.KindBeginArray {
+	if !isNull(v) && json.Unmarshal(v, &list, tolerant...) != nil {
 		return nil, fmt.Errorf("%s: %s is not an array", what, shown(v))
 	}
-	if !isNull(v) {
-		err = json.Unmarshal(v, &list, tolerant...)
-	}
-	return list, err
+	return list, nil
 }
 
 // hours reads 24 booleans, as documented for 1.0 and 1.1, or the hours themselves, as

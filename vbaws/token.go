@@ -157,7 +157,10 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 			}, password)
 		}
 		if !refusesVersion(RouteToken, err) {
-			if err = refusedLogin(op, err); err != nil && KindOf(err) == KindAuth {
+			if HasStatus(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden) && !missesVersion(err) {
+				err = &Error{KindAuth, op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", cause(err))}
+			}
+			if err != nil && KindOf(err) == KindAuth {
 				c.versions.accept(version, rejectedLogin)
 			}
 			return t, err
@@ -179,7 +182,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 	if c.cfg.APIVersion != "" {
 		return nil
 	}
-	_, err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password)
+	_, err := c.postToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password)
 	if !refusesToken(err) || refusesVersion(RouteToken, err) || missesVersion(err) ||
 		HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) {
 		return err
@@ -199,14 +202,6 @@ func rejects(err error, endpoint string, t *token) bool {
 func refusesToken(err error) bool {
 	code := answerOf(err).StatusCode
 	return code/100 == 4 && code != http.StatusTooManyRequests || code == http.StatusInternalServerError
-}
-
-// refusedLogin makes KindAuth of an answer that is about the account.
-func refusedLogin(op string, err error) error {
-	if HasStatus(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden) && !namesVersion(err) && !missesVersion(err) {
-		return &Error{KindAuth, op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", cause(err))}
-	}
-	return err
 }
 
 // errTurns is the end of a call that is never accepted and never refused for good.
@@ -235,18 +230,10 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 	return code/100 == 4 && code != http.StatusNotFound && code != http.StatusTooManyRequests
 }
 
-// postToken asks for a token, and notes that the appliance accepts the API version.
-func (c *Client) postToken(ctx context.Context, op, version string, form url.Values, secret string) (*token, error) {
-	t, err := c.requestToken(ctx, op, version, form, secret)
-	if err == nil {
-		c.versions.accept(version, acceptedLogin)
-	}
-	return t, err
-}
-
-// requestToken posts a form to the route of the tokens. It tries again only if no answer
-// came: an answered login can have counted against the account.
-func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secret string) (t *token, err error) {
+// postToken posts a form to the route of the tokens, and notes if the appliance accepts the
+// API version. It tries again only if no answer came: an answered login can have counted
+// against the account.
+func (c *Client) postToken(ctx context.Context, op, version string, form url.Values, secret string) (t *token, err error) {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
 		form: form, version: version, secrets: []string{secret},
@@ -264,6 +251,9 @@ func (c *Client) requestToken(ctx context.Context, op, version string, form url.
 			return err
 		})
 	})
+	if err == nil {
+		c.versions.accept(version, acceptedLogin)
+	}
 	return t, err
 }
 
