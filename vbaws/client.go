@@ -149,21 +149,18 @@ func set(v url.Values, name, text string, given bool) {
 // session that could not be understood is a Row with an Err, as in a page.
 // HasStatus of the error says 404 where the appliance has no such session.
 func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
-	type session struct {
-		row Row
-		at  time.Time
-	}
-	s, err := getByID(ctx, c, id, RouteSession, func(b *body) (s session, err error) {
+	var at time.Time
+	row, err := getByID(ctx, c, id, RouteSession, func(b *body) (row Row, err error) {
 		var v jsontext.Value
-		if err := decode(b, &v); err != nil {
-			return s, err
+		if err = decode(b, &v); err != nil {
+			return row, err
 		}
-		if s = (session{b.row(v), b.date}); s.row.ID == "" {
-			return s, errShape("the document is not a session: " + s.row.Err.Error())
+		if row, at = b.row(v), b.date; row.ID == "" {
+			err = errShape("the document is not a session: " + row.Err.Error())
 		}
-		return s, nil
+		return row, err
 	})
-	return s.row, s.at, err
+	return row, at, err
 }
 
 // SessionLog returns the first errors and warnings of a session's log, at most 20 of

@@ -126,9 +126,8 @@ func decodeRepositories(b *body) (*RepositoriesPage, error) {
 			Embedded part[embedded] `json:"_embedded"`
 		}
 		read(v, &in)
-		r := in.Repository
-		r.Bucket, r.Region = in.Embedded.is.Bucket, in.Embedded.is.Region
-		b.held += len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
-		return r, r.ID != ""
+		in.Bucket, in.Region = in.Embedded.is.Bucket, in.Embedded.is.Region
+		b.held += len(in.ID) + len(in.Name) + len(in.Bucket) + len(in.Region)
+		return in.Repository, in.ID != ""
 	})
 }

@@ -63,9 +63,7 @@ func (b *body) row(v jsontext.Value) Row {
 		return row
 	}
 	sum := sha256.Sum256(v)
-	bad := Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err}
-	copy(bad.Hash[:], sum[:])
-	return bad
+	return Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err, Hash: [16]byte(sum[:16])}
 }
 
 // missing names the first required field that a session lacks. The error quotes nothing

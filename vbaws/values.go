@@ -2,7 +2,6 @@ package vbaws
 
 import (
 	"bytes"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -92,25 +91,19 @@ func duration(v jsontext.Value) time.Duration {
 var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // instant reads a date; zero for what is none.
-func instant(v jsontext.Value) time.Time {
-	t, _ := parseTime(string(unquote(v)))
-	return t
-}
+func instant(v jsontext.Value) time.Time { return parseTime(string(unquote(v))) }
 
 // otherDates are the layouts of dates that are not as in RFC 3339.
 var otherDates = []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05 Z07:00"}
 
 // parseTime reads a date as the appliance writes it: with or without a zone, where it
 // is UTC, and with any number of digits after the point. It also takes zones without a
-// colon or without minutes, and a space for the T. The empty string and the zero date,
+// colon or without minutes, and a space for the T. What is no date, and the zero date,
 // wherever its zone puts it, are the zero Time.
-func parseTime(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
+func parseTime(s string) time.Time {
 	const day, second = len(time.DateOnly), len("2006-01-02T15:04:05")
 	if len(s) < second {
-		return time.Time{}, errors.New("a part of the date is missing")
+		return time.Time{}
 	}
 	if s[day] == ' ' {
 		s = s[:day] + "T" + s[day+1:]
@@ -123,13 +116,10 @@ func parseTime(s string) (time.Time, error) {
 		t, err = time.Parse(otherDates[i], s)
 	}
 	t = t.UTC()
-	switch year := t.Year(); {
-	case err != nil, year <= 1:
-		return time.Time{}, err
-	case year > 9999:
-		return time.Time{}, errors.New("the year is out of range")
+	if err != nil || t.Year() <= 1 || t.Year() > 9999 {
+		return time.Time{}
 	}
-	return t, nil
+	return t
 }
 
 // parseRetryAfter reads a Retry-After header, seconds or a date. It is 0 for
