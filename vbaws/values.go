@@ -94,7 +94,10 @@ var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 func instant(v jsontext.Value) time.Time { return parseTime(string(unquote(v))) }
 
 // otherDates are the layouts of dates that are not as in RFC 3339.
-var otherDates = []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05 Z07:00"}
+var otherDates = []string{
+	"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07",
+	"2006-01-02T15:04:05 Z07:00", "2006-01-02T15:04:05 Z0700", "2006-01-02T15:04:05 Z07",
+}
 
 // parseTime reads a date as the appliance writes it: with or without a zone, where it
 // is UTC, and with any number of digits after the point. It also takes zones without a
