@@ -41,8 +41,8 @@ test: ## run the exporter's tests; two to three minutes
 
 race: ## run them with the race detector, and the longest ones without it, at full length
 	go test -race -timeout 30m ./...
-	go test -timeout 30m -run 'TestMetricsEqualTheTruth|TestClocksThatAreWrong' ./collector/poller -steps 1000
-	go test -timeout 30m -run TestKill ./collector/killtest -kills 204
+	go test -timeout 30m -run 'TestMetricsEqualTheTruth|TestCutoff/wrong_clocks' ./collector/poller -steps 1000
+	go test -timeout 30m -run 'TestKill|TestMove' ./collector/killtest -kills 204
 	go test -timeout 30m -run TestHostileAppliance ./internal/app -hostile 100
 
 lint: ## check code, go.mod files, workflows, scripts, the chart's README and the release's configuration

@@ -23,7 +23,8 @@ func TestHelpAndVersion(t *testing.T) {
 	if status != 0 || stderr != "" {
 		t.Errorf("--help: status %d, stderr %q", status, stderr)
 	}
-	parser := newParser(new(flags), true).Model()
+	p, _ := newParser(true)
+	parser := p.Model()
 	has := func(name, help string, all []*kingpin.FlagModel) {
 		t.Helper()
 		for _, f := range all {
@@ -79,28 +80,41 @@ func TestCompletion(t *testing.T) {
 
 // TestFlagsOfCommands: serve and demo must not share what a flag is read into.
 func TestFlagsOfCommands(t *testing.T) {
-	var f flags
-	parser := newParser(&f, true).Terminate(nil)
-	if got, err := parser.Parse([]string{"demo", "--web.listen-address=:1", "--log.level=debug"}); got != cmdDemo || err != nil {
+	p, run := newParser(true)
+	p.Terminate(nil)
+	if got, err := p.Parse([]string{"demo", "--web.listen-address=:1", "--log.level=debug"}); got != "demo" || err != nil {
 		t.Fatal(got, err)
 	}
-	if got := *f.demo.Toolkit.WebListenAddresses; !slices.Equal(got, []string{":1"}) || f.log.Level != "debug" {
-		t.Errorf("got %v, %s", got, f.log.Level)
-	}
-	var serve *kingpin.CmdModel
-	for _, c := range parser.Model().Commands {
+	var defaults, commands []string
+	addresses := make(map[string]string)
+	for _, c := range p.Model().FlattenedCommands() {
+		if c.Name != "help" { // which kingpin runs
+			commands = append(commands, c.FullCommand)
+		}
 		if c.Default {
-			serve = c
+			defaults = append(defaults, c.Name)
+		}
+		for _, f := range c.Flags {
+			if f.Name == "web.listen-address" {
+				addresses[c.Name] = f.Value.String()
+			}
 		}
 	}
-	if serve == nil || serve.Name != cmdServe {
-		t.Errorf("the default command is %v", serve)
+	if addresses["demo"] != ":1" || addresses["serve"] == ":1" || addresses["healthcheck"] == ":1" {
+		t.Errorf("addresses %v", addresses)
+	}
+	if !slices.Equal(defaults, []string{"serve"}) {
+		t.Errorf("the default commands are %v", defaults)
+	}
+	if has := slices.Sorted(maps.Keys(run)); !slices.Equal(has, slices.Sorted(slices.Values(commands))) {
+		t.Errorf("of %q, these can be run: %q", commands, has)
 	}
 }
 
 // TestDocsHaveEveryFlag compares the flags, their commands and their defaults.
 func TestDocsHaveEveryFlag(t *testing.T) {
-	parser := newParser(new(flags), true).Model()
+	p, _ := newParser(true)
+	parser := p.Model()
 	commands := map[string][]string{} // by flag and default
 	for _, f := range parser.Flags {
 		if f.Name != "help" && f.Name != "version" && !f.Hidden {

@@ -17,12 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
-
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/paired"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -38,14 +37,8 @@ var epoch = time.Date(2026, time.March, 2, 10, 20, 0, 0, time.UTC)
 
 func newClient(b *testing.B, address string, transport http.RoundTripper, now time.Time) *vbaws.Client {
 	b.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername, Transport: transport,
-		Password: func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Now:      func() time.Time { return now },
+	c, err := polltest.NewClient(polltest.Options{
+		URL: address, Transport: transport, Poller: poller.Config{Now: func() time.Time { return now }},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -55,18 +48,16 @@ func newClient(b *testing.B, address string, transport http.RoundTripper, now ti
 
 func newPoller(b *testing.B, address string, transport http.RoundTripper, storage poller.Storage, now time.Time) *poller.Poller {
 	b.Helper()
-	p, err := poller.New(poller.Config{
-		Appliance: "bench", Interval: time.Minute, Timeout: 2 * time.Minute, Backfill: span, Watermark: poller.WatermarkAuto,
-		Ledger: ledger.Options{
-			Bounds: []float64{60, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400},
-			Hold:   2 * time.Minute,
+	return polltest.Start(b, polltest.Options{
+		URL: address, Transport: transport, Storage: storage,
+		Poller: poller.Config{
+			Timeout: 2 * time.Minute, Backfill: span, Now: func() time.Time { return now },
+			Ledger: ledger.Options{
+				Bounds: []float64{60, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400},
+				Hold:   2 * time.Minute,
+			},
 		},
-		Logger: log.NewNopLogger(), Now: func() time.Time { return now },
-	}, newClient(b, address, transport, now), storage)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return p
+	}).Poller
 }
 
 func poll(b *testing.B, p *poller.Poller) {
@@ -217,7 +208,7 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 			b.Error(err)
 		}
 	})
-	storage, err := s.Appliance("bench")
+	storage, err := s.Appliance(polltest.Appliance)
 	if err != nil {
 		b.Fatal(err)
 	}

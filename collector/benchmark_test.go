@@ -125,16 +125,16 @@ func BenchmarkRender(b *testing.B) {
 	again := *changed[500].Series
 	changed[500].Series = &again
 	after := newView(changed...)
-	old := renderView("prod-eu", before, nil)
+	old := render("prod-eu", &poller.Published{View: before}, nil)
 
 	for _, bench := range []struct {
 		name string
-		old  *viewRendering
+		old  *rendering
 	}{{"from scratch", nil}, {"one series changed", old}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				renderView("prod-eu", after, bench.old)
+				render("prod-eu", &poller.Published{View: after}, bench.old)
 			}
 		})
 	}

@@ -8,7 +8,7 @@
 package collector
 
 import (
-	"cmp"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -54,40 +54,20 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector. It reads what each source has
-// published once, so that all metrics of an appliance are of one moment.
+// published once, so that all metrics of an appliance are of one moment. It
+// renders what is new and keeps no more than it sends.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	for _, r := range c.render() {
-		for _, metrics := range [][]*metric{r.status, r.policies, r.facts, r.instances} {
-			for _, m := range metrics {
-				ch <- m
-			}
-		}
-		if r.view != nil {
-			for _, m := range r.view.metrics {
-				ch <- m
-			}
-		}
-	}
-}
-
-// render returns what every source has published, sorted by appliance. It
-// renders what is new and keeps no more than it returns.
-func (c *Collector) render() []*rendering {
-	sources := slices.SortedFunc(slices.Values(c.sources()), func(a, b Source) int {
-		return cmp.Compare(a.Name(), b.Name())
-	})
 	old := *c.rendered.Load()
-	changed := len(old) != len(sources)
-	now := make(map[string]*rendering, len(sources))
-	list := make([]*rendering, len(sources))
-	for i, s := range sources {
-		r := render(s.Name(), s.Published(), old[s.Name()])
-		changed = changed || r != old[s.Name()]
-		now[s.Name()] = r
-		list[i] = r
+	now := make(map[string]*rendering, len(old))
+	for _, s := range c.sources() {
+		now[s.Name()] = render(s.Name(), s.Published(), old[s.Name()])
 	}
-	if changed {
-		c.rendered.Store(&now)
+	c.rendered.Store(&now)
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		for _, part := range now[name].parts {
+			for _, m := range part.metrics {
+				ch <- m
+			}
+		}
 	}
-	return list
 }

@@ -112,6 +112,15 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestScrape(t *testing.T) {
+	t.Run("exposition", testScrapeExposition)
+	t.Run("fleet is complete", testScrapeFleetIsComplete)
+	t.Run("absent values", testScrapeAbsentValues)
+	t.Run("concurrent", testScrapeConcurrent)
+	t.Run("order", testScrapeOrder)
+	t.Run("same labels", testScrapeSameLabels)
+}
+
+func testScrapeExposition(t *testing.T) {
 	reg := newRegistry(fixed(fleet()...))
 	created := func(o *promhttp.HandlerOpts) { o.EnableOpenMetricsTextCreatedSamples = true }
 	for _, test := range []struct {
@@ -150,7 +159,7 @@ func TestScrape(t *testing.T) {
 
 // The fleet exposes every metric, so the golden files have all of them, and a metric
 // is absent only for a reason.
-func TestFleetIsComplete(t *testing.T) {
+func testScrapeFleetIsComplete(t *testing.T) {
 	families, err := newRegistry(fixed(fleet()...)).Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +190,7 @@ func names(t *testing.T, p *poller.Published) []string {
 	return names
 }
 
-func TestAbsence(t *testing.T) {
+func testScrapeAbsentValues(t *testing.T) {
 	series := func(s ledger.Series, running int, oldest time.Time) *poller.Published {
 		return &poller.Published{View: newView(ledger.SeriesView{Series: &s, Running: running, Starts: []time.Time{oldest}})}
 	}
@@ -209,10 +218,10 @@ func TestAbsence(t *testing.T) {
 			&poller.Published{Status: poller.Status{Forbidden: map[string]bool{"/": false}}},
 			&poller.Published{}},
 		{"watermark", watermarkUSN,
-			&poller.Published{View: &ledger.View{Watermark: &ledger.Watermark{}}},
+			&poller.Published{View: &ledger.View{Meta: ledger.Meta{Watermark: &ledger.Watermark{}}}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resync", watermarkTime,
-			&poller.Published{View: &ledger.View{LastResync: epoch}},
+			&poller.Published{View: &ledger.View{Meta: ledger.Meta{LastResync: epoch}}},
 			&poller.Published{View: &ledger.View{}}},
 		{"resets without a view", watermarkResets,
 			&poller.Published{View: &ledger.View{}},
@@ -246,7 +255,7 @@ func TestAbsence(t *testing.T) {
 
 // Scrapes go on while views are replaced and appliances come and go. Each shows
 // one moment of an appliance, and never one before that of an earlier scrape.
-func TestConcurrentScrapes(t *testing.T) {
+func testScrapeConcurrent(t *testing.T) {
 	const scrapes = 50
 	stays, comesAndGoes := newSource("stays", moment(1)), newSource("comes-and-goes", moment(1))
 	both, one := []Source{stays, comesAndGoes}, []Source{stays}
@@ -299,6 +308,32 @@ func TestConcurrentScrapes(t *testing.T) {
 	scrapers.Wait()
 	close(scraped)
 	publisher.Wait()
+}
+
+// testScrapeSameLabels: an appliance can make a name that is what another one is cut to. It must not
+// cost the scrape, which is that of all appliances.
+func testScrapeSameLabels(t *testing.T) {
+	long := strings.Repeat("n", maxLabelValue+1)
+	cut := labelValue(long)
+	series := func(policy string) ledger.SeriesView {
+		return ledger.SeriesView{Series: &ledger.Series{Key: ledger.Key{Policy: policy}, Counters: finals(epoch)}}
+	}
+	p := &poller.Published{
+		View: newView(series(long), series(cut), series("other")),
+		Policies: &poller.PolicySet{
+			All:  []poller.PolicyInfo{{Name: long, ID: "1"}, {Name: cut, ID: "1"}},
+			Rows: []poller.PolicyRow{{Name: long, Enabled: true}, {Name: cut, Enabled: true}},
+		},
+	}
+	families, err := newRegistry(fixed(newSource("a", p), newSource("b", &poller.Published{Status: poller.Status{Polls: 1}}))).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if want := map[string]int{sessionsRunning.Name: 2, policyEnabled.Name: 1, policyInfo.Name: 1, up.Name: 1}[f.GetName()]; want != 0 && len(f.Metric) != want {
+			t.Errorf("%s has %d metrics, want %d", f.GetName(), len(f.Metric), want)
+		}
+	}
 }
 
 // moment returns something published in which all that changes has the value n.
@@ -358,8 +393,13 @@ func labelsOf(m *dto.Metric) map[string]string {
 	return labels
 }
 
-// A scrape hands out again what has not changed, and only that.
 func TestReuse(t *testing.T) {
+	t.Run("allocations", testReuseAllocations)
+	t.Run("same values", testReuseSameValues)
+}
+
+// A scrape hands out again what has not changed, and only that.
+func testReuseAllocations(t *testing.T) {
 	s := newSource("a", moment(1))
 	other := newSource("b", moment(1))
 	list := []Source{s, other}
@@ -399,7 +439,7 @@ func TestReuse(t *testing.T) {
 
 	s.published.Store(moment(2))
 	passed := collect()
-	kept := len(renderSeries("a", unchanging, testBounds).metrics)
+	kept := len(renderSeries(with(nil, "appliance", "a"), unchanging, testBounds).metrics)
 	if want := len(first)/2 + kept; same(polled, passed) != want {
 		t.Errorf("a series changed: %d metrics are the same, want %d", same(polled, passed), want)
 	}
@@ -420,7 +460,7 @@ func TestReuse(t *testing.T) {
 }
 
 // A cached rendering equals a fresh one, whatever changes between two scrapes.
-func TestReuseShowsTheSame(t *testing.T) {
+func testReuseSameValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSource("a", &poller.Published{})
 		kept := newRegistry(fixed(s))
@@ -467,7 +507,7 @@ func TestReuseShowsTheSame(t *testing.T) {
 
 // Families come sorted by labels, whatever the order of series and appliances:
 // the registry sorts at every scrape, which costs little where nothing is to do.
-func TestOrder(t *testing.T) {
+func testScrapeOrder(t *testing.T) {
 	ch := make(chan prometheus.Metric, 1000)
 	New(fixed(fleet()...)).Collect(ch)
 	close(ch)

@@ -107,7 +107,7 @@ func finals(born time.Time, given ...*ledger.Counter) []*ledger.Counter {
 // newView returns a view of series in the order of their keys.
 func newView(series ...ledger.SeriesView) *ledger.View {
 	slices.SortFunc(series, func(a, b ledger.SeriesView) int { return a.Key.Compare(b.Key) })
-	return &ledger.View{Series: series, Bounds: testBounds, Skipped: map[string]uint64{}}
+	return &ledger.View{Series: series, Meta: ledger.Meta{Bounds: testBounds, Skipped: map[string]uint64{}}}
 }
 
 // history is that of sessions which succeeded, and then of some that failed.

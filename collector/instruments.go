@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/vbaws"
@@ -29,20 +30,19 @@ type Instruments struct {
 // NewInstruments registers the instruments, and the build's information, with
 // reg. It panics where one is registered already.
 func NewInstruments(reg prometheus.Registerer) *Instruments {
-	i := &Instruments{
-		polls: prometheus.NewCounterVec(polls.counterOpts(), polls.Labels),
+	reg.MustRegister(version.NewCollector("vbaws_exporter"))
+	auto := promauto.With(reg)
+	return &Instruments{
+		polls: auto.NewCounterVec(prometheus.CounterOpts(polls.opts()), polls.Labels),
 		// A poll with nothing new takes a request or two; a catch-up minutes.
-		pollDuration: prometheus.NewHistogramVec(pollDuration.histogramOpts(
+		pollDuration: auto.NewHistogramVec(pollDuration.histogramOpts(
 			0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600), pollDuration.Labels),
-		apiRequests: prometheus.NewCounterVec(apiRequests.counterOpts(), apiRequests.Labels),
-		apiRequestDuration: prometheus.NewHistogramVec(apiRequestDuration.histogramOpts(
+		apiRequests: auto.NewCounterVec(prometheus.CounterOpts(apiRequests.opts()), apiRequests.Labels),
+		apiRequestDuration: auto.NewHistogramVec(apiRequestDuration.histogramOpts(
 			0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60), apiRequestDuration.Labels),
-		reloadSuccessful:  prometheus.NewGauge(reloadSuccessful.gaugeOpts()),
-		reloadSuccessTime: prometheus.NewGauge(reloadSuccessTime.gaugeOpts()),
+		reloadSuccessful:  auto.NewGauge(prometheus.GaugeOpts(reloadSuccessful.opts())),
+		reloadSuccessTime: auto.NewGauge(prometheus.GaugeOpts(reloadSuccessTime.opts())),
 	}
-	reg.MustRegister(i.polls, i.pollDuration, i.apiRequests, i.apiRequestDuration, i.reloadSuccessful, i.reloadSuccessTime,
-		version.NewCollector("vbaws_exporter"))
-	return i
 }
 
 // Add begins an appliance's series: every result at 0, so that the first failure
@@ -91,12 +91,9 @@ func (i *Instruments) Reloaded(ok bool, at time.Time) {
 	}
 }
 
-func (f *family) counterOpts() prometheus.CounterOpts {
-	return prometheus.CounterOpts{Name: f.Name, Help: f.Help, Unit: f.unit()}
-}
-
-func (f *family) gaugeOpts() prometheus.GaugeOpts {
-	return prometheus.GaugeOpts{Name: f.Name, Help: f.Help, Unit: f.unit()}
+// opts are those of a counter or gauge.
+func (f *family) opts() prometheus.Opts {
+	return prometheus.Opts{Name: f.Name, Help: f.Help, Unit: f.unit()}
 }
 
 // histogramOpts are of a histogram with these classic buckets, and with native

@@ -53,6 +53,12 @@ func instruments(reg prometheus.Registerer) *Instruments {
 }
 
 func TestInstruments(t *testing.T) {
+	t.Run("values", testInstrumentsValues)
+	t.Run("any name", testInstrumentsAnyName)
+	t.Run("native histograms", testInstrumentsNativeHistograms)
+}
+
+func testInstrumentsValues(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	i := instruments(reg)
 	golden(t, "instruments.prom", text(t, reg))
@@ -72,7 +78,7 @@ func TestInstruments(t *testing.T) {
 	}
 }
 
-func TestInstrumentsTakeAnyName(t *testing.T) {
+func testInstrumentsAnyName(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	i := NewInstruments(reg)
 	const name = "a\xff"
@@ -122,7 +128,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // Instruments have native buckets beside the classic ones.
-func TestInstrumentsAreNative(t *testing.T) {
+func testInstrumentsNativeHistograms(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	instruments(reg)
 	families, err := reg.Gather()

@@ -54,17 +54,30 @@ func newSessionCounter(c *ledger.Counter) *dto.Counter {
 	return out
 }
 
+// noLabels describes a histogram that the library spells, and that is not exposed itself.
+var noLabels = prometheus.NewDesc("histogram", "", nil, nil)
+
 // newSessionHistogram returns what the histogram of c, which must have one, is
 // published as: the same as of a prometheus.Histogram with classic and native
 // buckets. bounds are the upper bounds of the classic ones; they are kept.
 func newSessionHistogram(c *ledger.Counter, bounds []float64) *dto.Histogram {
 	h := c.Histogram
-	out := &dto.Histogram{CreatedTimestamp: timestamp(h.Born)}
 	if c.Held {
-		h = &ledger.Histogram{Base: c.Count, Buckets: make([]uint64, len(bounds)+1)}
+		h = &ledger.Histogram{Born: h.Born, Base: c.Count, Buckets: make([]uint64, len(bounds)+1)}
 	}
+	native := make(map[int]int64, len(h.Native))
+	count := h.Zero
+	for _, b := range h.Native {
+		native[int(b.Index)] += int64(b.Count)
+		count += b.Count
+	}
+	var spelled dto.Metric
+	// It returns no error.
+	_ = prometheus.MustNewConstNativeHistogram(noLabels, count, float64(h.Sum)/1e6, native, nil, h.Zero,
+		ledger.NativeSchema, ledger.NativeZeroThreshold, h.Born).Write(&spelled)
+	out := spelled.Histogram
+	out.CreatedTimestamp = timestamp(h.Born)
 	out.SampleCount = new(c.Count - h.Base)
-	out.SampleSum = new(float64(h.Sum) / 1e6)
 
 	buckets := make([]dto.Bucket, len(bounds))
 	cumulative := make([]uint64, len(bounds))
@@ -77,12 +90,6 @@ func newSessionHistogram(c *ledger.Counter, bounds []float64) *dto.Histogram {
 		buckets[i].UpperBound = &bounds[i]
 		out.Bucket[i] = &buckets[i]
 	}
-
-	out.Schema = new(ledger.NativeSchema)
-	out.ZeroThreshold = new(ledger.NativeZeroThreshold)
-	out.ZeroCount = new(h.Zero)
-	out.PositiveSpan, out.PositiveDelta = newSpans(h.Native)
-
 	addExemplars(out, h, bounds)
 	return out
 }
@@ -111,38 +118,6 @@ func addExemplars(out *dto.Histogram, h *ledger.Histogram, bounds []float64) {
 	slices.SortStableFunc(out.Exemplars, func(a, b *dto.Exemplar) int {
 		return a.Timestamp.AsTime().Compare(b.Timestamp.AsTime())
 	})
-}
-
-// maxGap is how many empty buckets are written out rather than begin a span.
-// It is the library's choice.
-const maxGap = 2
-
-// newSpans returns buckets as native histograms encode them: runs of
-// neighbours, and each count as its difference from the one before.
-func newSpans(buckets []ledger.NativeBucket) ([]*dto.BucketSpan, []int64) {
-	var (
-		spans  []*dto.BucketSpan
-		deltas []int64
-		last   int64
-		next   int32 // the index after the last one written
-	)
-	add := func(count int64) {
-		*spans[len(spans)-1].Length++
-		deltas = append(deltas, count-last)
-		last = count
-		next++
-	}
-	for i, b := range buckets {
-		if gap := b.Index - next; i == 0 || gap > maxGap {
-			spans = append(spans, &dto.BucketSpan{Offset: &gap, Length: new(uint32(0))})
-			next = b.Index
-		}
-		for next < b.Index {
-			add(0)
-		}
-		add(int64(b.Count))
-	}
-	return spans, deltas
 }
 
 // exemplarLabel is the label of every exemplar.

@@ -21,9 +21,15 @@ import (
 	"vbaws_exporter/collector/poller"
 )
 
+func TestMetric(t *testing.T) {
+	t.Run("equals client_golang", testMetricEqualsClientGolang)
+	t.Run("held", testMetricHeld)
+	t.Run("exemplar", testMetricExemplar)
+}
+
 // What a session's counter and histogram are published as is what the library's
 // own instruments say of the same sessions at the same times.
-func TestLikeTheLibrary(t *testing.T) {
+func testMetricEqualsClientGolang(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		bounds := rapid.SampledFrom([][]float64{nil, {0}, {60}, {0.001, 1, 1.5, 2}, testBounds}).Draw(rt, "bounds")
 		durations := rapid.SliceOfN(durationGen(), 1, 30).Draw(rt, "durations")
@@ -55,7 +61,7 @@ func TestLikeTheLibrary(t *testing.T) {
 		}
 
 		compared := 0
-		for _, m := range renderSeries("prod-eu", series, bounds).metrics {
+		for _, m := range renderSeries(with(nil, "appliance", "prod-eu"), series, bounds).metrics {
 			got := write(rt, m)
 			switch m.family {
 			case sessionsTotal:
@@ -116,7 +122,7 @@ func durationGen() *rapid.Generator[time.Duration] {
 	})
 }
 
-func TestHeld(t *testing.T) {
+func testMetricHeld(t *testing.T) {
 	c := tally("Failed", epoch, testBounds, session{"a", time.Minute, epoch}, session{"b", 2 * time.Hour, epoch})
 	c.Histogram.Base = 1
 	c.Held = true
@@ -139,7 +145,7 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-func TestExemplar(t *testing.T) {
+func testMetricExemplar(t *testing.T) {
 	longest := strings.Repeat("ü", prometheus.ExemplarMaxRunes-len("session_id"))
 	for _, test := range []struct {
 		name, id string

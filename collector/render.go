@@ -1,12 +1,11 @@
 package collector
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"vbaws_exporter/collector/ledger"
@@ -16,149 +15,140 @@ import (
 
 // rendering is what one appliance has published, as metrics. It is immutable.
 type rendering struct {
-	of *poller.Published
-	// status is what belongs to the process; policies, facts and instances are what does
-	// not belong to sessions.
-	status, policies, facts, instances []*metric
-	view                               *viewRendering // nil without a view
+	parts [5]part
+	// series are those of the view with these bounds.
+	series map[*ledger.Series]*seriesRendering
+	bounds []float64
 }
 
-// viewRendering is a view as metrics.
-type viewRendering struct {
-	of *ledger.View
-	// series are parallel to those of the view.
-	series []*seriesRendering
-	// metrics are all of them, each family's together and sorted by label values:
-	// the order in which they are exposed, so that a scrape finds them sorted.
+// part is what something in poller.Published is published as: its metrics, each family's
+// together and sorted by label values. That is the order in which they are exposed, so
+// that a scrape finds them sorted.
+type part struct {
+	of      any
 	metrics []*metric
 }
 
-// seriesRendering is what a series is published as, save what runs.
+// seriesRendering is what a series is published as, except what runs.
 type seriesRendering struct {
-	of      *ledger.Series
 	labels  []*dto.LabelPair // those of bySeries
 	metrics []*metric
 }
 
 // render returns p as metrics. What old, which may be nil, has of the same
-// appliance is used again where it still holds.
+// appliance is used again if it still holds.
 func render(appliance string, p *poller.Published, old *rendering) *rendering {
 	if old == nil {
 		old = &rendering{}
 	}
-	if old.of == p {
-		return old
-	}
-	r := &rendering{of: p, status: renderStatus(appliance, &p.Status)}
-	if old.of != nil && old.of.Policies == p.Policies {
-		r.policies = old.policies
-	} else {
-		r.policies = renderPolicies(appliance, p.Policies)
-	}
-	if old.of != nil && old.of.Facts == p.Facts {
-		r.facts = old.facts
-	} else {
-		r.facts = renderFacts(appliance, p.Facts)
-	}
-	if old.of != nil && old.of.Instances == p.Instances {
-		r.instances = old.instances
-	} else {
-		r.instances = renderInstances(appliance, p.Instances)
-	}
-	switch {
-	case p.View == nil:
-	case old.view != nil && old.view.of == p.View:
-		r.view = old.view
-	default:
-		r.view = renderView(appliance, p.View, old.view)
+	r := &rendering{series: old.series, bounds: old.bounds}
+	labels := with(nil, "appliance", appliance)
+	r.parts = [...]part{
+		renderPart(old.parts[0], &p.Status, labels, (*builder).status),
+		renderPart(old.parts[1], p.Policies, labels, (*builder).policies),
+		renderPart(old.parts[2], p.Facts, labels, (*builder).facts),
+		renderPart(old.parts[3], p.Instances, labels, (*builder).instances),
+		renderPart(old.parts[4], p.View, labels, r.view),
 	}
 	return r
 }
 
-func renderStatus(appliance string, s *poller.Status) []*metric {
-	var b builder
+// renderPart returns old if that is what of is published as. Otherwise it renders of,
+// unless that is nil.
+func renderPart[T any](old part, of *T, appliance []*dto.LabelPair, render func(*builder, *T)) part {
+	if old.of == any(of) {
+		return old
+	}
+	b := builder{appliance: appliance}
+	if of != nil {
+		render(&b, of)
+	}
+	return part{of, inOrder(b.metrics)}
+}
+
+// builder gathers metrics.
+type builder struct {
+	appliance []*dto.LabelPair
+	metrics   []*metric
+}
+
+func (b *builder) gauge(f *family, labels []*dto.LabelPair, value float64) {
+	b.metrics = append(b.metrics, &metric{family: f, labels: labels, gauge: &dto.Gauge{Value: &value}})
+}
+
+// time adds a gauge of t, unless that is zero.
+func (b *builder) time(f *family, labels []*dto.LabelPair, t time.Time) {
+	if !t.IsZero() {
+		b.gauge(f, labels, unixSeconds(t))
+	}
+}
+
+func (b *builder) counter(f *family, labels []*dto.LabelPair, value uint64) {
+	b.metrics = append(b.metrics, &metric{family: f, labels: labels, counter: &dto.Counter{Value: new(float64(value))}})
+}
+
+func (b *builder) status(s *poller.Status) {
 	if s.Polls > 0 {
-		b.gauge(up, boolean(s.Up), appliance)
-		b.gauge(endpointErrors, float64(len(s.EndpointErrors)), appliance)
+		b.gauge(up, b.appliance, boolean(s.Up))
+		b.gauge(endpointErrors, b.appliance, float64(len(s.EndpointErrors)))
 	}
 	if s.APIVersion != "" {
-		b.gauge(applianceInfo, 1, appliance, s.Version, s.APIVersion)
+		b.gauge(applianceInfo, with(b.appliance, "version", s.Version, "api_version", s.APIVersion), 1)
 	}
-	if !s.CertificateExpiry.IsZero() {
-		b.gauge(certificateExpiry, unixSeconds(s.CertificateExpiry), appliance)
-	}
+	b.time(certificateExpiry, b.appliance, s.CertificateExpiry)
 	if s.ClockKnown {
-		b.gauge(clockOffset, s.ClockOffset.Seconds(), appliance)
+		b.gauge(clockOffset, b.appliance, s.ClockOffset.Seconds())
 	}
-	if !s.LastPoll.IsZero() {
-		b.gauge(lastPoll, unixSeconds(s.LastPoll), appliance)
+	b.time(lastPoll, b.appliance, s.LastPoll)
+	b.time(lastSuccessfulPoll, b.appliance, s.LastSuccess)
+	for endpoint, is := range s.Forbidden {
+		b.gauge(endpointForbidden, with(b.appliance, "endpoint", endpoint), boolean(is))
 	}
-	if !s.LastSuccess.IsZero() {
-		b.gauge(lastSuccessfulPoll, unixSeconds(s.LastSuccess), appliance)
-	}
-	for _, endpoint := range slices.Sorted(maps.Keys(s.Forbidden)) {
-		b.gauge(endpointForbidden, boolean(s.Forbidden[endpoint]), appliance, endpoint)
-	}
-	return b.metrics
 }
 
-func renderPolicies(appliance string, set *poller.PolicySet) []*metric {
-	if set == nil {
-		return nil
-	}
-	var b builder
-	b.gauge(schedulesUnreadable, float64(set.Unreadable), appliance)
+func (b *builder) policies(set *poller.PolicySet) {
+	b.gauge(schedulesUnreadable, b.appliance, float64(set.Unreadable))
 	for _, p := range set.All {
-		b.gauge(policyInfo, 1, appliance, p.Name, p.ID, p.Workload)
+		b.gauge(policyInfo, with(b.appliance, "policy", p.Name, "policy_id", p.ID, "workload", p.Workload), 1)
 	}
 	for _, row := range set.Rows {
+		policy := with(b.appliance, "policy", row.Name, "workload", row.Workload)
 		if !row.Unlisted {
-			b.gauge(policyEnabled, boolean(row.Enabled), appliance, row.Name, row.Workload)
+			b.gauge(policyEnabled, policy, boolean(row.Enabled))
 		}
-		problem := func(kind, problem string, p verdict.Problem) {
-			if !p.Judged {
-				return
-			}
-			b.gauge(policyProblem, boolean(p.Exists()), appliance, row.Name, row.Workload, kind, problem)
-			if p.Exists() {
-				b.gauge(policyProblemSince, unixSeconds(p.Since), appliance, row.Name, row.Workload, kind, problem)
-			}
-		}
-		problem("", string(verdict.Silent), row.Verdict.Silent)
-		problem("", string(verdict.Disabled), row.Verdict.Disabled)
+		none := with(policy, "kind", "")
+		b.problem(none, verdict.Silent, row.Verdict.Silent)
+		b.problem(none, verdict.Disabled, row.Verdict.Disabled)
 		for _, k := range row.Kinds {
-			kind := string(k.Kind)
-			problem(kind, string(verdict.Failing), k.Verdict.Failing)
-			problem(kind, string(verdict.Overdue), k.Verdict.Overdue)
-			problem(kind, string(verdict.Stuck), k.Verdict.Stuck)
+			kind := with(policy, "kind", string(k.Kind))
+			b.problem(kind, verdict.Failing, k.Verdict.Failing)
+			b.problem(kind, verdict.Overdue, k.Verdict.Overdue)
+			b.problem(kind, verdict.Stuck, k.Verdict.Stuck)
 			if k.Verdict.Overdue.Judged {
-				b.gauge(policyOverdueRuns, float64(k.Verdict.OverdueRuns), appliance, row.Name, row.Workload, kind)
-			}
-			if !k.Verdict.NextDue.IsZero() {
-				b.gauge(policyNextDue, unixSeconds(k.Verdict.NextDue), appliance, row.Name, row.Workload, kind)
+				b.gauge(policyOverdueRuns, kind, float64(k.Verdict.OverdueRuns))
 			}
 			if k.Interval > 0 {
-				b.gauge(policyInterval, k.Interval.Seconds(), appliance, row.Name, row.Workload, kind)
+				b.gauge(policyInterval, kind, k.Interval.Seconds())
 			}
-			if !k.Due.IsZero() {
-				b.gauge(policyDue, unixSeconds(k.Due), appliance, row.Name, row.Workload, kind)
-			}
-			if !k.Success.IsZero() {
-				b.gauge(policySuccess, unixSeconds(k.Success), appliance, row.Name, row.Workload, kind)
-			}
+			b.time(policyNextDue, kind, k.Verdict.NextDue)
+			b.time(policyDue, kind, k.Due)
+			b.time(policySuccess, kind, k.Success)
 		}
 	}
-	return inOrder(b.metrics)
 }
 
-func renderFacts(appliance string, f *poller.Facts) []*metric {
-	if f == nil {
-		return nil
+func (b *builder) problem(kind []*dto.LabelPair, problem verdict.State, p verdict.Problem) {
+	if p.Judged {
+		labels := with(kind, "problem", string(problem))
+		b.gauge(policyProblem, labels, boolean(p.Exists()))
+		b.time(policyProblemSince, labels, p.Since)
 	}
-	var b builder
+}
+
+func (b *builder) facts(f *poller.Facts) {
 	known := func(f *family, value float64) {
 		if value >= 0 { // the client says -1 for what the appliance didn't say
-			b.gauge(f, value, appliance)
+			b.gauge(f, b.appliance, value)
 		}
 	}
 	if s := f.Summary; s != nil {
@@ -169,185 +159,123 @@ func renderFacts(appliance string, f *poller.Facts) []*metric {
 		known(alarms, float64(s.Alarms))
 	}
 	if l := f.License; l != nil {
-		b.gauge(licenseInfo, 1, appliance, l.Type)
-		if !l.Expires.IsZero() {
-			b.gauge(licenseExpiry, unixSeconds(l.Expires), appliance)
-		}
+		b.gauge(licenseInfo, with(b.appliance, "license_type", l.Type), 1)
+		b.time(licenseExpiry, b.appliance, l.Expires)
 		known(licenseInstances, float64(l.Instances))
 		known(licenseInstancesUsed, l.Used)
 	}
 	if f.Repositories == nil {
-		return inOrder(b.metrics)
+		return
 	}
-	b.gauge(overLimit, float64(f.Repositories.Over), appliance, "repositories")
+	b.overLimit("repositories", f.Repositories.Over)
 	for _, r := range f.Repositories.Shown {
-		b.gauge(repositoryInfo, 1, appliance, r.Name, r.ID, r.Bucket, r.Region, strconv.FormatBool(r.Encrypted))
+		b.gauge(repositoryInfo, with(b.appliance, "repository", r.Name, "repository_id", r.ID,
+			"bucket", r.Bucket, "region", r.Region, "encryption", strconv.FormatBool(r.Encrypted)), 1)
 	}
-	return inOrder(b.metrics)
 }
 
-func renderInstances(appliance string, all *poller.Instances) []*metric {
-	if all == nil {
-		return nil
-	}
-	var b builder
-	b.gauge(overLimit, float64(all.Over), appliance, "instances")
+func (b *builder) overLimit(what string, n int) {
+	b.gauge(overLimit, with(b.appliance, "what", what), float64(n))
+}
+
+func (b *builder) instances(all *poller.Instances) {
+	b.overLimit("instances", all.Over)
 	for _, i := range all.Shown {
-		b.gauge(instanceInfo, 1, appliance, i.Name, i.ID, i.Region)
-		b.gauge(instanceProtected, boolean(i.Protected), appliance, i.Name, i.ID)
+		labels := with(b.appliance, "instance_name", i.Name, "instance_id", i.ID)
+		b.gauge(instanceInfo, with(labels, "region", i.Region), 1)
+		b.gauge(instanceProtected, labels, boolean(i.Protected))
 		switch {
 		case !i.BackupKnown:
 		case i.LastBackup.IsZero():
-			b.gauge(instanceLastBackup, 0, appliance, i.Name, i.ID)
+			b.gauge(instanceLastBackup, labels, 0)
 		default:
-			b.gauge(instanceLastBackup, unixSeconds(i.LastBackup), appliance, i.Name, i.ID)
+			b.time(instanceLastBackup, labels, i.LastBackup)
 		}
 	}
-	return inOrder(b.metrics)
 }
 
-func renderView(appliance string, v *ledger.View, old *viewRendering) *viewRendering {
-	var b builder
+// view renders v. Series that were rendered before, and have not changed, are used again.
+func (r *rendering) view(b *builder, v *ledger.View) {
+	b.time(watermarkTime, b.appliance, v.LastResync)
 	if v.Watermark != nil {
-		b.gauge(watermarkUSN, float64(v.Watermark.USN), appliance)
-	}
-	if !v.LastResync.IsZero() {
-		b.gauge(watermarkTime, unixSeconds(v.LastResync), appliance)
+		b.gauge(watermarkUSN, b.appliance, float64(v.Watermark.USN))
 	}
 	for _, what := range ledger.Limits {
-		b.gauge(overLimit, float64(v.OverLimit[what]), appliance, what)
+		b.overLimit(what, v.OverLimit[what])
 	}
-	b.counter(watermarkResets, v.Resets, appliance)
+	b.counter(watermarkResets, b.appliance, v.Resets)
 	for _, reason := range ledger.SkipReasons {
-		b.counter(sessionsSkipped, v.Skipped[reason], appliance, reason)
+		b.counter(sessionsSkipped, with(b.appliance, "reason", reason), v.Skipped[reason])
 	}
 
-	r := &viewRendering{of: v, series: make([]*seriesRendering, len(v.Series))}
-	known := newReuse(v, old)
-	for i, s := range v.Series {
-		sr := known.find(s.Series)
-		if sr == nil {
-			sr = renderSeries(appliance, s.Series, v.Bounds)
-		}
-		r.series[i] = sr
-		b.metrics = append(b.metrics, sr.metrics...)
-		b.add(sessionsRunning, sr.labels, float64(s.Running))
-		if !s.OldestStart().IsZero() {
-			b.add(runningOldestStart, sr.labels, unixSeconds(s.OldestStart()))
-		}
+	known := r.series
+	if !slices.Equal(r.bounds, v.Bounds) {
+		known = nil
 	}
-	r.metrics = inOrder(b.metrics)
-	return r
+	r.series, r.bounds = make(map[*ledger.Series]*seriesRendering, len(v.Series)), v.Bounds
+	for _, s := range v.Series {
+		sr := known[s.Series]
+		if sr == nil {
+			sr = renderSeries(b.appliance, s.Series, v.Bounds)
+		}
+		r.series[s.Series] = sr
+		b.metrics = append(b.metrics, sr.metrics...)
+		b.gauge(sessionsRunning, sr.labels, float64(s.Running))
+		b.time(runningOldestStart, sr.labels, s.OldestStart())
+	}
 }
 
-func renderSeries(appliance string, s *ledger.Series, bounds []float64) *seriesRendering {
+func renderSeries(appliance []*dto.LabelPair, s *ledger.Series, bounds []float64) *seriesRendering {
 	var b builder
-	labels := newLabels(sessionsRunning, appliance, s.Key.Type, s.Key.ExtendedType, s.Key.Policy)
+	labels := with(appliance, "type", s.Key.Type, "extended_type", s.Key.ExtendedType, "policy", s.Key.Policy)
 	for _, c := range s.Counters {
-		labels := withLabel(labels, "status", c.Status)
+		labels := with(labels, "status", c.Status)
 		b.metrics = append(b.metrics, &metric{family: sessionsTotal, labels: labels, counter: newSessionCounter(c)})
 		if c.Histogram != nil {
 			b.metrics = append(b.metrics, &metric{family: sessionDuration, labels: labels, histogram: newSessionHistogram(c, bounds)})
 		}
-		if !c.End.IsZero() {
-			b.add(lastEnd, labels, unixSeconds(c.End))
-		}
+		b.time(lastEnd, labels, c.End)
 		if !s.Last.End.IsZero() {
-			b.add(lastStatus, labels, boolean(c.Status == s.Last.Status))
+			b.gauge(lastStatus, labels, boolean(c.Status == s.Last.Status))
 		}
 	}
 	if !s.Last.End.IsZero() {
-		b.add(lastDuration, labels, s.Last.Duration.Seconds())
+		b.gauge(lastDuration, labels, s.Last.Duration.Seconds())
 	}
 	if s.Key.Policy != "" && !s.History.Empty() { // which are of type Policy
-		values := []string{appliance, s.Key.ExtendedType, s.Key.Policy}
-		b.gauge(consecutiveFailures, float64(s.History.ConsecutiveFailures()), values...)
+		labels := with(appliance, "extended_type", s.Key.ExtendedType, "policy", s.Key.Policy)
+		b.gauge(consecutiveFailures, labels, float64(s.History.ConsecutiveFailures()))
 		if typical, ok := s.History.Typical(); ok {
-			b.gauge(typicalDuration, typical.Seconds(), values...)
+			b.gauge(typicalDuration, labels, typical.Seconds())
 		}
 	}
-	return &seriesRendering{of: s, labels: labels, metrics: b.metrics}
+	return &seriesRendering{labels, b.metrics}
 }
 
-// reuse finds the series of an older view that are still the same. Views are
-// sorted, so both are walked side by side.
-type reuse struct {
-	series []*seriesRendering
-}
-
-func newReuse(v *ledger.View, old *viewRendering) *reuse {
-	if old == nil || !slices.Equal(old.of.Bounds, v.Bounds) {
-		return &reuse{}
+// with returns labels and more of them, a name and a value each, sorted by name. It shares
+// the pairs of labels, which are most of what a series weighs.
+func with(labels []*dto.LabelPair, more ...string) []*dto.LabelPair {
+	all := make([]*dto.LabelPair, len(labels), len(labels)+len(more)/2)
+	copy(all, labels)
+	for i := 0; i < len(more); i += 2 {
+		all = append(all, &dto.LabelPair{Name: &more[i], Value: new(labelValue(more[i+1]))})
 	}
-	return &reuse{series: old.series}
+	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return all
 }
 
-// find returns nil for a series that is new or has changed. It must be asked in
-// the order of keys.
-func (r *reuse) find(s *ledger.Series) *seriesRendering {
-	for len(r.series) > 0 && r.series[0].of.Key.Compare(s.Key) < 0 {
-		r.series = r.series[1:]
-	}
-	if len(r.series) > 0 && r.series[0].of == s {
-		return r.series[0]
-	}
-	return nil
-}
-
-// builder gathers metrics.
-type builder struct {
-	metrics []*metric
-}
-
-func (b *builder) gauge(f *family, value float64, labelValues ...string) {
-	b.add(f, newLabels(f, labelValues...), value)
-}
-
-func (b *builder) counter(f *family, value uint64, labelValues ...string) {
-	b.metrics = append(b.metrics, &metric{
-		family:  f,
-		labels:  newLabels(f, labelValues...),
-		counter: &dto.Counter{Value: new(float64(value))},
-	})
-}
-
-// add adds a gauge whose labels are there already.
-func (b *builder) add(f *family, labels []*dto.LabelPair, value float64) {
-	b.metrics = append(b.metrics, &metric{family: f, labels: labels, gauge: &dto.Gauge{Value: &value}})
-}
-
-// newLabels returns the labels of f, whose values come in the order of f.Labels,
-// sorted by name.
-func newLabels(f *family, values ...string) []*dto.LabelPair {
-	for i := range values {
-		values[i] = labelValue(values[i])
-	}
-	return prometheus.MakeLabelPairs(f.desc, values)
-}
-
-// withLabel returns labels and another one in its place. It shares the pairs of
-// labels, which are most of what a series weighs.
-func withLabel(labels []*dto.LabelPair, name, value string) []*dto.LabelPair {
-	value = labelValue(value)
-	all := make([]*dto.LabelPair, 0, len(labels)+1)
-	i, _ := slices.BinarySearchFunc(labels, name, func(l *dto.LabelPair, name string) int {
-		return strings.Compare(l.GetName(), name)
-	})
-	all = append(all, labels[:i]...)
-	all = append(all, &dto.LabelPair{Name: &name, Value: &value})
-	return append(all, labels[i:]...)
-}
-
-// inOrder returns metrics in the order of exposition.
+// inOrder returns metrics in the order of exposition. Of those with the same labels, which
+// the registry would refuse together with all others, it returns one: an appliance can make
+// a name that is what another one is cut to.
 func inOrder(metrics []*metric) []*metric {
-	byFamily := make(map[*family][]*metric, len(collected))
+	byFamily := make(map[*family][]*metric)
 	for _, m := range metrics {
 		byFamily[m.family] = append(byFamily[m.family], m)
 	}
 	sorted := make([]*metric, 0, len(metrics))
-	for _, f := range collected {
-		of := byFamily[f]
+	for _, of := range byFamily {
 		slices.SortFunc(of, compareLabels)
+		of = slices.CompactFunc(of, func(a, b *metric) bool { return compareLabels(a, b) == 0 })
 		sorted = append(sorted, of...)
 	}
 	return sorted

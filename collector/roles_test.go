@@ -4,21 +4,17 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"vbaws_exporter/collector"
-	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/docstest"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -44,24 +40,10 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 	}})
 	server := vbawstest.NewServer(a)
 	defer server.Close()
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: "u", Password: func() (string, error) { return "p", nil },
-		Transport: server.Transport(), Now: clock.Now,
+	p := polltest.Start(t, polltest.Options{
+		URL: server.URL, Transport: server.Transport(), Username: "u", Password: "p",
+		Poller: poller.Config{MaxInstances: 10, Now: clock.Now},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := poller.New(poller.Config{
-		Appliance: "a", Interval: time.Minute, Timeout: time.Minute, Watermark: poller.WatermarkAuto,
-		MaxInstances: 10, Ledger: ledger.Options{Bounds: []float64{60}}, Logger: log.NewNopLogger(), Now: clock.Now,
-	}, client, store.NewMemory())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for range 5 { // as many successes as a typical duration takes
 		now := a.Now()
 		for _, s := range []vbawstest.Session{
@@ -76,14 +58,8 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 		}
 		clock.Advance(time.Hour)
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p} }))
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := make(map[string]bool)
-	for _, f := range families {
+	for _, f := range p.Families(t) {
 		if !strings.HasPrefix(f.GetName(), "vbaws_exporter_") {
 			seen[f.GetName()] = true
 		}
@@ -98,9 +74,14 @@ func seenBy(t *testing.T, role, revision string) map[string]bool {
 	return seen
 }
 
-// TestReadmeSaysWhatAnAccountSees compares the table of roles with what accounts of
+func TestRoles(t *testing.T) {
+	t.Run("documentation", testRolesDocumentation)
+	t.Run("API versions", testRolesAPIVersions)
+}
+
+// testRolesDocumentation compares the table of roles with what accounts of
 // these roles see of a simulated appliance, by every revision.
-func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
+func testRolesDocumentation(t *testing.T) {
 	roles := []string{"any", vbawstest.RoleOperator, vbawstest.RoleAdministrator} // each sees what those before it see
 	least := make(map[string]string)
 	for _, role := range roles {
@@ -133,9 +114,9 @@ func TestReadmeSaysWhatAnAccountSees(t *testing.T) {
 	}
 }
 
-// TestRevisionsShowTheSame: what an administrator sees doesn't depend on the
+// testRolesAPIVersions: what an administrator sees doesn't depend on the
 // revision, though the labels extended_type and kind do.
-func TestRevisionsShowTheSame(t *testing.T) {
+func testRolesAPIVersions(t *testing.T) {
 	newest := vbaws.KnownAPIVersions()[0]
 	want := seenBy(t, vbawstest.RoleAdministrator, newest)
 	for _, revision := range vbaws.KnownAPIVersions() {

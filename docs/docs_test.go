@@ -37,35 +37,6 @@ func TestDocsHaveEveryMetric(t *testing.T) {
 	}
 }
 
-// TestDocsHaveEveryKey compares the keys, their defaults and their ranges.
-func TestDocsHaveEveryKey(t *testing.T) {
-	rows := docstest.Rows(t, "configuration.md", "key", "default")
-	var got, want []string
-	for _, r := range rows {
-		got = append(got, docstest.Code(t, r[0]))
-	}
-	for _, k := range config.Keys() {
-		want = append(want, k.Name)
-		i := slices.Index(got, k.Name)
-		if i < 0 || rows[i][1] == "the file's" {
-			continue
-		}
-		isList := strings.HasPrefix(k.Default, "[") // which is described, since it is long
-		if k.Default != "" && !isList && rows[i][1] != "`"+k.Default+"`" {
-			t.Errorf("%s: the default is %s, want %s", k.Name, rows[i][1], k.Default)
-		}
-		limits := regexp.MustCompile(`[Ff]rom (\w+)(?:,.*,)? to (\w+)`).FindStringSubmatch(rows[i][2])
-		if k.Max != "" && (limits == nil || limits[1] != k.Min || limits[2] != k.Max) {
-			t.Errorf("%s: it says %q, want from %s to %s", k.Name, rows[i][2], k.Min, k.Max)
-		}
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" { // nothing twice, too
-		t.Error(diff)
-	}
-}
-
 // promtool checks rules; where it isn't installed, the test is skipped.
 func promtool(t *testing.T, rules string) {
 	t.Helper()

@@ -66,7 +66,7 @@ type asker struct {
 // step is the distance of the points of graphs, and the length of bars.
 const step = time.Minute
 
-var aVariable = regexp.MustCompile(`\$(\w+)`)
+var aVariable = regexp.MustCompile(`\$([a-z_]\w*)`) // $1 is a group of label_replace
 
 func (a *asker) interpolate(expr string) string {
 	expr = aVariable.ReplaceAllStringFunc(expr, func(v string) string {

@@ -209,7 +209,19 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func TestRequests(t *testing.T) {
+func TestClient(t *testing.T) {
+	t.Run("requests", testClientRequests)
+	t.Run("configuration", testClientConfiguration)
+	t.Run("not found", testClientNotFound)
+	t.Run("not offered", testClientNotOffered)
+	t.Run("not the API", testClientNotTheAPI)
+	t.Run("redirect", testClientRedirect)
+	t.Run("session", testClientSession)
+	t.Run("policy listing", testClientPolicyListing)
+	t.Run("names of sessions", testClientNamesOfSessions)
+}
+
+func testClientRequests(t *testing.T) {
 	a := newAppliance()
 	date := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	a.routes["/base/api/v1/sessions"] = answer(200, "Date: "+date.Format(http.TimeFormat), emptyPage)
@@ -288,7 +300,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-func TestSession(t *testing.T) {
+func testClientSession(t *testing.T) {
 	a := newAppliance()
 	a.routes["/api/v1/sessions/a"] = answer(200, "Date: Mon, 06 May 2024 07:08:09 GMT",
 		`{"id":"a","type":"Policy","status":"Running","usn":5}`)
@@ -326,7 +338,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-func TestPolicyListing(t *testing.T) {
+func testClientPolicyListing(t *testing.T) {
 	a := newAppliance()
 	a.routes["/api/v1/rds/policies"] = answer(200, "", `{"totalCount":3,"results":[{"id":"1","name":"n","isEnabled":true},{}]}`)
 	a.routes["/api/v1/vpc/policy"] = answer(200, "", `{"id":"2","name":"vpc","isEnabled":false,"usn":4}`)
@@ -376,7 +388,7 @@ func TestPolicyListing(t *testing.T) {
 	}
 }
 
-func TestNamesSessions(t *testing.T) {
+func testClientNamesOfSessions(t *testing.T) {
 	for revision, want := range map[string]bool{
 		"1.0-rev0": false, "1.1-rev0": false, "1.1-rev7": false, "1.2-rev0": true, "1.8-rev0": true, "1.10-rev0": true, "1.11-rev0": true, "2.0-rev0": true,
 		"": false, "auto": false, "0.9-rev0": false,
@@ -392,7 +404,7 @@ func TestNamesSessions(t *testing.T) {
 	}
 }
 
-func TestNew(t *testing.T) {
+func testClientConfiguration(t *testing.T) {
 	if _, err := New(config("https://h:11005/")); err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +430,13 @@ func TestNew(t *testing.T) {
 	}
 }
 
-func TestFixedRevision(t *testing.T) {
+func TestRevision(t *testing.T) {
+	t.Run("fixed", testRevisionFixed)
+	t.Run("route of other revisions", testRevisionRouteOfOtherRevisions)
+	t.Run("by any route", testRevisionByAnyRoute)
+}
+
+func testRevisionFixed(t *testing.T) {
 	a := newAppliance()
 	cfg := start(t, a)
 	cfg.APIVersion = "1.5-rev0"
@@ -444,7 +462,7 @@ func TestFixedRevision(t *testing.T) {
 }
 
 // A route that only other revisions have is refused as the revision would be.
-func TestRouteOfOtherRevisions(t *testing.T) {
+func testRevisionRouteOfOtherRevisions(t *testing.T) {
 	fsx := Workload{Name: "fsx", Path: "/api/v1/fsx/policies"}
 	for _, fixed := range []string{"", "1.7-rev0"} {
 		a := newAppliance()
@@ -479,7 +497,7 @@ func TestRouteOfOtherRevisions(t *testing.T) {
 }
 
 // A login that doesn't look at the revision proves none.
-func TestNegotiationByAnyRoute(t *testing.T) {
+func testRevisionByAnyRoute(t *testing.T) {
 	a := newAppliance()
 	a.revisions, a.blind = []string{"1.6-rev0"}, http.MethodPost
 	c := client(t, start(t, a))
@@ -489,7 +507,7 @@ func TestNegotiationByAnyRoute(t *testing.T) {
 }
 
 // What a proxy says of a path is nothing of a session.
-func TestNotFound(t *testing.T) {
+func testClientNotFound(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want bool
@@ -508,7 +526,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-func TestNotOffered(t *testing.T) {
+func testClientNotOffered(t *testing.T) {
 	refusal := func(status int, code string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { problem(w, status, code) }
 	}
@@ -541,7 +559,7 @@ func TestNotOffered(t *testing.T) {
 	}
 }
 
-func TestNotTheAPI(t *testing.T) {
+func testClientNotTheAPI(t *testing.T) {
 	for name, test := range map[string]struct {
 		h    http.HandlerFunc
 		want []string
@@ -578,7 +596,7 @@ func TestNotTheAPI(t *testing.T) {
 	}
 }
 
-func TestRedirect(t *testing.T) {
+func testClientRedirect(t *testing.T) {
 	a := newAppliance()
 	a.routes["/api/v1/sessions"] = answer(302, "Location: https://user:hidden@elsewhere.example/login?x=y", "")
 	c := client(t, start(t, a))
@@ -592,7 +610,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-func TestLogout(t *testing.T) {
+func testLoginLogout(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	if err := c.Logout(t.Context()); err != nil || a.count("") != 0 {
@@ -620,7 +638,7 @@ func TestLogout(t *testing.T) {
 }
 
 // An answer can be shown in an error, but what it repeats of the secrets can't.
-func TestSecretsStaySecret(t *testing.T) {
+func testLoginSecretsStaySecret(t *testing.T) {
 	echo := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -678,7 +696,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-func TestPasswordIsReadAnew(t *testing.T) {
+func testLoginPasswordIsReadEachTime(t *testing.T) {
 	a := newAppliance()
 	password, fail := testPassword, error(nil)
 	cfg := start(t, a)

@@ -27,7 +27,18 @@ func textBody(s string) *body { return newBody(strings.NewReader(s)) }
 
 func readRow(s string) Row { return textBody("").row(jsontext.Value(s)) }
 
-func TestVendorsSample(t *testing.T) {
+func TestRow(t *testing.T) {
+	t.Run("each field", testRowEachField)
+	t.Run("vendor's sample", testRowVendorsSample)
+	t.Run("no USN", testRowNoUSN)
+	t.Run("durations", testRowDurations)
+	t.Run("not a session", testRowNotASession)
+	t.Run("bad rows among good ones", testRowBadRowsAmongGoodOnes)
+	t.Run("times", testRowTimes)
+	t.Run("times in zones", testRowTimesInZones)
+}
+
+func testRowVendorsSample(t *testing.T) {
 	sample, err := os.ReadFile("testdata/sessions-sample.json")
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +65,7 @@ func TestVendorsSample(t *testing.T) {
 	}
 }
 
-func TestRow(t *testing.T) {
+func testRowEachField(t *testing.T) {
 	base := Session{ID: "a", Type: "Policy", Status: "Running", USN: 5}
 	with := func(f func(*Session)) Session { s := base; f(&s); return s }
 	const required = `"id":"a","type":"Policy","status":"Running","usn":5`
@@ -112,7 +123,7 @@ func TestRow(t *testing.T) {
 }
 
 // A USN that can't be understood costs the row nothing but the USN.
-func TestRowWithoutUSN(t *testing.T) {
+func testRowNoUSN(t *testing.T) {
 	for _, usn := range []string{
 		``, `,"usn":null`, `,"usn":"x"`, `,"usn":""`, `,"usn":5.5`, `,"usn":true`, `,"usn":[5]`, `,"usn":9223372036854775808`,
 		`,"usn":"9223372036854775808"`, `,"usn":1e300`, `,"usn":1e999`, `,"usn":"NaN"`, `,"usn":5,"usn":"x"`,
@@ -124,7 +135,7 @@ func TestRowWithoutUSN(t *testing.T) {
 	}
 }
 
-func TestDurations(t *testing.T) {
+func testRowDurations(t *testing.T) {
 	const day = 24 * time.Hour
 	for s, want := range map[string]time.Duration{
 		`1500`: 1500 * time.Millisecond, `0.5`: 500 * time.Microsecond, `0`: 0, `-7`: 0, `1e300`: 0, `1e999`: 0,
@@ -145,7 +156,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-func TestRowThatIsNoSession(t *testing.T) {
+func testRowNotASession(t *testing.T) {
 	for name, test := range map[string]struct {
 		row    string
 		id     string
@@ -184,7 +195,7 @@ func TestRowThatIsNoSession(t *testing.T) {
 
 // A page with rows that can't be understood has them where they were, with the
 // hash of their bytes.
-func TestBadRowsCostNothingElse(t *testing.T) {
+func testRowBadRowsAmongGoodOnes(t *testing.T) {
 	const good = `{"id":"a","type":"T","status":"S","usn":5}`
 	const bad = `{"id" : "b", "usn":6 }`
 	page, err := decodeSessions(textBody(`{"results":[` + good + `,` + bad + `, 7,` + good + `]}`))
@@ -206,6 +217,16 @@ func TestBadRowsCostNothingElse(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
+	t.Run("pages", testPagePages)
+	t.Run("not a page", testPageNotAPage)
+	t.Run("truncated", testPageTruncated)
+	t.Run("limits", testPageLimits)
+	t.Run("elements", testPageElements)
+	t.Run("long texts", testPageLongTexts)
+	t.Run("memory of hostile answers", testPageMemoryOfHostileAnswers)
+}
+
+func testPagePages(t *testing.T) {
 	for document, want := range map[string]*SessionsPage{
 		`{"results":[],"totalCount":3}`:                {TotalCount: 3},
 		`{"results":null,"totalCount":0}`:              {TotalCount: 0},
@@ -226,7 +247,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-func TestPageThatIsNone(t *testing.T) {
+func testPageNotAPage(t *testing.T) {
 	deep := strings.Repeat("[", 20000)
 	for _, document := range []string{
 		``, ` `, `null`, `[]`, `"x"`, `{}`, `{"totalCount":1}`, `{"results":{}}`, `{"results":"x"}`, `<html>`,
@@ -245,7 +266,7 @@ func TestPageThatIsNone(t *testing.T) {
 
 // However an answer is cut, it is seen to be cut, and never taken for a shorter
 // page.
-func TestTruncatedPage(t *testing.T) {
+func testPageTruncated(t *testing.T) {
 	sample, err := os.ReadFile("testdata/sessions-sample.json")
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +279,7 @@ func TestTruncatedPage(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
+func testPageLimits(t *testing.T) {
 	row := func(n int) string {
 		return `{"id":"a","type":"T","status":"S","usn":5,"reason":"` + strings.Repeat("x", n) + `"}`
 	}
@@ -282,7 +303,7 @@ func TestLimits(t *testing.T) {
 }
 
 // A list has no more elements than anybody can want, and its texts no more bytes.
-func TestElements(t *testing.T) {
+func testPageElements(t *testing.T) {
 	const good = `{"id":"a","type":"T","status":"S","usn":5}`
 	many := func(n int, element string) string {
 		return `{"results":[` + strings.Repeat(element+",", n-1) + element + `]}`
@@ -331,7 +352,7 @@ func TestElements(t *testing.T) {
 }
 
 // A long text is cut, at a rune, and two that differ at the end still differ.
-func TestLongTexts(t *testing.T) {
+func testPageLongTexts(t *testing.T) {
 	name := strings.Repeat("ü", 1<<19)
 	first := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `1"}`)
 	second := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `2"}`)
@@ -375,7 +396,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 }
 
 // However an answer is made, little is held of it.
-func TestHostileAnswersTakeLittleMemory(t *testing.T) {
+func testPageMemoryOfHostileAnswers(t *testing.T) {
 	const mb = 1 << 20
 	sessions := func(b *body) error { _, err := decodeSessions(b); return err }
 	policies := func(b *body) error { _, err := decodePolicies(b, Workload{Name: "ec2"}); return err }
@@ -427,7 +448,14 @@ func TestHostileAnswersTakeLittleMemory(t *testing.T) {
 		})
 	}
 }
-func TestLog(t *testing.T) {
+func TestAnswers(t *testing.T) {
+	t.Run("log", testAnswersLog)
+	t.Run("problem", testAnswersProblem)
+	t.Run("Retry-After", testAnswersRetryAfter)
+	t.Run("text is said once", testAnswersTextIsSaidOnce)
+}
+
+func testAnswersLog(t *testing.T) {
 	got, err := decodeLog(textBody(`{"sessionId":"a","log":[
 		{"logTime":"2020-06-19T04:00:05","status":"Success","message":"begun"},
 		{"logTime":"2020-06-19T04:00:05","status":"Error","message":"no\nroom","executionDuration":1},
@@ -528,7 +556,7 @@ func FuzzPage(f *testing.F) {
 	})
 }
 
-func TestTimes(t *testing.T) {
+func testRowTimes(t *testing.T) {
 	at := time.Date(2020, 6, 19, 4, 0, 5, 0, time.UTC)
 	for s, want := range map[string]time.Time{
 		"2020-06-19T04:00:05":                     at,
@@ -580,7 +608,7 @@ func TestTimes(t *testing.T) {
 }
 
 // A time is the same with a Z, without a zone, and in any other zone.
-func TestTimesInZones(t *testing.T) {
+func testRowTimesInZones(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).UTC()
 		offset := rapid.IntRange(-14*60, 14*60).Draw(t, "offset")
@@ -675,7 +703,7 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-func TestProblem(t *testing.T) {
+func testAnswersProblem(t *testing.T) {
 	for document, want := range map[string]APIError{
 		`{"type":"/api/v1/problems/notFound","title":"No","status":404,"errorCode":"NotFound","details":"d","data":{}}`: {
 			Type: "/api/v1/problems/notFound", Title: "No", Code: "NotFound", Details: "d"},
@@ -716,7 +744,7 @@ func FuzzProblem(f *testing.F) {
 	})
 }
 
-func TestRetryAfter(t *testing.T) {
+func testAnswersRetryAfter(t *testing.T) {
 	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	for s, want := range map[string]time.Duration{
 		"0":                              0,

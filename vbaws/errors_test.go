@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// TestAPIErrorSaysATextOnce: appliances give title and details the same text.
-func TestAPIErrorSaysATextOnce(t *testing.T) {
+// testAnswersTextIsSaidOnce: appliances give title and details the same text.
+func testAnswersTextIsSaidOnce(t *testing.T) {
 	for _, test := range []struct {
 		err  APIError
 		want string

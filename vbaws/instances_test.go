@@ -12,9 +12,16 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestInstances reads instances, licensed workloads and restore points of appliances of
-// all ages.
 func TestInstances(t *testing.T) {
+	t.Run("rows", testInstancesRows)
+	t.Run("by role", testInstancesByRole)
+	t.Run("forms", testInstancesForms)
+	t.Run("restore points out of order", testInstancesRestorePointsOutOfOrder)
+}
+
+// testInstancesRows reads instances, licensed workloads and restore points of appliances of
+// all ages.
+func testInstancesRows(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
 	web, db, alone := vbawstest.ID(1), vbawstest.ID(2), vbawstest.ID(3)
 	for product, unprotected := range map[int]Protection{
@@ -74,7 +81,7 @@ func TestInstances(t *testing.T) {
 }
 
 // What an account is not allowed to see is a 403 and nothing else.
-func TestInstancesByRole(t *testing.T) {
+func testInstancesByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
 		{Name: "operator", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleOperator},
@@ -110,8 +117,8 @@ func TestInstancesByRole(t *testing.T) {
 	}
 }
 
-// TestInstanceForms reads rows that are not as documented.
-func TestInstanceForms(t *testing.T) {
+// testInstancesForms reads rows that are not as documented.
+func testInstancesForms(t *testing.T) {
 	page, err := decodeInstances(textBody(`{"results":[
 		{"id":"1","name":7,"awsResourceId":null,"isDeleted":"yes","location":"eu","region":{"name":"r"},"protectionStatus":"Protected"},
 		{"id":"2","location":{"name":"l"},"region":null,"protectionStatus":"Unprotected"},
@@ -142,9 +149,9 @@ func TestInstanceForms(t *testing.T) {
 	}
 }
 
-// TestRestorePointsThatDoNotShowTheNewest: an answer that may lack the newest restore
+// testInstancesRestorePointsOutOfOrder: an answer that may lack the newest restore
 // point is an error, and not an old backup.
-func TestRestorePointsThatDoNotShowTheNewest(t *testing.T) {
+func testInstancesRestorePointsOutOfOrder(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	for document, want := range map[string]string{

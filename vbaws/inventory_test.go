@@ -41,6 +41,13 @@ var inventory = []struct {
 }
 
 func TestInventory(t *testing.T) {
+	t.Run("values", testInventoryValues)
+	t.Run("by role", testInventoryByRole)
+	t.Run("not an inventory", testInventoryNotAnInventory)
+	t.Run("in part", testInventoryInPart)
+}
+
+func testInventoryValues(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 22, 0, 0, 250e6, time.UTC)
 	expires := time.Date(2027, time.March, 1, 0, 0, 0, 0, time.UTC)
 	repositories := []vbawstest.Repository{
@@ -95,7 +102,7 @@ func TestInventory(t *testing.T) {
 }
 
 // What an account is not allowed to read is a 403 and nothing else.
-func TestInventoryByRole(t *testing.T) {
+func testInventoryByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
 		{Name: "operator", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleOperator},
@@ -118,7 +125,7 @@ func TestInventoryByRole(t *testing.T) {
 
 // An object that has nothing of what was asked for is not taken for an answer with
 // zeros in it.
-func TestInventoryThatIsNone(t *testing.T) {
+func testInventoryNotAnInventory(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	for _, one := range inventory {
@@ -136,7 +143,7 @@ func TestInventoryThatIsNone(t *testing.T) {
 	}
 }
 
-func TestInventoryInPart(t *testing.T) {
+func testInventoryInPart(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	a.routes[RouteSummary] = answer(200, "", `{"alarmsCount":0,"instancesCount":"7","protectedInstancesCount":1.5,"policiesCount":null}`)

@@ -14,9 +14,17 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
+func TestPolicies(t *testing.T) {
+	t.Run("rows", testPoliciesRows)
+	t.Run("VPC", testPoliciesVPC)
+	t.Run("schedule by workload", testPoliciesScheduleByWorkload)
+	t.Run("workloads by version", testPoliciesWorkloadsByVersion)
+	t.Run("payloads", testPoliciesPayloads)
+}
+
 // A policy is lost only if it can't be identified: a policy that is not listed counts as
 // deleted.
-func TestPolicies(t *testing.T) {
+func testPoliciesRows(t *testing.T) {
 	for _, test := range []struct {
 		row  string
 		want *Policy
@@ -51,7 +59,7 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-func TestVPCPolicy(t *testing.T) {
+func testPoliciesVPC(t *testing.T) {
 	vpc := Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}
 	hourly := &Schedule{Every: time.Hour}
 	interval := func(of string) string { return `{"scheduleOptions":{"dailySchedule":{"schedule":` + of + `}}}` }
@@ -105,7 +113,7 @@ func TestVPCPolicy(t *testing.T) {
 
 // A workload's own meaning of runsPerHour, and SLA-based policies, which have no
 // schedule of their own.
-func TestScheduleByWorkload(t *testing.T) {
+func testPoliciesScheduleByWorkload(t *testing.T) {
 	row := `{"id":"1","name":"n","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":4}}}`
 	for _, r := range routes {
 		p, err := decodePolicy(r.Workload, []byte(row))
@@ -125,7 +133,7 @@ func TestScheduleByWorkload(t *testing.T) {
 	}
 }
 
-func TestWorkloadsByVersion(t *testing.T) {
+func testPoliciesWorkloadsByVersion(t *testing.T) {
 	first := map[string]int{
 		"vpc": 1, "rds": 2, "efs": 2, "dynamodb": 5, "fsx": 6, "redshift": 6, "redshift_serverless": 7, "ec2_sla": 8,
 	}
@@ -162,7 +170,7 @@ func TestWorkloadsByVersion(t *testing.T) {
 }
 
 // The answers in testdata are served as they are.
-func TestPayloads(t *testing.T) {
+func testPoliciesPayloads(t *testing.T) {
 	everyDay := Weekdays{true, true, true, true, true, true, true}
 	var everyHour Hours
 	for h := range everyHour {

@@ -63,7 +63,20 @@ func cutQuietly(w http.ResponseWriter, _ *http.Request) {
 	conn.Close()
 }
 
-func TestRetries(t *testing.T) {
+func TestRequest(t *testing.T) {
+	t.Run("retries", testRequestRetries)
+	t.Run("retried login", testRequestRetriedLogin)
+	t.Run("Retry-After", testRequestRetryAfter)
+	t.Run("context ends the wait", testRequestContextEndsTheWait)
+	t.Run("context ends", testRequestContextEnds)
+	t.Run("kinds of errors", testRequestKindsOfErrors)
+	t.Run("large page", testRequestLargePage)
+	t.Run("quoted answers", testRequestQuotedAnswers)
+	t.Run("errors that quote the server", testRequestErrorsThatQuoteTheServer)
+	t.Run("password that is a word of an error", testRequestPasswordThatIsAWordOfAnError)
+}
+
+func testRequestRetries(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { problem(w, code, "Code") }
 	}
@@ -117,7 +130,7 @@ func TestRetries(t *testing.T) {
 
 // A connection that failed before any answer is worth another login; an answer
 // that broke is not, since it may have counted.
-func TestRetriedLogin(t *testing.T) {
+func testRequestRetriedLogin(t *testing.T) {
 	a := newAppliance()
 	a.token = times(hangUp, hangUp, a.login)
 	mustGet(t, client(t, start(t, a)))
@@ -134,7 +147,7 @@ func TestRetriedLogin(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsHonoured(t *testing.T) {
+func testRequestRetryAfter(t *testing.T) {
 	date := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	for name, test := range map[string]struct {
 		header, value string
@@ -186,7 +199,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestContextEndsTheWait(t *testing.T) {
+func testRequestContextEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAppliance()
 		a.routes["/api/v1/sessions"] = answer(503, "Retry-After: 20", "")
@@ -206,7 +219,7 @@ func TestContextEndsTheWait(t *testing.T) {
 	})
 }
 
-func TestKinds(t *testing.T) {
+func testRequestKindsOfErrors(t *testing.T) {
 	serve := func(t *testing.T, h http.HandlerFunc, f func(*tls.Config)) (Config, *http.Transport) {
 		srv := httptest.NewUnstartedServer(h)
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -324,7 +337,7 @@ func tcp(t *testing.T, f func(net.Conn)) (address string) {
 }
 
 // The end of the context is seen as such wherever it strikes.
-func TestContextEnds(t *testing.T) {
+func testRequestContextEnds(t *testing.T) {
 	block := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	half := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"results":[`)
@@ -359,7 +372,7 @@ func TestContextEnds(t *testing.T) {
 }
 
 // A page is decoded as it comes, compressed or not.
-func TestLargePage(t *testing.T) {
+func testRequestLargePage(t *testing.T) {
 	document := benchmarkPage(2000)
 	a := newAppliance()
 	a.routes["/api/v1/sessions"] = answer(200, "Content-Type: application/json", string(document))
@@ -378,7 +391,7 @@ func TestLargePage(t *testing.T) {
 }
 
 // A text is quoted or left out: nothing shows which of its words was the secret.
-func TestQuote(t *testing.T) {
+func testRequestQuotedAnswers(t *testing.T) {
 	for _, secret := range []string{testPassword, "timeout", `a"b\c<d`, "päss wörd"} {
 		in := call{secrets: []string{secret, ""}}
 		for _, written := range []string{
@@ -404,7 +417,7 @@ func raw(t *testing.T, answer string) Config {
 }
 
 // Errors that quote the server are short, and without a secret.
-func TestErrorsThatQuoteTheServer(t *testing.T) {
+func testRequestErrorsThatQuoteTheServer(t *testing.T) {
 	const big = 5 << 20
 	long := strings.Repeat("x", big)
 	echo := url.QueryEscape(testPassword)
@@ -442,7 +455,7 @@ func TestErrorsThatQuoteTheServer(t *testing.T) {
 }
 
 // A password that is a word of an error shows no hole in it.
-func TestPasswordThatIsAWordOfAnError(t *testing.T) {
+func testRequestPasswordThatIsAWordOfAnError(t *testing.T) {
 	for name, test := range map[string]struct {
 		password string
 		cfg      func(t *testing.T) Config

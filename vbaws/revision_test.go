@@ -60,9 +60,23 @@ func (a *appliance) versions() []string {
 	return v
 }
 
+func TestNegotiation(t *testing.T) {
+	t.Run("accepted versions", testNegotiationAcceptedVersions)
+	t.Run("any", testNegotiationAny)
+	t.Run("list of versions", testNegotiationListOfVersions)
+	t.Run("listed", testNegotiationListed)
+	t.Run("wrong list", testNegotiationWrongList)
+	t.Run("changed appliance", testNegotiationChangedAppliance)
+	t.Run("newer minors", testNegotiationNewerMinors)
+	t.Run("interrupted", testNegotiationInterrupted)
+	t.Run("wrong port or path", testNegotiationWrongPortOrPath)
+	t.Run("empty 404 of one route", testNegotiationEmpty404OfOneRoute)
+	t.Run("probe without a result", testNegotiationProbeWithoutAResult)
+}
+
 // Appliances that accept one version or a window of three, with each form of refusal:
 // the version, the number of requests, and the password is sent once.
-func TestNegotiation(t *testing.T) {
+func testNegotiationAcceptedVersions(t *testing.T) {
 	for _, test := range []struct {
 		accepts  []string
 		want     string
@@ -133,7 +147,7 @@ func TestNegotiation(t *testing.T) {
 }
 
 // The answer of .NET 7 and later, byte by byte, up to the version that its list leads to.
-func TestListOfVersions(t *testing.T) {
+func testNegotiationListOfVersions(t *testing.T) {
 	document, err := os.ReadFile("testdata/unsupported-version-modern.http")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +187,7 @@ func TestListOfVersions(t *testing.T) {
 	t.Log(err)
 }
 
-func TestListed(t *testing.T) {
+func testNegotiationListed(t *testing.T) {
 	for header, want := range map[string][]string{
 		"":                              nil,
 		"1.4-rev0, 1.10-rev0,1.9-rev1 ": {"1.10-rev0", "1.9-rev1", "1.4-rev0"},
@@ -193,7 +207,7 @@ func TestListed(t *testing.T) {
 }
 
 // A list of ten thousand versions that are all refused costs a few requests.
-func TestListThatLies(t *testing.T) {
+func testNegotiationWrongList(t *testing.T) {
 	a := newAppliance()
 	a.revisions = []string{}
 	a.refusal = func(w http.ResponseWriter, _ []string) {
@@ -219,7 +233,7 @@ func TestListThatLies(t *testing.T) {
 // Whatever an appliance accepts, however it refuses the rest, and whichever of its
 // routes look at the version, the newest version that can be found is used or an error
 // names all that were tried; also when what it accepts changes.
-func TestAnyNegotiation(t *testing.T) {
+func testNegotiationAny(t *testing.T) {
 	all := append(KnownAPIVersions(), "1.9-rev1", "1.10-rev0", "1.11-rev0", "1.12-rev0", "1.14-rev0", "1.15-rev0", "2.0-rev0")
 	rapid.Check(t, func(t *rapid.T) {
 		a := newAppliance()
@@ -317,7 +331,7 @@ func candidate(accepted []string, lists, beyond bool) string {
 
 // An appliance that is upgraded, or restored to an older product, is negotiated with
 // again, whether its tokens survive that or not.
-func TestChangedAppliance(t *testing.T) {
+func testNegotiationChangedAppliance(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, restarted := range []bool{false, true} {
 			a := newAppliance()
@@ -355,7 +369,7 @@ func TestChangedAppliance(t *testing.T) {
 }
 
 // Minor versions newer than the known ones are tried once an hour.
-func TestNewerMinors(t *testing.T) {
+func testNegotiationNewerMinors(t *testing.T) {
 	a := newAppliance()
 	a.revisions = []string{}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -397,7 +411,7 @@ func TestNewerMinors(t *testing.T) {
 }
 
 // A negotiation that a timeout cuts off goes on where it stopped.
-func TestInterruptedNegotiation(t *testing.T) {
+func testNegotiationInterrupted(t *testing.T) {
 	a := newAppliance()
 	a.revisions = []string{"1.5-rev0"}
 	cfg := start(t, a)
@@ -425,7 +439,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // What isn't the REST API gets no password, and the error says where the API is.
-func TestWrongPortOrPath(t *testing.T) {
+func testNegotiationWrongPortOrPath(t *testing.T) {
 	empty := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 	for name, test := range map[string]struct {
 		h        http.HandlerFunc
@@ -480,7 +494,7 @@ func TestWrongPortOrPath(t *testing.T) {
 }
 
 // An empty 404 of a route that not every version has says nothing about the version.
-func TestEmpty404OfOneRoute(t *testing.T) {
+func testNegotiationEmpty404OfOneRoute(t *testing.T) {
 	a := newAppliance()
 	a.blind = http.MethodPost
 	const path = "/api/v1/statistics/summary"
@@ -497,7 +511,7 @@ func TestEmpty404OfOneRoute(t *testing.T) {
 
 // Servers that read the form before the version, or that reject a form without an
 // account, get a login anyway, and a rejected password is not sent again.
-func TestProbeThatHelpsNot(t *testing.T) {
+func testNegotiationProbeWithoutAResult(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, wrong := range []bool{false, true} {
 			a := newAppliance()

@@ -32,6 +32,15 @@ const (
 )
 
 func TestSchedule(t *testing.T) {
+	t.Run("settings", testScheduleSettings)
+	t.Run("unreadable", testScheduleUnreadable)
+	t.Run("unreadable part", testScheduleUnreadablePart)
+	t.Run("policy with an odd schedule", testSchedulePolicyWithAnOddSchedule)
+	t.Run("of the simulated appliance", testScheduleOfTheSimulatedAppliance)
+	t.Run("hours either way", testScheduleHoursEitherWay)
+}
+
+func testScheduleSettings(t *testing.T) {
 	everyDay := Weekdays{true, true, true, true, true, true, true}
 	for name, test := range map[string]struct {
 		settings string
@@ -94,7 +103,7 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-func TestScheduleThatCannotBeUnderstood(t *testing.T) {
+func testScheduleUnreadable(t *testing.T) {
 	part := func(name, settings string) string {
 		return `{"` + name + `ScheduleEnabled":true,"` + name + `Schedule":` + settings + `}`
 	}
@@ -158,7 +167,7 @@ func TestScheduleThatCannotBeUnderstood(t *testing.T) {
 
 // What is not understood of one part costs no other, and is named with its value,
 // cut.
-func TestUnreadablePart(t *testing.T) {
+func testScheduleUnreadablePart(t *testing.T) {
 	got := decodeSchedule(jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","backupOptions":{"schedule":{"hours":[3]}}},
 		"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"noon"},
 		"monthlyScheduleEnabled":"` + strings.Repeat("maybe", 1000) + `","monthlySchedule":{},
@@ -183,7 +192,7 @@ func TestUnreadablePart(t *testing.T) {
 }
 
 // A policy is never lost over its schedule.
-func TestPolicyWithOddSchedule(t *testing.T) {
+func testSchedulePolicyWithAnOddSchedule(t *testing.T) {
 	got, err := decodePolicies(textBody(`{"results":[
 		{"scheduleSettings":[7],"id":"1","name":"a","isEnabled":true,"usn":4},
 		{"id":"2","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Never"}},"name":"b"},
@@ -211,7 +220,7 @@ func TestPolicyWithOddSchedule(t *testing.T) {
 
 // What the simulated appliance serves, in whatever revision, is read as it was
 // meant.
-func TestScheduleOfAppliance(t *testing.T) {
+func testScheduleOfTheSimulatedAppliance(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Seed: 1})
 	c := applianceClient(t, a, vbawstest.DefaultUsername, nil)
 	n := 0
@@ -384,7 +393,7 @@ func inBooleans(settings []byte) jsontext.Value {
 }
 
 // A set of hours is the same schedule however it is written.
-func TestHoursEitherWay(t *testing.T) {
+func testScheduleHoursEitherWay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := rapid.SliceOfN(rapid.IntRange(0, 23), 1, 30).Draw(t, "hours")
 		numbers, _ := json.Marshal(list)

@@ -38,7 +38,21 @@ func together(n int, f func(int) error) []error {
 	return errs
 }
 
-func TestRefreshBeforeExpiry(t *testing.T) {
+func TestToken(t *testing.T) {
+	t.Run("refresh before expiry", testTokenRefreshBeforeExpiry)
+	t.Run("no expiry", testTokenNoExpiry)
+	t.Run("rejected refresh", testTokenRejectedRefresh)
+	t.Run("forty requests with an expired token", testTokenFortyRequestsWithAnExpiredToken)
+	t.Run("crowds", testTokenCrowds)
+	t.Run("callers that go away", testTokenCallersThatGoAway)
+	t.Run("late 401", testTokenLate401)
+	t.Run("late 401 after a rejection", testTokenLate401AfterARejection)
+	t.Run("403", testToken403)
+	t.Run("two 401 in a row", testTokenTwo401InARow)
+	t.Run("concurrent use", testTokenConcurrentUse)
+}
+
+func testTokenRefreshBeforeExpiry(t *testing.T) {
 	for life, early := range map[int]time.Duration{3600: time.Minute, 100: 20 * time.Second} {
 		a := newAppliance()
 		a.expiresIn = life
@@ -63,7 +77,7 @@ func TestRefreshBeforeExpiry(t *testing.T) {
 }
 
 // A token that doesn't say how long it lives is used until it is refused.
-func TestNoExpiry(t *testing.T) {
+func testTokenNoExpiry(t *testing.T) {
 	for _, expires := range []string{``, `,"expires_in":null`, `,"expires_in":0`, `,"expires_in":-5`, `,"expires_in":"soon"`} {
 		a := newAppliance()
 		a.access = "x"
@@ -81,7 +95,7 @@ func TestNoExpiry(t *testing.T) {
 	}
 }
 
-func TestRefusedRefresh(t *testing.T) {
+func testTokenRejectedRefresh(t *testing.T) {
 	for status, password := range map[int]int{400: 1, 401: 1, 403: 1, 404: 1, 500: 1, 429: 0, 502: 0, 503: 0} {
 		a := newAppliance()
 		now := time.Unix(1e9, 0)
@@ -124,7 +138,7 @@ func whenAllAreRefused(a *appliance, c *Client, n int) {
 	}
 }
 
-func TestFortyWithADeadToken(t *testing.T) {
+func testTokenFortyRequestsWithAnExpiredToken(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	mustGet(t, c)
@@ -141,8 +155,19 @@ func TestFortyWithADeadToken(t *testing.T) {
 	}
 }
 
+func TestLogin(t *testing.T) {
+	t.Run("rejected", testLoginRejected)
+	t.Run("rejected once for forty requests", testLoginRejectedOnceForFortyRequests)
+	t.Run("MFA", testLoginMFA)
+	t.Run("not a login", testLoginNotALogin)
+	t.Run("short password and error code", testLoginShortPasswordAndErrorCode)
+	t.Run("password is read each time", testLoginPasswordIsReadEachTime)
+	t.Run("secrets stay secret", testLoginSecretsStaySecret)
+	t.Run("logout", testLoginLogout)
+}
+
 // Accounts lock: what one caller was told, the others needn't ask.
-func TestFortyAreRefusedOnce(t *testing.T) {
+func testLoginRejectedOnceForFortyRequests(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	mustGet(t, c)
@@ -168,7 +193,7 @@ func TestFortyAreRefusedOnce(t *testing.T) {
 
 // In any order of expiry, revocation and concurrent calls, no call fails, and
 // concurrent calls log in at most once.
-func TestCrowds(t *testing.T) {
+func testTokenCrowds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newAppliance()
 		var mu sync.Mutex
@@ -202,7 +227,7 @@ func TestCrowds(t *testing.T) {
 
 // A caller that leaves, even the one that started the login, doesn't matter to the
 // others.
-func TestCallersThatGoAway(t *testing.T) {
+func testTokenCallersThatGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAppliance()
 		cfg := config("https://appliance")
@@ -286,7 +311,7 @@ func TestCallersThatGoAway(t *testing.T) {
 
 // A 401 that comes after the login instead of its token was refused leads to no
 // other one.
-func TestLate401AfterARefusal(t *testing.T) {
+func testTokenLate401AfterARejection(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	mustGet(t, c)
@@ -318,7 +343,7 @@ func TestLate401AfterARefusal(t *testing.T) {
 }
 
 // A 401 for a token that was replaced meanwhile says nothing about the new one.
-func TestLate401(t *testing.T) {
+func testTokenLate401(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
 	mustGet(t, c)
@@ -351,7 +376,7 @@ func TestLate401(t *testing.T) {
 }
 
 // A token that is rejected by 403 is replaced, as one that is rejected by 401.
-func TestRejectedBy403(t *testing.T) {
+func testToken403(t *testing.T) {
 	a := newAppliance()
 	dead := ""
 	rejecting := func(next http.HandlerFunc) http.HandlerFunc {
@@ -441,7 +466,7 @@ func TestRejectedBy403(t *testing.T) {
 	}
 }
 
-func TestTwo401InARow(t *testing.T) {
+func testTokenTwo401InARow(t *testing.T) {
 	a := newAppliance()
 	a.routes["/api/v1/sessions"] = func(w http.ResponseWriter, _ *http.Request) { problem(w, 401, "InvalidToken") }
 	c := client(t, start(t, a))
@@ -454,7 +479,7 @@ func TestTwo401InARow(t *testing.T) {
 	}
 }
 
-func TestRefusedLogin(t *testing.T) {
+func testLoginRejected(t *testing.T) {
 	for status, want := range map[int]Kind{400: KindAuth, 401: KindAuth, 403: KindAuth, 404: KindHTTP, 429: KindHTTP, 500: KindHTTP, 503: KindHTTP} {
 		a := newAppliance()
 		a.token = func(w http.ResponseWriter, _ *http.Request) { problem(w, status, "SomeCode") }
@@ -492,7 +517,7 @@ func TestRefusedLogin(t *testing.T) {
 	}
 }
 
-func TestMFA(t *testing.T) {
+func testLoginMFA(t *testing.T) {
 	a := newAppliance()
 	a.token = answer(200, "", `{"access_token":null,"mfa_token":"hidden-mfa","mfa_enabled":true,"expires_in":60}`)
 	err := get(t.Context(), client(t, start(t, a)))
@@ -504,7 +529,7 @@ func TestMFA(t *testing.T) {
 	}
 }
 
-func TestLoginThatIsNone(t *testing.T) {
+func testLoginNotALogin(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"page":    answer(200, "Content-Type: text/html", "<html>shown</html>"),
 		"empty":   answer(200, "", ""),
@@ -526,7 +551,7 @@ func TestLoginThatIsNone(t *testing.T) {
 }
 
 // Requests and logouts at once, for the race detector.
-func TestConcurrentUse(t *testing.T) {
+func testTokenConcurrentUse(t *testing.T) {
 	a := newAppliance()
 	cfg := config("https://appliance")
 	cfg.Transport = direct{a}
@@ -553,7 +578,7 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 // A password may be part of a word by which the client goes on.
-func TestShortPasswordSpoilsNoErrorCode(t *testing.T) {
+func testLoginShortPasswordAndErrorCode(t *testing.T) {
 	in := call{secrets: []string{"p", "", "token-0123456789abcdef"}}
 	for name, want := range map[string]string{
 		"UnsupportedApiVersion":                                "UnsupportedApiVersion",

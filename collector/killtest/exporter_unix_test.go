@@ -15,7 +15,6 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"sync"
@@ -32,9 +31,9 @@ import (
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/apptest"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/internal/web"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // orders is the environment variable that makes the test binary run as an exporter, with
@@ -160,35 +159,27 @@ func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instr
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(a.URL)
-	if err != nil {
-		return nil, err
-	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(a.CA) {
 		return nil, errors.New("no certificate to trust")
 	}
 	instruments.Add(a.Name)
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername,
-		Password:     func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport:    &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
-		Now:          now,
-		Observe:      func(r vbaws.Request) { instruments.Requested(a.Name, r) },
-		RetryInitial: time.Millisecond,
+	one, err := polltest.New(polltest.Options{
+		URL: a.URL, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+		Observe: func(r vbaws.Request) { instruments.Requested(a.Name, r) },
+		Storage: storage,
+		Poller: poller.Config{
+			Appliance: a.Name, Backfill: backfill, PartSize: e.PartSize, Ledger: ledger.Options{Hold: e.Hold},
+			Logger: log.NewLogfmtLogger(os.Stderr), // with the lines of tasks and jobs
+			Now:    now,
+			Polled: func(r poller.Result, took time.Duration) { instruments.Polled(a.Name, r, took) },
+			Step:   e.die,
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return poller.New(poller.Config{
-		Appliance: a.Name, Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
-		PartSize: e.PartSize,
-		Ledger:   ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: e.Hold},
-		Logger:   log.NewLogfmtLogger(os.Stderr), // with the lines of tasks and jobs
-		Now:      now,
-		Polled:   func(r poller.Result, took time.Duration) { instruments.Polled(a.Name, r, took) },
-		Step:     e.die,
-	}, client, storage)
+	return one.Poller, nil
 }
 
 // die ends the process where it is to die.

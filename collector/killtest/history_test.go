@@ -14,10 +14,11 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var history = flag.Int("history", 30_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
+var history = flag.Int("history", 10_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
 
 // costs are what n remembered sessions cost.
 type costs struct {
@@ -75,7 +76,7 @@ func measure(t *testing.T, n int) (c costs) {
 	s := setup{dir: t.TempDir()}
 	p := start(t, f, server, s)
 	p.poll()
-	storage, err := p.store.Appliance("test")
+	storage, err := p.store.Appliance(polltest.Appliance)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,15 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestLateCommitDuringInitialSync: a session that ended before the initial sync,
+func TestInitialSync(t *testing.T) {
+	t.Parallel()
+	t.Run("late commit", testInitialSyncLateCommit)
+	t.Run("old row raised", testInitialSyncOldRowRaised)
+}
+
+// testInitialSyncLateCommit: a session that ended before the initial sync,
 // and is committed late, is counted wherever in the reading it appears.
-func TestLateCommitDuringInitialSync(t *testing.T) {
+func testInitialSyncLateCommit(t *testing.T) {
 	t.Parallel()
 	for page := range 8 {
 		t.Run(strconv.Itoa(page), func(t *testing.T) {
@@ -44,9 +50,9 @@ func TestLateCommitDuringInitialSync(t *testing.T) {
 	}
 }
 
-// TestOldRowRaisedDuringInitialSync: a session of before the window is not
+// testInitialSyncOldRowRaised: a session of before the window is not
 // counted for being touched while the initial sync is made.
-func TestOldRowRaisedDuringInitialSync(t *testing.T) {
+func testInitialSyncOldRowRaised(t *testing.T) {
 	t.Parallel()
 	for page := range 8 {
 		t.Run(strconv.Itoa(page), func(t *testing.T) {

@@ -29,7 +29,10 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var kills = flag.Int("kills", 48, "how many processes TestKill kills")
+var kills = flag.Int("kills", 48, "how many processes TestKill kills; from 200 on, TestMove has seven appliances")
+
+// manyKills is the number from which tests are at their full length.
+const manyKills = 200
 
 // killsAFleet is how many deaths the exporter of one fleet dies: many fleets
 // mean many first contacts.

@@ -24,36 +24,52 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestMove makes four exporters of three, while the fleets go on and Prometheus
-// scrapes: appliances move by the exporter's own commands, and one comes back.
-// Exporters end in good order or are killed, and the operator makes mistakes.
+// TestMove adds an exporter to some others, while the fleets go on and Prometheus
+// scrapes: half of the appliances of each move to it by the exporter's own commands, and
+// one comes back. Exporters end in good order or are killed, and the operator makes
+// mistakes.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	m := newMoving(t, seed)
-	a := m.exporter(m.appliance(), m.appliance(), m.appliance())
-	b := m.exporter(m.appliance(), m.appliance())
-	c := m.exporter(m.appliance(), m.appliance())
-	d := m.exporter()
+	sizes := []int{2, 2}
+	if *kills >= manyKills {
+		sizes = []int{3, 2, 2}
+	}
+	var units []*unit
+	for _, n := range sizes {
+		var sites []*site
+		for range n {
+			sites = append(sites, m.appliance())
+		}
+		units = append(units, m.exporter(sites...))
+	}
+	added := m.exporter()
 	m.look()
-	for _, x := range []*unit{a, b, c} {
+	for _, x := range units {
 		x.start()
 	}
 	for _, s := range m.sites {
 		waitFor(t, s.syncedAndMore)
 	}
-	first := a.polls[0]
-	for _, move := range []struct {
-		site     *site
-		from, to *unit
-	}{{first, a, d}, {a.polls[1], a, d}, {b.polls[0], b, d}, {c.polls[1], c, d}, {first, d, a}} {
-		m.live()
-		m.move(move.site, move.from, move.to)
+	for i, x := range units {
+		for _, s := range slices.Clone(x.polls[:(sizes[i]+1)/2]) {
+			m.live()
+			m.move(s, x, added)
+		}
 	}
 	m.live()
-	if n := []int{len(a.polls), len(b.polls), len(c.polls), len(d.polls)}; !slices.Equal(n, []int{2, 1, 1, 3}) {
-		t.Errorf("the exporters poll %v appliances", n)
+	m.move(m.sites[0], added, units[0])
+	m.live()
+	for i, x := range units {
+		want := sizes[i] / 2
+		if i == 0 {
+			want++
+		}
+		if len(x.polls) != want {
+			t.Errorf("exporter %d polls %d appliances, want %d", i, len(x.polls), want)
+		}
 	}
 
 	for _, s := range m.sites {
@@ -67,7 +83,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 	m.stopLooking()
-	for _, x := range []*unit{a, b, c, d} {
+	for _, x := range append(units, added) {
 		x.stop(syscall.SIGTERM)
 	}
 

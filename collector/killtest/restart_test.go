@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,16 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
-	"vbaws_exporter/vbaws"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -37,12 +33,11 @@ type tester interface {
 // process is an exporter within the test's own process, from its start to its
 // end in good order.
 type process struct {
-	t        tester
-	store    *store.Store // nil without one
-	poller   *poller.Poller
-	registry *prometheus.Registry
-	handler  http.Handler
-	close    func()
+	*polltest.Exporter
+	t       tester
+	store   *store.Store // nil without one
+	handler http.Handler
+	close   func()
 }
 
 // setup says what a process is made of; the zero value keeps its state in memory.
@@ -64,37 +59,21 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 		if p.store, err = store.Open(s.dir, store.Options{Now: f.clock.Now}); err != nil {
 			t.Fatal(err)
 		}
-		if storage, err = p.store.Appliance("test"); err != nil {
+		if storage, err = p.store.Appliance(polltest.Appliance); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if s.wrap != nil {
 		storage = s.wrap(storage)
 	}
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	transport := server.Transport()
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername,
-		Password:  func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport: transport, Now: f.clock.Now, RetryInitial: time.Millisecond,
+	p.Exporter = polltest.Start(t, polltest.Options{
+		URL: server.URL, Transport: transport, Storage: storage,
+		Poller: poller.Config{
+			Backfill: backfill, Ledger: ledger.Options{Hold: s.hold, Ephemeral: s.forgetful}, Now: f.clock.Now,
+		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.poller, err = poller.New(poller.Config{
-		Appliance: "test", Interval: time.Minute, Timeout: time.Minute, Backfill: backfill, Watermark: poller.WatermarkAuto,
-		Ledger: ledger.Options{Bounds: []float64{60, 600, 3600}, Hold: s.hold, Ephemeral: s.forgetful},
-		Logger: log.NewNopLogger(), Now: f.clock.Now,
-	}, client, storage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.registry = prometheus.NewRegistry()
-	p.registry.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p.poller} }))
-	p.handler = promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{
+	p.handler = promhttp.HandlerFor(p.Registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true,
 	})
 	p.close = func() {
@@ -111,7 +90,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 // poll makes a poll, which must be good.
 func (p *process) poll() {
 	p.t.Helper()
-	if err := p.poller.Poll(context.Background()); err != nil {
+	if err := p.Poll(context.Background()); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -142,11 +121,7 @@ func (p *process) body(accept string) string {
 // scrape is what a scrape would get, without the way through a format.
 func (p *process) scrape() *page {
 	p.t.Helper()
-	families, err := p.registry.Gather()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return newPage(families)
+	return newPage(p.Families(p.t))
 }
 
 // mustEqualTheTruth compares what is scraped with what happened.
@@ -181,9 +156,19 @@ var ofTheFirstPoll = []string{
 	"vbaws_exporter_endpoint_errors",
 }
 
-// TestStartPublishesWhatIsStored: what Prometheus gets between the start and the
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	t.Run("stored state", testRestartStoredState)
+	t.Run("a week later", testRestartAWeekLater)
+	t.Run("rows raised a month later", testRestartRowsRaisedAMonthLater)
+	t.Run("no state directory", testRestartNoStateDirectory)
+	t.Run("other URL", testRestartOtherURL)
+	t.Run("older state", testRestartOlderState)
+}
+
+// testRestartStoredState: what Prometheus gets between the start and the
 // first poll is what it got before the end.
-func TestStartPublishesWhatIsStored(t *testing.T) {
+func testRestartStoredState(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 1)
 	s := setup{dir: t.TempDir(), hold: 10 * time.Hour}
@@ -245,8 +230,8 @@ func stored(body string) string {
 	return b.String()
 }
 
-// TestDownForAWeek: a session that finished while no exporter ran is counted once.
-func TestDownForAWeek(t *testing.T) {
+// testRestartAWeekLater: a session that finished while no exporter ran is counted once.
+func testRestartAWeekLater(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 2)
 	s := setup{dir: t.TempDir()}
@@ -275,10 +260,10 @@ func TestDownForAWeek(t *testing.T) {
 	p.mustEqualTheTruth(f)
 }
 
-// TestRaisedAMonthLater: a row that comes to the top long after its session was
+// testRestartRowsRaisedAMonthLater: a row that comes to the top long after its session was
 // counted is not counted again, neither by the process that counted it nor by a
 // later one.
-func TestRaisedAMonthLater(t *testing.T) {
+func testRestartRowsRaisedAMonthLater(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 3)
 	s := setup{dir: t.TempDir()}
@@ -313,9 +298,9 @@ func TestRaisedAMonthLater(t *testing.T) {
 	}
 }
 
-// TestWithoutStorage: a restart that knows nothing of the past looks like no
+// testRestartNoStateDirectory: a restart that knows nothing of the past looks like no
 // burst. What had ended before the start is not counted, what ends later is.
-func TestWithoutStorage(t *testing.T) {
+func testRestartNoStateDirectory(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 4)
 	for life := range 2 {
@@ -350,9 +335,9 @@ func TestWithoutStorage(t *testing.T) {
 	}
 }
 
-// TestOtherURL: the state is the appliance's, by its name in the configuration,
+// testRestartOtherURL: the state is the appliance's, by its name in the configuration,
 // and not its address's.
-func TestOtherURL(t *testing.T) {
+func testRestartOtherURL(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 5)
 	s := setup{dir: t.TempDir()}
@@ -380,9 +365,9 @@ func TestOtherURL(t *testing.T) {
 	p.mustEqualTheTruth(f)
 }
 
-// TestOlderStateRestored: an older copy of the file brings the counters back to
+// testRestartOlderState: an older copy of the file brings the counters back to
 // where they stood, and then counts what is missing, each once.
-func TestOlderStateRestored(t *testing.T) {
+func testRestartOlderState(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 6)
 	s := setup{dir: t.TempDir()}

@@ -13,6 +13,8 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+
+	"vbaws_exporter/internal/polltest"
 )
 
 // protobuf is the one format that carries both kinds of buckets and created
@@ -113,7 +115,7 @@ func newPage(families []*dto.MetricFamily) *page {
 			}
 		}
 		for _, m := range f.Metric {
-			labels := labelsOf(m)
+			labels := polltest.Labels(m)
 			switch {
 			case m.Counter != nil:
 				grows(name+" "+labels, m.Counter.GetValue())
@@ -160,17 +162,6 @@ func native(h *dto.Histogram) map[int32]int64 {
 		}
 	}
 	return buckets
-}
-
-func labelsOf(m *dto.Metric) string {
-	var labels []string
-	for _, l := range m.Label {
-		if l.GetName() != "appliance" {
-			labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
-		}
-	}
-	slices.Sort(labels)
-	return strings.Join(labels, " ")
 }
 
 // after says what Prometheus would mistake, of p scraped after before: what fell,

@@ -49,12 +49,12 @@ func (b *faulty) Skipped(id ledger.ID) (bool, error) {
 // failed makes a poll that must fail by storage, and show as nothing else.
 func (p *process) failed() {
 	p.t.Helper()
-	before := p.poller.Published()
-	err := p.poller.Poll(context.Background())
+	before := p.Published()
+	err := p.Poll(context.Background())
 	if !errors.Is(err, errDisk) {
 		p.t.Fatalf("poll: %v, want %v", err, errDisk)
 	}
-	after := p.poller.Published()
+	after := p.Published()
 	if after.Result != poller.ResultStorage {
 		p.t.Fatalf("result %q", after.Result)
 	}
@@ -69,9 +69,15 @@ func (p *process) failed() {
 	}
 }
 
-// TestDiskFull: a poll that can't be saved is not shown, and what it had read is
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("full", testDiskFull)
+	t.Run("fails now and then", testDiskFailsNowAndThen)
+}
+
+// testDiskFull: a poll that can't be saved is not shown, and what it had read is
 // counted once the disk allows.
-func TestDiskFull(t *testing.T) {
+func testDiskFull(t *testing.T) {
 	t.Parallel()
 	f, server := newPlainFleet(t, 7)
 	b := &faulty{}
@@ -82,7 +88,7 @@ func TestDiskFull(t *testing.T) {
 	p := start(t, f, server, s)
 	b.failSave = true
 	p.failed() // initial sync
-	if v := p.poller.Published().View; v != nil {
+	if v := p.Published().View; v != nil {
 		t.Fatal("something is known before anything was saved")
 	}
 	if up, ok := p.scrape().values["vbaws_up "]; !ok || up != 1 {
@@ -129,9 +135,9 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestDiskFailsNowAndThen: whatever is shown is on the disk, whenever the disk
+// testDiskFailsNowAndThen: whatever is shown is on the disk, whenever the disk
 // fails and the process restarts.
-func TestDiskFailsNowAndThen(t *testing.T) {
+func testDiskFailsNowAndThen(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(rapid.Uint64().Draw(t, "seed"), false, vbawstest.Config{})
@@ -147,7 +153,7 @@ func TestDiskFailsNowAndThen(t *testing.T) {
 			f.advance(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
 			b.failSave = rapid.IntRange(0, 2).Draw(t, "save fails") == 0
 			b.failRead = rapid.IntRange(0, 4).Draw(t, "read fails") == 0
-			err := p.poller.Poll(context.Background())
+			err := p.Poll(context.Background())
 			if err != nil && !(errors.Is(err, errDisk) && (b.failSave || b.failRead)) {
 				t.Fatal(err)
 			}
@@ -177,7 +183,7 @@ func (p *process) mustBeOn(b poller.Storage) {
 		p.t.Fatal(err)
 	}
 	shown := make(map[ledger.Key]*ledger.Series)
-	if v := p.poller.Published().View; v != nil {
+	if v := p.Published().View; v != nil {
 		for _, s := range v.Series {
 			shown[s.Key] = s.Series
 		}

@@ -68,9 +68,6 @@ func (tx *Tx) daysNear(s *vbaws.Session) []int32 {
 // ID returns the id of the session.
 func (e *Entry) ID() ID { return e.id }
 
-// Unfinished reports whether the ledger has the session as one that has not finished.
-func (e *Entry) Unfinished() bool { return e.open != nil }
-
 // Known reports whether the session was taken in before, in whatever state. One that
 // was removed before it was seen to finish isn't known, nor is an unfinished one whose
 // policy is only now of interest.

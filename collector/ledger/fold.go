@@ -145,7 +145,6 @@ func (tx *Tx) count(series *Series, s *vbaws.Session, status string, times Times
 		e = &Exemplar{SessionID: s.ID, Duration: times.Duration, End: times.End}
 	}
 	c.Count++
-	tx.counted[series.Key] = true
 	c.Exemplar = e
 	c.Histogram.observe(times.Duration, e, tx.meta.Bounds)
 	backfilled := from == Backfill

@@ -30,9 +30,16 @@ func aStart(t *rapid.T) time.Time {
 	}).Draw(t, "of the day"))
 }
 
+func TestForget(t *testing.T) {
+	t.Run("nothing is counted again", testForgetNothingIsCountedAgain)
+	t.Run("cutoff", testForgetCutoff)
+	t.Run("policies long gone", testForgetPoliciesLongGone)
+	t.Run("times written otherwise", testForgetTimesWrittenOtherwise)
+}
+
 // What was counted is not counted again after it was forgotten, and what is not
 // forgotten yet is still known.
-func TestNothingForgottenIsCountedAgain(t *testing.T) {
+func testForgetNothingIsCountedAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := synced(t, ledger.Options{}, time.Date(1969, time.January, 1, 0, 0, 0, 0, time.UTC))
 		var all []vbaws.Session
@@ -77,7 +84,7 @@ func TestNothingForgottenIsCountedAgain(t *testing.T) {
 	})
 }
 
-func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
+func testForgetCutoff(t *testing.T) {
 	cutoff := epoch.Add(-100 * day)
 	b := synced(t, ledger.Options{}, cutoff)
 	b.fold("", ledger.Incremental, ended(1, "Failed", epoch.Add(-50*day)), ended(2, "Failed", epoch.Add(-60*day)))
@@ -108,7 +115,7 @@ func TestTheCutoffMovesBehindWhatIsForgotten(t *testing.T) {
 	}
 }
 
-func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
+func testForgetPoliciesLongGone(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.transact(func(tx *ledger.Tx) {
 		tx.Listed("ec2", []vbaws.Policy{{ID: "a", Name: "A"}, {ID: "b", Name: "B"}}, true, b.now)
@@ -137,7 +144,7 @@ func TestForgettingLetsGoOfPoliciesLongGone(t *testing.T) {
 }
 
 // Neither another precision nor a mistaken zone makes a session new.
-func TestASessionIsKnownThoughItsTimesAreWrittenOtherwise(t *testing.T) {
+func testForgetTimesWrittenOtherwise(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := synced(t, ledger.Options{}, time.Date(1960, time.January, 1, 0, 0, 0, 0, time.UTC))
 		start := rapid.Custom(aStart).Filter(func(t time.Time) bool { return !t.IsZero() }).Draw(t, "start").Add(123456 * time.Microsecond)

@@ -61,7 +61,13 @@ func aBoundary(t *rapid.T) float64 {
 	return v
 }
 
-func TestNativeIndexIsClientGolangs(t *testing.T) {
+func TestHistogram(t *testing.T) {
+	t.Run("native index equals client_golang", testHistogramNativeIndexEqualsClientGolang)
+	t.Run("buckets equal client_golang", testHistogramBucketsEqualClientGolang)
+	t.Run("bounds are inclusive", testHistogramBoundsAreInclusive)
+}
+
+func testHistogramNativeIndexEqualsClientGolang(t *testing.T) {
 	if got := write(t, reference(nil)).GetSchema(); got != NativeSchema {
 		t.Fatalf("the reference has schema %d, want %d", got, NativeSchema)
 	}
@@ -90,7 +96,7 @@ func TestNativeIndexIsClientGolangs(t *testing.T) {
 	})
 }
 
-func TestHistogramIsClientGolangs(t *testing.T) {
+func testHistogramBucketsEqualClientGolang(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bounds := rapid.SliceOfNDistinct(rapid.Float64Range(0.001, 1e6), 0, 6, rapid.ID[float64]).Draw(t, "bounds")
 		slices.Sort(bounds)
@@ -134,7 +140,7 @@ func TestHistogramIsClientGolangs(t *testing.T) {
 }
 
 // A classic bucket holds its upper bound, and each bucket its newest exemplar.
-func TestClassicBucketsIncludeTheirBound(t *testing.T) {
+func testHistogramBoundsAreInclusive(t *testing.T) {
 	bounds := []float64{60, 600}
 	h := newHistogram(time.Time{}, 0, bounds)
 	const µs = time.Microsecond

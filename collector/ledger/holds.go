@@ -3,7 +3,7 @@
 package ledger
 
 import (
-	"maps"
+	"cmp"
 	"time"
 )
 
@@ -12,21 +12,18 @@ type heldCounter struct {
 	status string
 }
 
-// noteHolds gives each held counter of a series that has no end of its hold yet one that
-// is counted from now, and drops the holds of a series that is nil.
-func (l *Ledger) noteHolds(k Key, s *Series, now time.Time) {
-	if s == nil {
-		maps.DeleteFunc(l.holds, func(h heldCounter, _ time.Time) bool { return h.key == k })
-		return
-	}
-	for _, c := range s.Counters {
-		h := heldCounter{k, c.Status}
-		if !c.Held {
-			delete(l.holds, h)
-		} else if _, ok := l.holds[h]; !ok {
-			l.holds[h] = now.Add(l.opts.Hold)
+// noteHolds gives each held counter that has no end of its hold yet one that is counted
+// from now.
+func (l *Ledger) noteHolds(now time.Time) {
+	holds := make(map[heldCounter]time.Time)
+	for k, s := range l.state.Series {
+		for _, c := range s.Counters {
+			if h := (heldCounter{k, c.Status}); c.Held {
+				holds[h] = cmp.Or(l.holds[h], now.Add(l.opts.Hold))
+			}
 		}
 	}
+	l.holds = holds
 }
 
 // NextLift returns when the next hold ends; the zero time if none is held.
@@ -43,13 +40,13 @@ func (l *Ledger) NextLift() time.Time {
 // lift ends the holds that are over.
 func (tx *Tx) lift() {
 	for h, until := range tx.l.holds {
+		// The clock was set back: no poll takes an hour from its begin to its end.
+		if end := tx.now.Add(tx.l.opts.Hold); until.After(end.Add(time.Hour)) {
+			until, tx.l.holds[h] = end, end
+		}
 		if tx.now.Before(until) {
 			continue
 		}
-		c := tx.touch(h.key).counter(h.status)
-		c.Held = false
-		if c.Count > 0 {
-			tx.counted[h.key] = true
-		}
+		tx.touch(h.key).counter(h.status).Held = false
 	}
 }

@@ -12,9 +12,15 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
+func TestIdentity(t *testing.T) {
+	t.Run("counted id", testIdentityCountedID)
+	t.Run("session that comes back", testIdentitySessionThatComesBack)
+	t.Run("running while filtered", testIdentityRunningWhileFiltered)
+}
+
 // A session that was counted isn't counted again, whatever becomes of its dates and of
 // the spelling of its id, over restarts.
-func TestACountedIDIsNotCountedAgain(t *testing.T) {
+func testIdentityCountedID(t *testing.T) {
 	start := epoch.Add(time.Hour)
 	once := ended(1, "Failed", start)
 	none := session(1, "Failed", time.Time{}, time.Time{})
@@ -54,7 +60,7 @@ func TestACountedIDIsNotCountedAgain(t *testing.T) {
 
 // A session that the appliance no longer had counts when it comes back, also if it
 // began before the cutoff.
-func TestASessionThatComesBackIsCounted(t *testing.T) {
+func testIdentitySessionThatComesBack(t *testing.T) {
 	for _, start := range []time.Time{epoch.Add(time.Hour), epoch.Add(-9 * day), {}} {
 		b := open(t, ledger.Options{})
 		b.transact(func(tx *ledger.Tx) {
@@ -95,7 +101,7 @@ func TestASessionThatComesBackIsCounted(t *testing.T) {
 
 // Sessions of what is left out for a while count if they end after that, whether they
 // began before or meanwhile, and not if they end meanwhile.
-func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
+func testIdentityRunningWhileFiltered(t *testing.T) {
 	old := epoch.Add(-9 * day) // before the cutoff
 	for _, left := range []string{"policy", "type"} {
 		b := open(t, ledger.Options{})
@@ -178,9 +184,16 @@ func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestOddTimes(t *testing.T) {
+	t.Run("clock far ahead", testOddTimesClockFarAhead)
+	t.Run("no dates", testOddTimesNoDates)
+	t.Run("nothing is hidden", testOddTimesNothingIsHidden)
+	t.Run("starts of running sessions", testOddTimesStartsOfRunningSessions)
+}
+
 // The exporter's clock is far ahead for a while: nothing that it dealt with is
 // forgotten, and no series retires.
-func TestAClockFarAheadForgetsNothing(t *testing.T) {
+func testOddTimesClockFarAhead(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch.Add(-day))
 	b.ahead = 0
 	list := func(tx *ledger.Tx) {
@@ -241,7 +254,7 @@ func TestAClockFarAheadForgetsNothing(t *testing.T) {
 
 // Sessions without dates are counted once however long they are listed: no cutoff
 // distinguishes them from new ones.
-func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
+func testOddTimesNoDates(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, session(1, "Failed", time.Time{}, time.Time{}))
 	for n := range 3 {
@@ -263,7 +276,7 @@ func TestSessionsWithoutDatesAreNotForgotten(t *testing.T) {
 
 // Whatever is wrong with the times of a session, counters, histograms and gauges agree,
 // and neither a failure nor a success is hidden.
-func TestOddTimesHideNothing(t *testing.T) {
+func testOddTimesNothingIsHidden(t *testing.T) {
 	odd := []time.Time{{}, time.Unix(0, 0), time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(1, 1, 1, 12, 0, 0, 0, time.UTC), epoch.Add(100 * day)}
 	type dates struct{ start, stop time.Time }
 	var all []dates
@@ -310,7 +323,7 @@ func TestOddTimesHideNothing(t *testing.T) {
 }
 
 // What runs shows no start that can't be one.
-func TestOddStartsOfWhatRuns(t *testing.T) {
+func testOddTimesStartsOfRunningSessions(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental, running(1, time.Unix(0, 0)), running(2, epoch.Add(-time.Hour)))
 	if s := series(v, "Nightly"); s.Running != 2 || !s.OldestStart().Equal(epoch.Add(-time.Hour)) {

@@ -49,15 +49,15 @@ type Ledger struct {
 	holds map[heldCounter]time.Time
 	// known has the labels' values that count for a limit, by limit: those of all
 	// series, and policies of those in the view. counters is how many counters there
-	// are, and overLimit has what is beyond each limit.
+	// are, and overLimit has hashes of the names beyond each limit.
 	known     map[string]map[string]bool
 	counters  int
-	overLimit map[string]overLimit
+	overLimit map[string]map[uint64]bool
 	view      *View
 	// ahead is how far the appliance's clock is ahead of the exporter's.
 	ahead time.Duration
-	// counted has when each series counted last, if that was less than shownFor ago.
-	counted map[Key]time.Time
+	// changed has when each series changed last, if that was less than shownFor ago.
+	changed map[Key]time.Time
 	opened  time.Time
 	// leaving are the policies that are gone and whose series stay for a while.
 	leaving map[string]bool
@@ -68,13 +68,12 @@ type Ledger struct {
 func New(state *State, index SeenIndex, opts Options, now time.Time) *Ledger {
 	l := &Ledger{
 		state: state, index: index, opts: opts,
-		holds: make(map[heldCounter]time.Time), overLimit: make(map[string]overLimit),
-		counted: make(map[Key]time.Time), opened: now,
+		overLimit: make(map[string]map[uint64]bool), changed: make(map[Key]time.Time), opened: now,
 	}
-	for k, s := range state.Series {
+	for _, s := range state.Series {
 		s.seedHistory()
-		l.noteHolds(k, s, now)
 	}
+	l.noteHolds(now)
 	l.rebuildView()
 	return l
 }

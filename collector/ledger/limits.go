@@ -50,19 +50,6 @@ const (
 // overLimitSeed seeds the hashes of names beyond a limit.
 var overLimitSeed = maphash.MakeSeed()
 
-// overLimit has hashes of the names beyond one limit.
-type overLimit map[uint64]struct{}
-
-// add reports whether the name is one more.
-func (o overLimit) add(name string) bool {
-	h := maphash.String(overLimitSeed, name)
-	if _, ok := o[h]; ok || len(o) >= maxOverLimit {
-		return false
-	}
-	o[h] = struct{}{}
-	return true
-}
-
 // Exceeded says that a transaction found something beyond a limit for the first time.
 type Exceeded struct {
 	Limit string
@@ -71,46 +58,25 @@ type Exceeded struct {
 	Example string
 }
 
-// Exceeded returns what was found beyond the limits so far, in the order of Limits.
-func (tx *Tx) Exceeded() []Exceeded {
-	var all []Exceeded
-	for _, limit := range Limits {
-		if e := tx.exceeded[limit]; e != nil {
-			all = append(all, *e)
-		}
-	}
-	return all
-}
+// Exceeded returns what was found beyond the limits so far, by limit.
+func (tx *Tx) Exceeded() map[string]*Exceeded { return tx.exceeded }
 
-// beyond notes that name is beyond a limit.
+// beyond notes that name is beyond a limit. The ledger keeps that at once, whatever becomes
+// of the transaction, so that it is reported once.
 func (tx *Tx) beyond(limit, name string) {
-	if _, known := tx.l.overLimit[limit][maphash.String(overLimitSeed, name)]; known {
+	over, h := tx.l.overLimit[limit], maphash.String(overLimitSeed, name)
+	if over == nil {
+		over = make(map[uint64]bool)
+		tx.l.overLimit[limit] = over
+	}
+	if over[h] || len(over) >= maxOverLimit {
 		return
 	}
-	if tx.overLimit[limit] == nil {
-		tx.overLimit[limit] = make(overLimit)
-	}
-	if !tx.overLimit[limit].add(name) {
-		return
-	}
+	over[h] = true
 	if tx.exceeded[limit] == nil {
 		tx.exceeded[limit] = &Exceeded{Limit: limit, Example: vbaws.Shorten(name, 100)}
 	}
 	tx.exceeded[limit].Count++
-}
-
-// keepOverLimit adds what a transaction found beyond the limits to the ledger's.
-func (l *Ledger) keepOverLimit(tx *Tx) {
-	for limit, names := range tx.overLimit {
-		if l.overLimit[limit] == nil {
-			l.overLimit[limit] = make(overLimit)
-		}
-		for h := range names {
-			if len(l.overLimit[limit]) < maxOverLimit {
-				l.overLimit[limit][h] = struct{}{}
-			}
-		}
-	}
 }
 
 // countOverLimit returns how many names are beyond each limit, without those
@@ -118,18 +84,11 @@ func (l *Ledger) keepOverLimit(tx *Tx) {
 func (l *Ledger) countOverLimit() map[string]int {
 	n := make(map[string]int, len(Limits))
 	for _, limit := range Limits {
-		switch {
-		case limit == LimitUnfinished && len(l.state.Unfinished) < maxUnfinished,
-			limit == LimitSeries && l.counters < l.maxCounters(0),
-			limit != LimitUnfinished && limit != LimitSeries && l.room(limit, 0):
+		if l.room(limit, 0) {
 			delete(l.overLimit, limit)
-		default:
-			for name := range l.known[limit] {
-				if len(l.overLimit[limit]) == 0 {
-					break
-				}
-				delete(l.overLimit[limit], maphash.String(overLimitSeed, name))
-			}
+		}
+		for name := range l.known[limit] {
+			delete(l.overLimit[limit], maphash.String(overLimitSeed, name))
 		}
 		n[limit] = len(l.overLimit[limit])
 	}
@@ -138,11 +97,15 @@ func (l *Ledger) countOverLimit() map[string]int {
 
 // room reports whether there is room for another name, with so many that are new.
 func (l *Ledger) room(limit string, fresh int) bool {
-	most := MaxWords
-	if limit == LimitPolicies {
-		most = l.opts.MaxPolicies
+	switch limit {
+	case LimitPolicies:
+		return l.opts.MaxPolicies == 0 || len(l.known[limit])+fresh < l.opts.MaxPolicies
+	case LimitUnfinished:
+		return len(l.state.Unfinished)+fresh < maxUnfinished
+	case LimitSeries:
+		return l.counters+fresh < l.maxCounters(0)
 	}
-	return most == 0 || len(l.known[limit])+fresh < most
+	return len(l.known[limit])+fresh < MaxWords
 }
 
 // maxCounters returns how many counters there may be, with so many new policies.

@@ -29,9 +29,17 @@ func values(v *ledger.View) (types, extended, statuses, policies map[string]bool
 	return types, extended, statuses, policies, counters, total
 }
 
+func TestLimits(t *testing.T) {
+	t.Run("each", testLimitsEach)
+	t.Run("kept for the verdict", testLimitsKeptForTheVerdict)
+	t.Run("unfinished sessions", testLimitsUnfinishedSessions)
+	t.Run("long ids", testLimitsLongIDs)
+	t.Run("model", testLimitsModel)
+}
+
 // A hostile appliance fills neither series nor memory, and what it says is counted all
 // the same, each session once.
-func TestLimits(t *testing.T) {
+func testLimitsEach(t *testing.T) {
 	const sessions = 3000
 	word := func(what string, n int) string { return fmt.Sprintf("%s-%d", what, n) }
 	for name, test := range map[string]struct {
@@ -111,7 +119,7 @@ func TestLimits(t *testing.T) {
 
 // Sessions of type Policy stay such, and the documented statuses what they are, however
 // many others there are before.
-func TestLimitsLeaveWhatIsJudged(t *testing.T) {
+func testLimitsKeptForTheVerdict(t *testing.T) {
 	b := synced(t, ledger.Options{MaxPolicies: 20}, epoch)
 	b.transact(func(tx *ledger.Tx) {
 		for n := range 5000 {
@@ -148,7 +156,7 @@ func TestLimitsLeaveWhatIsJudged(t *testing.T) {
 }
 
 // What an appliance says runs doesn't grow memory without a limit; what ends is counted.
-func TestUnfinishedSessionsAreLimited(t *testing.T) {
+func testLimitsUnfinishedSessions(t *testing.T) {
 	const sessions, most = 11_000, 10_000
 	b := synced(t, ledger.Options{}, epoch)
 	b.transact(func(tx *ledger.Tx) {
@@ -171,7 +179,7 @@ func TestUnfinishedSessionsAreLimited(t *testing.T) {
 
 // An id that is too long for an exemplar, or for a log line, isn't kept with every
 // bucket.
-func TestLongIDsMakeNoExemplar(t *testing.T) {
+func testLimitsLongIDs(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	s := ended(1, "Failed", epoch)
 	s.ID = strings.Repeat("x", 4000)
@@ -184,7 +192,7 @@ func TestLongIDsMakeNoExemplar(t *testing.T) {
 // Random sessions of many policies, types and statuses, in random transactions and
 // restarts that reach the limits: each counts once, the labels never exceed the limits,
 // and a session never moves to other labels.
-func TestLimitsEqualTheModel(t *testing.T) {
+func testLimitsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := synced(t, ledger.Options{MaxPolicies: 3}, epoch)
 		known := map[int]bool{}

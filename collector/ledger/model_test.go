@@ -231,10 +231,15 @@ func shown(t tb, view *ledger.View) map[string]*seen {
 	return v
 }
 
-// TestLedgerEqualsTheModel makes random transactions that are committed, abandoned, or saved
+func TestLedger(t *testing.T) {
+	t.Run("model", testLedgerModel)
+	t.Run("order and repetition", testLedgerOrderAndRepetition)
+}
+
+// testLedgerModel makes random transactions that are committed, abandoned, or saved
 // by a process that dies before it publishes, and compares the view after each
 // with the model.
-func TestLedgerEqualsTheModel(t *testing.T) {
+func testLedgerModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := open(t, ledger.Options{})
 		m := &model{sessions: make(map[int]*known), last: make(map[string]*lastSeen)}
@@ -350,7 +355,7 @@ func TestLedgerEqualsTheModel(t *testing.T) {
 
 // Whatever the order in which lists show the final states, and however often, a
 // session is counted once, and the newest end is the same.
-func TestOrderAndRepetitionDontMatter(t *testing.T) {
+func testLedgerOrderAndRepetition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []vbaws.Session
 		for n := range rapid.IntRange(1, 10).Draw(t, "sessions") {

@@ -172,25 +172,16 @@ func (tx *Tx) editPolicy(k PolicyKey) *Policy {
 func (tx *Tx) HasPolicy(name string) bool {
 	if tx.names == nil {
 		tx.names = make(map[string]bool)
-		for _, pol := range tx.allPolicies() {
-			if !pol.Gone() {
-				tx.names[pol.Name] = true
-			}
+		for _, pol := range livePolicies(tx.allPolicies()) {
+			tx.names[pol.Name] = true
 		}
 	}
 	return tx.names[name]
 }
 
 // ToLookUp returns the policies whose newest sessions were not asked for.
-func (tx *Tx) ToLookUp() []Policy {
-	var due []Policy
-	for _, pol := range tx.allPolicies() {
-		if !pol.LookedUp && !pol.Gone() {
-			due = append(due, *pol)
-		}
-	}
-	slices.SortFunc(due, func(a, b Policy) int { return a.compare(b.PolicyKey) })
-	return due
+func (tx *Tx) ToLookUp() []*Policy {
+	return slices.DeleteFunc(livePolicies(tx.allPolicies()), func(pol *Policy) bool { return pol.LookedUp })
 }
 
 func (k PolicyKey) compare(o PolicyKey) int {
@@ -222,26 +213,22 @@ func (tx *Tx) SetZone(name string, at time.Time) {
 	tx.editMeta().Zone = name
 }
 
-func (tx *Tx) policy(k PolicyKey) *Policy {
-	if pol, ok := tx.policies[k]; ok {
-		return pol
-	}
-	return tx.l.state.Policies[k]
-}
+func (tx *Tx) policy(k PolicyKey) *Policy { return look(tx.l.state.Policies, tx.policies, k) }
 
 func (tx *Tx) allPolicies() map[PolicyKey]*Policy {
 	return overlay(tx.l.state.Policies, tx.policies)
 }
 
-// goneNames returns the names that only policies have that are gone.
-func (l *Ledger) goneNames() map[string]bool {
+// goneNames returns the names of policies that are gone and match, and that no other
+// policy has.
+func goneNames(policies map[PolicyKey]*Policy, match func(*Policy) bool) map[string]bool {
 	gone := make(map[string]bool)
-	for _, pol := range l.state.Policies {
-		if pol.Gone() {
+	for _, pol := range policies {
+		if pol.Gone() && match(pol) {
 			gone[pol.Name] = true
 		}
 	}
-	for _, pol := range l.state.Policies {
+	for _, pol := range policies {
 		if !pol.Gone() {
 			delete(gone, pol.Name)
 		}
@@ -249,14 +236,14 @@ func (l *Ledger) goneNames() map[string]bool {
 	return gone
 }
 
-// livePolicies returns those that the appliance has.
-func (l *Ledger) livePolicies() []*Policy {
-	var has []*Policy
-	for _, pol := range l.state.Policies {
+// livePolicies returns those that are not gone, in order.
+func livePolicies(policies map[PolicyKey]*Policy) []*Policy {
+	var live []*Policy
+	for _, pol := range policies {
 		if !pol.Gone() {
-			has = append(has, pol)
+			live = append(live, pol)
 		}
 	}
-	slices.SortFunc(has, func(a, b *Policy) int { return a.compare(b.PolicyKey) })
-	return has
+	slices.SortFunc(live, func(a, b *Policy) int { return a.compare(b.PolicyKey) })
+	return live
 }

@@ -38,9 +38,7 @@ func (tx *Tx) Forget(before time.Time) error {
 			tx.policies[k] = nil
 		}
 	}
-	if cutoff := StartOfDay(day).Add(oneDay); cutoff.After(tx.meta.Cutoff) {
-		tx.editMeta().Cutoff = cutoff
-	}
+	tx.RaiseCutoff(StartOfDay(day).Add(oneDay))
 	return nil
 }
 
@@ -48,7 +46,12 @@ func (tx *Tx) Forget(before time.Time) error {
 // that all workloads' listings were taken in. Series of which a session still runs
 // stay until it has finished, and what they counted then was exposed for a while.
 func (tx *Tx) DropGone(whole bool) {
-	gone := tx.gonePolicies(whole)
+	gone := goneNames(tx.allPolicies(), func(pol *Policy) bool {
+		// A name that was gone before may be that of a new policy, of a workload that could
+		// not be listed.
+		was := tx.l.state.Policies[pol.PolicyKey]
+		return whole || was == nil || !was.Gone() || tx.l.leaving[pol.Name]
+	})
 	tx.leaving = make(map[string]bool)
 	if len(gone) == 0 {
 		return
@@ -64,29 +67,9 @@ func (tx *Tx) DropGone(whole bool) {
 			tx.leaving[k.Policy] = true
 		default:
 			tx.keepFormer(tx.seriesOf(k))
-			tx.drop(k)
+			tx.series[k] = nil
 		}
 	}
-}
-
-// gonePolicies returns the names of the policies that DropGone is about.
-func (tx *Tx) gonePolicies(whole bool) map[string]bool {
-	gone := make(map[string]bool)
-	all := tx.allPolicies()
-	for k, pol := range all {
-		// A name that was gone before may be that of a new policy, of a workload that could
-		// not be listed.
-		was := tx.l.state.Policies[k]
-		if pol.Gone() && (whole || was == nil || !was.Gone() || tx.l.leaving[pol.Name]) {
-			gone[pol.Name] = true
-		}
-	}
-	for _, pol := range all {
-		if !pol.Gone() {
-			delete(gone, pol.Name)
-		}
-	}
-	return gone
 }
 
 // shownFor is how long a count is exposed at least: some scrapes.
@@ -97,8 +80,11 @@ func recent(at, now time.Time) bool { d := now.Sub(at); return 0 <= d && d < sho
 // wasShown reports whether every scraper has seen what a series counted. An earlier
 // process may have counted just before it ended.
 func (tx *Tx) wasShown(k Key) bool {
-	// A poll that goes on with the next transaction counted after its own begin.
-	if at, ok := tx.l.counted[k]; tx.counted[k] || ok && tx.now.Sub(at) < shownFor {
+	if _, changed := tx.series[k]; changed {
+		return false
+	}
+	// A poll that goes on with the next transaction changed it after its own begin.
+	if at, ok := tx.l.changed[k]; ok && tx.now.Sub(at) < shownFor {
 		return false
 	}
 	if !tx.l.opts.OneShot && recent(tx.l.opened, tx.now) {
@@ -116,7 +102,7 @@ func (tx *Tx) Retire(at time.Time, retention time.Duration) {
 	retired := func(policy string) bool { return policy != "" && active[policy].Before(oldest) }
 	for _, k := range tx.keys() {
 		if retired(k.Policy) {
-			tx.drop(k)
+			tx.series[k] = nil
 		}
 	}
 	for k, pol := range tx.allPolicies() {

@@ -14,7 +14,22 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-func TestDurationAndEnd(t *testing.T) {
+func TestFold(t *testing.T) {
+	t.Run("duration and end", testFoldDurationAndEnd)
+	t.Run("finished", testFoldFinished)
+	t.Run("backfill", testFoldBackfill)
+	t.Run("first final status", testFoldFirstFinalStatus)
+	t.Run("running", testFoldRunning)
+	t.Run("skipped once", testFoldSkippedOnce)
+	t.Run("before the cutoff", testFoldBeforeTheCutoff)
+	t.Run("missing twice", testFoldMissingTwice)
+	t.Run("lower USN", testFoldLowerUSN)
+	t.Run("seen index fails", testFoldSeenIndexFails)
+	t.Run("session of zeros", testFoldSessionOfZeros)
+	t.Run("unfinished, no start", testFoldUnfinishedNoStart)
+}
+
+func testFoldDurationAndEnd(t *testing.T) {
 	start := epoch.Add(time.Hour)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
 	for name, test := range map[string]struct {
@@ -62,7 +77,7 @@ func TestDurationAndEnd(t *testing.T) {
 	}
 }
 
-func TestFinished(t *testing.T) {
+func testFoldFinished(t *testing.T) {
 	for _, test := range []struct {
 		status string
 		stop   time.Time
@@ -88,7 +103,7 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-func TestInitialSyncCountsItsBackfill(t *testing.T) {
+func testFoldBackfill(t *testing.T) {
 	initialSync := func(opts ledger.Options) *testLedger {
 		b := open(t, opts)
 		b.transact(func(tx *ledger.Tx) {
@@ -142,7 +157,7 @@ func TestInitialSyncCountsItsBackfill(t *testing.T) {
 	}
 }
 
-func TestTheFirstFinalStatusIsCounted(t *testing.T) {
+func testFoldFirstFinalStatus(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	start := epoch.Add(time.Hour)
 	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", start))
@@ -167,7 +182,15 @@ func TestTheFirstFinalStatusIsCounted(t *testing.T) {
 	}
 }
 
-func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
+func TestSeries(t *testing.T) {
+	t.Run("every final status", testSeriesEveryFinalStatus)
+	t.Run("hold", testSeriesHold)
+	t.Run("other bounds", testSeriesOtherBounds)
+	t.Run("newest end", testSeriesNewestEnd)
+	t.Run("gone policies", testSeriesGonePolicies)
+}
+
+func testSeriesEveryFinalStatus(t *testing.T) {
 	b := synced(t, ledger.Options{Hold: time.Minute}, epoch)
 	v := b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	var got []string
@@ -182,7 +205,7 @@ func TestEveryFinalStatusHasItsCounterFromTheFirstSession(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatHasBegunRuns(t *testing.T) {
+func testFoldRunning(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental,
 		session(1, "NeverExecuted", epoch, time.Time{}),
@@ -193,7 +216,7 @@ func TestOnlyWhatHasBegunRuns(t *testing.T) {
 	}
 }
 
-func TestHold(t *testing.T) {
+func testSeriesHold(t *testing.T) {
 	const hold = 2 * time.Minute
 	b := synced(t, ledger.Options{Hold: hold}, epoch)
 	held := func() bool {
@@ -245,6 +268,16 @@ func TestHold(t *testing.T) {
 		t.Fatal("lifted, but not for good")
 	}
 
+	// A clock of the exporter that is set back does not make a hold longer than it is.
+	b.fold("Daily", ledger.Incremental, ended(9, "Failed", epoch))
+	b.now = b.now.Add(-24 * time.Hour)
+	b.transact(nothing)
+	b.now = b.now.Add(hold)
+	b.transact(nothing)
+	if !b.NextLift().IsZero() {
+		t.Fatal("held for longer, since the clock was set back")
+	}
+
 	// What is seen from here on shows at once; a status never seen before is held.
 	v := b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
 	if counter(v, "Nightly", "Failed").Held || !counter(v, "Nightly", "Expired").Held {
@@ -252,7 +285,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-func TestOtherBoundsStartHistogramsOver(t *testing.T) {
+func testSeriesOtherBounds(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	before := b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch), ended(2, "Failed", epoch))
 	was := dump(t, before)
@@ -279,7 +312,7 @@ func TestOtherBoundsStartHistogramsOver(t *testing.T) {
 	}
 }
 
-func TestARowIsSkippedOnce(t *testing.T) {
+func testFoldSkippedOnce(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	named := vbaws.Row{Session: vbaws.Session{ID: vbawstest.ID(1)}, Err: errors.New("no status"), Hash: [16]byte{1}}
 	nameless := vbaws.Row{Err: errors.New("no id"), Hash: [16]byte{2}}
@@ -314,7 +347,7 @@ func TestARowIsSkippedOnce(t *testing.T) {
 	}
 }
 
-func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
+func testFoldBeforeTheCutoff(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	v := b.fold("Nightly", ledger.Incremental,
 		ended(1, "Failed", epoch), ended(2, "Failed", epoch.Add(-time.Microsecond)),
@@ -340,7 +373,7 @@ func TestUnseenSessionsBeforeTheCutoffAreNotCounted(t *testing.T) {
 	}
 }
 
-func TestMissingTwiceInARowIsGone(t *testing.T) {
+func testFoldMissingTwice(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, running(1, epoch))
 	missing := func() *ledger.View { return b.transact(func(tx *ledger.Tx) { b.missing(tx, 1) }) }
@@ -372,7 +405,7 @@ func TestMissingTwiceInARowIsGone(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
+func testFoldLowerUSN(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	one, two := running(1, epoch), running(2, epoch)
 	one.USN, two.USN = 100, 101
@@ -386,7 +419,7 @@ func TestAnUnfinishedSessionWithALowerUSNIsAReset(t *testing.T) {
 	}
 }
 
-func TestTheNewestEndIsLast(t *testing.T) {
+func testSeriesNewestEnd(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch.Add(time.Hour)))
 	v := b.fold("Nightly", ledger.Incremental, ended(1, "Succeeded", epoch))
@@ -404,7 +437,7 @@ func TestTheNewestEndIsLast(t *testing.T) {
 	}
 }
 
-func TestSeriesOfGonePolicies(t *testing.T) {
+func testSeriesGonePolicies(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.fold("Nightly", ledger.Incremental, ended(1, "Failed", epoch))
 	b.fold("Hourly", ledger.Incremental, ended(2, "Failed", epoch), running(3, epoch))
@@ -449,7 +482,7 @@ func TestSeriesOfGonePolicies(t *testing.T) {
 	has(list("ec2"), "", "Nightly", "Unlisted")
 }
 
-func TestFailuresOfTheSeenIndexAreReturned(t *testing.T) {
+func testFoldSeenIndexFails(t *testing.T) {
 	broken := errors.New("disk on fire")
 	b := synced(t, ledger.Options{}, epoch)
 	state, err := b.storage.Load()
@@ -483,7 +516,7 @@ func (f failing) Forgettable(time.Time) (int32, bool, error) { return 0, false, 
 
 // An id can be all zeros, and a session can have no times: the seen index finds it
 // anyway.
-func TestASessionOfZeros(t *testing.T) {
+func testFoldSessionOfZeros(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	s := vbaws.Session{ID: "00000000-0000-0000-0000-000000000000", Type: "Policy", Status: "Failed"}
 	for range 3 {
@@ -496,7 +529,7 @@ func TestASessionOfZeros(t *testing.T) {
 
 // An unfinished session without a start keeps the time at which it was seen first, and is
 // no change when it is listed again.
-func TestUnfinishedSessionWithoutStart(t *testing.T) {
+func testFoldUnfinishedNoStart(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.ahead = 0
 	s := running(1, time.Time{})

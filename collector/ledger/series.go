@@ -71,24 +71,11 @@ func keyOf(s *vbaws.Session, policy string) Key {
 	return Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: policy}
 }
 
-func (tx *Tx) drop(k Key) {
-	if _, stored := tx.l.state.Series[k]; stored {
-		tx.series[k] = nil
-	} else {
-		delete(tx.series, k)
-	}
-}
-
 // keys are those of all series, as this transaction has them so far.
 func (tx *Tx) keys() []Key {
 	return slices.Collect(maps.Keys(overlay(tx.l.state.Series, tx.series)))
 }
 
-func (tx *Tx) seriesOf(k Key) *Series {
-	if s, ok := tx.series[k]; ok {
-		return s
-	}
-	return tx.l.state.Series[k]
-}
+func (tx *Tx) seriesOf(k Key) *Series { return look(tx.l.state.Series, tx.series, k) }
 
 func (tx *Tx) hasSeries(k Key) bool { return tx.seriesOf(k) != nil }

@@ -27,15 +27,16 @@ var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 const ahead = time.Hour
 
-// TimesOf returns the times of a session as everything takes them that counts, judges
-// or shows it; now is the appliance's clock. A time before 2000 or more than an hour
+// Times returns the times of a session as everything takes them that counts, judges
+// or shows it, by the appliance's clock. A time before 2000 or more than an hour
 // after now is unusable, and so is a stop before the start: a clock that was set while
 // the session ran, and zero dates of all kinds, leave such times.
 //
 // A session without a usable stop ended at its start plus the API's duration, at most
 // now; one without a usable start began at its stop. Of the API's duration the one
 // published sample is wrong, so it serves only if one of both is unusable.
-func TimesOf(s *vbaws.Session, now time.Time) Times {
+func (tx *Tx) Times(s *vbaws.Session) Times {
+	now := tx.clock()
 	start, stop := s.Start, s.Stop
 	if !usable(start, now) {
 		start = time.Time{}

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"vbaws_exporter/vbaws"
 )
 
 // Tx is a transaction: it collects what one poll changes. Nothing of it shows in
@@ -35,17 +33,13 @@ type Tx struct {
 	// names are those of the policies that the appliance has; nil until HasPolicy.
 	names map[string]bool
 	// fresh has the names, by limit, that get their first series, and counters how many
-	// counters are new. overLimit has the names beyond each limit that the ledger doesn't have
-	// yet, and exceeded what is reported of them.
-	fresh     map[string]map[string]bool
-	counters  int
-	overLimit map[string]overLimit
-	exceeded  map[string]*Exceeded
+	// counters are new. exceeded is what is reported of names beyond each limit.
+	fresh    map[string]map[string]bool
+	counters int
+	exceeded map[string]*Exceeded
 	// open is how many sessions are unfinished.
 	open  int
 	reset bool
-	// counted are the series that counted in this transaction.
-	counted map[Key]bool
 	// leaving is the Ledger's from this transaction on; nil if it stays as it is.
 	leaving map[string]bool
 }
@@ -64,9 +58,7 @@ func (l *Ledger) Begin(now time.Time) *Tx {
 		seen:       make(map[ID]SeenSession),
 		skipped:    make(map[ID]time.Time),
 		fresh:      make(map[string]map[string]bool),
-		overLimit:  make(map[string]overLimit),
 		exceeded:   make(map[string]*Exceeded),
-		counted:    make(map[Key]bool),
 		open:       len(l.state.Unfinished),
 	}
 	tx.lift()
@@ -101,8 +93,8 @@ func (tx *Tx) SetClock(t time.Time) { tx.l.ahead = t.Sub(tx.now) }
 // clock is the appliance's.
 func (tx *Tx) clock() time.Time { return tx.now.Add(tx.l.ahead) }
 
-// Times are TimesOf by the appliance's clock.
-func (tx *Tx) Times(s *vbaws.Session) Times { return TimesOf(s, tx.clock()) }
+// CanBe reports whether a time that the appliance sent can be true.
+func (tx *Tx) CanBe(t time.Time) bool { return usable(t, tx.clock()) }
 
 // Next returns the next part of a long poll, which is several transactions. The changes
 // so far must have been saved and committed.
@@ -149,19 +141,24 @@ func (tx *Tx) Commit(now time.Time) *View {
 		return tx.l.view
 	}
 	tx.l.state.Apply(c)
-	maps.DeleteFunc(tx.l.counted, func(_ Key, at time.Time) bool { return !recent(at, now) })
-	for k := range tx.counted {
-		tx.l.counted[k] = now
+	maps.DeleteFunc(tx.l.changed, func(_ Key, at time.Time) bool { return !recent(at, now) })
+	for k := range tx.series {
+		tx.l.changed[k] = now
 	}
 	if tx.leaving != nil {
 		tx.l.leaving = tx.leaving
 	}
-	tx.l.keepOverLimit(tx)
-	for k, s := range tx.series {
-		tx.l.noteHolds(k, s, now)
-	}
+	tx.l.noteHolds(now)
 	tx.l.rebuildView()
 	return tx.l.view
+}
+
+// look returns what m has for a key with changes, in which nil removes.
+func look[K comparable, V any](m, changes map[K]*V, k K) *V {
+	if v, ok := changes[k]; ok {
+		return v
+	}
+	return m[k]
 }
 
 // overlay returns m with changes, in which nil removes.

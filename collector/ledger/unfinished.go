@@ -88,12 +88,7 @@ func (tx *Tx) setMissing(id ID, n int) {
 // finished.
 func (tx *Tx) IsUnfinished(id ID) bool { return tx.unfinishedOf(id) != nil }
 
-func (tx *Tx) unfinishedOf(id ID) *Unfinished {
-	if u, ok := tx.unfinished[id]; ok {
-		return u
-	}
-	return tx.l.state.Unfinished[id]
-}
+func (tx *Tx) unfinishedOf(id ID) *Unfinished { return look(tx.l.state.Unfinished, tx.unfinished, id) }
 
 func (u *Unfinished) key() Key { return keyOf(&u.Session, u.Policy) }
 

@@ -12,9 +12,19 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// TestHistoryOfSessions: finished sessions of type Policy are kept by their end, a changed
+func TestJudged(t *testing.T) {
+	t.Run("history", testJudgedHistory)
+	t.Run("history of equal times", testJudgedHistoryOfEqualTimes)
+	t.Run("unreadable schedule", testJudgedUnreadableSchedule)
+	t.Run("disabled since", testJudgedDisabledSince)
+	t.Run("initial sync", testJudgedInitialSync)
+	t.Run("former name", testJudgedFormerName)
+	t.Run("clocks", testJudgedClocks)
+}
+
+// testJudgedHistory: finished sessions of type Policy are kept by their end, a changed
 // one in place of what it was, and survive a restart.
-func TestHistoryOfSessions(t *testing.T) {
+func testJudgedHistory(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
 	at := func(h int) time.Time { return epoch.Add(time.Duration(h) * time.Hour) }
 	one := func(start, end int, status string) verdict.Session {
@@ -39,8 +49,8 @@ func TestHistoryOfSessions(t *testing.T) {
 	}
 }
 
-// TestHistoryOfEqualTimes: two sessions of one series can begin and end in the same second.
-func TestHistoryOfEqualTimes(t *testing.T) {
+// testJudgedHistoryOfEqualTimes: two sessions of one series can begin and end in the same second.
+func testJudgedHistoryOfEqualTimes(t *testing.T) {
 	at := epoch.Add(time.Hour)
 	failed, succeeded := session(1, "Failed", at, at.Add(time.Minute)), session(2, "Succeeded", at, at.Add(time.Minute))
 	var first []verdict.Session
@@ -80,8 +90,8 @@ func (b *testLedger) list(p vbaws.Policy) *ledger.Policy {
 	return v.Policies[0]
 }
 
-// TestSinceSurvivesAnUnreadableSchedule: Since is reset by another schedule alone.
-func TestSinceSurvivesAnUnreadableSchedule(t *testing.T) {
+// testJudgedUnreadableSchedule: Since is reset by another schedule alone.
+func testJudgedUnreadableSchedule(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	b.now = b.now.Add(time.Hour)
 	every := func(d time.Duration) *vbaws.Schedule { return &vbaws.Schedule{Every: d} }
@@ -105,8 +115,8 @@ func TestSinceSurvivesAnUnreadableSchedule(t *testing.T) {
 	}
 }
 
-// TestDisabledSince: it is known of a policy that was seen enabled before.
-func TestDisabledSince(t *testing.T) {
+// testJudgedDisabledSince: it is known of a policy that was seen enabled before.
+func testJudgedDisabledSince(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	pol := vbaws.Policy{ID: "1", Name: "Nightly"}
 	if got := b.list(pol).DisabledSince; !got.IsZero() {
@@ -126,8 +136,8 @@ func TestDisabledSince(t *testing.T) {
 	}
 }
 
-// TestInitialSyncOfPolicies: those that the first inventory lists existed before it.
-func TestInitialSyncOfPolicies(t *testing.T) {
+// testJudgedInitialSync: those that the first inventory lists existed before it.
+func testJudgedInitialSync(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	old, added := vbaws.Policy{ID: "1", Name: "Old", Enabled: true}, vbaws.Policy{ID: "2", Name: "New", Enabled: true}
 	b.transact(func(tx *ledger.Tx) { tx.Listed("ec2", []vbaws.Policy{old}, true, b.now) })
@@ -138,9 +148,9 @@ func TestInitialSyncOfPolicies(t *testing.T) {
 	}
 }
 
-// TestFormerName: what is known of the sessions under the former name of a policy
+// testJudgedFormerName: what is known of the sessions under the former name of a policy
 // outlives their series.
-func TestFormerName(t *testing.T) {
+func testJudgedFormerName(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
 	pol := vbaws.Policy{ID: "1", Name: "Nightly", Enabled: true}
 	b.list(pol)
@@ -163,9 +173,9 @@ func TestFormerName(t *testing.T) {
 	}
 }
 
-// TestClocks: the offset is stored when it moves by more than a minute, and a jump keeps
+// testJudgedClocks: the offset is stored when it moves by more than a minute, and a jump keeps
 // the clock from being judged by, over a restart as well.
-func TestClocks(t *testing.T) {
+func testJudgedClocks(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
 	observe := func(offset time.Duration) (open, written bool) {
 		b.now = b.now.Add(10 * time.Minute)

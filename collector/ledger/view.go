@@ -17,16 +17,8 @@ type View struct {
 	Policies []*Policy
 	// Gone has the names of policies that the appliance had and no longer has.
 	Gone map[string]bool
-	// Zone and Bounds are those of Meta.
-	Zone   string
-	Bounds []float64
-	// Watermark is nil if there is none.
-	Watermark *Watermark
-	// LastResync is the time watermark, by the appliance's clock; zero for none.
-	LastResync time.Time
-	Resets     uint64
-	// Skipped has every reason.
-	Skipped map[string]uint64
+	// Meta is what is known of the appliance as a whole.
+	Meta
 	// OverLimit has, for each of Limits, how many names are beyond it: at most 10,000, of
 	// those that were seen since the process started.
 	OverLimit map[string]int
@@ -55,19 +47,11 @@ func (l *Ledger) rebuildView() {
 	l.indexNames(keys)
 	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
 	v := &View{
-		Series:     make([]SeriesView, len(keys)),
-		Policies:   l.livePolicies(),
-		Gone:       l.goneNames(),
-		Zone:       l.state.Meta.Zone,
-		Bounds:     l.state.Meta.Bounds,
-		Watermark:  l.state.Meta.Watermark,
-		LastResync: l.state.Meta.LastResync,
-		Resets:     l.state.Meta.Resets,
-		Skipped:    make(map[string]uint64, len(SkipReasons)),
-		OverLimit:  l.countOverLimit(),
-	}
-	for _, reason := range SkipReasons {
-		v.Skipped[reason] = l.state.Meta.Skipped[reason]
+		Series:    make([]SeriesView, len(keys)),
+		Policies:  livePolicies(l.state.Policies),
+		Gone:      goneNames(l.state.Policies, func(*Policy) bool { return true }),
+		Meta:      l.state.Meta,
+		OverLimit: l.countOverLimit(),
 	}
 	at := make(map[Key]*SeriesView, len(keys))
 	for i, k := range keys {

@@ -10,18 +10,25 @@ import (
 const maxBytes = 32 << 20
 
 // All reads a short list of items with ids, in pages, and again if it moved meanwhile,
-// until as many have come as the appliance says there are. page returns the items that
+// until as many have come as the appliance says there are. get returns the items that
 // could be understood of the rows at an offset, how many rows there were, and
-// totalCount or -1. size is how many bytes an item takes; a list of more than 32 MiB is
-// an error. path is that of the request, for the error.
-func All[T any](path string, page func(offset int) (items []T, rows, total int, err error), id func(*T) string, size func(*T) int) ([]T, error) {
+// totalCount or -1. measure returns the id of an item, and how many bytes it takes; a list
+// of more than 32 MiB is an error. path is that of the request, for the error.
+func All[T any](
+	size *PageSize, path string, get func(offset, limit int) (items []T, rows, total int, err error), measure func(*T) (id string, bytes int),
+) ([]T, error) {
 	var came, total int
 	for range Rereads {
 		var all []T
 		seen := make(map[string]bool)
 		offset, lost, moved, held := 0, 0, false, 0
 		for news := true; news; {
-			items, rows, n, err := page(offset)
+			var items []T
+			var rows, n int
+			err := size.Ask(PageLimit, func(limit int) (err error) {
+				items, rows, n, err = get(offset, limit)
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}
@@ -30,10 +37,10 @@ func All[T any](path string, page func(offset int) (items []T, rows, total int, 
 			total, offset, lost = n, offset+rows, lost+rows-len(items)
 			news = false
 			for i := range items {
-				if k := id(&items[i]); !seen[k] {
-					seen[k], news = true, true
+				if id, bytes := measure(&items[i]); !seen[id] {
+					seen[id], news = true, true
 					all = append(all, items[i])
-					held += size(&items[i])
+					held += bytes
 				}
 			}
 			if held > maxBytes {

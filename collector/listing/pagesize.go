@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"cmp"
 	"sync/atomic"
 
 	"vbaws_exporter/vbaws"
@@ -12,22 +13,22 @@ var smallerPages = []int{100, 20, 0}
 
 // PageSize is the largest page size that the appliance accepted after it refused a
 // larger one. The zero value knows none. It is safe for concurrent use.
-type PageSize struct {
-	limited atomic.Bool
-	most    atomic.Int64 // 0: only the appliance's own
-}
+type PageSize struct{ most atomic.Int64 }
+
+// ownSize is the PageSize of an appliance that accepts none but its own.
+const ownSize = -1
 
 // Forget has larger pages tried again.
-func (s *PageSize) Forget() { s.limited.Store(false) }
+func (s *PageSize) Forget() { s.most.Store(0) }
 
 // clip returns the page size to ask for instead of limit. It leaves a request for
 // a few rows as it is.
 func (s *PageSize) clip(limit int) int {
 	most := int(s.most.Load())
-	if !s.limited.Load() || limit < ShortPage || most > 0 && limit <= most {
+	if most == 0 || limit < ShortPage || limit <= most {
 		return limit
 	}
-	return most
+	return max(0, most)
 }
 
 // Ask calls get with limit, and if the appliance refuses that with smaller ones, the
@@ -48,8 +49,7 @@ func (s *PageSize) Ask(limit int, get func(limit int) error) error {
 			continue
 		}
 		if again == nil {
-			s.most.Store(int64(smaller))
-			s.limited.Store(true)
+			s.most.Store(int64(cmp.Or(smaller, ownSize)))
 		}
 		return again
 	}

@@ -154,14 +154,18 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		suspect                     suspect
 	)
 	for {
+		least := 1 // rows that bring another one
+		if overlap {
+			least = 2
+		}
 		rows, total, err := l.Fetch(ctx, offset, limit)
 		if err != nil {
 			if l.StepOver == nil || ctx.Err() != nil || !l.StepOver(err) {
 				return err
 			}
 			switch {
-			case limit > 1 && !(overlap && limit == 2):
-				limit = suspect.narrow(offset, limit, overlap)
+			case limit > least:
+				limit = suspect.narrow(offset, limit, least)
 				continue
 			case overlap: // the first of the two was read
 			case !r.stepOver():
@@ -180,7 +184,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		}
 		if overlap {
 			gap, tie := n == 0, false
-			if n > 0 && !r.has(hash(l.ID(&rows[0]))) {
+			if n > 0 && !r.has(l.ID(&rows[0])) {
 				at, ok := l.Position(&rows[0])
 				gap = ok && r.some && at < r.lowest
 				tie = ok && r.some && at == r.lowest && tieSteps < maxTieSteps
@@ -203,7 +207,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		for i := range rows {
 			row := &rows[i]
 			at, ok := l.Position(row)
-			if r.add(hash(l.ID(row)), at, ok) {
+			if r.add(l.ID(row), at, ok) {
 				added++
 			}
 			if !take(row) {
@@ -230,7 +234,7 @@ func (l *Reader[T]) read(ctx context.Context, take func(*T) bool) error {
 		largest = max(largest, n)
 		overlap = n > 1
 		offset += max(1, n-1)
-		limit = suspect.clip(offset, min(PageLimit, limit*10), overlap)
+		limit = suspect.clip(offset, min(PageLimit, limit*10), min(2, n))
 	}
 }
 

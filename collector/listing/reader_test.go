@@ -101,10 +101,24 @@ func checkStayed(t *rapid.T, stayed []row, yielded map[int]bool) {
 	}
 }
 
-// TestOnceYieldsWhatStays: rows are inserted, updated (they move to the top) and removed
+func TestReader(t *testing.T) {
+	t.Run("once", testReaderOnce)
+	t.Run("until whole", testReaderUntilWhole)
+	t.Run("pages grow", testReaderPagesGrow)
+	t.Run("totalCount at the beginning", testReaderTotalCountAtTheBeginning)
+	t.Run("totalCount of more", testReaderTotalCountOfMore)
+	t.Run("broken lists", testReaderBrokenLists)
+	t.Run("unordered", testReaderUnordered)
+	t.Run("equal rows move", testReaderEqualRowsMove)
+	t.Run("rows that came since", testReaderRowsThatCameSince)
+	t.Run("step over", testReaderStepOver)
+	t.Run("without ids", testReaderWithoutIDs)
+}
+
+// testReaderOnce: rows are inserted, updated (they move to the top) and removed
 // between any two pages; with distinct positions one reading yields every row that was
 // there from the beginning to the end, and stood where it was.
-func TestOnceYieldsWhatStays(t *testing.T) {
+func testReaderOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := (&server{maxPage: rapid.IntRange(2, 30).Draw(t, "max page")}).fill(rapid.IntRange(0, 300).Draw(t, "rows"))
 		top := int64(len(s.rows))
@@ -145,10 +159,10 @@ func TestOnceYieldsWhatStays(t *testing.T) {
 	})
 }
 
-// TestUntilWholeYieldsWhatStays: rows share positions, and the order of those that do
+// testReaderUntilWhole: rows share positions, and the order of those that do
 // changes from page to page; others are inserted on top. A list that is said to be whole
 // is so.
-func TestUntilWholeYieldsWhatStays(t *testing.T) {
+func testReaderUntilWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &server{maxPage: rapid.IntRange(2, 30).Draw(t, "max page")}
 		for range rapid.IntRange(0, 150).Draw(t, "rows") {
@@ -196,8 +210,8 @@ func drain(t *testing.T, l *Reader[row]) (ids []int, err error) {
 	return ids, nil
 }
 
-// TestPagesGrow: reading k rows takes few requests, and stopping early takes one.
-func TestPagesGrow(t *testing.T) {
+// testReaderPagesGrow: reading k rows takes few requests, and stopping early takes one.
+func testReaderPagesGrow(t *testing.T) {
 	s := (&server{}).fill(2000)
 	l := s.reader(10_000)
 	ids, err := drain(t, l)
@@ -216,8 +230,8 @@ func TestPagesGrow(t *testing.T) {
 	}
 }
 
-// TestTotalCountAtTheBeginning: rows that come while a list is read are not missing.
-func TestTotalCountAtTheBeginning(t *testing.T) {
+// testReaderTotalCountAtTheBeginning: rows that come while a list is read are not missing.
+func testReaderTotalCountAtTheBeginning(t *testing.T) {
 	s := (&server{maxPage: 10}).fill(50)
 	at := int64(50)
 	s.change = func() { s.insert(at, true); at++ }
@@ -232,9 +246,9 @@ func TestTotalCountAtTheBeginning(t *testing.T) {
 	}
 }
 
-// TestTotalCountOfMore: a totalCount that is never reached doesn't keep a list from
+// testReaderTotalCountOfMore: a totalCount that is never reached doesn't keep a list from
 // being whole, once two more readings in a row brought nothing.
-func TestTotalCountOfMore(t *testing.T) {
+func testReaderTotalCountOfMore(t *testing.T) {
 	s := (&server{total: func() int { return 100 }, maxPage: 10}).fill(30)
 	l := s.reader(1000)
 	for _, err := range l.UntilWhole(t.Context()) {
@@ -247,9 +261,9 @@ func TestTotalCountOfMore(t *testing.T) {
 	}
 }
 
-// TestBrokenLists: an appliance that can't page ends a reading with an error of kind
+// testReaderBrokenLists: an appliance that can't page ends a reading with an error of kind
 // decode, after a bounded number of requests, or with what it has.
-func TestBrokenLists(t *testing.T) {
+func testReaderBrokenLists(t *testing.T) {
 	endless := &server{total: func() int { return 10 }}
 	endless.change = func() { // rows below the page, again and again
 		low := int64(0)
@@ -286,8 +300,8 @@ func TestBrokenLists(t *testing.T) {
 	}
 }
 
-// TestUnordered: only rows of one page are compared.
-func TestUnordered(t *testing.T) {
+// testReaderUnordered: only rows of one page are compared.
+func testReaderUnordered(t *testing.T) {
 	s := &server{rows: []row{{1, 5}, {2, 7}, {3, 1}}}
 	l := s.reader(10)
 	if _, err := drain(t, l); err != nil || !l.Unordered() || !l.Complete() {
@@ -301,46 +315,49 @@ func TestUnordered(t *testing.T) {
 	}
 }
 
-func itself(s *string) string { return *s }
+func itself(s *string) (id string, bytes int) { return *s, len(*s) }
 
-func length(s *string) int { return len(*s) }
+func TestAll(t *testing.T) {
+	t.Run("endless", testAllEndless)
+	t.Run("reads again", testAllReadsAgain)
+}
 
-// TestAllEndless: a list that brings new items for ever is an error before it fills
+// testAllEndless: a list that brings new items for ever is an error before it fills
 // the memory.
-func TestAllEndless(t *testing.T) {
+func testAllEndless(t *testing.T) {
 	held := 0
-	_, err := All("/x", func(offset int) ([]string, int, int, error) {
+	_, err := All(new(PageSize), "/x", func(offset, _ int) ([]string, int, int, error) {
 		page := []string{strings.Repeat("x", 1<<20) + strconv.Itoa(offset)}
 		held += len(page[0])
 		return page, 1, 5, nil
-	}, itself, length)
+	}, itself)
 	if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "more than 32 MiB") || held > maxBytes+2<<20 {
 		t.Errorf("%d bytes, %v", held, err)
 	}
 }
 
-// TestAllReadsAgain: a list that loses an item while it is read is read again.
-func TestAllReadsAgain(t *testing.T) {
+// testAllReadsAgain: a list that loses an item while it is read is read again.
+func testAllReadsAgain(t *testing.T) {
 	items := []string{"a", "b", "c", "d", "e"}
 	pages := 0
-	got, err := All("/x", func(offset int) ([]string, int, int, error) {
+	got, err := All(new(PageSize), "/x", func(offset, _ int) ([]string, int, int, error) {
 		if pages++; pages == 2 {
 			items = items[1:]
 		}
 		page := items[min(offset, len(items)):min(offset+2, len(items))]
 		return page, len(page), len(items), nil
-	}, itself, length)
+	}, itself)
 	if err != nil || !slices.Equal(got, []string{"b", "c", "d", "e"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := All("/x", func(int) ([]string, int, int, error) { return nil, 0, 3, nil }, itself, length); vbaws.KindOf(err) != vbaws.KindDecode {
+	if _, err := All(new(PageSize), "/x", func(int, int) ([]string, int, int, error) { return nil, 0, 3, nil }, itself); vbaws.KindOf(err) != vbaws.KindDecode {
 		t.Errorf("fewer than totalCount: %v", err)
 	}
 }
 
-// TestEqualRowsMove: the reading also steps back if only rows that are equal in order
+// testReaderEqualRowsMove: the reading also steps back if only rows that are equal in order
 // could have moved past the boundary between two pages.
-func TestEqualRowsMove(t *testing.T) {
+func testReaderEqualRowsMove(t *testing.T) {
 	s := &server{}
 	for range 30 {
 		s.insert(7, false)
@@ -361,9 +378,9 @@ func TestEqualRowsMove(t *testing.T) {
 	}
 }
 
-// TestRowsThatCameSinceAreNotCounted: rows that came on top and were read don't stand for
+// testReaderRowsThatCameSince: rows that came on top and were read don't stand for
 // older ones that were not read yet.
-func TestRowsThatCameSinceAreNotCounted(t *testing.T) {
+func testReaderRowsThatCameSince(t *testing.T) {
 	s := (&server{maxPage: 2}).fill(3)
 	s.change = func() {
 		if s.requests == 1 {
@@ -377,10 +394,10 @@ func TestRowsThatCameSinceAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestStepOver: rows that can't be returned are stepped over, and all others are read,
+// testReaderStepOver: rows that can't be returned are stepped over, and all others are read,
 // while rows are inserted on top. Without StepOver, and if too many of them stand one
 // below the other, the reading fails.
-func TestStepOver(t *testing.T) {
+func testReaderStepOver(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := (&server{broken: make(map[int]bool), maxPage: rapid.SampledFrom([]int{0, 7}).Draw(t, "max page")}).fill(rapid.IntRange(1, 1500).Draw(t, "rows"))
 		for range rapid.IntRange(0, 30).Draw(t, "broken rows") {

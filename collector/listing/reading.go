@@ -22,7 +22,7 @@ type reading struct {
 	top      int64
 	lowest   int64
 	some     bool // top and lowest are set
-	lowestID uint64
+	lowestID [16]byte
 	ties     IDs
 	// unordered says that a row stood below one with a lower position, above, on one page.
 	unordered bool
@@ -60,13 +60,9 @@ func (r *reading) stepOver() bool {
 type suspect int
 
 // narrow returns how many of the rows at offset to request after so many of them failed:
-// first as few as possible, since it may be another row that can't be read now, and then
-// half as many each time. Two rows if the first one was read.
-func (s *suspect) narrow(offset, limit int, overlap bool) int {
-	least := 1
-	if overlap {
-		least = 2
-	}
+// first the least that bring another one, since it may be another row that can't be read
+// now, and then half as many each time.
+func (s *suspect) narrow(offset, limit, least int) int {
 	first := int(*s) <= offset
 	*s = suspect(offset + limit)
 	if first {
@@ -76,11 +72,7 @@ func (s *suspect) narrow(offset, limit int, overlap bool) int {
 }
 
 // clip returns how many of the rows at offset to request instead of limit.
-func (s *suspect) clip(offset, limit int, overlap bool) int {
-	least := 1
-	if overlap {
-		least = 2
-	}
+func (s *suspect) clip(offset, limit, least int) int {
 	if left := int(*s) - offset; left > 0 {
 		return min(limit, max(least, left/2))
 	}
@@ -95,11 +87,11 @@ func (r *reading) endless() bool {
 
 // has reports whether the row of that id was read. Of a long list it knows the last
 // pages alone.
-func (r *reading) has(id uint64) bool {
+func (r *reading) has(id [16]byte) bool {
 	if r.seen != nil {
-		return r.seen.has(id)
+		return r.seen.Has(id)
 	}
-	return r.some && id == r.lowestID || r.recent[0].has(id) || r.recent[1].has(id) || r.ties.has(id)
+	return r.some && id == r.lowestID || r.recent[0].Has(id) || r.recent[1].Has(id) || r.ties.Has(id)
 }
 
 // turn begins a page.
@@ -111,7 +103,7 @@ func (r *reading) turn() {
 
 // add records a row, and reports whether it is likely new. ok says that it has a
 // position, at.
-func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
+func (r *reading) add(id [16]byte, at int64, ok bool) (isNew bool) {
 	if ok && !r.some {
 		r.top = at
 	}
@@ -127,12 +119,12 @@ func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 		r.lowest, r.some, r.lowestID = at, true, id
 		clear(r.ties)
 	case ok && at == r.lowest && id != r.lowestID:
-		distinct = !r.ties.has(id)
-		r.ties.add(id)
+		distinct = !r.ties.Has(id)
+		r.ties.Add(id)
 	}
 	if r.seen != nil {
-		distinct = !r.seen.has(id)
-		r.seen.add(id)
+		distinct = !r.seen.Has(id)
+		r.seen.Add(id)
 		if len(r.seen) > r.keep {
 			r.seen = nil
 		}
@@ -140,7 +132,7 @@ func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 	if distinct && (r.unordered || !ok || at <= r.top) {
 		r.distinct++
 	}
-	r.recent[1].add(id)
+	r.recent[1].Add(id)
 	return isNew
 }
 
@@ -150,20 +142,16 @@ func (r *reading) add(id uint64, at int64, ok bool) (isNew bool) {
 type IDs map[uint64]struct{}
 
 // Add adds an id.
-func (s IDs) Add(id [16]byte) { s.add(hash(id)) }
+func (s IDs) Add(id [16]byte) { s[hash(id)] = struct{}{} }
 
 // Remove removes an id.
 func (s IDs) Remove(id [16]byte) { delete(s, hash(id)) }
 
 // Has reports whether the set has an id.
-func (s IDs) Has(id [16]byte) bool { return s.has(hash(id)) }
-
-func (s IDs) has(id uint64) bool {
-	_, ok := s[id]
+func (s IDs) Has(id [16]byte) bool {
+	_, ok := s[hash(id)]
 	return ok
 }
-
-func (s IDs) add(id uint64) { s[id] = struct{}{} }
 
 var seed = maphash.MakeSeed()
 

@@ -24,9 +24,21 @@ type off struct {
 	ours   time.Duration
 }
 
+func TestCutoff(t *testing.T) {
+	t.Run("wrong clocks at the initial sync", testCutoffWrongClocksAtTheInitialSync)
+	t.Run("wrong clocks without a state directory", testCutoffWrongClocksWithoutAStateDirectory)
+	t.Run("Date header that steps", testCutoffDateHeaderThatSteps)
+	t.Run("appliance restored from a backup", testCutoffApplianceRestoredFromABackup)
+	t.Run("own clock years ahead, no Date header", testCutoffOwnClockYearsAheadNoDateHeader)
+	t.Run("other watermark", testCutoffOtherWatermark)
+	t.Run("sessions without a USN", testCutoffSessionsWithoutAUSN)
+	t.Run("sessions without times", testCutoffSessionsWithoutTimes)
+	t.Run("log lines of a poll", testCutoffLogLinesOfAPoll)
+}
+
 // Whatever clock is wrong at the initial sync, and whether it is put right or not, what
 // ends from then on is counted.
-func TestClocksThatAreWrongAtTheInitialSync(t *testing.T) {
+func testCutoffWrongClocksAtTheInitialSync(t *testing.T) {
 	offs := map[string]off{
 		"Date is 2 days ahead":                   {date: 2 * day},
 		"Date is 4 days ahead":                   {date: 4 * day},
@@ -150,7 +162,7 @@ func testWrongClocks(t *testing.T, o off, mode poller.Watermark, has, later stri
 
 // Without a state directory nothing that had finished before the start counts, by
 // whatever clock.
-func TestWrongClocksWithoutAStateDirectory(t *testing.T) {
+func testCutoffWrongClocksWithoutAStateDirectory(t *testing.T) {
 	for _, date := range []time.Duration{-4 * day, -2 * time.Hour, 4 * day} {
 		for _, mode := range bothModes {
 			t.Run(fmt.Sprintf("Date %v by %s", date, mode), func(t *testing.T) {
@@ -170,7 +182,7 @@ func TestWrongClocksWithoutAStateDirectory(t *testing.T) {
 }
 
 // Date steps by days, to and fro, from poll to poll.
-func TestDateThatSteps(t *testing.T) {
+func testCutoffDateHeaderThatSteps(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
@@ -194,7 +206,7 @@ func TestDateThatSteps(t *testing.T) {
 
 // An appliance that was empty at its initial sync gets the sessions of another, when the
 // configuration of that one is restored: they are not all news.
-func TestARestoredConfiguration(t *testing.T) {
+func testCutoffApplianceRestoredFromABackup(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
@@ -227,7 +239,7 @@ func TestARestoredConfiguration(t *testing.T) {
 
 // A clock of ours that is far ahead for a while forgets nothing, with no Date to be
 // compared with.
-func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
+func testCutoffOwnClockYearsAheadNoDateHeader(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{AccessLifetime: 10_000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 10_000 * time.Hour})
@@ -258,7 +270,7 @@ func TestOurClockThatIsYearsAheadWithoutADate(t *testing.T) {
 }
 
 // A change of what the list is read by neither counts nor names what was there before.
-func TestAWatermarkThatIsSwitched(t *testing.T) {
+func testCutoffOtherWatermark(t *testing.T) {
 	for _, to := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		t.Run(string(to), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
@@ -309,7 +321,7 @@ func TestAWatermarkThatIsSwitched(t *testing.T) {
 }
 
 // Sessions without a USN are read by time.
-func TestSessionsWithoutAUSN(t *testing.T) {
+func testCutoffSessionsWithoutAUSN(t *testing.T) {
 	for _, from := range []string{"the initial sync", "later"} {
 		for _, mode := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkUSN} {
 			t.Run(fmt.Sprintf("from %s, %s", from, mode), func(t *testing.T) {
@@ -342,7 +354,7 @@ func TestSessionsWithoutAUSN(t *testing.T) {
 
 // A session that has neither start nor stop is counted, once, as one that ended when it
 // was first seen.
-func TestSessionsWithoutTimes(t *testing.T) {
+func testCutoffSessionsWithoutTimes(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
@@ -368,7 +380,7 @@ func TestSessionsWithoutTimes(t *testing.T) {
 }
 
 // A poll writes a hundred log lines of one kind, and one that says how many it left out.
-func TestLogLinesOfAPoll(t *testing.T) {
+func testCutoffLogLinesOfAPoll(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	for range 2 {

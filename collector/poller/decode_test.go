@@ -10,6 +10,7 @@ import (
 
 	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -21,9 +22,16 @@ func (w *world) row(n int, status, members string) {
 		`{"id":%q,"type":"Policy","extendedSessionType":"PolicyBackup","name":"Nightly","status":%q,%s}`, vbawstest.ID(n), status, members))
 }
 
+func TestRows(t *testing.T) {
+	t.Run("odd fields", testRowsOddFields)
+	t.Run("odd USNs", testRowsOddUSNs)
+	t.Run("running without a start", testRowsRunningWithoutAStart)
+	t.Run("no row can be decoded", testRowsNoRowCanBeDecoded)
+}
+
 // Nothing but a missing id, type or status costs a session: each of these is counted
 // once, with what could be understood of it.
-func TestSessionsWithOddFieldsAreCounted(t *testing.T) {
+func testRowsOddFields(t *testing.T) {
 	const start, stop = `"executionStartTime":"2026-03-28T22:18:00Z"`, `"executionStopTime":"2026-03-28T22:23:00Z"`
 	odd := map[string]string{
 		"duration is a time span": start + `,` + stop + `,"executionDuration":"00:05:00"`,
@@ -61,7 +69,7 @@ func TestSessionsWithOddFieldsAreCounted(t *testing.T) {
 }
 
 // A usn that is text or a float is one; without one the list is read by time.
-func TestOddUSNs(t *testing.T) {
+func testRowsOddUSNs(t *testing.T) {
 	for usn, mode := range map[string]poller.Watermark{
 		`"usn":"50"`: poller.WatermarkUSN, `"usn":50.0`: poller.WatermarkUSN,
 		`"usn":null`: poller.WatermarkFromUTC, `"usn":"x"`: poller.WatermarkFromUTC, `"usn":9223372036854775808`: poller.WatermarkFromUTC,
@@ -103,7 +111,7 @@ func TestOddUSNs(t *testing.T) {
 }
 
 // A session without a start has run since it was first seen.
-func TestRunningWithoutAStart(t *testing.T) {
+func testRowsRunningWithoutAStart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Offset: 5 * time.Minute}, poller.Config{})
 	w.ends(2, "Succeeded")
 	w.poll()
@@ -132,7 +140,7 @@ func TestRunningWithoutAStart(t *testing.T) {
 
 // If no session can be understood, the poll fails: the appliance has another API than
 // the client knows. One among others is skipped, even if a poll sees no other.
-func TestAListThatCannotBeUnderstood(t *testing.T) {
+func testRowsNoRowCanBeDecoded(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkFromUTC} {
 		for _, synced := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%t", mode, synced), func(t *testing.T) {
@@ -145,10 +153,10 @@ func TestAListThatCannotBeUnderstood(t *testing.T) {
 				})
 				polls := func(want float64) {
 					t.Helper()
-					own := w.reg
-					w.reg = reg
+					own := w.p
+					w.p = &polltest.Exporter{Poller: own.Poller, Registry: reg}
 					w.is("vbaws_exporter_polls_total", `result="decode"`, want)
-					w.reg = own
+					w.p = own
 				}
 				ids := w.ends(5, "Succeeded")
 				if synced {

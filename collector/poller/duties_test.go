@@ -2,6 +2,7 @@ package poller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -39,7 +41,7 @@ func (d *world) after(wait time.Duration, policy string) *poller.PolicyRow {
 	return row(d.p, policy)
 }
 
-func row(p *poller.Poller, policy string) *poller.PolicyRow {
+func row(p *polltest.Exporter, policy string) *poller.PolicyRow {
 	for _, r := range p.Published().Policies.Rows {
 		if r.Name == policy {
 			return &r
@@ -82,9 +84,21 @@ func nightly(hour int) *vbawstest.ScheduleSettings {
 	}
 }
 
-// TestWhatIsDueIsTold follows one policy that runs, then doesn't, then is switched
+func TestDue(t *testing.T) {
+	t.Run("due and next start", testDueDueAndNextStart)
+	t.Run("hourly snapshots and a missing backup", testDueHourlySnapshotsAndAMissingBackup)
+	t.Run("revision without kinds", testDueRevisionWithoutKinds)
+	t.Run("time zone by configuration", testDueTimeZoneByConfiguration)
+	t.Run("other time zone", testDueOtherTimeZone)
+	t.Run("renamed policy", testDueRenamedPolicy)
+	t.Run("policy below the limit again", testDuePolicyBelowTheLimitAgain)
+	t.Run("first seen by a clock that was ahead", testDueFirstSeenByAClockThatWasAhead)
+	t.Run("successes before the initial sync", testDueSuccessesBeforeTheInitialSync)
+}
+
+// testDueDueAndNextStart follows one policy that runs, then doesn't, then is switched
 // off and on.
-func TestWhatIsDueIsTold(t *testing.T) {
+func testDueDueAndNextStart(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 
@@ -152,8 +166,8 @@ func TestWhatIsDueIsTold(t *testing.T) {
 	}
 }
 
-// TestAnHourlySnapshotDoesNotHideAMissingBackup has snapshots go well for two days.
-func TestAnHourlySnapshotDoesNotHideAMissingBackup(t *testing.T) {
+// testDueHourlySnapshotsAndAMissingBackup has snapshots go well for two days.
+func testDueHourlySnapshotsAndAMissingBackup(t *testing.T) {
 	d := newBerlin(t, "2026-03-28 12:00", vbawstest.Config{}, poller.Config{}) // summer time begins on the 29th
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Busy", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Busy")
@@ -171,8 +185,8 @@ func TestAnHourlySnapshotDoesNotHideAMissingBackup(t *testing.T) {
 	}
 }
 
-// TestRevisionWithoutKinds watches a policy whose sessions don't say what they make.
-func TestRevisionWithoutKinds(t *testing.T) {
+// testDueRevisionWithoutKinds watches a policy whose sessions don't say what they make.
+func testDueRevisionWithoutKinds(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
@@ -193,8 +207,8 @@ func TestRevisionWithoutKinds(t *testing.T) {
 	}
 }
 
-// TestTimeZoneByConfiguration polls with an account that is not allowed to read it.
-func TestTimeZoneByConfiguration(t *testing.T) {
+// testDueTimeZoneByConfiguration polls with an account that is not allowed to read it.
+func testDueTimeZoneByConfiguration(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +232,8 @@ func TestTimeZoneByConfiguration(t *testing.T) {
 	}
 }
 
-// TestAnotherTimeZone: what ran by the old one isn't late by the new one.
-func TestAnotherTimeZone(t *testing.T) {
+// testDueOtherTimeZone: what ran by the old one isn't late by the new one.
+func testDueOtherTimeZone(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
 	if err != nil {
 		t.Fatal(err)
@@ -247,9 +261,9 @@ func TestAnotherTimeZone(t *testing.T) {
 	}
 }
 
-// TestWhatWasDoneUnderAnotherName: nothing is late of a policy that is renamed, left out
+// testDueRenamedPolicy: nothing is late of a policy that is renamed, left out
 // for a while, or away for a while.
-func TestWhatWasDoneUnderAnotherName(t *testing.T) {
+func testDueRenamedPolicy(t *testing.T) {
 	for name, change := range map[string]func(d *world, pol vbawstest.Policy, leaveOut func(bool)) (now string){
 		"renamed": func(d *world, pol vbawstest.Policy, _ func(bool)) string {
 			d.RenamePolicy(pol.ID, "Daily")
@@ -300,8 +314,8 @@ func TestWhatWasDoneUnderAnotherName(t *testing.T) {
 	}
 }
 
-// TestAPolicyThatIsLetIn: nothing was due of it before it was listed since.
-func TestAPolicyThatIsLetIn(t *testing.T) {
+// testDuePolicyBelowTheLimitAgain: nothing was due of it before it was listed since.
+func testDuePolicyBelowTheLimitAgain(t *testing.T) {
 	out := true
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Filter: ledger.Filter{
 		Policy: func(name string) bool { return !out || name != "Nightly" },
@@ -325,8 +339,8 @@ func TestAPolicyThatIsLetIn(t *testing.T) {
 	}
 }
 
-// TestFirstSeenByAClockThatWasAhead: it is due by the clock that is right.
-func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
+// testDueFirstSeenByAClockThatWasAhead: it is due by the clock that is right.
+func testDueFirstSeenByAClockThatWasAhead(t *testing.T) {
 	d := newBerlin(t, "2027-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")
@@ -337,9 +351,9 @@ func TestFirstSeenByAClockThatWasAhead(t *testing.T) {
 	}
 }
 
-// TestSuccessesOfBeforeInitialSync: a weekly backup that succeeded days ago isn't
+// testDueSuccessesBeforeTheInitialSync: a weekly backup that succeeded days ago isn't
 // late because the exporter is new.
-func TestSuccessesOfBeforeInitialSync(t *testing.T) {
+func testDueSuccessesBeforeTheInitialSync(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Weekly", Enabled: true, Schedule: &vbawstest.ScheduleSettings{
 		WeeklyEnabled: true,
@@ -380,8 +394,18 @@ func TestSuccessesOfBeforeInitialSync(t *testing.T) {
 	}
 }
 
-// TestInventoryHarmsNoPoll lets every endpoint that isn't sessions fail or hang.
-func TestInventoryHarmsNoPoll(t *testing.T) {
+func TestInventory(t *testing.T) {
+	t.Run("endpoint that fails", testInventoryEndpointThatFails)
+	t.Run("repositories that move", testInventoryRepositoriesThatMove)
+	t.Run("license that is removed", testInventoryLicenseThatIsRemoved)
+	t.Run("rejected login", testInventoryRejectedLogin)
+	t.Run("listing that fails", testInventoryListingThatFails)
+	t.Run("saved poll", testInventorySavedPoll)
+	t.Run("saved sessions logged", testInventorySavedSessionsLogged)
+}
+
+// testInventoryEndpointThatFails lets every endpoint that isn't sessions fail or hang.
+func testInventoryEndpointThatFails(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{
 		Summary: vbawstest.Summary{Instances: 9, ProtectedInstances: 7},
 	}, poller.Config{})
@@ -415,8 +439,8 @@ func TestInventoryHarmsNoPoll(t *testing.T) {
 	}
 }
 
-// TestRepositoriesThatMove: one that two pages show is one.
-func TestRepositoriesThatMove(t *testing.T) {
+// testInventoryRepositoriesThatMove: one that two pages show is one.
+func testInventoryRepositoriesThatMove(t *testing.T) {
 	repository := func(n int) vbawstest.Repository {
 		return vbawstest.Repository{ID: vbawstest.ID(100 + n), Name: fmt.Sprint("repository ", n)}
 	}
@@ -439,14 +463,12 @@ func TestRepositoriesThatMove(t *testing.T) {
 	if want := []string{"repository 1", "repository 2", "repository 3", "repository 4"}; !moved || !slices.Equal(got, want) {
 		t.Errorf("%q, moved %v, endpoint errors %v", got, moved, d.p.Published().EndpointErrors)
 	}
-	if _, err := d.reg.Gather(); err != nil {
-		t.Error(err)
-	}
+	d.p.Families(t)
 }
 
-// TestALicenseThatIsRemoved: that of before is not told any more, and the next one is as
+// testInventoryLicenseThatIsRemoved: that of before is not told any more, and the next one is as
 // soon as it is there.
-func TestALicenseThatIsRemoved(t *testing.T) {
+func testInventoryLicenseThatIsRemoved(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	d.after(0, "")
 	in := d.Inject(vbawstest.Fault{
@@ -463,9 +485,9 @@ func TestALicenseThatIsRemoved(t *testing.T) {
 	}
 }
 
-// TestRefusedLoginSaysNothingOfTheList: some refuse it by the status that a wrong
+// testInventoryRejectedLogin: some refuse it by the status that a wrong
 // question has.
-func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
+func testInventoryRejectedLogin(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{LoginRefusedStatus: http.StatusBadRequest}, poller.Config{})
 	d.after(0, "")
 	d.Reconfigure(func(c *vbawstest.Config) {
@@ -480,9 +502,9 @@ func TestRefusedLoginSaysNothingOfTheList(t *testing.T) {
 	}
 }
 
-// TestAListingThatFails: a session of an unknown policy is counted when the listing has
+// testInventoryListingThatFails: a session of an unknown policy is counted when the listing has
 // failed for long, and with its policy if the listing succeeds before.
-func TestAListingThatFails(t *testing.T) {
+func testInventoryListingThatFails(t *testing.T) {
 	for failing, policy := range map[int]string{0: "Nightly", 2: "Nightly", 3: ""} {
 		d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 		pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true})
@@ -511,9 +533,9 @@ func TestAListingThatFails(t *testing.T) {
 	}
 }
 
-// TestSavedPollIsPublished: a poll that was saved when its context ends still
+// testInventorySavedPoll: a poll that was saved when its context ends still
 // publishes and logs its sessions, since no later poll does.
-func TestSavedPollIsPublished(t *testing.T) {
+func testInventorySavedPoll(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var log strings.Builder
 	cfg := poller.Config{
@@ -539,5 +561,32 @@ func TestSavedPollIsPublished(t *testing.T) {
 	}
 	if got := d.p.Published(); got.Polls != 2 || len(got.Recent) != 1 {
 		t.Errorf("published: %+v", got.Status)
+	}
+}
+
+// testInventorySavedSessionsLogged: what was saved is published and logged, since no later poll
+// does, also if what is decided on policies after that can't be saved.
+func testInventorySavedSessionsLogged(t *testing.T) {
+	var d *world
+	full := false
+	d = newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{Step: func(name string) {
+		if full && name == poller.StepSaved {
+			d.storage.err = errDisk
+		}
+	}})
+	d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
+	d.after(0, "Nightly")
+	d.after(8*time.Hour+25*time.Minute, "Nightly")
+	d.clock.Advance(8 * time.Minute) // the start at 2:00 is overdue if policies that are listed now still have it
+	d.PutPolicy(vbawstest.Policy{Name: "Other", Enabled: true})
+	d.ran(vbawstest.Policy{Name: "Other"}, "PolicyBackup", "Failed")
+	full = true
+	if err := d.fails(); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	d.storage.err, full = nil, false
+	d.later(time.Minute)
+	if lines := d.log.with("session finished"); len(lines) != 1 || len(d.p.Published().Recent) != 1 {
+		t.Errorf("log lines %q, recent sessions %+v", lines, d.p.Published().Recent)
 	}
 }

@@ -16,48 +16,33 @@ import (
 type endpoints struct {
 	// forbidden is false for an endpoint that was allowed.
 	forbidden map[string]bool
-	// absent has the routes that the appliance doesn't offer.
-	absent map[string]absence
+	// absent is when the appliance said of a route that it doesn't offer it.
+	absent map[string]time.Time
 	// errs are what endpoints failed with last.
-	errs map[string]error
-}
-
-// absence is that the appliance said it has no such route.
-type absence struct {
-	apiVersion string // that of the request
-	at         time.Time
+	errs map[string]string
 }
 
 // askAgain is when a route is requested again that was said to be absent: it may
 // have been a proxy that said so.
 const askAgain = 24 * time.Hour
 
-func newEndpoints() endpoints {
-	return endpoints{forbidden: make(map[string]bool), absent: make(map[string]absence), errs: make(map[string]error)}
-}
-
 // forget drops what another API version can change: it can have other routes, and those
 // that it lacks are not requested any more.
 func (e *endpoints) forget() {
 	clear(e.forbidden)
+	clear(e.absent)
 	clear(e.errs)
 }
 
 // publish copies the state of the endpoints.
 func (e *endpoints) publish(s *Status) {
-	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), nil
-	for endpoint, err := range e.errs {
-		if s.EndpointErrors == nil {
-			s.EndpointErrors = make(map[string]string)
-		}
-		s.EndpointErrors[endpoint] = err.Error()
-	}
+	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), maps.Clone(e.errs)
 }
 
 // isAbsent reports whether the appliance is known not to offer a route.
 func (p *poll) isAbsent(path string) bool {
-	a, ok := p.known.endpoints.absent[path]
-	return ok && a.apiVersion == p.api.APIVersion() && p.start.Sub(a.at) < askAgain
+	at, ok := p.known.endpoints.absent[path]
+	return ok && p.start.Sub(at) < askAgain
 }
 
 // endpointAnswered records how an endpoint answered. A change is noted.
@@ -74,20 +59,23 @@ func (p *poll) endpointAnswered(endpoint string, err error) {
 		e.forbidden[endpoint] = true
 		delete(e.errs, endpoint)
 	case vbaws.NotOffered(err):
-		e.absent[endpoint] = absence{p.api.APIVersion(), p.start}
+		e.absent[endpoint] = p.start
 		delete(e.forbidden, endpoint)
 		delete(e.errs, endpoint)
-	case errors.Is(err, context.Canceled):
 	default:
 		p.endpointFailed(endpoint, err)
 	}
 }
 
-// endpointFailed records an endpoint error. The first in a row is noted.
+// endpointFailed records an endpoint error, unless the request was cut off. The first in
+// a row is noted.
 func (p *poll) endpointFailed(endpoint string, err error) {
 	e := &p.known.endpoints
-	if e.errs[endpoint] == nil {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	if e.errs[endpoint] == "" {
 		p.note("endpoint failed, keeping last value", "endpoint", endpoint, "err", err)
 	}
-	e.errs[endpoint] = err
+	e.errs[endpoint] = err.Error()
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -64,7 +63,7 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 			if withLog[i] {
 				poll.logs++
 				end.Errors = p.errorsOf(ctx, s.ID)
-				p.known.failures.add(&end)
+				poll.errors[sessionEnd{ledger.Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: e.Policy}, s.Stop}] = end.Errors
 			}
 			if len(ended) == gatherAtOnce {
 				ended = recent(ended, nil) // no more than that is ever shown
@@ -154,15 +153,12 @@ func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	return nil
 }
 
-// cutTo returns the first bytes of s, cut between two runes.
+// cutTo returns the first bytes of s, without a part of a rune.
 func cutTo(s string, length int) string {
 	if len(s) <= length {
 		return s
 	}
-	for length > 0 && !utf8.RuneStart(s[length]) {
-		length--
-	}
-	return s[:length] + "…"
+	return strings.ToValidUTF8(s[:length], "") + "…"
 }
 
 // logged makes what an appliance sent fit for a log line.
@@ -198,14 +194,17 @@ func recent(ended, before []Ended) []Ended {
 	})
 }
 
-// logNotes logs what was noticed while reading, and what is beyond a limit.
-func (p *Poller) logNotes(poll *poll) {
-	for _, n := range poll.notes {
-		level.Warn(p.log).Log(append([]any{"msg", n.msg}, n.fields...)...)
-	}
-	poll.notes = nil
-	for _, e := range poll.tx.Exceeded() {
-		level.Warn(p.log).Log("msg", beyond[e.Limit], "count", e.Count, "first", e.Example)
+// note logs something about the reading.
+func (p *poll) note(msg string, fields ...any) {
+	level.Warn(p.log).Log(append([]any{"msg", msg}, fields...)...)
+}
+
+// logExceeded logs what is beyond a limit.
+func (p *Poller) logExceeded(poll *poll) {
+	for _, limit := range ledger.Limits {
+		if e := poll.tx.Exceeded()[limit]; e != nil {
+			level.Warn(p.log).Log("msg", beyond[limit], "count", e.Count, "first", e.Example)
+		}
 	}
 }
 

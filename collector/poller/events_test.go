@@ -14,9 +14,17 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestLevelsOfFinishedSessions: what failed is a warning, and the parts of a policy's
+func TestFinishedLog(t *testing.T) {
+	t.Run("levels", testFinishedLogLevels)
+	t.Run("errors of failures", testFinishedLogErrorsOfFailures)
+	t.Run("errors of the newest failure", testFinishedLogErrorsOfTheNewestFailure)
+	t.Run("policies first", testFinishedLogPoliciesFirst)
+	t.Run("failed since", testFinishedLogFailedSince)
+}
+
+// testFinishedLogLevels: what failed is a warning, and the parts of a policy's
 // session repeat what that one says.
-func TestLevelsOfFinishedSessions(t *testing.T) {
+func testFinishedLogLevels(t *testing.T) {
 	var text strings.Builder
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Logger: log.NewLogfmtLogger(&text)})
 	w.poll()
@@ -60,9 +68,9 @@ func (w *world) failures() map[string]string {
 	return all
 }
 
-// TestErrorsOfFailures: the errors of the newest failure of each policy are known, after a
+// testFinishedLogErrorsOfFailures: the errors of the newest failure of each policy are known, after a
 // restart as well, until the policy succeeds, and are requested once.
-func TestErrorsOfFailures(t *testing.T) {
+func testFinishedLogErrorsOfFailures(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	finish := func(policy, status string, messages ...string) {
 		now := w.Now()
@@ -124,9 +132,24 @@ func TestErrorsOfFailures(t *testing.T) {
 	is(map[string]string{})
 }
 
-// TestLogsOfPoliciesFirst: a bad night has more failures than a poll requests logs. Those
+// testFinishedLogErrorsOfTheNewestFailure: of two failures of a policy in one poll, the errors of the
+// newer one are shown.
+func testFinishedLogErrorsOfTheNewestFailure(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{}, poller.Config{})
+	w.poll()
+	for i := range 2 {
+		w.clock.Advance(time.Minute)
+		w.SetLog(w.end("Failed").ID, vbawstest.LogItem{Status: "Error", Message: fmt.Sprint("error ", i)})
+	}
+	w.poll()
+	if d := cmp.Diff(map[string]string{"Nightly": "error 1"}, w.failures()); d != "" {
+		t.Error(d)
+	}
+}
+
+// testFinishedLogPoliciesFirst: a bad night has more failures than a poll requests logs. Those
 // of policies come first, and the rest with the next polls.
-func TestLogsOfPoliciesFirst(t *testing.T) {
+func testFinishedLogPoliciesFirst(t *testing.T) {
 	const policies = 14
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
@@ -174,8 +197,8 @@ func TestLogsOfPoliciesFirst(t *testing.T) {
 	}
 }
 
-// TestFailedSince: polls fail since the first one that failed.
-func TestFailedSince(t *testing.T) {
+// testFinishedLogFailedSince: polls fail since the first one that failed.
+func testFinishedLogFailedSince(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	w.storage.err = fmt.Errorf("disk full")

@@ -2,7 +2,6 @@ package poller
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
@@ -23,75 +22,61 @@ type Failure struct {
 // maxFailures bounds Status.Failures.
 const maxFailures = 500
 
-// failures are the failures that are known, by series. They belong to the goroutine that
-// polls, which publishes copies.
+// failures are the failures that are known, by series, as they are published.
 type failures struct {
 	known map[ledger.Key]Failure
-	// changed says that known is not yet published.
-	changed bool
 	// view is the last one that was looked at; nil if it has failures that are yet to be
 	// requested.
 	view *ledger.View
 }
 
-// add takes in a session whose log was requested.
-func (f *failures) add(e *Ended) {
-	if e.Session.Type != vbaws.TypePolicy || e.Session.Status != vbaws.StatusFailed {
-		return
-	}
-	end := e.Session.Stop
-	if start := e.Session.Start; !start.IsZero() {
-		end = start.Add(e.Duration) // a stop can be wrong
-	}
-	f.set(ledger.Key{Type: e.Session.Type, ExtendedType: e.Session.ExtendedType, Policy: e.Policy}, Failure{end, e.Errors})
+// sessionEnd is the end of a session of a series.
+type sessionEnd struct {
+	key ledger.Key
+	end time.Time
 }
 
-func (f *failures) set(k ledger.Key, failure Failure) {
-	old, known := f.known[k]
-	if failure.End.Before(old.End) || !known && len(f.known) >= maxFailures {
-		return
-	}
-	f.known[k], f.changed = failure, true
-}
-
-// completeFailures requests the logs of failures that are not known, as far as the poll
-// can request logs, drops those that are over, and publishes the rest.
+// completeFailures publishes the errors of the failures that there are now: those that
+// the poll has requested, those that were known, and those whose logs it can
+// still request.
 func (p *Poller) completeFailures(ctx context.Context, poll *poll) {
 	f := &p.known.failures
 	view := p.published.Load().View
-	if view == nil || view == f.view && !f.changed {
+	if view == nil || view == f.view {
 		return
 	}
 	f.view = view
-	failing := make(map[ledger.Key]bool)
+	failing := make(map[ledger.Key]Failure)
 	for i := range view.Series {
 		s := view.Series[i].Series
 		c := lastFailure(s)
-		if c == nil {
+		if c == nil || len(failing) >= maxFailures {
 			continue
 		}
-		failing[s.Key] = true
 		known, is := f.known[s.Key]
+		if is {
+			failing[s.Key] = known
+		}
+		errors, requested := poll.errors[sessionEnd{s.Key, c.End}]
 		switch {
-		case is && !known.End.Before(c.End) || c.Exemplar == nil || !c.Exemplar.End.Equal(c.End):
-		case !is && len(f.known) >= maxFailures:
+		case is && !known.End.Before(c.End):
+			continue
+		case requested:
+		case c.Exemplar == nil || !c.Exemplar.End.Equal(c.End):
+			continue // which session it is isn't known
 		case poll.logs >= logsPerPoll || ctx.Err() != nil:
 			f.view = nil // with the next poll
+			continue
 		default:
 			poll.logs++
-			f.set(s.Key, Failure{c.End, p.errorsOf(ctx, c.Exemplar.SessionID)})
+			errors = p.errorsOf(ctx, c.Exemplar.SessionID)
 		}
+		failing[s.Key] = Failure{c.End, errors}
 	}
-	for k := range f.known {
-		if !failing[k] {
-			delete(f.known, k)
-			f.changed = true
-		}
+	if len(failing) > 0 || len(f.known) > 0 {
+		p.publish(func(next *Published) { next.Failures = failing })
 	}
-	if f.changed {
-		f.changed = false
-		p.publish(func(next *Published) { next.Failures = maps.Clone(f.known) })
-	}
+	f.known = failing
 }
 
 // lastFailure returns the counter of failed sessions of a series of type Policy if the
@@ -100,18 +85,11 @@ func lastFailure(s *ledger.Series) *ledger.Counter {
 	if s.Key.Type != vbaws.TypePolicy {
 		return nil
 	}
-	var failed *ledger.Counter
-	var success time.Time
+	success := s.History.LastSuccess()
 	for _, c := range s.Counters {
-		switch {
-		case c.Status == vbaws.StatusFailed:
-			failed = c
-		case succeeded(c.Status) && c.End.After(success):
-			success = c.End
+		if c.Status == vbaws.StatusFailed && c.End.After(success) {
+			return c
 		}
 	}
-	if failed == nil || !failed.End.After(success) {
-		return nil
-	}
-	return failed
+	return nil
 }

@@ -14,11 +14,12 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // counted returns how many sessions each series has, by type and policy.
-func counted(p *poller.Poller) map[string]int {
+func counted(p *polltest.Exporter) map[string]int {
 	n := make(map[string]int)
 	for _, s := range p.Published().View.Series {
 		k := s.Key.Type + " of " + s.Key.Policy
@@ -30,9 +31,18 @@ func counted(p *poller.Poller) map[string]int {
 	return n
 }
 
-// TestFilter lets sessions of every sort end and run, by names
-// and by PolicyId.
 func TestFilter(t *testing.T) {
+	t.Run("counted sessions", testFilterCountedSessions)
+	t.Run("too many policies", testFilterTooManyPolicies)
+	t.Run("filter that changes", testFilterFilterThatChanges)
+	t.Run("filtered types are not looked up", testFilterFilteredTypesAreNotLookedUp)
+	t.Run("policies that can no longer be listed", testFilterPoliciesThatCanNoLongerBeListed)
+	t.Run("policies that can't be listed", testFilterPoliciesThatCantBeListed)
+}
+
+// testFilterCountedSessions lets sessions of every sort end and run, by names
+// and by PolicyId.
+func testFilterCountedSessions(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{revision}}, poller.Config{
 			Ledger: ledger.Options{Filter: ledger.Filter{
@@ -81,9 +91,9 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestTooManyPolicies: the first keep their series, the others are counted together,
+// testFilterTooManyPolicies: the first keep their series, the others are counted together,
 // and it is said once.
-func TestTooManyPolicies(t *testing.T) {
+func testFilterTooManyPolicies(t *testing.T) {
 	var log strings.Builder
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{
 		Ledger: ledger.Options{MaxPolicies: 3}, Logger: kitlog.NewLogfmtLogger(&log),
@@ -140,9 +150,9 @@ func TestTooManyPolicies(t *testing.T) {
 	}
 }
 
-// TestFilterThatChanges: what is left out later isn't shown from then on, nor does it
+// testFilterFilterThatChanges: what is left out later isn't shown from then on, nor does it
 // take the room of others, and it is there again when it is let in again.
-func TestFilterThatChanges(t *testing.T) {
+func testFilterFilterThatChanges(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 1}})
 	w.ends(2, "Failed")
 	w.endOf("Job", "Nightly", vbawstest.ID(1))
@@ -168,8 +178,8 @@ func TestFilterThatChanges(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
-// TestFilteredTypesAreNotLookedUp: nor are they looked up.
-func TestFilteredTypesAreNotLookedUp(t *testing.T) {
+// testFilterFilteredTypesAreNotLookedUp: nor are they looked up.
+func testFilterFilteredTypesAreNotLookedUp(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{
 		Backfill: time.Hour, Ledger: ledger.Options{Filter: ledger.Filter{Type: func(typ string) bool { return typ == "Job" }}},
 	})
@@ -189,8 +199,8 @@ func TestFilteredTypesAreNotLookedUp(t *testing.T) {
 	}
 }
 
-// TestPoliciesThatCanNoLongerBeListedRetire: so does one that was listed before.
-func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
+// testFilterPoliciesThatCanNoLongerBeListed: so does one that was listed before.
+func testFilterPoliciesThatCanNoLongerBeListed(t *testing.T) {
 	const day = 24 * time.Hour
 	w := newWorld(t, vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
 	kept := w.PutPolicy(vbawstest.Policy{Name: "kept", Enabled: true})
@@ -223,9 +233,9 @@ func TestPoliciesThatCanNoLongerBeListedRetire(t *testing.T) {
 	names("kept")
 }
 
-// TestPoliciesThatCantBeListedRetire: without a listing, a policy is removed a long time
+// testFilterPoliciesThatCantBeListed: without a listing, a policy is removed a long time
 // after its last session.
-func TestPoliciesThatCantBeListedRetire(t *testing.T) {
+func testFilterPoliciesThatCantBeListed(t *testing.T) {
 	const day = 24 * time.Hour
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})
 	d.Inject(vbawstest.Fault{Route: "/api/v1/virtualMachines/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})

@@ -9,6 +9,7 @@ import (
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -27,7 +28,16 @@ func holding() poller.Config {
 	return poller.Config{Ledger: ledger.Options{Hold: 2 * time.Minute}}
 }
 
-func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
+func TestHold(t *testing.T) {
+	t.Run("new counter", testHoldNewCounter)
+	t.Run("counter at zero", testHoldCounterAtZero)
+	t.Run("initial sync", testHoldInitialSync)
+	t.Run("while polls fail", testHoldWhilePollsFail)
+	t.Run("restart", testHoldRestart)
+	t.Run("other buckets", testHoldOtherBuckets)
+}
+
+func testHoldNewCounter(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -51,7 +61,7 @@ func TestACounterThatIsBornLaterShowsZeroFirst(t *testing.T) {
 
 // A running session makes the counters known, so that they have stood at 0 when it
 // ends.
-func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
+func testHoldCounterAtZero(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	s := w.begin()
@@ -63,7 +73,7 @@ func TestACounterThatStoodAtZeroStepsAtOnce(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestCountersOfInitialSyncShowAtOnce(t *testing.T) {
+func testHoldInitialSync(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.ends(3, "Failed")
 	w.poll()
@@ -80,7 +90,7 @@ func (w *world) backfillStart() time.Time { return w.Now().Truncate(time.Second)
 func (w *world) created(name, series string) time.Time {
 	w.Helper()
 	for _, m := range w.gather(name) {
-		if labelsOf(m) == series {
+		if polltest.Labels(m) == series {
 			return createdOf(m)
 		}
 	}
@@ -113,7 +123,7 @@ func (w *world) held() bool {
 	return false
 }
 
-func TestHoldsEndWhilePollsFail(t *testing.T) {
+func testHoldWhilePollsFail(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -150,7 +160,7 @@ func TestHoldsEndWhilePollsFail(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestAStoredHoldBeginsAgainAtStart(t *testing.T) {
+func testHoldRestart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)
@@ -167,7 +177,7 @@ func TestAStoredHoldBeginsAgainAtStart(t *testing.T) {
 	w.shows(failedSeries, 1)
 }
 
-func TestOtherBucketsStartHistogramsOverAlone(t *testing.T) {
+func testHoldOtherBuckets(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Failed")
 	w.poll()
@@ -190,7 +200,7 @@ func TestOtherBucketsStartHistogramsOverAlone(t *testing.T) {
 	w.is("vbaws_sessions_total", failedSeries, 4)
 	w.is("vbaws_session_duration_seconds", failedSeries, 1)
 	for _, m := range w.gather("vbaws_session_duration_seconds") {
-		if labelsOf(m) == failedSeries {
+		if polltest.Labels(m) == failedSeries {
 			var bounds []float64
 			for _, b := range m.Histogram.Bucket {
 				bounds = append(bounds, b.GetUpperBound())

@@ -121,16 +121,6 @@ func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 	return true, true
 }
 
-// newestByUSN reads the newest row by USN, and the appliance's clock; nil if the list
-// is empty, or is not read by USN.
-func (p *poll) newestByUSN(ctx context.Context) (*ledger.Watermark, error) {
-	row, err := p.topRow(ctx)
-	if err != nil || p.known.mode.fromUTC || row == nil {
-		return nil, err
-	}
-	return p.watermarkOf(row), nil
-}
-
 // watermarkOf returns row as a watermark; nil if it has no USN.
 func (p *poll) watermarkOf(row *vbaws.Row) *ledger.Watermark {
 	if !row.HasUSN {
@@ -164,7 +154,7 @@ func (p *poll) changed(row *vbaws.Row) (bool, error) {
 	}
 	e, err := p.tx.Entry(&row.Session)
 	if err != nil {
-		return false, &storageError{err}
+		return false, storageError(err)
 	}
 	return !e.Unchanged(), nil
 }

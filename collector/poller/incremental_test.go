@@ -13,8 +13,23 @@ import (
 
 var pageSizes = []int{1, 2, 3, 7, 1000}
 
+func TestIncremental(t *testing.T) {
+	t.Run("deletion between pages", testIncrementalDeletionBetweenPages)
+	t.Run("insertion between pages", testIncrementalInsertionBetweenPages)
+	t.Run("watermark row removed", testIncrementalWatermarkRowRemoved)
+	t.Run("empty list", testIncrementalEmptyList)
+	t.Run("empty appliance", testIncrementalEmptyAppliance)
+	t.Run("no sort by USN", testIncrementalNoSortByUSN)
+	t.Run("no sort by USN, watermark usn", testIncrementalNoSortByUSNWatermarkUsn)
+	t.Run("rows out of order", testIncrementalRowsOutOfOrder)
+	t.Run("page sizes", testIncrementalPageSizes)
+	t.Run("offset ignored", testIncrementalOffsetIgnored)
+	t.Run("failed request anywhere", testIncrementalFailedRequestAnywhere)
+	t.Run("crash at any step", testIncrementalCrashAtAnyStep)
+}
+
 // A page that is read after a row above it was removed begins further down.
-func TestDeletionBetweenPagesLosesNoSession(t *testing.T) {
+func testIncrementalDeletionBetweenPages(t *testing.T) {
 	for _, size := range pageSizes {
 		for after := 2; after <= 6; after++ { // page 1 is a look at the top alone
 			t.Run(fmt.Sprintf("%d rows a page, after page %d", size, after), func(t *testing.T) {
@@ -45,7 +60,7 @@ func TestDeletionBetweenPagesLosesNoSession(t *testing.T) {
 	}
 }
 
-func TestInsertionBetweenPagesCountsEachOnce(t *testing.T) {
+func testIncrementalInsertionBetweenPages(t *testing.T) {
 	for _, size := range pageSizes {
 		t.Run(fmt.Sprintf("%d rows a page", size), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{MaxPageSize: size}, poller.Config{Watermark: poller.WatermarkUSN})
@@ -70,7 +85,7 @@ func TestInsertionBetweenPagesCountsEachOnce(t *testing.T) {
 	}
 }
 
-func TestRemovalOfTheWatermarkRow(t *testing.T) {
+func testIncrementalWatermarkRowRemoved(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	ids := w.ends(3, "Succeeded")
 	w.poll()
@@ -90,7 +105,15 @@ func TestRemovalOfTheWatermarkRow(t *testing.T) {
 	w.mode(poller.WatermarkUSN)
 }
 
-func TestAUSNThatStartsOver(t *testing.T) {
+func TestUSN(t *testing.T) {
+	t.Run("starts over", testUSNStartsOver)
+	t.Run("starts over and overtakes", testUSNStartsOverAndOvertakes)
+	t.Run("negative", testUSNNegative)
+	t.Run("shared by sessions", testUSNSharedBySessions)
+	t.Run("one sequence per session", testUSNOneSequencePerSession)
+}
+
+func testUSNStartsOver(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{FirstUSN: 1000}, poller.Config{})
 	w.ends(5, "Succeeded")
 	running := w.begin()
@@ -119,7 +142,7 @@ func TestAUSNThatStartsOver(t *testing.T) {
 }
 
 // The sequence has overtaken the watermark before anyone looked: no fall is seen.
-func TestAUSNThatStartsOverAndOvertakesUnseen(t *testing.T) {
+func testUSNStartsOverAndOvertakes(t *testing.T) {
 	for _, size := range pageSizes {
 		t.Run(fmt.Sprintf("%d rows a page", size), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{FirstUSN: 30, MaxPageSize: size}, poller.Config{})
@@ -142,7 +165,7 @@ func TestAUSNThatStartsOverAndOvertakesUnseen(t *testing.T) {
 	}
 }
 
-func TestAnEmptyListChangesNothing(t *testing.T) {
+func testIncrementalEmptyList(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.begin()
@@ -161,7 +184,7 @@ func TestAnEmptyListChangesNothing(t *testing.T) {
 	w.resets(0)
 }
 
-func TestInitialSyncWithAnEmptyAppliance(t *testing.T) {
+func testIncrementalEmptyAppliance(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	if v := w.p.Published().View; v == nil || v.Watermark != nil {
@@ -173,7 +196,7 @@ func TestInitialSyncWithAnEmptyAppliance(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1})
 }
 
-func TestNegativeUSNs(t *testing.T) {
+func testUSNNegative(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{FirstUSN: -8}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -186,7 +209,7 @@ func TestNegativeUSNs(t *testing.T) {
 	w.mode(poller.WatermarkUSN)
 }
 
-func TestSessionsThatShareAUSN(t *testing.T) {
+func testUSNSharedBySessions(t *testing.T) {
 	for mode, then := range map[poller.Watermark]poller.Watermark{
 		poller.WatermarkAuto: poller.WatermarkFromUTC, poller.WatermarkUSN: poller.WatermarkUSN,
 	} {
@@ -214,7 +237,7 @@ func TestSessionsThatShareAUSN(t *testing.T) {
 	}
 }
 
-func TestOneUSNSequenceASession(t *testing.T) {
+func testUSNOneSequencePerSession(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{USNPerSession: true}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -228,7 +251,7 @@ func TestOneUSNSequenceASession(t *testing.T) {
 	w.mode(poller.WatermarkFromUTC)
 }
 
-func TestAnApplianceThatRefusesToSortByUSN(t *testing.T) {
+func testIncrementalNoSortByUSN(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{RefuseUsnDesc: true}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -248,7 +271,7 @@ func TestAnApplianceThatRefusesToSortByUSN(t *testing.T) {
 	w.mode(poller.WatermarkFromUTC)
 }
 
-func TestForcedUSNFailsWhereItIsRefused(t *testing.T) {
+func testIncrementalNoSortByUSNWatermarkUsn(t *testing.T) {
 	for _, synced := range []bool{false, true} {
 		t.Run(fmt.Sprint("synced: ", synced), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkUSN})
@@ -269,7 +292,7 @@ func TestForcedUSNFailsWhereItIsRefused(t *testing.T) {
 	}
 }
 
-func TestRowsOutOfOrderWithinAPage(t *testing.T) {
+func testIncrementalRowsOutOfOrder(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -293,7 +316,7 @@ func TestRowsOutOfOrderWithinAPage(t *testing.T) {
 }
 
 // A transaction that commits late becomes visible below the watermark.
-func TestLateSessionsAreFoundByTheNextResync(t *testing.T) {
+func testResyncLateSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -317,7 +340,7 @@ func TestLateSessionsAreFoundByTheNextResync(t *testing.T) {
 	w.resets(0)
 }
 
-func TestAnyPageSizeReadsEverything(t *testing.T) {
+func testIncrementalPageSizes(t *testing.T) {
 	for _, size := range pageSizes {
 		for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 			t.Run(fmt.Sprintf("%d rows a page by %s", size, mode), func(t *testing.T) {
@@ -347,7 +370,7 @@ func TestAnyPageSizeReadsEverything(t *testing.T) {
 	}
 }
 
-func TestAnApplianceThatIgnoresOffset(t *testing.T) {
+func testIncrementalOffsetIgnored(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -374,7 +397,7 @@ func TestAnApplianceThatIgnoresOffset(t *testing.T) {
 
 // A poll that is cut off after any number of requests leaves nothing behind, and
 // the next one counts all.
-func TestAPollThatFailsAnywhereLeavesNothing(t *testing.T) {
+func testIncrementalFailedRequestAnywhere(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{MaxPageSize: 4}, poller.Config{})
 		w.ends(6, "Succeeded")
@@ -400,7 +423,7 @@ func TestAPollThatFailsAnywhereLeavesNothing(t *testing.T) {
 }
 
 // A process that dies anywhere counts each session once.
-func TestACrashAtAnyStepCountsOnce(t *testing.T) {
+func testIncrementalCrashAtAnyStep(t *testing.T) {
 	type crash struct{}
 	for _, step := range []string{poller.StepRead, poller.StepSaved, poller.StepPublished} {
 		for _, first := range []bool{true, false} {
@@ -450,7 +473,7 @@ func TestACrashAtAnyStepCountsOnce(t *testing.T) {
 
 // A long poll that fails in the resync that must follow at once, after a part of it
 // was saved, owes that resync to the next one: the watermark has moved already.
-func TestAResyncThatIsOwed(t *testing.T) {
+func testResyncOwed(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{MaxPageSize: 4, FirstUSN: 1000}, poller.Config{PartSize: 3})
 		w.ends(5, "Succeeded")

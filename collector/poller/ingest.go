@@ -31,13 +31,13 @@ func (p *poll) ingestListed(ctx context.Context, row *vbaws.Row, from ledger.Ori
 func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 	if row.Err != nil {
 		if err := p.tx.SkipRow(row); err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 		return nil
 	}
 	e, err := p.tx.Entry(&row.Session)
 	if err != nil {
-		return &storageError{err}
+		return storageError(err)
 	}
 	if row.Type == vbaws.TypePolicy && len(p.policyNames) < maxNames {
 		p.policyNames[row.Name] = true

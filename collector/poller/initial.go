@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // initialSync reads an appliance of which nothing is known, or not all that an initial
 // sync reads.
 func (p *poll) initialSync(ctx context.Context) error {
-	if _, err := p.newestByUSN(ctx); err != nil {
+	if _, err := p.topRow(ctx); err != nil { // which has the appliance's clock
 		return err
 	}
 	began := p.clock
@@ -31,12 +32,12 @@ func (p *poll) initialSync(ctx context.Context) error {
 	if err := p.resolve(ctx); err != nil { // so that the first part that is saved has it
 		return err
 	}
-	top, err := p.newestByUSN(ctx)
+	top, err := p.topRow(ctx)
 	if err != nil {
 		return err
 	}
-	if top != nil {
-		p.tx.SetWatermark(*top)
+	if top != nil && top.HasUSN && !p.known.mode.fromUTC {
+		p.tx.SetWatermark(*p.watermarkOf(top))
 	}
 	// If the list is empty, a clock that is set back makes nothing seem older than the
 	// cutoff: it is set once there is a session.
@@ -132,7 +133,7 @@ func (p *poll) initialRows(ctx context.Context, q vbaws.SessionsQuery) iter.Seq2
 			}
 		}
 		if !rows.Whole() {
-			yield(nil, badList("it kept changing, and the initial sync must see all of it"))
+			yield(nil, notUnderstood(readSessions, errors.New("it kept changing, and the initial sync must see all of it")))
 		}
 	}
 }

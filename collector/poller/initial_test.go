@@ -25,12 +25,8 @@ var update = flag.Bool("update", false, "rewrite the golden files of testdata")
 // golden compares a scrape with a file of testdata.
 func (w *world) golden(name string) {
 	w.Helper()
-	families, err := w.reg.Gather()
-	if err != nil {
-		w.Fatal(err)
-	}
 	var got bytes.Buffer
-	for _, f := range families {
+	for _, f := range w.p.Families(w) {
 		if _, err := expfmt.MetricFamilyToText(&got, f); err != nil {
 			w.Fatal(err)
 		}
@@ -50,9 +46,18 @@ func (w *world) golden(name string) {
 	}
 }
 
+func TestInitialSync(t *testing.T) {
+	t.Run("vendor's sample", testInitialSyncVendorsSample)
+	t.Run("no state directory", testInitialSyncNoStateDirectory)
+	t.Run("sessions that end meanwhile", testInitialSyncSessionsThatEndMeanwhile)
+	t.Run("session that started long before", testInitialSyncSessionThatStartedLongBefore)
+	t.Run("long session that ends meanwhile", testInitialSyncLongSessionThatEndsMeanwhile)
+	t.Run("interrupted", testInitialSyncInterrupted)
+}
+
 // The answer that the vendor's API description prints, to the letter: one session
 // of 2020 without a zone, and a totalCount of 57.
-func TestTheVendorsSample(t *testing.T) {
+func testInitialSyncVendorsSample(t *testing.T) {
 	sample, err := os.ReadFile(filepath.Join("..", "..", "vbaws", "testdata", "sessions-sample.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +85,13 @@ func TestTheVendorsSample(t *testing.T) {
 	w.mode(poller.WatermarkUSN)
 }
 
-func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
+func TestCost(t *testing.T) {
+	t.Run("idle poll", testCostIdlePoll)
+	t.Run("order of changes", testCostOrderOfChanges)
+	t.Run("scrape while the appliance hangs", testCostScrapeWhileTheApplianceHangs)
+}
+
+func testCostIdlePoll(t *testing.T) {
 	for _, history := range []int{50, 20000} {
 		for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 			t.Run(fmt.Sprintf("%d sessions, %s", history, revision), func(t *testing.T) {
@@ -114,7 +125,7 @@ func TestAnIdlePassCostsOneSmallRequest(t *testing.T) {
 }
 
 // From 1.2 on, where sessions have names, reading k changes costs in the order of k.
-func TestCostIsInTheOrderOfChanges(t *testing.T) {
+func testCostOrderOfChanges(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}, AccessLifetime: 24 * time.Hour}, poller.Config{})
 	w.clock.Advance(-5000 * 6 * time.Minute)
 	for range 5000 {
@@ -152,12 +163,12 @@ func TestCostIsInTheOrderOfChanges(t *testing.T) {
 }
 
 // A scrape waits for no appliance, and what was known stays.
-func TestScrapingWhileTheApplianceHangs(t *testing.T) {
+func testCostScrapeWhileTheApplianceHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldOn(t, vbawstest.NewPipeServer, epoch, vbawstest.Config{}, poller.Config{Timeout: 2 * time.Minute})
 		w.end("Failed")
 		w.poll()
-		before := scrape(t, w.reg)
+		before := scrape(w)
 
 		hang := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: -1})
 		defer hang.Remove()
@@ -166,7 +177,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 		<-hang.Entered()
 		asked := time.Now()
 		for range 3 {
-			if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+			if d := cmp.Diff(before, scrape(w)); d != "" {
 				t.Errorf("-before +while it hangs:\n%s", d)
 			}
 			w.is("vbaws_up", "", 1)
@@ -181,7 +192,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 			t.Errorf("the poll ended after %v", waited)
 		}
 		w.is("vbaws_up", "", 0)
-		if d := cmp.Diff(before, scrape(t, w.reg)); d != "" {
+		if d := cmp.Diff(before, scrape(w)); d != "" {
 			t.Errorf("-before +after it has failed:\n%s", d)
 		}
 	})
@@ -189,7 +200,7 @@ func TestScrapingWhileTheApplianceHangs(t *testing.T) {
 
 // Without storage that lasts, what had ended before the start is not counted, but
 // seen.
-func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
+func testInitialSyncNoStateDirectory(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Ephemeral: true}})
 	w.ends(3, "Failed")
 	s := w.begin()
@@ -206,7 +217,7 @@ func TestAForgetfulExporterCountsFromItsStart(t *testing.T) {
 
 // What ends while the initial sync is read is news, whichever list shows it, how often,
 // and however long it takes to learn its policy.
-func TestSessionsThatEndDuringInitialSync(t *testing.T) {
+func testInitialSyncSessionsThatEndMeanwhile(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		revision, typ string
@@ -267,7 +278,7 @@ func TestSessionsThatEndDuringInitialSync(t *testing.T) {
 
 // What runs at the initial sync is counted when it ends, however long ago it started, and
 // whether lists showed it once or more often.
-func TestOneThatRunsSinceLongBeforeInitialSync(t *testing.T) {
+func testInitialSyncSessionThatStartedLongBefore(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		for _, typ := range []string{"Policy", "Job"} {
 			w := newWorld(t, vbawstest.Config{Revisions: []string{revision}}, poller.Config{})
@@ -287,7 +298,7 @@ func TestOneThatRunsSinceLongBeforeInitialSync(t *testing.T) {
 }
 
 // Nor is it lost where it ends while the rest is read.
-func TestOneThatEndsAfterLongDuringInitialSync(t *testing.T) {
+func testInitialSyncLongSessionThatEndsMeanwhile(t *testing.T) {
 	pages := 0
 	for during := true; during; {
 		pages++
@@ -322,7 +333,7 @@ func TestOneThatEndsAfterLongDuringInitialSync(t *testing.T) {
 
 // The initial sync that is cut off after a part of it was saved goes on as the one that it
 // is: what ended since it began is news.
-func TestInitialSyncThatIsCutOff(t *testing.T) {
+func testInitialSyncInterrupted(t *testing.T) {
 	for _, test := range []struct {
 		typ string
 		age time.Duration

@@ -7,10 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/listing"
@@ -36,7 +33,6 @@ const (
 
 // instances is what is known of the appliance's EC2 instances.
 type instances struct {
-	at time.Time // when they were to be listed last
 	// listed are those that are shown, protected ones first; nil before the first
 	// listing. over is how many more there are.
 	listed []vbaws.Instance
@@ -49,6 +45,8 @@ type instances struct {
 	// tried is when the look-up of an instance last failed, and pausedAt when any did.
 	tried    map[string]time.Time
 	pausedAt time.Time
+	// changed says that something of it is not published.
+	changed bool
 }
 
 // Instances are the EC2 instances of an appliance. It is immutable.
@@ -70,44 +68,14 @@ type Instance struct {
 	BackupKnown bool
 }
 
-// refreshInstances reads the instances, as a transaction of its own. What fails keeps
-// its last values.
-func (p *Poller) refreshInstances(ctx context.Context, done *poll) {
-	if p.cfg.MaxInstances == 0 {
-		return
+// refreshInstances lists the instances, if list says so, and looks up those that are due.
+// What fails keeps its last values.
+func (p *poll) refreshInstances(ctx context.Context, list bool) {
+	if list {
+		p.listInstances(ctx)
+		p.listLicensed(ctx)
 	}
-	poll := p.newPoll(done.start)
-	k := &p.known.instances
-	list := poll.due(k.at)
-	if !list && len(poll.backupsDue()) == 0 {
-		return
-	}
-	changed := false
-	within(ctx, func(ctx context.Context) {
-		if list {
-			k.at = poll.start
-			changed = poll.listInstances(ctx)
-			changed = poll.listLicensed(ctx) || changed
-		}
-		if due := poll.backupsDue(); len(due) > 0 {
-			changed = poll.lookUpBackups(ctx, due) || changed
-		}
-	})
-	if ctx.Err() != nil {
-		return // what was cut off says nothing
-	}
-	p.logNotes(poll)
-	if err := p.save(poll.tx); err != nil {
-		level.Warn(p.log).Log("msg", "backups of instances not saved", "err", err)
-		return
-	}
-	p.publish(func(next *Published) {
-		next.View = p.ledger.View()
-		if changed {
-			next.Instances = k.publish(p.ledger.InstanceBackups())
-		}
-		p.known.endpoints.publish(&next.Status)
-	})
+	p.lookUpBackups(ctx)
 }
 
 // due reports whether what was requested at a time is to be requested again.
@@ -116,23 +84,23 @@ func (p *poll) due(at time.Time) bool {
 	return since >= p.cfg.InventoryInterval || since < 0
 }
 
-// listInstances lists the instances. It reports whether that succeeded.
-func (p *poll) listInstances(ctx context.Context) bool {
+// listInstances lists the instances.
+func (p *poll) listInstances(ctx context.Context) {
 	if p.isAbsent(vbaws.RouteInstances) {
-		return false
+		return
 	}
 	k := &p.known.instances
 	all, err := p.allInstances(ctx)
 	p.optedAnswered(vbaws.RouteInstances, err)
 	if err != nil {
-		return false
+		return
 	}
 	all = slices.DeleteFunc(all, func(i vbaws.Instance) bool { return i.Deleted })
 	slices.SortFunc(all, func(a, b vbaws.Instance) int {
 		return cmp.Or(-cmp.Compare(a.Protection, b.Protection), strings.Compare(a.ID, b.ID))
 	})
 	shown := min(len(all), p.cfg.MaxInstances)
-	k.listed, k.over = slices.Clone(all[:shown]), len(all)-shown
+	k.listed, k.over, k.changed = slices.Clone(all[:shown]), len(all)-shown, true
 
 	protected := make(map[ledger.ID]bool, len(k.listed))
 	for _, i := range k.listed {
@@ -142,23 +110,33 @@ func (p *poll) listInstances(ctx context.Context) bool {
 	}
 	p.tx.KeepInstances(func(id ledger.ID) bool { return protected[id] })
 	maps.DeleteFunc(k.tried, func(id string, _ time.Time) bool { return !protected[ledger.ParseID(id)] })
-	return true
 }
 
-// listLicensed lists the licensed workloads. It reports whether that succeeded.
-func (p *poll) listLicensed(ctx context.Context) bool {
+// listLicensed lists the licensed workloads. It leaves out times that can't be true.
+func (p *poll) listLicensed(ctx context.Context) {
 	k := &p.known.instances
 	k.complete = false
 	if k.listed == nil || p.isAbsent(vbaws.RouteLicensed) {
-		return false
+		return
 	}
-	licensed, err := p.licensedWorkloads(ctx)
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteLicensed, func(offset, limit int) ([]vbaws.LicensedWorkload, int, int, error) {
+		page, err := p.api.LicensedWorkloads(ctx, offset, limit)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		return page.Items, page.Rows, page.TotalCount, nil
+	}, func(w *vbaws.LicensedWorkload) (string, int) { return w.ID, instanceSize + len(w.ID) })
 	p.optedAnswered(vbaws.RouteLicensed, err)
 	if err != nil {
-		return false
+		return
 	}
-	k.licensed, k.licensedAt, k.complete = licensed, p.start, true
-	return true
+	k.licensed = make(map[string]time.Time, len(all))
+	for _, w := range all {
+		if p.tx.CanBe(w.LastBackup) {
+			k.licensed[w.ID] = w.LastBackup
+		}
+	}
+	k.licensedAt, k.complete, k.changed = p.start, true, true
 }
 
 // optedAnswered is endpointAnswered of an endpoint that the configuration asks for: it
@@ -185,24 +163,20 @@ func (p *poll) allInstances(ctx context.Context) ([]vbaws.Instance, error) {
 		unprotected[i.ID] = true
 	}
 	for i := range all {
-		switch one := &all[i]; {
-		case one.Protection != vbaws.ProtectionUnknown:
-		case unprotected[one.ID]:
-			one.Protection = vbaws.Unprotected
-		default:
+		one := &all[i]
+		if one.Protection == vbaws.ProtectionUnknown {
 			one.Protection = vbaws.Protected
+			if unprotected[one.ID] {
+				one.Protection = vbaws.Unprotected
+			}
 		}
 	}
 	return all, nil
 }
 
 func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Instance, error) {
-	return listing.All(vbaws.RouteInstances, func(offset int) ([]vbaws.Instance, int, int, error) {
-		var page *vbaws.InstancesPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
-			return err
-		})
+	return listing.All(&p.known.pageSize, vbaws.RouteInstances, func(offset, limit int) ([]vbaws.Instance, int, int, error) {
+		page, err := p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -213,124 +187,63 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 			}
 		}
 		return page.Items, page.Rows, page.TotalCount, nil
-	}, func(i *vbaws.Instance) string { return i.ID }, func(i *vbaws.Instance) int {
-		return instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
+	}, func(i *vbaws.Instance) (string, int) {
+		return i.ID, instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 	})
 }
 
-// licensedWorkloads returns the newest backups by id. It leaves out times that can't be
-// true.
-func (p *poll) licensedWorkloads(ctx context.Context) (map[string]time.Time, error) {
-	all, err := listing.All(vbaws.RouteLicensed, func(offset int) ([]vbaws.LicensedWorkload, int, int, error) {
-		var page *vbaws.LicensedWorkloadsPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.LicensedWorkloads(ctx, offset, limit)
-			return err
-		})
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		return page.Items, page.Rows, page.TotalCount, nil
-	}, func(w *vbaws.LicensedWorkload) string { return w.ID }, func(w *vbaws.LicensedWorkload) int { return instanceSize + len(w.ID) })
-	if err != nil {
-		return nil, err
-	}
-	backups := make(map[string]time.Time, len(all))
-	for _, w := range all {
-		if p.canBeBackup(w.LastBackup) {
-			backups[w.ID] = w.LastBackup
-		}
-	}
-	return backups, nil
-}
-
-// earliestBackup is before any backup to AWS, and laterBackup how far a time can be ahead
-// of the appliance's clock.
-var earliestBackup = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
-
-const laterBackup = time.Hour
-
-func (p *poll) canBeBackup(at time.Time) bool {
-	return !at.Before(earliestBackup) && !at.After(p.applianceTime().Add(laterBackup))
-}
-
-// lookUpBackups requests the restore points of instances by id. It reports whether
-// anything came of it.
-func (p *poll) lookUpBackups(ctx context.Context, due []string) bool {
+// lookUpBackups requests the restore points of the instances that are due, one by one.
+func (p *poll) lookUpBackups(ctx context.Context) {
 	k := &p.known.instances
 	route := p.api.RestorePointsRoute()
-	newest := make([]time.Time, len(due))
-	errs := make([]error, len(due))
-	asked := make([]bool, len(due))
-	var failed atomic.Bool
-	atOnce(len(due), func(i int) {
-		if failed.Load() {
+	if !p.due(k.pausedAt) || p.isAbsent(route) {
+		return
+	}
+	due := p.backupsDue()
+	for n, i := range due {
+		at, err := p.api.NewestRestorePoint(ctx, i.ID)
+		switch {
+		case n > 0 && ctx.Err() != nil:
+			return // they took all of the time; the rest is left to the next poll
+		case err == nil && !at.IsZero() && !p.tx.CanBe(at):
+			err = fmt.Errorf("the newest restore point of an instance is of %s", at.Format(time.RFC3339))
+		}
+		if err != nil {
+			// The others come before it the next time.
+			k.tried[i.ID], k.pausedAt = p.start, p.start
+			p.optedAnswered(route, err)
 			return
 		}
-		asked[i] = true
-		newest[i], errs[i] = p.api.NewestRestorePoint(ctx, due[i])
-		if at := newest[i]; errs[i] == nil && !at.IsZero() && !p.canBeBackup(at) {
-			errs[i] = fmt.Errorf("the newest restore point of an instance is of %s", at.Format(time.RFC3339))
-		}
-		if errs[i] != nil {
-			failed.Store(true)
-		}
-	})
-	changed := false
-	var first error
-	for i, id := range due {
-		switch err := errs[i]; {
-		case !asked[i]:
-		case err == nil:
-			changed = true
-			delete(k.tried, id)
-			p.tx.LookedUpInstance(ledger.ParseID(id), newest[i])
-		default:
-			// The others come before it the next time.
-			if k.tried == nil {
-				k.tried = make(map[string]time.Time)
-			}
-			k.tried[id], k.pausedAt = p.start, p.start
-			first = cmp.Or(first, err)
-		}
+		delete(k.tried, i.ID)
+		p.tx.LookedUpInstance(ledger.ParseID(i.ID), at)
+		k.changed = true
 	}
-	if first != nil || len(k.tried) == 0 { // an instance that failed is still an error
-		p.optedAnswered(route, first)
+	if len(due) > 0 && len(k.tried) == 0 { // an instance that failed is still an error
+		p.optedAnswered(route, nil)
 	}
-	return changed
 }
 
-// backupsDue returns the ids of the instances that are to be looked up: those whose newest
-// backup is not known otherwise, the one that was looked up longest ago first.
-func (p *poll) backupsDue() []string {
-	k := &p.known.instances
-	if !p.due(k.pausedAt) || p.isAbsent(p.api.RestorePointsRoute()) {
-		return nil
-	}
-	known := p.ledger.InstanceBackups()
-	type candidate struct {
-		id string
-		at time.Time // of the last look-up
-	}
-	var all []candidate
+// backupsDue returns the instances that are to be looked up: those whose newest backup
+// is not known otherwise, the one that was looked up longest ago first.
+func (p *poll) backupsDue() []vbaws.Instance {
+	k, known := &p.known.instances, p.ledger.InstanceBackups()
+	lookedUp := make(map[string]time.Time)
+	var due []vbaws.Instance
 	for _, i := range k.listed {
 		if i.Protection != vbaws.Protected || k.complete && !k.licensed[i.ID].IsZero() {
 			continue
 		}
-		c := candidate{id: i.ID, at: k.tried[i.ID]}
-		if b := known[ledger.ParseID(i.ID)]; b != nil && b.LookedUp.After(c.at) {
-			c.at = b.LookedUp
+		at := k.tried[i.ID]
+		if b := known[ledger.ParseID(i.ID)]; b != nil && b.LookedUp.After(at) {
+			at = b.LookedUp
 		}
-		if p.due(c.at) {
-			all = append(all, c)
+		if p.due(at) {
+			lookedUp[i.ID] = at
+			due = append(due, i)
 		}
 	}
-	slices.SortFunc(all, func(a, b candidate) int { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) })
-	due := make([]string, min(len(all), maxBackupLookUps))
-	for i := range due {
-		due[i] = all[i].id
-	}
-	return due
+	slices.SortStableFunc(due, func(a, b vbaws.Instance) int { return lookedUp[a.ID].Compare(lookedUp[b.ID]) })
+	return due[:min(len(due), maxBackupLookUps)]
 }
 
 // publish returns what is shown of the instances.
@@ -359,11 +272,8 @@ func (k *instances) publish(lookedUp map[ledger.ID]*ledger.InstanceBackup) *Inst
 // anything was.
 func (k *instances) lastBackup(id string, lookedUp *ledger.InstanceBackup) (time.Time, bool) {
 	licensed, ok := k.licensed[id]
-	switch {
-	case lookedUp == nil:
+	if lookedUp == nil || ok && !k.licensedAt.Before(lookedUp.LookedUp) {
 		return licensed, ok
-	case ok && !k.licensedAt.Before(lookedUp.LookedUp):
-		return licensed, true
 	}
 	return lookedUp.At, true
 }

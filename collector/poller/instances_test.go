@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -77,9 +78,23 @@ func (w *world) isTruth() {
 	}
 }
 
-// TestInstancesEqualTheTruth: for each role, form and API version, /metrics has what the
+func TestInstances(t *testing.T) {
+	t.Run("truth", testInstancesTruth)
+	t.Run("off", testInstancesOff)
+	t.Run("in turn", testInstancesInTurn)
+	t.Run("gone", testInstancesGone)
+	t.Run("over the limit", testInstancesOverTheLimit)
+	t.Run("one AWS id", testInstancesOneAWSId)
+	t.Run("endpoints that fail", testInstancesEndpointsThatFail)
+	t.Run("last values are kept", testInstancesLastValuesAreKept)
+	t.Run("restore points that fail", testInstancesRestorePointsThatFail)
+	t.Run("impossible times", testInstancesImpossibleTimes)
+	t.Run("left out by its policy", testInstancesLeftOutByItsPolicy)
+}
+
+// testInstancesTruth: for each role, form and API version, /metrics has what the
 // appliance knows.
-func TestInstancesEqualTheTruth(t *testing.T) {
+func testInstancesTruth(t *testing.T) {
 	for _, product := range []int{2, 3, 4, 9, 10, 11} {
 		for _, role := range []string{vbawstest.RoleAdministrator, vbawstest.RoleOperator} {
 			for _, ids := range []vbawstest.LicenseIDs{vbawstest.LicenseIDsOfWorkloads, vbawstest.LicenseIDsOther} {
@@ -122,8 +137,8 @@ func TestInstancesEqualTheTruth(t *testing.T) {
 	}
 }
 
-// TestInstancesSwitchedOff: without the option the requests are those of before.
-func TestInstancesSwitchedOff(t *testing.T) {
+// testInstancesOff: without the option the requests are those of before.
+func testInstancesOff(t *testing.T) {
 	requests := func(most int) map[string]int {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{MaxInstances: most})
 		w.protect(30)
@@ -160,9 +175,9 @@ func TestInstancesSwitchedOff(t *testing.T) {
 	}
 }
 
-// TestInstancesLookedUpInTurn: at most 20 requests a poll, the one that was looked up
+// testInstancesInTurn: at most 20 requests a poll, the one that was looked up
 // longest ago first, and a restart goes on.
-func TestInstancesLookedUpInTurn(t *testing.T) {
+func testInstancesInTurn(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther}, poller.Config{MaxInstances: 100})
 	w.protect(50)
 	w.backUp(item(0), item(49))
@@ -204,8 +219,8 @@ func TestInstancesLookedUpInTurn(t *testing.T) {
 	w.isTruth()
 }
 
-// TestInstancesThatAreGone: what is stored of an instance goes with it.
-func TestInstancesThatAreGone(t *testing.T) {
+// testInstancesGone: what is stored of an instance goes with it.
+func testInstancesGone(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther}, poller.Config{MaxInstances: 100})
 	w.protect(5)
 	w.poll()
@@ -229,8 +244,8 @@ func TestInstancesThatAreGone(t *testing.T) {
 	}
 }
 
-// TestInstancesOverTheLimit: protected ones come first, and the rest is counted.
-func TestInstancesOverTheLimit(t *testing.T) {
+// testInstancesOverTheLimit: protected ones come first, and the rest is counted.
+func testInstancesOverTheLimit(t *testing.T) {
 	acfg := vbawstest.Config{}
 	for i := range 4 {
 		acfg.Instances = append(acfg.Instances, vbawstest.Instance{ID: vbawstest.ID(i), Name: fmt.Sprintf("alone-%d", i)})
@@ -250,8 +265,8 @@ func TestInstancesOverTheLimit(t *testing.T) {
 	}
 }
 
-// TestInstancesOfOneAWSID: rows that share AWS's id don't make the same series.
-func TestInstancesOfOneAWSID(t *testing.T) {
+// testInstancesOneAWSId: rows that share AWS's id don't make the same series.
+func testInstancesOneAWSId(t *testing.T) {
 	acfg := vbawstest.Config{}
 	for i := range 3 {
 		acfg.Instances = append(acfg.Instances, vbawstest.Instance{ID: vbawstest.ID(i), Name: "same", AWSID: "i-1"})
@@ -264,9 +279,9 @@ func TestInstancesOfOneAWSID(t *testing.T) {
 	}
 }
 
-// TestInstanceEndpointsThatFail: what fails costs one log line, shows as an endpoint
+// testInstancesEndpointsThatFail: what fails costs one log line, shows as an endpoint
 // error or a missing right, and keeps sessions and last values as they are.
-func TestInstanceEndpointsThatFail(t *testing.T) {
+func testInstancesEndpointsThatFail(t *testing.T) {
 	routes := []string{vbaws.RouteInstances, vbaws.RouteLicensed, vbaws.RouteRestorePoints}
 	for name, fault := range map[string]vbawstest.Fault{
 		"403":    {Status: 403, ErrorCode: "AccessDenied"},
@@ -312,8 +327,8 @@ func TestInstanceEndpointsThatFail(t *testing.T) {
 	}
 }
 
-// TestInstancesKeepTheirLastValues: a list that fails for a while changes nothing.
-func TestInstancesKeepTheirLastValues(t *testing.T) {
+// testInstancesLastValuesAreKept: a list that fails for a while changes nothing.
+func testInstancesLastValuesAreKept(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{MaxInstances: 100})
 	w.protect(2)
 	w.backUp(item(0), item(1))
@@ -340,9 +355,9 @@ func TestInstancesKeepTheirLastValues(t *testing.T) {
 	w.isTruth()
 }
 
-// TestInstanceThatCanNotBeLookedUp: one that the appliance refuses doesn't keep others
+// testInstancesRestorePointsThatFail: one that the appliance refuses doesn't keep others
 // from being looked up.
-func TestInstanceThatCanNotBeLookedUp(t *testing.T) {
+func testInstancesRestorePointsThatFail(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther}, poller.Config{MaxInstances: 100})
 	w.protect(45)
 	w.OnRequest(func(r *http.Request) {
@@ -364,8 +379,8 @@ func TestInstanceThatCanNotBeLookedUp(t *testing.T) {
 	}
 }
 
-// TestBackupsThatCanNotBe: times before 2000, or ahead of the appliance's clock, are none.
-func TestBackupsThatCanNotBe(t *testing.T) {
+// testInstancesImpossibleTimes: times before 2000, or ahead of the appliance's clock, are none.
+func testInstancesImpossibleTimes(t *testing.T) {
 	for _, ids := range []vbawstest.LicenseIDs{vbawstest.LicenseIDsOfWorkloads, vbawstest.LicenseIDsOther} {
 		w := newWorld(t, vbawstest.Config{LicenseIDs: ids}, poller.Config{MaxInstances: 100})
 		w.protect(2)
@@ -381,9 +396,9 @@ func TestBackupsThatCanNotBe(t *testing.T) {
 	}
 }
 
-// TestInstanceLeftOut: a policy that ends with Warning every night has no problem, and the
+// testInstancesLeftOutByItsPolicy: a policy that ends with Warning every night has no problem, and the
 // machine that it leaves out has no backup.
-func TestInstanceLeftOut(t *testing.T) {
+func testInstancesLeftOutByItsPolicy(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{MaxInstances: 100})
 	items := []vbawstest.Item{item(0), item(1), item(2)}
 	fleet := vbawstest.NewFleet(w.Appliance, vbawstest.FleetConfig{PoliciesOnly: true, Policies: []vbawstest.PolicySpec{{
@@ -400,7 +415,7 @@ func TestInstanceLeftOut(t *testing.T) {
 	}
 	for _, m := range w.gather("vbaws_policy_problem") {
 		if m.Gauge.GetValue() != 0 {
-			t.Errorf("a problem of the policy: %s", labelsOf(m))
+			t.Errorf("a problem of the policy: %s", polltest.Labels(m))
 		}
 	}
 	w.is("vbaws_session_last_status", `extended_type="PolicyBackup" policy="Web" status="Warning" type="Policy"`, 1)

@@ -31,7 +31,7 @@ type inventory struct {
 }
 
 // refreshInventory reads what no poll depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, and the appliance's facts. It comes after the
+// showed, policies, their newest sessions, the appliance's facts, and instances. It comes after the
 // publication of a poll, as a transaction of its own. What fails keeps its last values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	poll := p.newPoll(done.start)
@@ -41,10 +41,11 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		within(ctx, poll.lookUpPolicies)
 	}
 	inv := &p.known.inventory
-	if since := poll.start.Sub(inv.at); since >= p.cfg.InventoryInterval || since < 0 {
+	due := poll.due(inv.at)
+	if due {
 		inv.at = poll.start
 		within(ctx, poll.fetchFacts)
-		if done.listed != allListed {
+		if !done.allListed {
 			within(ctx, func(ctx context.Context) {
 				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
 				poll.dropGone()
@@ -54,10 +55,13 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 			poll.tx.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
 		}
 	}
+	if p.cfg.MaxInstances > 0 {
+		within(ctx, func(ctx context.Context) { poll.refreshInstances(ctx, due) })
+	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
 	}
-	p.logNotes(poll)
+	p.logExceeded(poll)
 	err := p.save(poll.tx)
 	if err == nil {
 		err = p.judge(ctx, poll, false)
@@ -69,6 +73,9 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		next.View = p.ledger.View()
 		next.Policies = p.known.verdicts.set
 		next.Facts, next.Version = inv.facts, inv.version
+		if k := &p.known.instances; k.changed {
+			next.Instances, k.changed = k.publish(p.ledger.InstanceBackups()), false
+		}
 		p.known.endpoints.publish(&next.Status)
 	})
 	if err == nil {
@@ -147,18 +154,14 @@ const repositorySize = 100
 
 // listRepositories reads all backup repositories.
 func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
-	all, err := listing.All(vbaws.RouteRepositories, func(offset int) ([]vbaws.Repository, int, int, error) {
-		var page *vbaws.RepositoriesPage
-		err := p.known.pageSize.Ask(listing.PageLimit, func(limit int) (err error) {
-			page, err = p.api.Repositories(ctx, offset, limit)
-			return err
-		})
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteRepositories, func(offset, limit int) ([]vbaws.Repository, int, int, error) {
+		page, err := p.api.Repositories(ctx, offset, limit)
 		if err != nil {
 			return nil, 0, 0, err
 		}
 		return page.Items, page.Rows, page.TotalCount, nil
-	}, func(r *vbaws.Repository) string { return r.ID }, func(r *vbaws.Repository) int {
-		return repositorySize + len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
+	}, func(r *vbaws.Repository) (string, int) {
+		return r.ID, repositorySize + len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
 	})
 	if err != nil {
 		return nil, err

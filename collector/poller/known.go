@@ -21,7 +21,7 @@ type known struct {
 	mode        readMode        // incremental.go
 	lookback    lookback        // cutoff.go
 	names       policyNames     // policies.go
-	lookUps     policyLookUps   // lookup.go
+	lookUps     failedLookUps   // lookup.go
 	unfinished  unfinished      // unfinished.go
 	unreadable  knownUnreadable // unreadable.go
 	endpoints   endpoints       // endpoints.go
@@ -40,7 +40,7 @@ func (k *known) setAPIVersion(v string) {
 		k.endpoints.forget()
 		k.pageSize.Forget()
 		k.names.startsUnordered = false
-		k.inventory.at, k.instances.at = time.Time{}, time.Time{}
+		k.inventory.at = time.Time{}
 	}
 	k.apiVersion = v
 }

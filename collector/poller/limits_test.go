@@ -13,9 +13,19 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestOddTimesHideNothing: the appliance's clock is set back while a session runs, or it
+func TestLimits(t *testing.T) {
+	t.Run("odd times", testLimitsOddTimes)
+	t.Run("times after a restart", testLimitsTimesAfterARestart)
+	t.Run("long names", testLimitsLongNames)
+	t.Run("log lines", testLimitsLogLines)
+	t.Run("running sessions of a filtered type", testLimitsRunningSessionsOfAFilteredType)
+	t.Run("repositories", testLimitsRepositories)
+	t.Run("long errors", testLimitsLongErrors)
+}
+
+// testLimitsOddTimes: the appliance's clock is set back while a session runs, or it
 // serves a zero date of its own. The policy's last failure and last success show.
-func TestOddTimesHideNothing(t *testing.T) {
+func testLimitsOddTimes(t *testing.T) {
 	const labels = `extended_type="PolicyBackup" policy="Nightly" `
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
@@ -54,9 +64,9 @@ func TestOddTimesHideNothing(t *testing.T) {
 	}
 }
 
-// TestTimesAreJudgedByTheLastAnswer: what ends while a poll takes hours ends when the
+// testLimitsTimesAfterARestart: what ends while a poll takes hours ends when the
 // appliance says.
-func TestTimesAreJudgedByTheLastAnswer(t *testing.T) {
+func testLimitsTimesAfterARestart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{})
 	w.ends(20, "Succeeded")
 	var ended vbawstest.Session
@@ -74,9 +84,9 @@ func TestTimesAreJudgedByTheLastAnswer(t *testing.T) {
 		float64(ended.Stop.UnixMicro())/1e6)
 }
 
-// TestLongNames: of two that differ only at the end both have series, and filters see
+// testLimitsLongNames: of two that differ only at the end both have series, and filters see
 // the end.
-func TestLongNames(t *testing.T) {
+func testLimitsLongNames(t *testing.T) {
 	long := strings.Repeat("x", 3000)
 	w := newWorld(t, vbawstest.Config{}, poller.Config{
 		Ledger: ledger.Options{Filter: ledger.Filter{Policy: func(name string) bool { return !strings.HasSuffix(name, "-out") }}},
@@ -115,10 +125,10 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// TestLogLinesAreLimited: many sessions that end, that can't be understood and that are
+// testLimitsLogLines: many sessions that end, that can't be understood and that are
 // of too many policies make a hundred lines of each kind, and one that says how many are
 // missing.
-func TestLogLinesAreLimited(t *testing.T) {
+func testLimitsLogLines(t *testing.T) {
 	const n = 250
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 3}, PartSize: 40})
 	w.poll()
@@ -153,9 +163,9 @@ func TestLogLinesAreLimited(t *testing.T) {
 	}
 }
 
-// TestWhatRunsWhileItIsLeftOut: it counts if it ends after it is wanted again, at the
+// testLimitsRunningSessionsOfAFilteredType: it counts if it ends after it is wanted again, at the
 // revision that says nothing of policies as well.
-func TestWhatRunsWhileItIsLeftOut(t *testing.T) {
+func testLimitsRunningSessionsOfAFilteredType(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		for left, filter := range map[string]ledger.Filter{
 			"policy": {Policy: func(name string) bool { return name != "Nightly" }},
@@ -201,8 +211,8 @@ func running1(revision string) string {
 	return fmt.Sprintf("extended_type=%q policy=\"Nightly\" type=\"Policy\"", ext)
 }
 
-// TestRepositoriesAreLimited: each of them is a series.
-func TestRepositoriesAreLimited(t *testing.T) {
+// testLimitsRepositories: each of them is a series.
+func testLimitsRepositories(t *testing.T) {
 	var all []vbawstest.Repository
 	for n := range 1003 {
 		all = append(all, vbawstest.Repository{ID: vbawstest.ID(100 + n), Name: fmt.Sprint("repository ", n)})
@@ -215,8 +225,8 @@ func TestRepositoriesAreLimited(t *testing.T) {
 	w.is("vbaws_exporter_over_limit", `what="repositories"`, 3)
 }
 
-// TestLongErrorsInTheLog: a line stays below 1 KiB, whatever an error quotes.
-func TestLongErrorsInTheLog(t *testing.T) {
+// testLimitsLongErrors: a line stays below 1 KiB, whatever an error quotes.
+func testLimitsLongErrors(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.through(&changed{query: func(*vbaws.SessionsQuery) error { return errors.New(strings.Repeat("x", 1<<20)) }})
 	w.fails()

@@ -83,7 +83,7 @@ const runningSeries = `extended_type="PolicyBackup" policy="Nightly" type="Polic
 
 // A removed session that the appliance answers for in a way of its own keeps no other
 // from being counted, and is gone once that has lasted.
-func TestASessionThatCannotBeAskedFor(t *testing.T) {
+func testByIDSessionThatFails(t *testing.T) {
 	for name, f := range map[string]vbawstest.Fault{
 		"404, another code": {Status: 404, ErrorCode: "SessionNotFound"},
 		"404, a page":       {Status: 404, HTML: true},
@@ -138,7 +138,7 @@ func TestASessionThatCannotBeAskedFor(t *testing.T) {
 }
 
 // One that hangs is not asked for before all others each time.
-func TestASessionThatHangsWhenItIsAskedFor(t *testing.T) {
+func testByIDSessionThatHangs(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	var ids []string
 	for range 5 {
@@ -164,9 +164,43 @@ func TestASessionThatHangsWhenItIsAskedFor(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
+// A removed session that hangs when it is asked for is gone once that has lasted, as with
+// any other answer.
+func testByIDSessionThatHangsForLong(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	s := w.begin()
+	w.poll()
+	w.Delete(s.ID)
+	w.through(&changed{session: func(string) error { return failure(vbaws.KindTimeout, context.DeadlineExceeded) }})
+	for range 23 {
+		w.clock.Advance(time.Hour)
+		w.end("Failed")
+		w.poll()
+	}
+	w.is("vbaws_sessions_running", runningSeries, 1)
+	for range 4 {
+		w.later(time.Hour)
+	}
+	w.is("vbaws_sessions_running", runningSeries, 0)
+	w.skipped(map[string]uint64{"gone": 1})
+	if got := w.log.with("endpoint failed"); len(got) != 1 {
+		t.Errorf("log lines: %q", got)
+	}
+}
+
+func TestEndless(t *testing.T) {
+	t.Run("unfinished sessions that no list has", testEndlessUnfinishedSessionsThatNoListHas)
+	t.Run("list that grows with every page", testEndlessListThatGrowsWithEveryPage)
+	t.Run("limit rejected", testEndlessLimitRejected)
+	t.Run("query rejected", testEndlessQueryRejected)
+	t.Run("offset ignored", testEndlessOffsetIgnored)
+	t.Run("list without an end", testEndlessListWithoutAnEnd)
+	t.Run("unique names", testEndlessUniqueNames)
+}
+
 // Unfinished sessions that no list shows are asked for a few at a time, each in its
 // turn and then ever more rarely, after what was read is published.
-func TestManyUnfinishedSessionsThatNoListShows(t *testing.T) {
+func testEndlessUnfinishedSessionsThatNoListHas(t *testing.T) {
 	const many = 400
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
@@ -239,7 +273,7 @@ func (w *world) readings() map[string]int {
 
 // A list that gains a row with every page is read to its end: what came since the
 // reading began is not missing from it.
-func TestAListThatGainsARowEveryPage(t *testing.T) {
+func testEndlessListThatGrowsWithEveryPage(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkAuto, poller.WatermarkFromUTC} {
 		for _, whole := range []bool{false, true} { // totalCount is that of the whole list
 			t.Run(fmt.Sprintf("%s, totalCount of all %v", mode, whole), func(t *testing.T) {
@@ -305,7 +339,7 @@ func TestAListThatGainsARowEveryPage(t *testing.T) {
 }
 
 // The size of a page that the appliance refuses is not asked for all the time.
-func TestALimitThatIsRefused(t *testing.T) {
+func testEndlessLimitRejected(t *testing.T) {
 	for _, most := range []int{200, 100, 50, 15, 5} { // at 5 only no Limit will do
 		for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 			for _, mode := range bothModes {
@@ -345,7 +379,7 @@ func TestALimitThatIsRefused(t *testing.T) {
 }
 
 // A question that is refused whatever the size of the page fails as it did.
-func TestAQuestionThatIsRefused(t *testing.T) {
+func testEndlessQueryRejected(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	w.ends(3, "Failed")
 	asked := 0
@@ -365,7 +399,7 @@ func TestAQuestionThatIsRefused(t *testing.T) {
 }
 
 // An appliance that ignores Offset is read if all rows come on one page.
-func TestOffsetThatIsIgnored(t *testing.T) {
+func testEndlessOffsetIgnored(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
@@ -410,7 +444,7 @@ func (a *endlessAPI) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.
 }
 
 // A list without an end ends the poll, and what was read of it is counted.
-func TestAListWithoutAnEnd(t *testing.T) {
+func testEndlessListWithoutAnEnd(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{})
@@ -435,7 +469,7 @@ func TestAListWithoutAnEnd(t *testing.T) {
 }
 
 // Restores have names that no policy has: policies are not listed for each of them.
-func TestSessionsWithUniqueNames(t *testing.T) {
+func testEndlessUniqueNames(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{})
 	w.poll()
 	w.ResetRequests()
@@ -465,7 +499,7 @@ func TestSessionsWithUniqueNames(t *testing.T) {
 }
 
 // A policy that can't be asked for its sessions fails no poll that needs nothing of it.
-func TestAPolicyThatCannotBeAskedForItsSessions(t *testing.T) {
+func testByIDPolicyThatFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	hourly := w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Hourly", Enabled: true})
 	w.poll()

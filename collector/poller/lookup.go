@@ -24,11 +24,8 @@ const (
 	lookUpBack = 35 * 24 * time.Hour
 )
 
-// policyLookUps is what is known of the look-ups of policies.
-type policyLookUps struct {
-	// failures counts how often the look-up of a policy failed.
-	failures map[ledger.PolicyKey]int
-}
+// failedLookUps counts how often the look-up of a policy failed.
+type failedLookUps map[ledger.PolicyKey]int
 
 // lookUpPolicies asks for what gauges say of policies and no list that was read has: the
 // newest session of each extended type, and the newest success of each kind. Its failure is no failure
@@ -38,20 +35,20 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 		return
 	}
 	due := p.tx.ToLookUp()
-	failures := make(map[ledger.PolicyKey]int)
+	failures := make(failedLookUps)
 	for _, pol := range due {
-		if n := p.known.lookUps.failures[pol.PolicyKey]; n > 0 {
+		if n := p.known.lookUps[pol.PolicyKey]; n > 0 {
 			failures[pol.PolicyKey] = n
 		}
 	}
-	p.known.lookUps.failures = failures
-	slices.SortStableFunc(due, func(a, b ledger.Policy) int {
+	p.known.lookUps = failures
+	slices.SortStableFunc(due, func(a, b *ledger.Policy) int {
 		return cmp.Compare(failures[a.PolicyKey], failures[b.PolicyKey])
 	})
 	asked := 0
 	for _, pol := range due {
 		if p.cfg.Ledger.Filter.MatchesPolicy(pol.Name) {
-			ask, err := p.lookUpPolicy(ctx, &pol)
+			ask, err := p.lookUpPolicy(ctx, pol)
 			if err != nil && !refuses(err) {
 				failures[pol.PolicyKey]++
 				p.endpointFailed(vbaws.RouteSessions, fmt.Errorf("newest sessions of policy %q: %w", pol.Name, err))
@@ -75,7 +72,7 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 // refuses reports whether the appliance itself says that it won't answer a question,
 // however often it is asked.
 func refuses(err error) bool {
-	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || vbaws.HasStatus(err, 400) && vbaws.KindOf(err) == vbaws.KindHTTP
+	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || listing.Refused(err)
 }
 
 // lookUpPolicy reads a policy's sessions, the newest first, until there is one, and a
@@ -120,7 +117,7 @@ func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool
 			// Also what is known: it may have been under another name.
 			e, err := p.tx.Entry(&row.Session)
 			if err != nil {
-				return true, &storageError{err}
+				return true, storageError(err)
 			}
 			e.Fold(pol.Name, ledger.Lookup)
 		}

@@ -23,22 +23,6 @@ const (
 	jitter = 0.1
 )
 
-// backoff is how often polls failed.
-type backoff struct {
-	// failures counts the failed polls in a row, and polled says that there was a poll.
-	failures int
-	polled   bool
-}
-
-// ended records a poll, and reports whether it was the first.
-func (b *backoff) ended(err error) (first bool) {
-	first, b.polled = !b.polled, true
-	if b.failures++; err == nil {
-		b.failures = 0
-	}
-	return first
-}
-
 // delay is how long to wait after a poll that ended with err.
 func (p *Poller) delay(err error) time.Duration {
 	d := p.cfg.Interval
@@ -48,7 +32,7 @@ func (p *Poller) delay(err error) time.Duration {
 		if resultOf(err) == Result(vbaws.KindAuth) {
 			limit = max(d, maxRefused)
 		}
-		for i := 1; i < p.backoff.failures && d < limit; i++ {
+		for i := 1; i < p.failures && d < limit; i++ {
 			d *= 2
 		}
 		d = min(d, limit)
@@ -64,64 +48,33 @@ func (p *Poller) delay(err error) time.Duration {
 // Run polls until ctx ends, and returns once the poll under way has ended.
 func (p *Poller) Run(ctx context.Context) {
 	// Not all at once: a process may have hundreds of appliances.
-	wait := time.Duration(rand.Float64() * float64(min(p.cfg.Interval, time.Second)))
-	for {
-		if !sleep(ctx, wait) {
-			return
-		}
+	sleep(ctx, time.Duration(rand.Float64()*float64(min(p.cfg.Interval, time.Second))))
+	for ctx.Err() == nil {
 		before := p.secret() // it may change while it is refused
 		err := p.Poll(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil && resultOf(err) == Result(vbaws.KindAuth) && p.cfg.Secret != nil {
-			if !p.awaitSecret(ctx, before) {
-				return
+		refused := err != nil && resultOf(err) == Result(vbaws.KindAuth)
+		for ctx.Err() == nil && !(refused && p.secret() != before) {
+			left := p.Published().Next.Sub(p.cfg.Now())
+			if left <= 0 {
+				break
 			}
-			wait = 0
-			continue
+			sleep(ctx, min(left, p.cfg.Interval))
 		}
-		wait = p.Published().Next.Sub(p.cfg.Now())
 	}
 }
 
-// secret is what Config.Secret returned.
-type secret struct {
-	value  string
-	failed bool
-}
-
-func (p *Poller) secret() secret {
+// secret returns the password; empty if it can't be read.
+func (p *Poller) secret() string {
 	if p.cfg.Secret == nil {
-		return secret{}
+		return ""
 	}
-	value, err := p.cfg.Secret()
-	return secret{value, err != nil}
+	value, _ := p.cfg.Secret()
+	return value
 }
 
-// awaitSecret waits until the secret that was refused has changed, or until the
-// next poll is due.
-func (p *Poller) awaitSecret(ctx context.Context, refused secret) bool {
-	for p.secret() == refused {
-		left := p.Published().Next.Sub(p.cfg.Now())
-		if left <= 0 {
-			return true
-		}
-		if !sleep(ctx, min(left, p.cfg.Interval)) {
-			return false
-		}
-	}
-	return true
-}
-
-// sleep waits, and reports whether ctx still holds.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(max(0, d))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return ctx.Err() == nil
-	}
+// sleep waits, but no longer than ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }

@@ -152,7 +152,20 @@ func near(t *testing.T, gaps []time.Duration, want ...time.Duration) {
 	}
 }
 
-func TestPollsAreJittered(t *testing.T) {
+func TestLoop(t *testing.T) {
+	t.Run("jitter", testLoopJitter)
+	t.Run("backoff", testLoopBackoff)
+	t.Run("rejected login", testLoopRejectedLogin)
+	t.Run("endpoint that hangs", testLoopEndpointThatHangs)
+	t.Run("Retry-After", testLoopRetryAfter)
+	t.Run("end", testLoopEnd)
+	t.Run("appliance that hangs", testLoopApplianceThatHangs)
+	t.Run("outage", testLoopOutage)
+	t.Run("results", testLoopResults)
+	t.Run("earlier poller", testLoopEarlierPoller)
+}
+
+func testLoopJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var l loop
@@ -168,7 +181,7 @@ func TestPollsAreJittered(t *testing.T) {
 	})
 }
 
-func TestRetriesBackOff(t *testing.T) {
+func testLoopBackoff(t *testing.T) {
 	const m = time.Minute
 	for _, test := range []struct {
 		name     string
@@ -205,7 +218,7 @@ func TestRetriesBackOff(t *testing.T) {
 	})
 }
 
-func TestRefusedLoginsWaitForAnotherSecret(t *testing.T) {
+func testLoopRejectedLogin(t *testing.T) {
 	// It is changed while it is refused, or later.
 	for _, wait := range []time.Duration{0, 3*time.Minute + time.Second} {
 		testAnotherSecret(t, wait)
@@ -275,7 +288,7 @@ func (h *hanging) License(ctx context.Context) (*vbaws.License, error) {
 func (h *hanging) Version(ctx context.Context) (string, error) { return "8.0.0.1", ctx.Err() }
 
 // What hangs takes the time of nothing else.
-func TestAnEndpointThatHangs(t *testing.T) {
+func testLoopEndpointThatHangs(t *testing.T) {
 	for _, what := range []string{"license", "look-up"} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -300,7 +313,7 @@ func TestAnEndpointThatHangs(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsHonoured(t *testing.T) {
+func testLoopRetryAfter(t *testing.T) {
 	for asked, want := range map[time.Duration][2]time.Duration{
 		7 * time.Minute:  {7 * time.Minute, 7*time.Minute + 42*time.Second},
 		10 * time.Second: {54 * time.Second, 66 * time.Second}, // no reason to come earlier
@@ -328,7 +341,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestRunReturnsOnceThePollHasEnded(t *testing.T) {
+func testLoopEnd(t *testing.T) {
 	for name, when := range map[string]func(*loop){
 		"between polls": func(*loop) { time.Sleep(90 * time.Second) },
 		"within a poll": func(l *loop) { <-l.api.asked },
@@ -360,7 +373,7 @@ func TestRunReturnsOnceThePollHasEnded(t *testing.T) {
 	}
 }
 
-func TestAHangingApplianceTimesOut(t *testing.T) {
+func testLoopApplianceThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := loop{api: &fakeAPI{hold: make(chan struct{}), asked: make(chan struct{}, 100)}}
 		start := time.Now()
@@ -378,7 +391,7 @@ func TestAHangingApplianceTimesOut(t *testing.T) {
 
 // One line when an appliance goes down, one when the failure becomes another, one
 // when it comes back.
-func TestOutagesAreLoggedOnce(t *testing.T) {
+func testLoopOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := loop{api: &fakeAPI{}}
 		l.polled = func(n int) {
@@ -407,7 +420,7 @@ func TestOutagesAreLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestResultsOfPolls(t *testing.T) {
+func testLoopResults(t *testing.T) {
 	poll := func(t *testing.T, api poller.API, damage func(*countingStorage)) (*poller.Poller, poller.Result, error) {
 		var result poller.Result
 		w := newExporter(t, poller.Config{Polled: func(r poller.Result, _ time.Duration) { result = r }})
@@ -416,7 +429,7 @@ func TestResultsOfPolls(t *testing.T) {
 			damage(w.storage)
 		}
 		err := w.p.Poll(t.Context())
-		return w.p, result, err
+		return w.p.Poller, result, err
 	}
 	for _, kind := range []vbaws.Kind{
 		vbaws.KindAuth, vbaws.KindTLS, vbaws.KindTimeout, vbaws.KindUnreachable, vbaws.KindHTTP, vbaws.KindDecode,
@@ -482,9 +495,9 @@ func (b brokenIndex) Lookup(ledger.ID, []int32) (ledger.SeenSession, bool, error
 	return ledger.SeenSession{}, false, b.err
 }
 
-// TestBefore: what the poller of a previous configuration published stays, the same
+// testLoopEarlierPoller: what the poller of a previous configuration published stays, the same
 // value, until the successor has polled, and what a poll doesn't replace stays after it.
-func TestBefore(t *testing.T) {
+func testLoopEarlierPoller(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.end("Failed")
 	w.poll()

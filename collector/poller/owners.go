@@ -45,7 +45,7 @@ func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed 
 			case vbaws.NotFound(err): // removed since it was listed
 			case err == nil:
 				whole = whole && ok
-			case ctx.Err() != nil || !ofOneSession(err):
+			case ctx.Err() != nil || !ofOneSession(err) && !p.mayHang(err):
 				return nil, fmt.Errorf("sessions of policy %q: %w", pol.Name, err)
 			case failed == nil:
 				failed = fmt.Errorf("sessions of policy %q: %w", pol.Name, err)

@@ -2,7 +2,6 @@ package poller
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
@@ -36,8 +35,8 @@ type policyNames struct {
 
 // addNone records that no policy has that name.
 func (n *policyNames) addNone(name string) {
-	if len(n.none) >= maxNames {
-		clear(n.none)
+	if n.none == nil || len(n.none) >= maxNames {
+		n.none = make(map[string]bool)
 	}
 	n.none[name] = true
 }
@@ -70,20 +69,11 @@ func (p *poll) needListing() bool {
 		return true
 	}
 	for _, w := range p.pending {
-		if w.session.Name == "" || p.policyNames[w.session.Name] || p.hasSeries(w.session.Name) {
+		if w.session.Name == "" || p.policyNames[w.session.Name] || len(sessionsOf(p.ledger.View(), w.session.Name)) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// hasSeries reports whether sessions of type Policy were counted under that name.
-func (p *poll) hasSeries(policy string) bool {
-	all := p.ledger.View().Series
-	i, _ := slices.BinarySearchFunc(all, ledger.Key{Policy: policy, Type: vbaws.TypePolicy}, func(s ledger.SeriesView, k ledger.Key) int {
-		return s.Key.Compare(k)
-	})
-	return i < len(all) && all[i].Key.Policy == policy && all[i].Key.Type == vbaws.TypePolicy
 }
 
 // listedFor records whether a listing found the policy of one of the sessions that wait
@@ -115,7 +105,7 @@ func (p *poll) resolve(ctx context.Context) error {
 	for _, w := range p.sortedPending() {
 		e, err := p.tx.Entry(&w.session)
 		if err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 		policy, ok := p.policyOf(e, &w.session)
 		switch {

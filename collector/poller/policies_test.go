@@ -35,8 +35,17 @@ func (w *world) claims() (ids []string) {
 	return ids
 }
 
+func TestOwners(t *testing.T) {
+	t.Run("sessions of policies", testOwnersSessionsOfPolicies)
+	t.Run("any order", testOwnersAnyOrder)
+	t.Run("cost", testOwnersCost)
+	t.Run("failure", testOwnersFailure)
+	t.Run("404 of a proxy", testOwners404OfAProxy)
+	t.Run("names of sessions", testOwnersNamesOfSessions)
+}
+
 // Before 1.2 sessions have no names: each policy is asked for its own.
-func TestPoliciesClaimTheirSessions(t *testing.T) {
+func testOwnersSessionsOfPolicies(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	id := func(name string) string { return w.PutPolicy(vbawstest.Policy{Name: name, Enabled: true}).ID }
 	hourly, weekly := id("Hourly"), id("Weekly")
@@ -92,7 +101,7 @@ func TestPoliciesClaimTheirSessions(t *testing.T) {
 
 // Where Sort is ignored, an older session of the policy proves nothing of what comes
 // after it.
-func TestPoliciesClaimTheirSessionsInAnyOrder(t *testing.T) {
+func testOwnersAnyOrder(t *testing.T) {
 	for _, order := range []vbawstest.Order{
 		vbawstest.OrderStartDesc, vbawstest.OrderStartAsc, vbawstest.OrderUsnAsc, vbawstest.OrderID, vbawstest.OrderShuffled,
 	} {
@@ -130,7 +139,7 @@ func TestPoliciesClaimTheirSessionsInAnyOrder(t *testing.T) {
 }
 
 // Where it is obeyed, one page of each policy shows that it does not have a session.
-func TestACleanClaimCostsAPageOfEachPolicy(t *testing.T) {
+func testOwnersCost(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	for i := range 9 {
 		w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2 + i), Name: fmt.Sprint("Policy ", i), Enabled: true})
@@ -160,7 +169,7 @@ func TestACleanClaimCostsAPageOfEachPolicy(t *testing.T) {
 
 // Where a policy's own sessions can't be asked for, the poll fails: there is no
 // other way to know, and a session is counted only once.
-func TestAClaimThatFailsFailsThePoll(t *testing.T) {
+func testOwnersFailure(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 	w.poll()
 	w.poll()
@@ -174,7 +183,7 @@ func TestAClaimThatFailsFailsThePoll(t *testing.T) {
 }
 
 // A proxy's 404 doesn't say that a policy has no sessions.
-func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
+func testOwners404OfAProxy(t *testing.T) {
 	for skip := 0; ; skip++ {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{InventoryInterval: 1000 * time.Hour})
 		w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
@@ -199,8 +208,20 @@ func TestA404ThatIsNotTheAPIsClaimsNothing(t *testing.T) {
 	}
 }
 
+func TestPolicies(t *testing.T) {
+	t.Run("404 of a listing", testPolicies404OfAListing)
+	t.Run("route of other revisions", testPoliciesRouteOfOtherRevisions)
+	t.Run("new since the last listing", testPoliciesNewSinceTheLastListing)
+	t.Run("forbidden listing", testPoliciesForbiddenListing)
+	t.Run("account without rights", testPoliciesAccountWithoutRights)
+	t.Run("listing in pages", testPoliciesListingInPages)
+	t.Run("listing that moves", testPoliciesListingThatMoves)
+	t.Run("truncated listing", testPoliciesTruncatedListing)
+	t.Run("undecodable policy", testPoliciesUndecodablePolicy)
+}
+
 // Nor that the appliance has no policies: by this revision it has.
-func TestA404OfTheListingIsNotBelieved(t *testing.T) {
+func testPolicies404OfAListing(t *testing.T) {
 	for _, f := range []vbawstest.Fault{{Status: 404, HTML: true}, {Status: 405}, {Status: 501}, {Status: 400, ErrorCode: "UnsupportedApiVersion"}} {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 		w.poll()
@@ -217,7 +238,7 @@ func TestA404OfTheListingIsNotBelieved(t *testing.T) {
 }
 
 // A route that other revisions have is one that this one lacks.
-func TestARouteOfOtherRevisions(t *testing.T) {
+func testPoliciesRouteOfOtherRevisions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.Inject(vbawstest.Fault{
 		Kind: vbawstest.FaultStatus, Route: "/api/v1/dynamoDb/policies", Status: 400, ErrorCode: "UnsupportedApiVersion", Count: -1,
@@ -233,7 +254,7 @@ func TestARouteOfOtherRevisions(t *testing.T) {
 	}
 }
 
-func TestNamesOfSessions(t *testing.T) {
+func testOwnersNamesOfSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}}, poller.Config{})
 	w.poll()
 	w.poll()
@@ -279,7 +300,7 @@ func TestNamesOfSessions(t *testing.T) {
 }
 
 // Its first session may come before the next listing.
-func TestAPolicyThatIsNewSinceTheLastListing(t *testing.T) {
+func testPoliciesNewSinceTheLastListing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	w.poll()
@@ -291,7 +312,7 @@ func TestAPolicyThatIsNewSinceTheLastListing(t *testing.T) {
 
 const vmPolicies = "/api/v1/virtualMachines/policies"
 
-func TestAListingThatIsForbidden(t *testing.T) {
+func testPoliciesForbiddenListing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	f := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: vmPolicies, Status: 403, ErrorCode: "AccessDenied", Count: -1})
 	w.endOf("Policy", "Nightly", "")
@@ -320,7 +341,7 @@ func TestAListingThatIsForbidden(t *testing.T) {
 }
 
 // An account without any special right can do all that sessions need.
-func TestAnAccountWithoutRights(t *testing.T) {
+func testPoliciesAccountWithoutRights(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Users: []vbawstest.User{
 		{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Restore Operator"},
 	}}, poller.Config{})
@@ -344,7 +365,19 @@ func TestAnAccountWithoutRights(t *testing.T) {
 	}
 }
 
-func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
+func TestPolicyGone(t *testing.T) {
+	t.Run("second listing without it", testPolicyGoneSecondListingWithoutIt)
+	t.Run("renamed", testPolicyGoneRenamed)
+	t.Run("renamed while it runs", testPolicyGoneRenamedWhileItRuns)
+	t.Run("held counter", testPolicyGoneHeldCounter)
+	t.Run("name used again", testPolicyGoneNameUsedAgain)
+	t.Run("between processes", testPolicyGoneBetweenProcesses)
+	t.Run("change afterwards", testPolicyGoneChangeAfterwards)
+	t.Run("other workload fails", testPolicyGoneOtherWorkloadFails)
+	t.Run("only one of a workload", testPolicyGoneOnlyOneOfAWorkload)
+}
+
+func testPolicyGoneSecondListingWithoutIt(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	other := w.PutPolicy(vbawstest.Policy{Name: "Hourly", Enabled: true})
 	w.ends(2, "Failed")
@@ -390,7 +423,7 @@ func TestSeriesOfAPolicyGoWithTheSecondListingThatLacksIt(t *testing.T) {
 
 // The old name of a policy ends with the next listing, and its sessions are counted
 // under the new one from then on. A namesake keeps what is shown under the name.
-func TestARenamedPolicy(t *testing.T) {
+func testPolicyGoneRenamed(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(2, "Failed")
 	w.poll()
@@ -415,7 +448,7 @@ func TestARenamedPolicy(t *testing.T) {
 }
 
 // What a session of the old name comes to is seen, though the name is gone.
-func TestARenamedPolicyThatRuns(t *testing.T) {
+func testPolicyGoneRenamedWhileItRuns(t *testing.T) {
 	for _, test := range []struct {
 		revision string
 		partSize int
@@ -447,7 +480,7 @@ func TestARenamedPolicyThatRuns(t *testing.T) {
 }
 
 // A counter that is held goes once its value was seen.
-func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
+func testPolicyGoneHeldCounter(t *testing.T) {
 	for offset := time.Duration(0); offset < 5*time.Minute; offset += time.Minute {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{Hold: 10 * time.Minute}})
 		w.poll()
@@ -472,7 +505,7 @@ func TestAHeldCounterOfAPolicyThatIsGone(t *testing.T) {
 
 // A name that was of a policy that is gone is that of a new one, of a workload that can't
 // be listed.
-func TestANameThatIsUsedAgain(t *testing.T) {
+func testPolicyGoneNameUsedAgain(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	w.DeletePolicy(vbawstest.ID(1))
@@ -489,7 +522,7 @@ func TestANameThatIsUsedAgain(t *testing.T) {
 }
 
 // Where each poll is a process of its own, what is gone goes too.
-func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
+func testPolicyGoneBetweenProcesses(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{OneShot: true}})
 	w.ends(1, "Failed")
 	w.poll()
@@ -503,7 +536,7 @@ func TestAPolicyThatGoesBetweenProcesses(t *testing.T) {
 }
 
 // A session that changes after its policy was removed is a change once.
-func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
+func testPolicyGoneChangeAfterwards(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 	w.poll()
 	s := w.end("Failed")
@@ -524,7 +557,7 @@ func TestAChangeAfterThePolicyWasRemoved(t *testing.T) {
 }
 
 // A workload that can't be listed keeps nothing of the others.
-func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
+func testPolicyGoneOtherWorkloadFails(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(1, "Failed")
 	w.poll()
@@ -552,7 +585,7 @@ func TestPoliciesGoWhileAnotherWorkloadFails(t *testing.T) {
 }
 
 // The one policy of a workload goes, and comes again, as those of others do.
-func TestTheOnlyPolicyOfAWorkload(t *testing.T) {
+func testPolicyGoneOnlyOneOfAWorkload(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{NamedVPC: true}, poller.Config{})
 	there := func(want bool) {
 		t.Helper()
@@ -575,7 +608,7 @@ func TestTheOnlyPolicyOfAWorkload(t *testing.T) {
 }
 
 // A listing that comes in pages is complete when all have come.
-func TestAListingInPages(t *testing.T) {
+func testPoliciesListingInPages(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 2}, poller.Config{})
 	for i := range 6 {
 		w.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Policy ", i), Enabled: true})
@@ -593,7 +626,7 @@ func TestAListingInPages(t *testing.T) {
 
 // Where the list moves between two pages, it is read again: what it lacked would be
 // counted without its policy, for good.
-func TestAListingThatMoves(t *testing.T) {
+func testPoliciesListingThatMoves(t *testing.T) {
 	for _, test := range []struct{ revision, route, typ string }{
 		{"1.0-rev0", "/api/v1/policies", "Policy"}, {"1.8-rev0", vmPolicies, "Job"},
 	} {
@@ -629,7 +662,7 @@ func TestAListingThatMoves(t *testing.T) {
 }
 
 // A listing that is cut off by the end of the process is no listing.
-func TestAListingThatIsCutOff(t *testing.T) {
+func testPoliciesTruncatedListing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{PartSize: 5})
 	w.DeletePolicy(vbawstest.ID(1))
 	w.poll()
@@ -669,7 +702,7 @@ func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit i
 }
 
 // A policy in a row that is not understood still exists.
-func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
+func testPoliciesUndecodablePolicy(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	api := &unread{API: w.client(w.clock.Now)}
 	w.watch(api, w.clock.Now)
@@ -697,9 +730,17 @@ func TestAPolicyThatCannotBeUnderstood(t *testing.T) {
 	w.counted(map[string]int{})
 }
 
+func TestLookUp(t *testing.T) {
+	t.Run("policies of sessions", testLookUpPoliciesOfSessions)
+	t.Run("tried again", testLookUpTriedAgain)
+	t.Run("fails always", testLookUpFailsAlways)
+	t.Run("route that goes", testLookUpRouteThatGoes)
+	t.Run("revision that goes", testLookUpRevisionThatGoes)
+}
+
 // Policies without a session in the window are asked for their newest one: a few a
 // poll, after the first.
-func TestLookUps(t *testing.T) {
+func testLookUpPoliciesOfSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
 	w.DeletePolicy(vbawstest.ID(1))
 	old := w.Now().Add(-5 * 24 * time.Hour)
@@ -741,7 +782,7 @@ func TestLookUps(t *testing.T) {
 	}
 }
 
-func TestALookUpThatFailsIsTriedAgain(t *testing.T) {
+func testLookUpTriedAgain(t *testing.T) {
 	for _, f := range []vbawstest.Fault{{Status: 500}, {Status: 429}, {Status: 408}, {Status: 401}, {Status: 404, HTML: true}} {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
 		w.endOf("RestoreTask", "", "") // so that the old one is not the newest
@@ -780,7 +821,7 @@ func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.
 }
 
 // A look-up that always fails keeps no other from being made, and is said once.
-func TestALookUpThatAlwaysFails(t *testing.T) {
+func testLookUpFailsAlways(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
 	w.watch(&refusing{w.client(w.clock.Now), vbawstest.ID(1)}, w.clock.Now)
 	old := w.Now().Add(-5 * 24 * time.Hour)
@@ -810,7 +851,7 @@ func TestALookUpThatAlwaysFails(t *testing.T) {
 }
 
 // What an endpoint was forbidden or broken with is over when it is said not to be.
-func TestARouteThatGoes(t *testing.T) {
+func testLookUpRouteThatGoes(t *testing.T) {
 	for _, status := range []int{403, 500} {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{})
 		in := w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/fsx/policies", Count: -1, Status: status})
@@ -829,7 +870,7 @@ func TestARouteThatGoes(t *testing.T) {
 
 // What an older revision forbade is of no account for a newer one, which has other
 // routes.
-func TestARevisionThatGoes(t *testing.T) {
+func testLookUpRevisionThatGoes(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}}, poller.Config{})
 	w.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Route: "/api/v1/policies", Count: -1, Status: 403, ErrorCode: "AccessDenied"})
 	w.poll()

@@ -11,19 +11,10 @@ import (
 
 // This file lists the policies of all workloads.
 
-// policyListing is how much of the policies a poll listed.
-type policyListing int
-
-const (
-	noneListed policyListing = iota
-	someListed               // of some workloads, it may be
-	allListed
-)
-
 // dropGone removes the series of policies that a listing of this poll shows to be gone.
 func (p *poll) dropGone() {
-	if p.listed != noneListed {
-		p.tx.DropGone(p.listed == allListed)
+	if p.allListed || len(p.fresh) > 0 {
+		p.tx.DropGone(p.allListed)
 	}
 }
 
@@ -61,15 +52,12 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 			all = append(all, l.policies...)
 		default:
 			p.endpointAnswered(w.Path, errs[i])
-			if failed == nil && (p.known.endpoints.errs[w.Path] != nil || ctx.Err() != nil) {
+			if failed == nil && (p.known.endpoints.errs[w.Path] != "" || ctx.Err() != nil) {
 				failed = fmt.Errorf("list policies: %w", errs[i])
 			}
 		}
 	}
-	p.listed = max(p.listed, someListed)
-	if failed == nil {
-		p.listed = allListed
-	}
+	p.allListed = p.allListed || failed == nil
 	return all, failed
 }
 
@@ -90,8 +78,10 @@ const policySize = 500
 // list moved.
 func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
 	l := workloadListing{whole: true}
-	all, err := listing.All(w.Path, func(offset int) ([]vbaws.Policy, int, int, error) {
-		page, err := p.policies(ctx, w, offset)
+	all, err := listing.All(&p.known.pageSize, w.Path, func(offset, limit int) ([]vbaws.Policy, int, int, error) {
+		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		defer cancel()
+		page, err := p.api.Policies(ctx, w, offset, limit)
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -100,17 +90,7 @@ func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadList
 		}
 		l.whole = l.whole && len(page.Items) == page.Rows
 		return page.Items, page.Rows, page.TotalCount, nil
-	}, func(pol *vbaws.Policy) string { return pol.ID }, func(pol *vbaws.Policy) int { return policySize + len(pol.ID) + len(pol.Name) })
+	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
 	l.policies = all
 	return l, err
-}
-
-func (p *poll) policies(ctx context.Context, w vbaws.Workload, offset int) (page *vbaws.PoliciesPage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
-	err = p.known.pageSize.Ask(listing.PageLimit, func(limit int) error {
-		page, err = p.api.Policies(ctx, w, offset, limit)
-		return err
-	})
-	return page, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -17,6 +18,7 @@ import (
 type poll struct {
 	cfg *Config
 	api API
+	log log.Logger
 	// known outlives the poll, and ledger has what is saved.
 	known  *known
 	ledger *ledger.Ledger
@@ -42,30 +44,31 @@ type poll struct {
 	usns map[int64]ledger.ID
 	// policyNames are the names of sessions of type Policy that were read.
 	policyNames map[string]bool
-	// listed is how much of the policies was listed.
-	listed policyListing
-	// fresh are the workloads whose policies were listed.
-	fresh map[string]bool
+	// fresh are the workloads whose policies were listed, and allListed says that all were.
+	fresh     map[string]bool
+	allListed bool
 	// understood says that a row was a session, and bad why the first that was not
 	// isn't.
 	understood bool
 	bad        error
 	// unreadable is what could not be taken in.
 	unreadable unreadable
-	// logs counts the logs of sessions that were requested.
-	logs  int
-	notes []note
+	// logs counts the logs of sessions that were requested, and errors has what
+	// they said.
+	logs   int
+	errors map[sessionEnd][]string
 }
 
 func (p *Poller) newPoll(start time.Time) *poll {
 	return &poll{
-		cfg: &p.cfg, api: p.api, known: p.known, ledger: p.ledger,
+		cfg: &p.cfg, api: p.api, log: p.log, known: p.known, ledger: p.ledger,
 		tx: p.ledger.Begin(start), endPart: p.endPart, start: start,
 		pending:        make(map[ledger.ID]pending),
 		seenUnfinished: make(map[ledger.ID]bool),
 		usns:           make(map[int64]ledger.ID),
 		policyNames:    make(map[string]bool),
 		fresh:          make(map[string]bool),
+		errors:         make(map[sessionEnd][]string),
 	}
 }
 
@@ -93,12 +96,13 @@ func (p *Poller) Poll(ctx context.Context) error {
 	poll := p.newPoll(start)
 	err := poll.read(ctx)
 	p.known.unreadable.failed = err != nil && poll.unreadable.failed
-	p.logNotes(poll)
+	p.logExceeded(poll)
 	if err == nil {
 		poll.tx.ObserveClocks(start, p.known.applianceTime(start))
 		err = p.keep(poll.tx)
 	}
-	if err == nil {
+	saved := err == nil
+	if saved {
 		err = p.judge(ctx, poll, true)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -115,17 +119,17 @@ func (p *Poller) Poll(ctx context.Context) error {
 		p.cfg.Polled(resultOf(err), took) // what is published was counted
 	}
 	p.publishPoll(err)
-	if err != nil {
-		return err
+	if saved {
+		p.step(StepPublished)
+		p.logEvents(ctx, poll) // no later poll does
 	}
-	p.step(StepPublished)
-	level.Debug(p.log).Log("msg", "poll done", "took", took)
-	p.logEvents(ctx, poll)
-	if ctx.Err() == nil {
+	if err == nil {
+		level.Debug(p.log).Log("msg", "poll done", "took", took)
+	}
+	if err == nil && ctx.Err() == nil {
 		p.refreshInventory(ctx, poll, synced)
-		p.refreshInstances(ctx, poll)
 	}
-	return nil
+	return err
 }
 
 // keep saves what was read.
@@ -151,18 +155,17 @@ func (p *Poller) save(tx *ledger.Tx) error {
 func (p *Poller) write(tx *ledger.Tx) error {
 	if changes := tx.Changes(); !changes.Empty() {
 		if err := p.storage.Save(changes); err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 	}
 	tx.Commit(p.cfg.Now())
 	return nil
 }
 
-// storageError is a failure of the state, not of the appliance.
-type storageError struct{ err error }
-
-func (e *storageError) Error() string { return fmt.Sprintf("state: %v", e.err) }
-func (e *storageError) Unwrap() error { return e.err }
+// storageError returns a failure of the state, not of the appliance.
+func storageError(err error) error {
+	return &vbaws.Error{Kind: vbaws.Kind(ResultStorage), Op: "state", Err: err}
+}
 
 // endPart ends a part of a poll: a transaction of its own.
 func (p *Poller) endPart(ctx context.Context, poll *poll) error {
@@ -240,11 +243,3 @@ func (p *poll) checkpoint(ctx context.Context) error {
 	}
 	return p.endPart(ctx, p)
 }
-
-// note is something about the reading that is to be logged.
-type note struct {
-	msg    string
-	fields []any
-}
-
-func (p *poll) note(msg string, fields ...any) { p.notes = append(p.notes, note{msg, fields}) }

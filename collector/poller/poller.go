@@ -1,9 +1,9 @@
 package poller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -61,11 +61,9 @@ type Config struct {
 	// TimeZone is that of the appliance's schedules if the appliance doesn't return
 	// one; nil: not known.
 	TimeZone *time.Location
-	// InventoryInterval is how often all that isn't sessions is read; 0 is
-	// DefaultInventoryInterval.
+	// InventoryInterval is how often all that isn't sessions is read; 0 is 5 minutes.
 	InventoryInterval time.Duration
-	// OverdueGrace is how long after a scheduled start the run is not overdue; 0 is
-	// DefaultOverdueGrace.
+	// OverdueGrace is how long after a scheduled start the run is not overdue; 0 is an hour.
 	OverdueGrace time.Duration
 	// PolicyRetention is how long after its last session a policy goes that can't
 	// be listed; 0: never.
@@ -91,23 +89,14 @@ type Config struct {
 	Before *Published
 	// Polled is called after each poll, before its result is published; nil: nothing.
 	Polled func(Result, time.Duration)
-	// PartSize is how many sessions a transaction takes in; 0 is DefaultPartSize. A poll
-	// with more of them is several.
+	// PartSize is how many sessions a transaction takes in; 0 is 25,000. A poll with more
+	// of them is several. That keeps a part to some megabytes, and the series, which each
+	// part writes, to a small share of the work.
 	PartSize int
 	// Step, if not nil, is called between the steps of a poll: the places in which a
 	// process can die.
 	Step func(name string)
 }
-
-// DefaultInventoryInterval is how often policies and facts are read.
-const DefaultInventoryInterval = 5 * time.Minute
-
-// DefaultOverdueGrace is how late a run can be before it is overdue.
-const DefaultOverdueGrace = time.Hour
-
-// DefaultPartSize keeps a part to some megabytes, and the series, which each part
-// writes, to a small share of the work.
-const DefaultPartSize = 25_000
 
 // Poller polls one appliance. Poll and Run belong to one goroutine; Name and
 // Published are safe to call from any.
@@ -119,9 +108,11 @@ type Poller struct {
 	// lines is what log writes to.
 	lines *lineLimit
 
-	ledger  *ledger.Ledger
-	known   *known
-	backoff backoff
+	ledger *ledger.Ledger
+	known  *known
+	// failures counts the failed polls in a row, and polled says that there was a poll.
+	failures int
+	polled   bool
 	// published has one writer after New: publish.
 	published atomic.Pointer[Published]
 }
@@ -131,15 +122,9 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.InventoryInterval == 0 {
-		cfg.InventoryInterval = DefaultInventoryInterval
-	}
-	if cfg.OverdueGrace == 0 {
-		cfg.OverdueGrace = DefaultOverdueGrace
-	}
-	if cfg.PartSize == 0 {
-		cfg.PartSize = DefaultPartSize
-	}
+	cfg.InventoryInterval = cmp.Or(cfg.InventoryInterval, 5*time.Minute)
+	cfg.OverdueGrace = cmp.Or(cfg.OverdueGrace, time.Hour)
+	cfg.PartSize = cmp.Or(cfg.PartSize, 25_000)
 	lines := &lineLimit{next: cfg.Logger, written: make(map[lineKind]int)}
 	opened := cfg.Now()
 	state, err := storage.Load()
@@ -155,9 +140,8 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	p.known = &known{
 		opened:    opened,
 		mode:      readMode{fromUTC: cfg.Watermark == WatermarkFromUTC},
-		names:     policyNames{none: make(map[string]bool)},
-		endpoints: newEndpoints(),
-		failures:  failures{known: make(map[ledger.Key]Failure)},
+		endpoints: endpoints{forbidden: make(map[string]bool), absent: make(map[string]time.Time), errs: make(map[string]string)},
+		instances: instances{tried: make(map[string]time.Time)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
 		clockOffset: p.ledger.Meta().Clock.Offset,
@@ -165,10 +149,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		judgedAt := p.ledger.Meta().JudgedAt
-		if judgedAt.IsZero() {
-			judgedAt = p.known.applianceTime(opened)
-		}
+		judgedAt := cmp.Or(p.ledger.Meta().JudgedAt, p.known.applianceTime(opened))
 		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
@@ -178,7 +159,7 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 			off.Instances, published = nil, &off
 		}
 		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
-		maps.Copy(p.known.failures.known, before.Failures)
+		p.known.failures.known = before.Failures
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)

@@ -2,7 +2,6 @@ package poller
 
 import (
 	"cmp"
-	"errors"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -23,7 +22,11 @@ func (p *Poller) publish(edit func(*Published)) {
 // publishPoll publishes the state after a poll that ended with err.
 func (p *Poller) publishPoll(err error) {
 	old := p.published.Load()
-	first := p.backoff.ended(err)
+	first := !p.polled
+	p.polled = true
+	if p.failures++; err == nil {
+		p.failures = 0
+	}
 	end := p.cfg.Now()
 	delay := p.delay(err)
 	result := resultOf(err)
@@ -35,12 +38,9 @@ func (p *Poller) publishPoll(err error) {
 		if err == nil {
 			next.LastSuccess = end
 			next.ClockOffset, next.ClockKnown = p.known.clockOffset.Round(time.Second), true
-		}
-		switch {
-		case err == nil:
 			next.FailedSince = time.Time{}
-		case next.FailedSince.IsZero():
-			next.FailedSince = end
+		} else {
+			next.FailedSince = cmp.Or(next.FailedSince, end)
 		}
 		next.CertificateExpiry = p.api.CertificateExpiry()
 		next.Next = end.Add(delay)
@@ -61,12 +61,8 @@ func (p *Poller) publishPoll(err error) {
 }
 
 func resultOf(err error) Result {
-	var storage *storageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return ResultSuccess
-	case errors.As(err, &storage):
-		return ResultStorage
 	}
 	return Result(vbaws.KindOf(err))
 }

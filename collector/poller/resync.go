@@ -38,7 +38,7 @@ func (p *poll) resync(ctx context.Context) error {
 	if p.clock.IsZero() {
 		// The first request of a poll that doesn't read by USN: the clock may have been
 		// set back since the last.
-		if _, err := p.newestByUSN(ctx); err != nil {
+		if _, err := p.topRow(ctx); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (p *poll) resync(ctx context.Context) error {
 	}
 	if daily {
 		if err := p.tx.Forget(p.tx.Agreed(began).Add(-remember)); err != nil {
-			return &storageError{err}
+			return storageError(err)
 		}
 	}
 	p.completeResync(began, daily, min(settle, max(firstResync, 2*m.ResyncInterval)))

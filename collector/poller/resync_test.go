@@ -29,7 +29,18 @@ func (w *world) resynced() (from []time.Time) {
 	return from
 }
 
-func TestResyncsComeAtDoublingIntervals(t *testing.T) {
+func TestResync(t *testing.T) {
+	t.Run("doubling intervals", testResyncDoublingIntervals)
+	t.Run("late sessions", testResyncLateSessions)
+	t.Run("owed", testResyncOwed)
+	t.Run("clock years ahead", testResyncClockYearsAhead)
+	t.Run("clock set back", testResyncClockSetBack)
+	t.Run("session before the cutoff", testResyncSessionBeforeTheCutoff)
+	t.Run("undecodable row", testResyncUndecodableRow)
+	t.Run("unknown status", testResyncUnknownStatus)
+}
+
+func testResyncDoublingIntervals(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	w.ends(3, "Succeeded")
 	// What never ends doesn't hold a resync back.
@@ -92,7 +103,7 @@ func (w *world) apart() (ours *vbawstest.Clock, later func(time.Duration)) {
 
 // A clock that is years ahead for a while makes nothing forgotten: what was counted
 // would be counted again, or what is new taken for old.
-func TestAClockThatIsYearsAhead(t *testing.T) {
+func testResyncClockYearsAhead(t *testing.T) {
 	const years = 2 * 365 * 24 * time.Hour
 	for name, ahead := range map[string]func(w *world, ours *vbawstest.Clock, d time.Duration){
 		"ours":      func(_ *world, ours *vbawstest.Clock, d time.Duration) { ours.Advance(d) },
@@ -120,7 +131,7 @@ func TestAClockThatIsYearsAhead(t *testing.T) {
 	}
 }
 
-func TestClocksThatAreSetBackLoseNothing(t *testing.T) {
+func testResyncClockSetBack(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		for name, back := range map[string]func(*world, *vbawstest.Clock){
 			"appliance": func(w *world, _ *vbawstest.Clock) { w.StepClock(-7 * time.Hour) },
@@ -152,8 +163,20 @@ func TestClocksThatAreSetBackLoseNothing(t *testing.T) {
 	}
 }
 
+func TestByID(t *testing.T) {
+	t.Run("unfinished sessions", testByIDUnfinishedSessions)
+	t.Run("removed session", testByIDRemovedSession)
+	t.Run("404 of a proxy", testByID404OfAProxy)
+	t.Run("forbidden", testByIDForbidden)
+	t.Run("reopened session", testByIDReopenedSession)
+	t.Run("session that fails", testByIDSessionThatFails)
+	t.Run("session that hangs", testByIDSessionThatHangs)
+	t.Run("session that hangs for long", testByIDSessionThatHangsForLong)
+	t.Run("policy that fails", testByIDPolicyThatFails)
+}
+
 // A session that no list shows any more is asked for by its id.
-func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
+func testByIDUnfinishedSessions(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
 	waits := w.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "NeverExecuted", Start: w.Now()})
@@ -189,7 +212,7 @@ func TestUnfinishedSessionsAreAskedForById(t *testing.T) {
 	}
 }
 
-func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
+func testByIDRemovedSession(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
@@ -217,7 +240,7 @@ func TestASessionThatTheApplianceRemovedIsGone(t *testing.T) {
 }
 
 // A 404 of a proxy says nothing of a session, and of the others neither.
-func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
+func testByID404OfAProxy(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
 	w.poll()
@@ -246,7 +269,7 @@ func TestA404ThatIsNotTheAPIsDropsNothing(t *testing.T) {
 }
 
 // If an account is not allowed to read single sessions, that shows, and polls succeed.
-func TestQuestionsByIdThatAreForbidden(t *testing.T) {
+func testByIDForbidden(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
 	w.poll()
@@ -265,7 +288,7 @@ func TestQuestionsByIdThatAreForbidden(t *testing.T) {
 	w.is("vbaws_exporter_endpoint_forbidden", `endpoint="/api/v1/sessions/{id}"`, 0)
 }
 
-func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
+func testByIDReopenedSession(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
@@ -291,7 +314,7 @@ func TestAReopenedSessionMovesGaugesOnly(t *testing.T) {
 	}
 }
 
-func TestAnUnknownStatusCountsOnceThereIsAStop(t *testing.T) {
+func testResyncUnknownStatus(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
 	s := w.begin()
@@ -306,7 +329,7 @@ func TestAnUnknownStatusCountsOnceThereIsAStop(t *testing.T) {
 	w.is("vbaws_sessions_running", `extended_type="PolicyBackup" policy="Nightly" type="Policy"`, 0)
 }
 
-func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
+func testResyncUndecodableRow(t *testing.T) {
 	for _, mode := range []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC} {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode})
@@ -340,7 +363,7 @@ func TestARowThatCannotBeUnderstoodIsSkippedOnce(t *testing.T) {
 }
 
 // An unknown session from before the cutoff does not count, and is logged once.
-func TestBeforeCutoffIsReportedOnce(t *testing.T) {
+func testResyncSessionBeforeTheCutoff(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(2, "Succeeded")
 	w.poll()

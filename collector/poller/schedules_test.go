@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,9 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dto "github.com/prometheus/client_model/go"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -90,31 +89,21 @@ func payload(t *testing.T, name string) string {
 }
 
 // watch returns a poller of the documents, its log, and what /metrics has.
-func (d *documented) watch(t *testing.T) (*poller.Poller, *logbook, func() map[string]float64) {
+func (d *documented) watch(t *testing.T) (*polltest.Exporter, *logbook, func() map[string]float64) {
 	t.Helper()
 	d.asked = make(map[string]int)
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := vbaws.New(vbaws.Config{
-		URL: u, Username: "u", Password: func() (string, error) { return "p", nil }, Now: d.clock.Now, RetryInitial: time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := newExporter(t, poller.Config{})
+	client, err := polltest.NewClient(polltest.Options{URL: server.URL, Poller: poller.Config{Now: d.clock.Now}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.watch(client, d.clock.Now)
 	return w.p, w.log, func() map[string]float64 {
 		t.Helper()
-		families, err := w.reg.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
 		samples := make(map[string]float64)
-		for _, f := range families {
+		for _, f := range w.p.Families(t) {
 			for _, m := range f.GetMetric() {
 				name := f.GetName()
 				for _, l := range m.GetLabel() {
@@ -122,26 +111,23 @@ func (d *documented) watch(t *testing.T) (*poller.Poller, *logbook, func() map[s
 						name += " " + l.GetValue()
 					}
 				}
-				samples[name] = value(f.GetType(), m)
+				samples[name] = polltest.Value(m)
 			}
 		}
 		return samples
 	}
 }
 
-func value(typ dto.MetricType, m *dto.Metric) float64 {
-	switch typ {
-	case dto.MetricType_COUNTER:
-		return m.GetCounter().GetValue()
-	case dto.MetricType_GAUGE:
-		return m.GetGauge().GetValue()
-	}
-	return float64(m.GetHistogram().GetSampleCount())
+func TestPayloads(t *testing.T) {
+	t.Run("documents", testPayloadsDocuments)
+	t.Run("VPC session without a name", testPayloadsVPCSessionWithoutAName)
+	t.Run("unreadable schedule", testPayloadsUnreadableSchedule)
+	t.Run("health check", testPayloadsHealthCheck)
 }
 
-// TestPayloads serves the answers in testdata as they are, and reads what comes of
+// testPayloadsDocuments serves the answers in testdata as they are, and reads what comes of
 // them from the metrics.
-func TestPayloads(t *testing.T) {
+func testPayloadsDocuments(t *testing.T) {
 	// An hour after the VPC policy's session.
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 35, 0, 0, time.UTC))
 	d := &documented{minor: 8, clock: clock, documents: map[string]string{
@@ -222,9 +208,9 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
-// TestVPCSessionWithoutAName is of API version 1.1, which has /vpc/policy and no
+// testPayloadsVPCSessionWithoutAName is of API version 1.1, which has /vpc/policy and no
 // names of sessions.
-func TestVPCSessionWithoutAName(t *testing.T) {
+func testPayloadsVPCSessionWithoutAName(t *testing.T) {
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 30, 0, 0, time.UTC))
 	d := &documented{minor: 1, clock: clock, documents: map[string]string{
 		"/sessions": `{"totalCount":1,"results":[{"id":"1","type":"Policy","extendedSessionType":"VpcBackup","status":"Succeeded",
@@ -257,9 +243,9 @@ func TestVPCSessionWithoutAName(t *testing.T) {
 	}
 }
 
-// TestUnreadableScheduleIsVisible has a policy whose weekly schedule can't be
+// testPayloadsUnreadableSchedule has a policy whose weekly schedule can't be
 // understood.
-func TestUnreadableScheduleIsVisible(t *testing.T) {
+func testPayloadsUnreadableSchedule(t *testing.T) {
 	clock := vbawstest.NewClock(time.Date(2025, 9, 1, 2, 30, 0, 0, time.UTC))
 	policy := func(day string) string {
 		return `{"totalCount":1,"results":[{"id":"00000000-0000-4000-8000-000000000001","name":"odd","scheduleSettings":{
@@ -314,9 +300,9 @@ func TestUnreadableScheduleIsVisible(t *testing.T) {
 	}
 }
 
-// TestHealthCheckIsNoBackup: what its name says besides doesn't matter, and an unknown
+// testPayloadsHealthCheck: what its name says besides doesn't matter, and an unknown
 // word stands for every kind.
-func TestHealthCheckIsNoBackup(t *testing.T) {
+func testPayloadsHealthCheck(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	d.after(0, "Nightly")

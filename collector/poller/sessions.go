@@ -3,7 +3,6 @@ package poller
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +60,7 @@ func (p *poll) first(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Row, er
 // sessions requests one page, a smaller one if the appliance refuses the size.
 func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
 	err = p.known.pageSize.Ask(q.Limit, func(limit int) error {
-		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, p.pageTimeout(limit))
 		defer cancel()
 		q.Limit = limit
 		page, err = p.api.Sessions(ctx, q)
@@ -119,7 +118,7 @@ func (p *poll) checkForm(ctx context.Context) error {
 	if p.understood || len(rows) == 0 {
 		return nil
 	}
-	return badList(fmt.Sprintf("none of the %d newest sessions is understood: %v", len(rows), p.bad))
+	return notUnderstood(readSessions, fmt.Errorf("none of the %d newest sessions is understood: %w", len(rows), p.bad))
 }
 
 // observeClock takes the appliance's clock from the first answer of the poll. The times
@@ -140,6 +139,7 @@ func (p *poll) applianceTime() time.Time { return p.known.applianceTime(p.cfg.No
 
 const readSessions = "read the list of sessions"
 
-func badList(why string) error {
-	return &vbaws.Error{Kind: vbaws.KindDecode, Op: readSessions, Err: errors.New(why)}
+// notUnderstood returns an error of an answer that came, and is not what was requested.
+func notUnderstood(op string, err error) error {
+	return &vbaws.Error{Kind: vbaws.KindDecode, Op: op, Err: err}
 }

@@ -8,23 +8,21 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"pgregory.net/rapid"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // steps is how long each life of a fleet is.
-var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth; from 1000 on also all of TestClocksThatAreWrongAtTheInitialSync")
+var steps = flag.Int("steps", defaultSteps, "random steps of each fleet's life in TestMetricsEqualTheTruth; from 1000 on also all of TestCutoff/wrong_clocks_at_the_initial_sync")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -498,7 +496,7 @@ func (l *life) settle() {
 	l.clock.Advance(25 * time.Hour)
 	l.succeeds()
 	l.succeeds()
-	want, got := l.truth(), scrape(l, l.reg)
+	want, got := l.truth(), scrape(l.world)
 	if d := cmp.Diff(want, got); d != "" {
 		l.Fatalf("after %d polls, -truth +/metrics:\n%s\nby %s", l.polls, d, l.p.Published().Mode)
 	}
@@ -628,15 +626,11 @@ func (l *life) wasInWindow(ended vbawstest.State, since time.Time) bool {
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // scrape gathers what the truth speaks of.
-func scrape(t interface{ Fatal(...any) }, reg *prometheus.Registry) map[string]float64 {
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
+func scrape(w *world) map[string]float64 {
 	m := make(map[string]float64)
-	for _, f := range families {
+	for _, f := range w.p.Families(w) {
 		for _, metric := range f.Metric {
-			k := labelsOf(metric)
+			k := polltest.Labels(metric)
 			switch name := f.GetName(); name {
 			case "vbaws_session_duration_seconds":
 				m[name+"_count "+k] = float64(metric.Histogram.GetSampleCount())
@@ -650,15 +644,4 @@ func scrape(t interface{ Fatal(...any) }, reg *prometheus.Registry) map[string]f
 		}
 	}
 	return m
-}
-
-func labelsOf(m *dto.Metric) string {
-	var labels []string
-	for _, l := range m.Label {
-		if l.GetName() != "appliance" {
-			labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
-		}
-	}
-	sort.Strings(labels)
-	return strings.Join(labels, " ")
 }

@@ -21,6 +21,8 @@ const (
 	// unanswered is for how long a session can't be asked for, and no list shows it,
 	// before it counts as one that the appliance does not have.
 	unanswered = 24 * time.Hour
+
+	getSession = "GET " + vbaws.RouteSession
 )
 
 // unfinished is what is known of the look-ups of unfinished sessions.
@@ -71,7 +73,8 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 	known := &p.known.unfinished
 	asked := 0
 	var forbidden, failed error
-	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil {
+	// After an error that is not of one session, the others would fail, too.
+	for len(known.due) > 0 && asked < maxSessionLookUps && ctx.Err() == nil && (failed == nil || ofOneSession(failed)) {
 		sessionID := known.due[0]
 		known.due = known.due[1:]
 		id := ledger.ParseID(sessionID)
@@ -83,10 +86,10 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 		row, err := p.session(ctx, sessionID)
 		switch {
 		case err == nil && ledger.ParseID(row.ID) != id:
-			err = badAnswer(errors.New("the answer is another session"))
+			err = notUnderstood(getSession, errors.New("the answer is another session"))
 		case err == nil && row.Err != nil:
 			_ = p.ingest(&row, ledger.Incremental) // skips it; if that fails, the next list does
-			err = badAnswer(row.Err)
+			err = notUnderstood(getSession, row.Err)
 		}
 		l := known.looks[id]
 		l.asked, l.wait = p.start, min(settle, max(firstSessionLookUp, 2*l.wait))
@@ -101,10 +104,6 @@ func (p *poll) lookUpUnfinished(ctx context.Context) {
 			p.notFound(sessionID)
 		case vbaws.HasStatus(err, 403):
 			forbidden = err
-		case !ofOneSession(err):
-			known.looks[id] = l
-			p.endpointFailed(vbaws.RouteSession, err)
-			return // so would be the others
 		default:
 			failed = err
 			if l.since.IsZero() || l.since.After(p.start) {
@@ -155,8 +154,4 @@ func ofOneSession(err error) bool {
 		return !slices.ContainsFunc([]int{429, 502, 503, 504}, func(code int) bool { return vbaws.HasStatus(err, code) })
 	}
 	return false
-}
-
-func badAnswer(err error) error {
-	return &vbaws.Error{Kind: vbaws.KindDecode, Op: "GET " + vbaws.RouteSession, Err: err}
 }

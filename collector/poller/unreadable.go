@@ -16,7 +16,7 @@ import (
 // list that the appliance can't return, and, before API version 1.2, sessions that may
 // belong to a policy that can't be asked for its sessions.
 //
-// The first poll that gets such an answer fails, since the error may pass. The next goes
+// The first poll that gets such an answer, or none in time, fails, since the error may pass. The next goes
 // on without those sessions. The watermark moves past them, and it is stored from which
 // start on resyncs must look for them. They are reported as skipped and as an endpoint
 // error. None of them is in the seen index, so whatever list shows one later counts it,
@@ -28,6 +28,10 @@ const (
 	// often they do.
 	lookFor   = 7 * 24 * time.Hour
 	lookEvery = 15 * time.Minute
+	// maxHung is for how many answers that do not come a poll waits. The wait for small
+	// pages is this share of the timeout, after the first.
+	maxHung   = 30
+	hungShare = 8
 )
 
 // unreadable is what a poll could not take in.
@@ -42,8 +46,10 @@ type unreadable struct {
 	// that is looked for started after it.
 	from   time.Time
 	looked bool
-	// failed says that a request failed in a way that may be that of one row or policy.
+	// failed says that a request failed in a way that may be that of one row or policy,
+	// and hung counts those that got no answer in time.
 	failed bool
+	hung   int
 	cause  error
 }
 
@@ -63,7 +69,26 @@ func (p *poll) goesOn() bool {
 // isOfOneRow reports whether a page may have failed for one of its rows, which can be
 // stepped over.
 func (p *poll) isOfOneRow(err error) bool {
+	if vbaws.KindOf(err) == vbaws.KindTimeout {
+		p.unreadable.hung++
+		return p.mayHang(err) && p.goesOnAfter(err)
+	}
 	return (vbaws.HasStatus(err, 500) || vbaws.KindOf(err) == vbaws.KindDecode) && p.goesOnAfter(err)
+}
+
+// mayHang reports whether a request may have got no answer in time for one row or policy:
+// the poll had other answers, and waited for few that did not come.
+func (p *poll) mayHang(err error) bool {
+	return vbaws.KindOf(err) == vbaws.KindTimeout && !p.clock.IsZero() && p.unreadable.hung <= maxHung
+}
+
+// pageTimeout returns how long to wait for a page. Once one of a poll did not come in time,
+// smaller ones are requested to find the row, which should take little.
+func (p *poll) pageTimeout(limit int) time.Duration {
+	if p.unreadable.hung > 0 && limit < listing.PageLimit {
+		return p.cfg.Timeout / hungShare
+	}
+	return p.cfg.Timeout
 }
 
 // goesOnAfter records an error of one row or policy, and returns goesOn.
@@ -142,9 +167,7 @@ func (p *poll) recordUnreadable() {
 		*known = knownUnreadable{}
 		return
 	}
-	if known.cause = cmp.Or(u.cause, known.cause); known.cause == nil {
-		known.cause = errors.New("found by an earlier process")
-	}
+	known.cause = cmp.Or(u.cause, known.cause, errors.New("found by an earlier process"))
 	sessions := "1 session is"
 	if now.Sessions != 1 {
 		sessions = fmt.Sprintf("%d sessions are", now.Sessions)
@@ -153,5 +176,5 @@ func (p *poll) recordUnreadable() {
 		known.noted = true
 		p.note("sessions can't be read: they are counted once they can be", "sessions", now.Sessions, "err", known.cause)
 	}
-	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Errorf("%s not counted yet, since the appliance can't return what it takes: %w", sessions, known.cause)
+	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Sprintf("%s not counted yet, since the appliance can't return what it takes: %v", sessions, known.cause)
 }

@@ -3,11 +3,13 @@ package poller_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -22,9 +24,22 @@ func (w *world) pollsAfterOneFailure() {
 	}
 }
 
-// TestUnreadableRow: a row that the appliance can't return takes each page with it. The
+func TestUnreadable(t *testing.T) {
+	t.Run("one row", testUnreadableOneRow)
+	t.Run("row that hangs", testUnreadableRowThatHangs)
+	t.Run("policy that hangs", testUnreadablePolicyThatHangs)
+	t.Run("watermark row", testUnreadableWatermarkRow)
+	t.Run("initial sync", testUnreadableInitialSync)
+	t.Run("rows", testUnreadableRows)
+	t.Run("for long", testUnreadableForLong)
+	t.Run("whole list", testUnreadableWholeList)
+	t.Run("policy", testUnreadablePolicy)
+	t.Run("listing of policies", testUnreadableListingOfPolicies)
+}
+
+// testUnreadableOneRow: a row that the appliance can't return takes each page with it. The
 // others are counted, and it is counted once it can be read.
-func TestUnreadableRow(t *testing.T) {
+func testUnreadableOneRow(t *testing.T) {
 	for _, mode := range bothModes {
 		for name, after := range map[string]int{"newest": 0, "second": 1, "within_a_page": 7, "on_the_second_page": 25, "far_down": 700} {
 			t.Run(fmt.Sprintf("%s/%s", name, mode), func(t *testing.T) {
@@ -77,9 +92,90 @@ func TestUnreadableRow(t *testing.T) {
 	}
 }
 
-// TestUnreadableWatermark: the row at the top, which was counted, can't be read any more.
+// hangs is an API that gets no answer to a question for sessions that asks for bad.
+type hangs struct {
+	poller.API
+	bad   func(vbaws.SessionsQuery, *vbaws.SessionsPage) bool
+	waits time.Duration // of a minute each, or less
+}
+
+func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
+	page, err := h.API.Sessions(ctx, q)
+	if err == nil && h.bad(q, page) {
+		until, _ := ctx.Deadline()
+		h.waits += time.Until(until).Round(time.Second)
+		return nil, failure(vbaws.KindTimeout, context.DeadlineExceeded)
+	}
+	return page, err
+}
+
+// testUnreadableRowThatHangs: a row that keeps the appliance from answering is stepped over like one
+// that it answers with an error, if it answers otherwise.
+func testUnreadableRowThatHangs(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+			w.ends(3, "Succeeded")
+			w.poll()
+			w.later(time.Hour)
+			w.ends(300, "Failed")
+			bad := w.end("Warning").ID
+			w.ends(200, "Failed")
+			all := false
+			api := &hangs{API: w.client(w.clock.Now), bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+				return all || slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+			}}
+			w.watch(api, w.clock.Now)
+			w.fails() // in case it passes
+			w.later(time.Minute)
+			want := map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 500}
+			w.counted(want)
+			w.skipped(map[string]uint64{"unreadable": 1})
+			if api.waits > 7*time.Minute { // of a resync as well
+				t.Errorf("the polls wait for %s", api.waits)
+			}
+			// If nothing is answered, a poll waits once.
+			all, api.waits = true, 0
+			w.clock.Advance(time.Minute)
+			w.fails()
+			if api.waits != time.Minute {
+				t.Errorf("the poll waits for %s", api.waits)
+			}
+			all, bad = false, ""
+			w.later(61 * time.Minute)
+			w.later(61 * time.Minute)
+			want["Nightly/Policy/Warning"] = 1
+			w.counted(want)
+			w.skipped(map[string]uint64{"unreadable": 1})
+			w.mode(mode)
+		})
+	}
+}
+
+// testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
+// those of others from being counted.
+func testUnreadablePolicyThatHangs(t *testing.T) {
+	w := policyWorld(t, "1.0-rev0")
+	w.poll()
+	broken := vbawstest.ID(2)
+	api := &hangs{API: w.client(w.clock.Now), bad: func(q vbaws.SessionsQuery, _ *vbaws.SessionsPage) bool { return q.PolicyID == broken && broken != "" }}
+	w.watch(api, w.clock.Now)
+	w.ends(2, "Failed")
+	w.endOf("Policy", "Broken", broken)
+	w.clock.Advance(time.Second)
+	w.pollsAfterOneFailure()
+	want := map[string]int{"Nightly/Policy/Failed": 2}
+	w.counted(want)
+	broken = ""
+	w.later(61 * time.Minute)
+	w.later(61 * time.Minute)
+	want["Broken/Policy/Succeeded"] = 1
+	w.counted(want)
+}
+
+// testUnreadableWatermarkRow: the row at the top, which was counted, can't be read any more.
 // The row below it has a lower USN; the USN has not started over.
-func TestUnreadableWatermark(t *testing.T) {
+func testUnreadableWatermarkRow(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	w.ends(3, "Succeeded")
 	w.poll()
@@ -99,9 +195,9 @@ func TestUnreadableWatermark(t *testing.T) {
 	w.mode(poller.WatermarkUSN)
 }
 
-// TestUnreadableAtInitialSync: a row of the backfill window counts once it can be read,
+// testUnreadableInitialSync: a row of the backfill window counts once it can be read,
 // an older one doesn't.
-func TestUnreadableAtInitialSync(t *testing.T) {
+func testUnreadableInitialSync(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
@@ -131,8 +227,8 @@ func TestUnreadableAtInitialSync(t *testing.T) {
 	}
 }
 
-// TestUnreadableRows: many of them, as those of one policy would be.
-func TestUnreadableRows(t *testing.T) {
+// testUnreadableRows: many of them, as those of one policy would be.
+func testUnreadableRows(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	w.poll()
 	w.later(time.Hour)
@@ -154,8 +250,8 @@ func TestUnreadableRows(t *testing.T) {
 	}
 }
 
-// TestUnreadableForLong: it is looked for for a week.
-func TestUnreadableForLong(t *testing.T) {
+// testUnreadableForLong: it is looked for for a week.
+func testUnreadableForLong(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{AccessLifetime: 10000 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	w.poll()
 	w.clock.Advance(time.Hour)
@@ -181,8 +277,8 @@ func TestUnreadableForLong(t *testing.T) {
 	}
 }
 
-// TestListThatCannotBeRead: if all of the list fails, so does the poll, at a bounded cost.
-func TestListThatCannotBeRead(t *testing.T) {
+// testUnreadableWholeList: if all of the list fails, so does the poll, at a bounded cost.
+func testUnreadableWholeList(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
@@ -216,10 +312,10 @@ func policyWorld(t *testing.T, version string) *world {
 	return w
 }
 
-// TestPolicyThatCannotBeAsked: before API version 1.2 policies are asked for their
+// testUnreadablePolicy: before API version 1.2 policies are asked for their
 // sessions. One that always fails keeps no session of another from being counted. What
 // may be its own waits, and is never counted under no policy.
-func TestPolicyThatCannotBeAsked(t *testing.T) {
+func testUnreadablePolicy(t *testing.T) {
 	broken := vbawstest.ID(2)
 	for _, version := range []string{"1.0-rev0", "1.1-rev0"} {
 		t.Run("mended/"+version, func(t *testing.T) {
@@ -307,9 +403,9 @@ func TestPolicyThatCannotBeAsked(t *testing.T) {
 	}
 }
 
-// TestPoliciesThatCannotBeListed: nor does a workload whose policies can't be listed keep
+// testUnreadableListingOfPolicies: nor does a workload whose policies can't be listed keep
 // the sessions of another's from being counted. If no policy can be listed, the poll fails.
-func TestPoliciesThatCannotBeListed(t *testing.T) {
+func testUnreadableListingOfPolicies(t *testing.T) {
 	for _, c := range []struct {
 		route   string
 		succeed bool

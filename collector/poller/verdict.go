@@ -422,11 +422,10 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) error {
 		if ctx.Err() != nil {
 			return nil // what was cut off says nothing
 		}
-		p.logNotes(poll)
 		if err := p.save(poll.tx); err != nil {
 			return err
 		}
-		done.listed, done.fresh = max(done.listed, poll.listed), poll.fresh
+		done.allListed, done.fresh = done.allListed || poll.allListed, poll.fresh
 		d.judge(p.ledger.View(), now, done.fresh)
 		if len(d.undecided) > 0 {
 			d.listingFailed = done.start

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -37,9 +38,9 @@ func (w *world) problems() []string {
 		for _, p := range m.Label {
 			l[p.GetName()] = p.GetValue()
 		}
-		since, exists := w.sample("vbaws_policy_problem_since_timestamp_seconds", labelsOf(m))
+		since, exists := w.sample("vbaws_policy_problem_since_timestamp_seconds", polltest.Labels(m))
 		if exists != (m.Gauge.GetValue() == 1) {
-			w.Errorf("%s is %v, and has since when: %v", labelsOf(m), m.Gauge.GetValue(), exists)
+			w.Errorf("%s is %v, and has since when: %v", polltest.Labels(m), m.Gauge.GetValue(), exists)
 		}
 		if exists {
 			all = append(all, fmt.Sprintf("%s %s %s since %s", l["policy"], l["kind"], l["problem"], time.Unix(int64(since), 0).In(zone).Format("02 15:04")))
@@ -74,9 +75,22 @@ func (w *world) backups(name string, want float64) {
 	w.Errorf("%s is not there", name)
 }
 
-// TestOverdueOverMetrics: a backup that does not run is overdue after the grace, from the
+func TestVerdict(t *testing.T) {
+	t.Run("overdue", testVerdictOverdue)
+	t.Run("stale listing", testVerdictStaleListing)
+	t.Run("failing", testVerdictFailing)
+	t.Run("stuck", testVerdictStuck)
+	t.Run("disabled", testVerdictDisabled)
+	t.Run("restart while the appliance is down", testVerdictRestartWhileTheApplianceIsDown)
+	t.Run("unreadable schedule", testVerdictUnreadableSchedule)
+	t.Run("run under the former name", testVerdictRunUnderTheFormerName)
+	t.Run("clock that is set", testVerdictClockThatIsSet)
+	t.Run("clock that is set before a restart", testVerdictClockThatIsSetBeforeARestart)
+}
+
+// testVerdictOverdue: a backup that does not run is overdue after the grace, from the
 // listing of that poll on, until it succeeds; a restart and an outage change nothing.
-func TestOverdueOverMetrics(t *testing.T) {
+func testVerdictOverdue(t *testing.T) {
 	w, _ := newJudged(t)
 	w.backups("vbaws_policy_next_due_timestamp_seconds", float64(time.Date(2026, 6, 11, 0, 0, 0, 0, time.UTC).Unix()))
 	w.later(8*time.Hour + 25*time.Minute) // 2:55
@@ -120,9 +134,9 @@ func TestOverdueOverMetrics(t *testing.T) {
 	w.backups("vbaws_policy_overdue_runs", 0)
 }
 
-// TestNothingIsOverdueByAStaleListing: a policy that was disabled or rescheduled is not
+// testVerdictStaleListing: a policy that was disabled or rescheduled is not
 // overdue, and what can't be listed is not decided.
-func TestNothingIsOverdueByAStaleListing(t *testing.T) {
+func testVerdictStaleListing(t *testing.T) {
 	w, pol := newJudged(t)
 	w.cfg.InventoryInterval = 24 * time.Hour
 	w.restart()
@@ -136,9 +150,9 @@ func TestNothingIsOverdueByAStaleListing(t *testing.T) {
 	w.haveProblems("after it was disabled", "Nightly  disabled since 12 04:05")
 }
 
-// TestFailingOverMetrics: a failure is a problem until the next success, and no retry is
+// testVerdictFailing: a failure is a problem until the next success, and no retry is
 // waited for longer than 5 minutes.
-func TestFailingOverMetrics(t *testing.T) {
+func testVerdictFailing(t *testing.T) {
 	w, _ := newJudged(t)
 	w.later(7*time.Hour + 40*time.Minute) // 2:10
 	w.end("Failed")
@@ -164,9 +178,9 @@ func TestFailingOverMetrics(t *testing.T) {
 	w.backups("vbaws_session_typical_duration_seconds", 60)
 }
 
-// TestStuckOverMetrics: a session that runs for longer than a day is stuck, and the run
+// testVerdictStuck: a session that runs for longer than a day is stuck, and the run
 // that waited for it is overdue.
-func TestStuckOverMetrics(t *testing.T) {
+func testVerdictStuck(t *testing.T) {
 	w, _ := newJudged(t)
 	w.later(7*time.Hour + 30*time.Minute) // 2:00
 	s := w.begin()
@@ -186,9 +200,9 @@ func TestStuckOverMetrics(t *testing.T) {
 	w.haveProblems("after it ended")
 }
 
-// TestARestartWhileTheApplianceCannotBePolled: verdicts are those of the last poll. The
+// testVerdictRestartWhileTheApplianceIsDown: verdicts are those of the last poll. The
 // session that was running then may have ended, and nothing newer is known.
-func TestARestartWhileTheApplianceCannotBePolled(t *testing.T) {
+func testVerdictRestartWhileTheApplianceIsDown(t *testing.T) {
 	w, _ := newJudged(t)
 	w.later(7*time.Hour + 30*time.Minute) // 2:00
 	s := w.begin()
@@ -225,8 +239,8 @@ func TestARestartWhileTheApplianceCannotBePolled(t *testing.T) {
 	w.haveProblems("after another restart", stuck...)
 }
 
-// TestDisabledOverMetrics: a policy that was seen enabled before is a problem.
-func TestDisabledOverMetrics(t *testing.T) {
+// testVerdictDisabled: a policy that was seen enabled before is a problem.
+func testVerdictDisabled(t *testing.T) {
 	w, pol := newJudged(t)
 	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(2), Name: "Never enabled", Schedule: nightly(2)})
 	w.EnablePolicy(pol.ID, false)
@@ -240,9 +254,9 @@ func TestDisabledOverMetrics(t *testing.T) {
 	w.haveProblems("enabled")
 }
 
-// TestUnreadableScheduleKeepsTheVerdict: while a schedule can't be read, nothing new is
+// testVerdictUnreadableSchedule: while a schedule can't be read, nothing new is
 // overdue, and what was stays so.
-func TestUnreadableScheduleKeepsTheVerdict(t *testing.T) {
+func testVerdictUnreadableSchedule(t *testing.T) {
 	w, pol := newJudged(t)
 	w.later(8*time.Hour + 31*time.Minute) // 3:01
 	overdue := []string{"Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00"}
@@ -261,9 +275,9 @@ func TestUnreadableScheduleKeepsTheVerdict(t *testing.T) {
 	w.backups("vbaws_policy_overdue_runs", 2)
 }
 
-// TestARunUnderTheFormerName: a session that began before its policy was renamed meets
+// testVerdictRunUnderTheFormerName: a session that began before its policy was renamed meets
 // the start.
-func TestARunUnderTheFormerName(t *testing.T) {
+func testVerdictRunUnderTheFormerName(t *testing.T) {
 	w, pol := newJudged(t)
 	w.later(7*time.Hour + 30*time.Minute) // 2:00
 	s := w.begin()
@@ -282,8 +296,8 @@ func TestARunUnderTheFormerName(t *testing.T) {
 	w.haveProblems("the day after", "Daily backup overdue since 12 02:00", "Daily snapshot overdue since 11 14:00")
 }
 
-// TestAClockThatIsSet: nothing is judged by a clock that was just set.
-func TestAClockThatIsSet(t *testing.T) {
+// testVerdictClockThatIsSet: nothing is judged by a clock that was just set.
+func testVerdictClockThatIsSet(t *testing.T) {
 	w, _ := newJudged(t)
 	w.later(time.Hour)
 	w.StepClock(12 * time.Hour)
@@ -302,9 +316,9 @@ func TestAClockThatIsSet(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsSetBeforeARestart: the process that comes next judges no more by the
+// testVerdictClockThatIsSetBeforeARestart: the process that comes next judges no more by the
 // appliance's new clock than the one before.
-func TestAClockThatIsSetBeforeARestart(t *testing.T) {
+func testVerdictClockThatIsSetBeforeARestart(t *testing.T) {
 	for _, step := range []time.Duration{72 * time.Hour, -72 * time.Hour} {
 		t.Run(step.String(), func(t *testing.T) {
 			w, pol := newJudged(t)

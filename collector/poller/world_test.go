@@ -11,13 +11,12 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -41,8 +40,7 @@ type world struct {
 	cfg     poller.Config
 	storage *countingStorage
 	log     *logbook
-	p       *poller.Poller
-	reg     *prometheus.Registry
+	p       *polltest.Exporter
 }
 
 // newWorld returns a world without sessions, and with one policy. Nothing was
@@ -72,21 +70,8 @@ func newWorldOn(t tester, serve func(*vbawstest.Appliance) *vbawstest.Server, at
 // newExporter returns a world without an appliance. The test watches something else.
 func newExporter(t tester, cfg poller.Config) *world {
 	w := &world{tester: t, cfg: cfg, storage: &countingStorage{Storage: store.NewMemory()}, log: &logbook{}}
-	w.cfg.Appliance = "test"
-	if w.cfg.Interval == 0 {
-		w.cfg.Interval = time.Minute
-	}
-	if w.cfg.Timeout == 0 {
-		w.cfg.Timeout = time.Minute
-	}
-	if w.cfg.Watermark == "" {
-		w.cfg.Watermark = poller.WatermarkAuto
-	}
 	if w.cfg.Backfill == 0 {
 		w.cfg.Backfill = backfill
-	}
-	if w.cfg.Ledger.Bounds == nil {
-		w.cfg.Ledger.Bounds = []float64{60, 600, 3600}
 	}
 	if w.cfg.Logger == nil {
 		w.cfg.Logger = w.log
@@ -106,26 +91,13 @@ func (w *world) watch(api poller.API, now func() time.Time) {
 	w.Helper()
 	cfg := w.cfg
 	cfg.Now = now
-	p, err := poller.New(cfg, api, w.storage)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.p, w.reg = p, prometheus.NewRegistry()
-	w.reg.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p} }))
+	w.p = polltest.Start(w, polltest.Options{Client: api, Storage: w.storage, Poller: cfg})
 }
 
 // client returns a client of the appliance.
 func (w *world) client(now func() time.Time) *vbaws.Client {
 	w.Helper()
-	u, err := url.Parse(w.server.URL)
-	if err != nil {
-		w.Fatal(err)
-	}
-	c, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername,
-		Password:  func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport: w.server.Transport(), Now: now, RetryInitial: time.Microsecond,
-	})
+	c, err := polltest.NewClient(polltest.Options{URL: w.server.URL, Transport: w.server.Transport(), Poller: poller.Config{Now: now}})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -185,14 +157,8 @@ func (w *world) ends(n int, status string) (ids []string) {
 func (w *world) sample(name, labels string) (v float64, ok bool) {
 	w.Helper()
 	for _, m := range w.gather(name) {
-		if labelsOf(m) == labels {
-			switch {
-			case m.Counter != nil:
-				return m.Counter.GetValue(), true
-			case m.Histogram != nil:
-				return float64(m.Histogram.GetSampleCount()), true
-			}
-			return m.Gauge.GetValue(), true
+		if polltest.Labels(m) == labels {
+			return polltest.Value(m), true
 		}
 	}
 	return 0, false
@@ -200,16 +166,7 @@ func (w *world) sample(name, labels string) (v float64, ok bool) {
 
 func (w *world) gather(name string) []*dto.Metric {
 	w.Helper()
-	families, err := w.reg.Gather()
-	if err != nil {
-		w.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			return f.Metric
-		}
-	}
-	return nil
+	return w.p.Metrics(w, name)
 }
 
 // is checks one series.

@@ -236,7 +236,19 @@ func conform(t *rapid.T, b state, reopen func() state) {
 	}
 }
 
-func TestConformanceOfMemory(t *testing.T) {
+func TestAppliance(t *testing.T) {
+	t.Run("file", testApplianceFile)
+	t.Run("memory", testApplianceMemory)
+	t.Run("load is a copy", testApplianceLoadIsACopy)
+	t.Run("written by the first save", testApplianceWrittenByTheFirstSave)
+	t.Run("independent", testApplianceIndependent)
+	t.Run("what can't be encoded", testApplianceWhatCantBeEncoded)
+	t.Run("unused dropped", testApplianceUnusedDropped)
+	t.Run("closed", testApplianceClosed)
+	t.Run("unusable file", testApplianceUnusableFile)
+}
+
+func testApplianceMemory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewMemory()
@@ -244,7 +256,7 @@ func TestConformanceOfMemory(t *testing.T) {
 	})
 }
 
-func TestConformanceOfStore(t *testing.T) {
+func testApplianceFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -272,7 +284,7 @@ func TestConformanceOfStore(t *testing.T) {
 }
 
 // What Load returns may be worked on without the state taking notice.
-func TestLoadIsACopy(t *testing.T) {
+func testApplianceLoadIsACopy(t *testing.T) {
 	disk := openAppliance(t, open(t, t.TempDir()), "a")
 	for name, b := range map[string]state{"memory": NewMemory(), "store": disk} {
 		meta := &ledger.Meta{Skipped: map[string]uint64{"gone": 1}, Bounds: []float64{1, 2}, Watermark: &ledger.Watermark{USN: 3}}

@@ -13,6 +13,14 @@ import (
 	"vbaws_exporter/collector/store/record/recordtest"
 )
 
+func TestCrash(t *testing.T) {
+	t.Run("within a commit", testCrashWithinACommit)
+	t.Run("points", testCrashPoints)
+	t.Run("points in order", testCrashPointsInOrder)
+	t.Run("failed commit", testCrashFailedCommit)
+	t.Run("import", testCrashImport)
+}
+
 // A crash of the machine in the middle of a commit is simulated on the file as
 // it was before the commit and as it is after it.
 //
@@ -28,7 +36,7 @@ import (
 //
 // A page that was written and is as it was is the same in all of them, so the
 // difference of the two files is all that has to be known.
-func TestCrashWithinCommit(t *testing.T) {
+func testCrashWithinACommit(t *testing.T) {
 	t.Parallel()
 	const sector = 512
 	dir := t.TempDir()

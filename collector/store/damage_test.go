@@ -236,7 +236,7 @@ func damagedChild(args []string) {
 // A damaged file is refused, or has its previous content. If the newest meta page is
 // damaged, that is the content before the last save, as after a crash while that page
 // was written.
-func TestDamagedFiles(t *testing.T) {
+func testOpenDamaged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	before, after, err := damagedBase(dir)

@@ -82,9 +82,15 @@ func reopen(t TB, s *Store) *Store {
 	return s
 }
 
-// TestMove moves an appliance from store to store, between which it lives on, and
-// looks for it in all of them. Files of earlier moves turn up again.
 func TestMove(t *testing.T) {
+	t.Run("export and import", testMoveExportAndImport)
+	t.Run("memory", testMoveMemory)
+	t.Run("open existing", testMoveOpenExisting)
+}
+
+// testMoveExportAndImport moves an appliance from store to store, between which it lives on, and
+// looks for it in all of them. Files of earlier moves turn up again.
+func testMoveExportAndImport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -215,8 +221,14 @@ func resum(file []byte) []byte {
 	return append(bytes.Clone(body), sum[:]...)
 }
 
+func TestImport(t *testing.T) {
+	t.Parallel()
+	t.Run("rejected", testImportRejected)
+	t.Run("implausible", testImportImplausible)
+}
+
 // What isn't what was written is refused in words, and leaves nothing.
-func TestImportRefuses(t *testing.T) {
+func testImportRejected(t *testing.T) {
 	t.Parallel()
 	file := exported(t)
 	path := t.TempDir()
@@ -309,10 +321,10 @@ func rewritten(t *testing.T, file []byte, header func(*transfer.Header), bucket,
 	return out.Bytes()
 }
 
-// TestImportRefusesTheImplausible: a file with right checksums, that no exporter
+// testImportImplausible: a file with right checksums, that no exporter
 // wrote. What is in it would overflow a counter or a later export, end the process
 // or every scrape, or steer the terminal that the error is printed on.
-func TestImportRefusesTheImplausible(t *testing.T) {
+func testImportImplausible(t *testing.T) {
 	t.Parallel()
 	file := exported(t)
 	s := open(t, t.TempDir())
@@ -415,8 +427,15 @@ func (e *errWriter) Write(p []byte) (int, error) {
 
 var errFull = errors.New("disk full")
 
+func TestExport(t *testing.T) {
+	t.Run("fails", testExportFails)
+	t.Run("file", testExportFile)
+	t.Run("touches no other file", testExportTouchesNoOtherFile)
+	t.Run("replaces nothing", testExportReplacesNothing)
+}
+
 // An export that fails changes nothing.
-func TestExportFails(t *testing.T) {
+func testExportFails(t *testing.T) {
 	path := closed(t)
 	s := open(t, path)
 	for _, left := range []int{0, 5000} {
@@ -453,7 +472,7 @@ func TestExportFails(t *testing.T) {
 	openAppliance(t, s, "a")
 }
 
-func TestExportFile(t *testing.T) {
+func testExportFile(t *testing.T) {
 	path := closed(t)
 	s := open(t, path)
 	file := filepath.Join(path, "file")
@@ -524,9 +543,9 @@ func tree(t *testing.T, path string) map[string]string {
 	return all
 }
 
-// TestExportFileTouchesNoOther: whatever is in the folder, exporting changes
+// testExportTouchesNoOtherFile: whatever is in the folder, exporting changes
 // nothing of it, whether it succeeds or not.
-func TestExportFileTouchesNoOther(t *testing.T) {
+func testExportTouchesNoOtherFile(t *testing.T) {
 	s, dir := open(t, closed(t)), t.TempDir()
 	output := filepath.Join(dir, "output")
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -602,8 +621,8 @@ func noLinks(from, to string) error {
 	return &os.LinkError{Op: "link", Old: from, New: to, Err: errors.ErrUnsupported}
 }
 
-// TestExportFileReplacesNothing that appears while it is written.
-func TestExportFileReplacesNothing(t *testing.T) {
+// testExportReplacesNothing that appears while it is written.
+func testExportReplacesNothing(t *testing.T) {
 	for name, link := range map[string]func(string, string) error{"links": os.Link, "no links": noLinks} {
 		t.Run(name, func(t *testing.T) {
 			s, dir := open(t, closed(t)), t.TempDir()
@@ -632,7 +651,7 @@ func TestExportFileReplacesNothing(t *testing.T) {
 	}
 }
 
-func TestOpenExisting(t *testing.T) {
+func testMoveOpenExisting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	if _, err := Open(path, Options{Existing: true}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
@@ -675,7 +694,7 @@ func importChild(args []string) {
 
 // A process that ends while it imports leaves what was there, or what it imports,
 // as a whole; and the next import isn't hindered.
-func TestCrashOfImport(t *testing.T) {
+func testCrashImport(t *testing.T) {
 	t.Parallel()
 	from := closed(t)
 	file := filepath.Join(t.TempDir(), "file")
@@ -736,7 +755,7 @@ func TestCrashOfImport(t *testing.T) {
 }
 
 // The memory that a move takes doesn't grow with what is remembered.
-func TestMoveMemory(t *testing.T) {
+func testMoveMemory(t *testing.T) {
 	s := open(t, t.TempDir())
 	const sessions = 150_000
 	for done := 0; done < sessions; done += 5000 {

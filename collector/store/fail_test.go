@@ -32,7 +32,7 @@ var failures = []struct {
 
 // However a commit fails, nothing of it remains in the file, in the state or in its index
 // of ids, and later saves build on what was there before.
-func TestFailedCommitsAreTakenBack(t *testing.T) {
+func testCrashFailedCommit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -79,7 +79,7 @@ func TestFailedCommitsAreTakenBack(t *testing.T) {
 }
 
 // While the file can't be used, an appliance says so, also of ids that it doesn't know.
-func TestApplianceWhileTheFileIsUnusable(t *testing.T) {
+func testApplianceUnusableFile(t *testing.T) {
 	s := open(t, t.TempDir())
 	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))

@@ -9,8 +9,14 @@ import (
 	"vbaws_exporter/collector/store/record/recordtest"
 )
 
-// The filter knows every id that was added, is wrong about few others, and stays small.
 func TestSeen(t *testing.T) {
+	t.Run("sessions", testSeenSessions)
+	t.Run("any day", testSeenAnyDay)
+	t.Run("forget reads old days only", testSeenForgetReadsOldDaysOnly)
+}
+
+// The filter knows every id that was added, is wrong about few others, and stays small.
+func testSeenSessions(t *testing.T) {
 	const n = 50_000
 	s := newSeen(0)
 	for i := range n {
@@ -46,7 +52,7 @@ func TestSeen(t *testing.T) {
 
 // An id is found whatever day it is looked for at, in an appliance that has outgrown its
 // filter, after a restart, and until it is forgotten.
-func TestIDsAreFoundWhateverTheirDay(t *testing.T) {
+func testSeenAnyDay(t *testing.T) {
 	const days, perDay = 400, 50
 	path := t.TempDir()
 	s := open(t, path)

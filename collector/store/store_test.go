@@ -66,7 +66,19 @@ func resets(t *testing.T, b state) uint64 {
 	return s.Meta.Resets
 }
 
-func TestOpenMakesPrivateFolderAndFile(t *testing.T) {
+func TestOpen(t *testing.T) {
+	t.Run("private folder and file", testOpenPrivateFolderAndFile)
+	t.Run("touches no other file", testOpenTouchesNoOtherFile)
+	t.Run("symbolic link", testOpenSymbolicLink)
+	t.Run("locked", testOpenLocked)
+	t.Run("file can't be created", testOpenFileCantBeCreated)
+	t.Run("folder can't be created", testOpenFolderCantBeCreated)
+	t.Run("other contents", testOpenOtherContents)
+	t.Run("not a bbolt file", testOpenNotABboltFile)
+	t.Run("damaged", testOpenDamaged)
+}
+
+func testOpenPrivateFolderAndFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "data")
 	open(t, path)
 	entries, err := os.ReadDir(path)
@@ -84,9 +96,9 @@ func TestOpenMakesPrivateFolderAndFile(t *testing.T) {
 	}
 }
 
-// TestOpenTouchesNoOtherFile: the file is made beside whatever is in the folder
+// testOpenTouchesNoOtherFile: the file is made beside whatever is in the folder
 // already, such as a copy that somebody is about to put in place.
-func TestOpenTouchesNoOtherFile(t *testing.T) {
+func testOpenTouchesNoOtherFile(t *testing.T) {
 	path := t.TempDir()
 	precious := filepath.Join(path, FileName+".new")
 	if err := os.WriteFile(precious, []byte("precious"), 0o644); err != nil {
@@ -101,8 +113,8 @@ func TestOpenTouchesNoOtherFile(t *testing.T) {
 	}
 }
 
-// TestOpenFollowsNoLink: a link to nowhere in place of the file is not written through.
-func TestOpenFollowsNoLink(t *testing.T) {
+// testOpenSymbolicLink: a link to nowhere in place of the file is not written through.
+func testOpenSymbolicLink(t *testing.T) {
 	path, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "file")
 	if err := os.Symlink(elsewhere, filepath.Join(path, FileName)); err != nil {
 		t.Skip(err)
@@ -118,7 +130,7 @@ func TestOpenFollowsNoLink(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhoIsInTheWay(t *testing.T) {
+func testOpenLocked(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
 	s := open(t, path)
@@ -132,7 +144,7 @@ func TestOpenSaysWhoIsInTheWay(t *testing.T) {
 }
 
 // What can't be read isn't damaged: there is nothing to restore, or to move away.
-func TestOpenWhereNoFileCanBe(t *testing.T) {
+func testOpenFileCantBeCreated(t *testing.T) {
 	path := t.TempDir()
 	if err := os.Mkdir(filepath.Join(path, FileName), 0o700); err != nil {
 		t.Fatal(err)
@@ -144,7 +156,7 @@ func TestOpenWhereNoFileCanBe(t *testing.T) {
 	}
 }
 
-func TestOpenWhereNoFolderCanBe(t *testing.T) {
+func testOpenFolderCantBeCreated(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -200,7 +212,7 @@ func a(tx *bbolt.Tx) *bbolt.Bucket {
 }
 
 // What is not what was written is refused by name, and left alone.
-func TestOpenRefuses(t *testing.T) {
+func testOpenOtherContents(t *testing.T) {
 	t.Parallel()
 	flip := func(bucket string) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error {
@@ -294,7 +306,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
+func testOpenNotABboltFile(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"empty": {},
 		"short": []byte("short"),
@@ -317,7 +329,7 @@ func TestOpenRefusesWhatIsNoFileOfBboltS(t *testing.T) {
 	}
 }
 
-func TestApplianceWritesNothingBeforeTheFirstSave(t *testing.T) {
+func testApplianceWrittenByTheFirstSave(t *testing.T) {
 	path := t.TempDir()
 	s := open(t, path)
 	before, err := os.ReadFile(s.path)
@@ -342,7 +354,7 @@ func TestApplianceWritesNothingBeforeTheFirstSave(t *testing.T) {
 
 // What can't be written down is refused before anything is written, and what
 // comes later is not hindered.
-func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
+func testApplianceWhatCantBeEncoded(t *testing.T) {
 	b := openAppliance(t, open(t, t.TempDir()), "a")
 	save(t, b, remember(1, 20000))
 	bad := "\xff"
@@ -363,7 +375,7 @@ func TestSaveRefusesWhatCanNotBeSaid(t *testing.T) {
 	save(t, b, remember(2, 20001))
 }
 
-func TestDropUnused(t *testing.T) {
+func testApplianceUnusedDropped(t *testing.T) {
 	path := t.TempDir()
 	now := time.Unix(2e9, 0)
 	s, err := Open(path, Options{Now: func() time.Time { return now }})
@@ -412,7 +424,7 @@ func TestDropUnused(t *testing.T) {
 	}
 }
 
-func TestClosed(t *testing.T) {
+func testApplianceClosed(t *testing.T) {
 	s := open(t, t.TempDir())
 	b := openAppliance(t, s, "a")
 	save(t, b, remember(1, 20000))
@@ -436,7 +448,7 @@ func TestClosed(t *testing.T) {
 }
 
 // Appliances are polled, and saved, at the same time.
-func TestAppliancesAreIndependent(t *testing.T) {
+func testApplianceIndependent(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	var wg sync.WaitGroup
@@ -470,7 +482,7 @@ func TestAppliancesAreIndependent(t *testing.T) {
 }
 
 // The search for what is to be forgotten does not go through what is not.
-func TestForgetReadsOldDaysOnly(t *testing.T) {
+func testSeenForgetReadsOldDaysOnly(t *testing.T) {
 	path := closed(t)
 	edit(t, path, func(tx *bbolt.Tx) error {
 		return a(tx).Bucket([]byte(record.IDsBucket)).Put(record.IDKey(20001, recordtest.Session(1)), []byte("no record"))
@@ -523,7 +535,7 @@ func killChild(args []string) {
 
 // A process that ends at a named point leaves the state of before the commit, or
 // of after it.
-func TestCrashPoints(t *testing.T) {
+func testCrashPoints(t *testing.T) {
 	t.Parallel()
 	for point, want := range map[string]uint64{CrashBegin: 2, CrashFilled: 2, CrashDone: 3} {
 		path := t.TempDir()
@@ -538,7 +550,7 @@ func TestCrashPoints(t *testing.T) {
 	}
 }
 
-func TestCrashPointsAreInOrder(t *testing.T) {
+func testCrashPointsInOrder(t *testing.T) {
 	var points []string
 	s, err := Open(t.TempDir(), Options{Crash: func(point string) { points = append(points, point) }})
 	if err != nil {

@@ -46,9 +46,15 @@ func openRelease(t *testing.T, version string) *Store {
 	return open(t, dir)
 }
 
+func TestStateOf010(t *testing.T) {
+	t.Run("counters", testStateOf010Counters)
+	t.Run("history", testStateOf010History)
+	t.Run("instances", testStateOf010Instances)
+}
+
 // State of 0.1.0 is read, and what it knows of sessions holds: none is counted again,
 // none is missed.
-func TestReadStateOf010(t *testing.T) {
+func testStateOf010Counters(t *testing.T) {
 	epoch := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
 	bounds := []float64{60, 600, 3600}
 	s := openRelease(t, "0.1.0")
@@ -164,9 +170,9 @@ func TestReadStateOf010(t *testing.T) {
 	}
 }
 
-// TestHistoryOf010: 0.1.0 stored no history of sessions; the newest session and the
+// testStateOf010History: 0.1.0 stored no history of sessions; the newest session and the
 // newest success are known of its counters.
-func TestHistoryOf010(t *testing.T) {
+func testStateOf010History(t *testing.T) {
 	epoch := time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
 	b := openAppliance(t, openRelease(t, "0.1.0"), "synced")
 	state, err := b.Load()
@@ -185,7 +191,7 @@ func TestHistoryOf010(t *testing.T) {
 
 // State of 0.1.0 has no bucket of instances: it is read, checked and exported without, and
 // gets one.
-func TestInstancesInStateOf010(t *testing.T) {
+func testStateOf010Instances(t *testing.T) {
 	s := openRelease(t, "0.1.0")
 	if _, err := s.Summaries(); err != nil {
 		t.Fatal(err)

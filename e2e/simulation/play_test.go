@@ -11,14 +11,12 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	client "github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
@@ -34,7 +32,7 @@ import (
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/collector/verdict/oracle"
-	"vbaws_exporter/vbaws"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -42,7 +40,7 @@ import (
 // script says, the exporter polls it, Prometheus scrapes the exporter and evaluates the
 // rules.
 
-const appliance = "test"
+const appliance = polltest.Appliance
 
 // play is a world being played.
 type play struct {
@@ -53,11 +51,10 @@ type play struct {
 	a     *vbawstest.Appliance
 	todo  map[int64][]func()
 
-	book        poller.Storage
-	poller      *poller.Poller // nil while there is no exporter
-	registry    *client.Registry
-	failures    int   // of polls in a row
-	nextPoll    int64 // of the exporter
+	storage     poller.Storage
+	exporter    *polltest.Exporter // nil while there is none
+	failures    int                // of polls in a row
+	nextPoll    int64              // of the exporter
 	unreachable bool
 
 	// listed are the workloads whose policies are listed in this minute.
@@ -92,7 +89,7 @@ func newPlay(t *testing.T, w *world, rules string) *play {
 	p := &play{
 		t: t, world: w, clock: vbawstest.NewClock(time.Unix(w.from, 0).UTC()),
 		todo: make(map[int64][]func()), seen: make(map[*policy][]int64), scrapes: make(map[int64]bool), polled: make(map[int64]int64), listings: make(map[string][]int64),
-		reports: make(map[string][]report), book: store.NewMemory(),
+		reports: make(map[string][]report), storage: store.NewMemory(),
 	}
 	p.a = vbawstest.New(vbawstest.Config{Now: p.clock.Now, Zone: zone, Product: w.product, NamedVPC: true, Forgetful: true})
 	if w.unzoned {
@@ -153,21 +150,21 @@ func (p *play) run() {
 		for _, do := range p.todo[p.now] {
 			do()
 		}
-		p.exporter()
+		p.operate()
 		p.scrape()
 		p.prometheus.evaluate(p.now, p.thorough || p.now%(5*minute) == 0 || p.now-p.disturbed <= hour)
 	}
 	p.prometheus.end(p.world.to)
 }
 
-// exporter ends, starts and polls.
-func (p *play) exporter() {
+// operate ends, starts and polls with the exporter.
+func (p *play) operate() {
 	w := p.world
 	switch {
 	case inAny(w.gone, p.now):
-		p.poller, p.disturbed = nil, p.now
+		p.exporter, p.disturbed = nil, p.now
 		return
-	case p.poller == nil || w.restarts[p.now]:
+	case p.exporter == nil || w.restarts[p.now]:
 		p.start()
 	}
 	if p.now < p.nextPoll {
@@ -182,7 +179,7 @@ func (p *play) exporter() {
 		refused = p.a.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: http.StatusUnauthorized, Count: -1})
 	}
 	p.listed = make(map[string]bool)
-	err := p.poller.Poll(context.Background())
+	err := p.exporter.Poll(context.Background())
 	if refused != nil {
 		refused.Remove()
 	}
@@ -233,44 +230,31 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // start starts an exporter with the state of the last one.
 func (p *play) start() {
-	u := &url.URL{Scheme: "http", Host: "appliance"}
-	api, err := vbaws.New(vbaws.Config{
-		URL: u, Username: vbawstest.DefaultUsername, Password: func() (string, error) { return vbawstest.DefaultPassword, nil },
-		Transport: p, Now: p.clock.Now, RetryInitial: time.Nanosecond,
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.registry = client.NewRegistry()
-	instruments := collector.NewInstruments(p.registry)
+	registry := client.NewRegistry()
+	instruments := collector.NewInstruments(registry)
 	instruments.Add(appliance)
 	instruments.Reloaded(true, p.clock.Now())
 	started := client.NewGauge(client.GaugeOpts{Name: "process_start_time_seconds"})
 	started.Set(float64(p.now))
-	p.registry.MustRegister(started)
-	p.poller, err = poller.New(poller.Config{
-		Appliance: appliance, Interval: time.Minute, Timeout: time.Minute, Backfill: time.Hour, Watermark: poller.WatermarkAuto,
-		OverdueGrace: grace * time.Second, Ledger: ledger.Options{Bounds: []float64{600, 3600}, Hold: 2 * time.Minute, MaxPolicies: 10_000},
-		Logger: log.NewNopLogger(), Now: p.clock.Now,
-		Polled: func(r poller.Result, took time.Duration) { instruments.Polled(appliance, r, took) },
-	}, api, p.book)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.registry.MustRegister(collector.New(func() []collector.Source { return []collector.Source{p.poller} }))
+	registry.MustRegister(started)
+	p.exporter = polltest.Start(p.t, polltest.Options{
+		URL: "http://appliance", Transport: p, Storage: p.storage, Registry: registry,
+		Poller: poller.Config{
+			Backfill: time.Hour, OverdueGrace: grace * time.Second, Now: p.clock.Now,
+			Ledger: ledger.Options{Hold: 2 * time.Minute, MaxPolicies: 10_000},
+			Polled: func(r poller.Result, took time.Duration) { instruments.Polled(appliance, r, took) },
+		},
+	})
 	p.failures, p.nextPoll, p.disturbed = 0, 0, p.now
 }
 
 // scrape takes what /metrics has into Prometheus.
 func (p *play) scrape() {
-	if p.poller == nil {
+	if p.exporter == nil {
 		p.prometheus.scrape(p.now, nil)
 		return
 	}
-	families, err := p.registry.Gather()
-	if err != nil {
-		p.t.Fatalf("seed %d: %v", p.world.seed, err)
-	}
+	families := p.exporter.Families(p.t)
 	p.scrapes[p.now] = true
 	p.prometheus.scrape(p.now, families)
 	p.report(families)

@@ -415,7 +415,8 @@ func (p *policy) add(s oracle.Session) {
 	case p.workload == vbawstest.VPC && s.Kind != "none":
 		s.Type = "VpcBackup"
 	}
-	// A history takes sessions of one type, start and end for one.
+	// Which of several sessions with equal times is the newest is decided by their ids,
+	// which the oracle does not have.
 	for slices.ContainsFunc(p.Sessions, func(o oracle.Session) bool {
 		return o.Type == s.Type && o.Start == s.Start && o.End == s.End
 	}) {

@@ -222,6 +222,8 @@ var textColored = property("custom.cellOptions", map[string]any{"type": "color-t
 
 func unit(name string) dashboard.DynamicConfigValue { return property("unit", name) }
 
+func decimals(n int) dashboard.DynamicConfigValue { return property("decimals", n) }
+
 func width(px int) dashboard.DynamicConfigValue { return property("custom.width", px) }
 
 // word is how a value is shown.
@@ -273,6 +275,10 @@ func byStatus[T panelBuilder[T]](p T) T {
 type column struct {
 	from, title string
 	properties  []dashboard.DynamicConfigValue
+}
+
+func col(from, title string, properties ...dashboard.DynamicConfigValue) column {
+	return column{from, title, properties}
 }
 
 // grid is a table with a row for each combination of labels that its queries have in

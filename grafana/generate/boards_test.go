@@ -94,7 +94,7 @@ var signs = []string{blue, sky, green, yellow, orange, vermilion, purple, grey, 
 // TestBoards checks what dashboard-linter doesn't.
 func TestBoards(t *testing.T) {
 	colors := regexp.MustCompile(`"(?:color|fixedColor)": "([^"]+)"`)
-	variable := regexp.MustCompile(`\$\{?(\w+)`)
+	variable := regexp.MustCompile(`\$\{?([a-z_]\w*)`) // $1 is a group of label_replace
 	for name, d := range committed(t) {
 		t.Run(name, func(t *testing.T) {
 			if *d.Uid+".json" != name {
@@ -183,16 +183,25 @@ func TestBoards(t *testing.T) {
 	}
 }
 
-// TestProblems: tables sort problems by their names, descending, which is from the worst on.
+// TestProblems: the ranks of problems, by which tables sort them, are from the worst on.
 func TestProblems(t *testing.T) {
-	var names []string
+	var names, ranks []string
 	for _, p := range problems {
-		names = append(names, p.name)
+		names, ranks = append(names, p.name), append(ranks, p.rank)
 	}
-	sorted := slices.Sorted(slices.Values(names))
-	slices.Reverse(sorted)
-	if diff := cmp.Diff(sorted, names); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(slices.Values(ranks)), ranks); diff != "" {
 		t.Error(diff)
+	}
+	if want := []string{"stuck", "failing", "overdue", "silent", "disabled"}; !slices.Equal(names, want) {
+		t.Errorf("%v, want the order of the status page, %v", names, want)
+	}
+	series := fleet{policies: 1, scrapes: 1}.series()
+	d := committed(t)[overviewUID+".json"]
+	rows := newViewer(t, stored(t, series), 0, nil).all(t, d)["Problems A"]
+	for _, p := range problems {
+		if want := fmt.Sprintf("problem=%q, rank=%q", p.name, p.rank); !strings.Contains(strings.Join(rows, "\n"), want) {
+			t.Errorf("no row has %s: %s", want, rows)
+		}
 	}
 	for _, m := range collector.Metrics() {
 		if m.Name != "vbaws_policy_problem" {

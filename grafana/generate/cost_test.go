@@ -41,10 +41,10 @@ func storedForAlerts(tb testing.TB, policies int, days, policyDays float64) (*pr
 	for _, result := range []string{"success", "auth", "tls", "timeout", "unreachable", "http", "decode", "config", "storage"} {
 		series("vbaws_exporter_polls_total", eu+`, result="`+result+`"`, "0+1")
 	}
-	for _, reason := range []string{"undecodable", "before_cutoff", "gone"} {
+	for _, reason := range []string{"undecodable", "before_cutoff", "gone", "unreadable"} {
 		series("vbaws_exporter_sessions_skipped_total", eu+`, reason="`+reason+`"`, "0")
 	}
-	for _, what := range []string{"policies", "types", "extended_types", "statuses", "series", "unfinished", "repositories"} {
+	for _, what := range []string{"policies", "types", "extended_types", "statuses", "series", "unfinished", "repositories", "instances"} {
 		series("vbaws_exporter_over_limit", eu+`, what="`+what+`"`, "0")
 	}
 	for i := range 20 {

@@ -40,7 +40,7 @@ func exporter() (dashboard.Dashboard, error) {
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero(`sum(round(increase(vbaws_exporter_polls_total{result!="success"}[1d])))`)))
 	add(b, about{"Not counted, 24 h",
-		"Sessions that could not be understood, that started before the cutoff, or that were removed before they were seen to end. The log has the id of each.",
+		"Sessions that could not be understood, that the appliance can't return, that started before the cutoff, or that were removed before they were seen to end. The log has the id of each.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})),
 		b.now(orZero("sum(max by (appliance, reason) (round(increase(vbaws_exporter_sessions_skipped_total[1d]))))")))
 	add(b, about{"Configuration",
@@ -105,11 +105,11 @@ func exporter() (dashboard.Dashboard, error) {
 		"By endpoint and HTTP status; error stands for no answer. How many in 24 hours, of which the first one of its kind isn't seen, and since the exporter was started.",
 		"no request failed", 12, 6},
 		sorted(grid(
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(110)}},
-			column{"endpoint", "Endpoint", nil},
-			column{"code", "Code", []dashboard.DynamicConfigValue{width(70)}},
-			column{"A", "24 h", []dashboard.DynamicConfigValue{width(70), property("decimals", 0)}},
-			column{"B", "Since start", []dashboard.DynamicConfigValue{width(100), property("decimals", 0)}},
+			col("appliance", "Appliance", width(110)),
+			col("endpoint", "Endpoint"),
+			col("code", "Code", width(70)),
+			col("A", "24 h", width(70), decimals(0)),
+			col("B", "Since start", width(100), decimals(0)),
 		).Unit("none"), order{"24 h", true}),
 		b.rows("sum by (appliance, endpoint, code) (round(increase("+failed+"[1d])))"),
 		b.rows("sum by (appliance, endpoint, code) ("+failed+")"))
@@ -117,8 +117,8 @@ func exporter() (dashboard.Dashboard, error) {
 		"Endpoints that the account has no right to read. What comes from there is missing. The documentation lists which right each endpoint needs.",
 		"the account has all rights", 12, 6},
 		sorted(grid(
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(110)}},
-			column{"endpoint", "Endpoint", nil},
+			col("appliance", "Appliance", width(110)),
+			col("endpoint", "Endpoint"),
 		).Unit("none"), order{"Endpoint", false}),
 		b.rows("max by (appliance, endpoint) (vbaws_exporter_endpoint_forbidden) == 1"))
 
@@ -145,13 +145,13 @@ func exporter() (dashboard.Dashboard, error) {
 		"Each exporter: its version, for how long it has been up, how many samples a scrape has, and when its configuration was read.",
 		gone, 24, 5},
 		grid(
-			column{"instance", "Instance", nil},
-			column{"version", "Version", nil},
-			column{"revision", "Revision", nil},
-			column{"goversion", "Go", nil},
-			column{"B", "Up for", []dashboard.DynamicConfigValue{unit("s"), property("decimals", 1)}},
-			column{"C", "Samples a scrape", []dashboard.DynamicConfigValue{unit("none")}},
-			column{"D", "Configuration read", []dashboard.DynamicConfigValue{unit("s"), property("decimals", 1)}},
+			col("instance", "Instance"),
+			col("version", "Version"),
+			col("revision", "Revision"),
+			col("goversion", "Go"),
+			col("B", "Up for", unit("s"), decimals(1)),
+			col("C", "Samples a scrape", unit("none")),
+			col("D", "Configuration read", unit("s"), decimals(1)),
 		),
 		b.rows("max by (instance, version, revision, goversion) (vbaws_exporter_build_info)"),
 		b.rows("time() - max by (instance) (process_start_time_seconds)"),

@@ -37,25 +37,25 @@ func instances() (dashboard.Dashboard, error) {
 		"Protected instances of which the appliance has no backup, replica or snapshot.",
 		noInstances, 6, 4}, number("none", steps(green, step{1, vermilion})),
 		b.now("sum(max by ("+byInstance+") ("+lastBackup+") == bool 0)"))
-	age := []dashboard.DynamicConfigValue{unit("s"), width(140), left, property("decimals", 1), mapped(word{"10000000000", "✗ none", vermilion})}
+	age := []dashboard.DynamicConfigValue{unit("s"), width(140), left, decimals(1), mapped(word{"10000000000", "✗ none", vermilion})}
 	add(b, about{"Newest backups, the oldest first",
 		"Protected instances and the age of their newest backup, replica or snapshot. At most 100 rows.",
 		noInstances, 12, 14},
 		sorted(grid(
-			column{"instance_name", "Instance", []dashboard.DynamicConfigValue{filterable}},
-			column{"instance_id", "ID", []dashboard.DynamicConfigValue{width(190)}},
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(130), filterable}},
-			column{"A", "Age", age},
+			col("instance_name", "Instance", filterable),
+			col("instance_id", "ID", width(190)),
+			col("appliance", "Appliance", width(130), filterable),
+			col("A", "Age", age...),
 		), order{"Age", true}),
 		b.rows("topk(100, time() - max by ("+byInstance+") ("+lastBackup+" > 0) or "+never+" + (max by ("+byInstance+") ("+lastBackup+") == 0))"))
 	add(b, about{"Not protected by a policy",
 		"EC2 instances that are in no policy. At most 100 rows.",
 		noInstances, 12, 14},
 		sorted(grid(
-			column{"instance_name", "Instance", []dashboard.DynamicConfigValue{filterable}},
-			column{"instance_id", "ID", []dashboard.DynamicConfigValue{width(190), unit("none")}},
-			column{"region", "Region", []dashboard.DynamicConfigValue{width(130), filterable}},
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(130), filterable}},
+			col("instance_name", "Instance", filterable),
+			col("instance_id", "ID", width(190), unit("none")),
+			col("region", "Region", width(130), filterable),
+			col("appliance", "Appliance", width(130), filterable),
 		), order{"Instance", false}),
 		b.rows("topk(100, max by ("+byInstance+", region) (vbaws_instance_info) and on ("+byInstance+") max by ("+byInstance+") (vbaws_instance_protected) == 0)"))
 	add(b, about{"Protected and not protected",
@@ -73,12 +73,12 @@ func instances() (dashboard.Dashboard, error) {
 		"Backup repositories, those that are not encrypted first.",
 		"the account is not allowed to list repositories, or there is none", 24, 8},
 		sorted(grid(
-			column{"repository", "Repository", []dashboard.DynamicConfigValue{filterable}},
-			column{"encryption", "Encryption", []dashboard.DynamicConfigValue{width(150), unit("none"), textColored, left,
-				mapped(word{"true", "✓ encrypted", green}, word{"false", "✗ not encrypted", vermilion})}},
-			column{"bucket", "Bucket", nil},
-			column{"region", "Region", []dashboard.DynamicConfigValue{width(150), filterable}},
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(150), filterable}},
+			col("repository", "Repository", filterable),
+			col("encryption", "Encryption", width(150), unit("none"), textColored, left,
+				mapped(word{"true", "✓ encrypted", green}, word{"false", "✗ not encrypted", vermilion})),
+			col("bucket", "Bucket"),
+			col("region", "Region", width(150), filterable),
+			col("appliance", "Appliance", width(150), filterable),
 		), order{"Encryption", false}, order{"Repository", false}),
 		b.rows("max by (appliance, repository, repository_id, bucket, region, encryption) (vbaws_repository_info)"))
 	return b.Build()

@@ -27,10 +27,10 @@ func overview() (dashboard.Dashboard, error) {
 	b.row("Now")
 	add(b, about{"Stuck", "Policies with a session that has been running far longer than such sessions usually take.",
 		gone, 4, 4}, number("none", bad), b.now(policiesWith("stuck")))
-	add(b, about{"Overdue", "Policies with a scheduled start that no success followed in time. How much time a run has is overdue_grace in the configuration.",
-		gone, 4, 4}, number("none", bad), b.now(policiesWith("overdue")))
 	add(b, about{"Failing", "Policies whose newest finished session, of a snapshot or a backup or another kind, failed, with no retry under way.",
 		gone, 4, 4}, number("none", bad), b.now(policiesWith("failing")))
+	add(b, about{"Overdue", "Policies with a scheduled start that no success followed in time. How much time a run has is overdue_grace in the configuration.",
+		gone, 4, 4}, number("none", bad), b.now(policiesWith("overdue")))
 	add(b, about{"Silent", "Policies without a known schedule that have had no success for 7 to 30 days.",
 		gone, 4, 4}, number("none", steps(green, step{1, orange})), b.now(policiesWith("silent")))
 	add(b, about{"Not polled", "Appliances whose last poll failed. Their problems stay as they were at the last successful poll.",
@@ -40,11 +40,11 @@ func overview() (dashboard.Dashboard, error) {
 		number("percentunit", steps(vermilion, step{0.95, orange}, step{0.99, green})).Decimals(2), b.now("avg("+onTime+")"))
 
 	add(b, about{"Problems",
-		"What is wrong now, the worst first, and since when: the start of the stuck session, the last success, the oldest scheduled start without a success, the end of the first failure. The policy's name links to its board.",
+		"What is wrong now, the worst first, and since when: the start of the stuck session, the end of the first failure, the oldest scheduled start without a success, the last success. The policy's name links to its board.",
 		"no problems, or no exporter is scraped", 24, 8},
 		problemTable(
-			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
-			column{"appliance", "Appliance", nil},
+			col("policy", "Policy", toPolicy, width(300)),
+			col("appliance", "Appliance"),
 		), b.problemRows()...)
 	add(b, about{"Problems over time",
 		"The policies that had a problem in the time range, a row for each problem: the " + shownProblems + " that had theirs for longest. Disabled policies aren't shown.",
@@ -57,8 +57,8 @@ func overview() (dashboard.Dashboard, error) {
 		"Each policy and kind: how many scheduled starts have had no success in time, the next start, the last success, the longest gap that the schedule leaves, and the share of the time range without an overdue run (SLA).",
 		"no schedule is known", 24, 11},
 		scheduleTable(
-			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
-			column{"appliance", "Appliance", nil},
+			col("policy", "Policy", toPolicy, width(300)),
+			col("appliance", "Appliance"),
 		), b.scheduleRows()...)
 
 	b.row("Sessions")
@@ -71,12 +71,12 @@ func overview() (dashboard.Dashboard, error) {
 		"Policies with failed sessions: how many in the time range, when the newest one ended, and how many in a row without a success since. Empty: a success followed.",
 		"no session failed", 15, 8},
 		sorted(grid(
-			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy}},
-			column{"extended_type", "Session", []dashboard.DynamicConfigValue{width(175)}},
-			column{"appliance", "Appliance", []dashboard.DynamicConfigValue{width(90)}},
-			column{"A", "Failed", []dashboard.DynamicConfigValue{width(65), property("decimals", 0)}},
-			column{"B", "Newest", []dashboard.DynamicConfigValue{unit("s"), width(90), property("decimals", 1)}},
-			column{"C", "In a row", []dashboard.DynamicConfigValue{width(75), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
+			col("policy", "Policy", toPolicy),
+			col("extended_type", "Session", width(175)),
+			col("appliance", "Appliance", width(90)),
+			col("A", "Failed", width(65), decimals(0)),
+			col("B", "Newest", unit("s"), width(90), decimals(1)),
+			col("C", "In a row", width(75), decimals(0), textColored, limits(steps("text", step{1, vermilion}))),
 		), order{"In a row", true}),
 		b.rows(`max by (`+bySession+`) (round(increase(vbaws_sessions_total{type="Policy", status="Failed"}[$__range]))) > 0`),
 		b.rows(`time() - max by (`+bySession+`) (vbaws_session_last_end_timestamp_seconds{type="Policy", status="Failed"}) < $__range_s`),
@@ -86,12 +86,12 @@ func overview() (dashboard.Dashboard, error) {
 		"Sessions of policies that are running: for how long the oldest of each kind has been, how long such sessions typically take (the median of the last 15 successes, from 5 on), and the ratio of the two.",
 		"nothing is running", 24, 7},
 		sorted(grid(
-			column{"policy", "Policy", []dashboard.DynamicConfigValue{toPolicy, width(300)}},
-			column{"extended_type", "Session", nil},
-			column{"appliance", "Appliance", nil},
-			column{"A", "Running for", ago},
-			column{"B", "Typically", ago},
-			column{"C", "Times typical", []dashboard.DynamicConfigValue{property("decimals", 1), textColored, limits(steps("text", step{2, orange}, step{3, vermilion}))}},
+			col("policy", "Policy", toPolicy, width(300)),
+			col("extended_type", "Session"),
+			col("appliance", "Appliance"),
+			col("A", "Running for", ago...),
+			col("B", "Typically", ago...),
+			col("C", "Times typical", decimals(1), textColored, limits(steps("text", step{2, orange}, step{3, vermilion}))),
 		), order{"Running for", true}),
 		b.rows("time() - "+started),
 		b.rows(`max by (`+bySession+`) (vbaws_session_typical_duration_seconds) and on (`+bySession+`) vbaws_sessions_running_oldest_start_timestamp_seconds{type="Policy"}`),
@@ -106,19 +106,19 @@ func overview() (dashboard.Dashboard, error) {
 		"Each appliance: whether the last poll succeeded, the age of the data, and what the appliance reports. What the account has no right to read stays empty.",
 		"no exporter is scraped", 24, 5},
 		sorted(grid(
-			column{"appliance", "Appliance", nil},
-			column{"A", "Polled", []dashboard.DynamicConfigValue{width(75), textColored, left, mapped(word{"1", "✓ yes", green}, word{"0", "⊘ no", vermilion})}},
-			column{"B", "Age", []dashboard.DynamicConfigValue{unit("s"), width(80), property("decimals", 1), textColored, limits(steps("text", step{300, orange}, step{1800, vermilion}))}},
-			column{"version", "Version", nil},
-			column{"api_version", "API", []dashboard.DynamicConfigValue{width(80)}},
-			column{"D", "Policies", []dashboard.DynamicConfigValue{width(75)}},
-			column{"E", "Instances", []dashboard.DynamicConfigValue{width(85)}},
-			column{"F", "Unprotected", []dashboard.DynamicConfigValue{width(100), textColored, limits(steps("text", step{1, orange}))}},
-			column{"G", "License used", []dashboard.DynamicConfigValue{unit("percentunit"), width(105), property("decimals", 0), textColored, limits(steps("text", step{0.9, orange}, step{1.0001, vermilion}))}},
-			column{"H", "License ends in", []dashboard.DynamicConfigValue{unit("s"), width(120), property("decimals", 0), textColored, expiry}},
-			column{"I", "Certificate ends in", []dashboard.DynamicConfigValue{unit("s"), width(145), property("decimals", 0), textColored, expiry}},
-			column{"J", "Clock offset", []dashboard.DynamicConfigValue{unit("s"), width(105), property("decimals", 0)}},
-			column{"K", "Alarms", []dashboard.DynamicConfigValue{width(70), textColored, limits(steps("text", step{1, orange}))}},
+			col("appliance", "Appliance"),
+			col("A", "Polled", width(75), textColored, left, mapped(word{"1", "✓ yes", green}, word{"0", "⊘ no", vermilion})),
+			col("B", "Age", unit("s"), width(80), decimals(1), textColored, limits(steps("text", step{300, orange}, step{1800, vermilion}))),
+			col("version", "Version"),
+			col("api_version", "API", width(80)),
+			col("D", "Policies", width(75)),
+			col("E", "Instances", width(85)),
+			col("F", "Unprotected", width(100), textColored, limits(steps("text", step{1, orange}))),
+			col("G", "License used", unit("percentunit"), width(105), decimals(0), textColored, limits(steps("text", step{0.9, orange}, step{1.0001, vermilion}))),
+			col("H", "License ends in", unit("s"), width(120), decimals(0), textColored, expiry),
+			col("I", "Certificate ends in", unit("s"), width(145), decimals(0), textColored, expiry),
+			col("J", "Clock offset", unit("s"), width(105), decimals(0)),
+			col("K", "Alarms", width(70), textColored, limits(steps("text", step{1, orange}))),
 		), order{"Appliance", false}),
 		b.rows(ofAppliance("vbaws_up")),
 		b.rows("time() - "+ofAppliance("vbaws_exporter_last_successful_poll_timestamp_seconds")),

@@ -10,21 +10,33 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 )
 
-// problems are the values of the label problem, the worst first. That is their alphabetical
-// order, descending: by it tables sort them.
-var problems = []struct{ name, sign, color string }{
-	{"stuck", "…", purple},
-	{"silent", "?", orange},
-	{"overdue", "◷", vermilion},
-	{"failing", "✗", vermilion},
-	{"disabled", "■", grey},
+// problems are the values of the label problem, the worst first, as on the exporter's status page.
+// Tables sort them by rank, and show the words.
+var problems = []struct{ name, rank, sign, color string }{
+	{"stuck", "a", "…", purple},
+	{"failing", "failing", "✗", vermilion},
+	{"overdue", "overdue", "◷", vermilion},
+	{"silent", "silent", "?", orange},
+	{"disabled", "z", "■", grey},
 }
 
-// problemWords show the label problem.
-func problemWords() []word {
+// ranked adds the label rank to problems. Most problems are in the right order by their names: a query has to
+// be short.
+func ranked(expr string) string {
+	expr = fmt.Sprintf(`label_replace(%s, "rank", "$1", "problem", "(.*)")`, expr)
+	for _, p := range problems {
+		if p.rank != p.name {
+			expr = fmt.Sprintf(`label_replace(%s, "rank", %q, "problem", %q)`, expr, p.rank, p.name)
+		}
+	}
+	return expr
+}
+
+// rankWords show the label rank as its problem.
+func rankWords() []word {
 	var words []word
 	for _, p := range problems {
-		words = append(words, word{p.name, p.sign + " " + p.name, p.color})
+		words = append(words, word{p.rank, p.sign + " " + p.name, p.color})
 	}
 	return words
 }
@@ -67,21 +79,19 @@ func problemTimeline() *statetimeline.PanelBuilder {
 // problemTable has a row for each problem that there is, the worst first, with the given columns and
 // since when.
 func problemTable(of ...column) *table.PanelBuilder {
-	columns := append([]column{
-		{"problem", "Problem", []dashboard.DynamicConfigValue{width(120), textColored, left, mapped(problemWords()...)}},
-	}, of...)
+	columns := append([]column{col("rank", "Problem", width(120), textColored, left, mapped(rankWords()...))}, of...)
 	columns = append(columns,
-		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(110)}},
-		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
-		column{"A", "For", ago},
-		column{"B", "Since", []dashboard.DynamicConfigValue{unit("dateTimeAsIsoNoDateIfToday"), width(170)}},
+		col("kind", "Kind", width(110)),
+		col("workload", "Workload", width(150), filterable),
+		col("A", "For", ago...),
+		col("B", "Since", unit("dateTimeAsIsoNoDateIfToday"), width(170)),
 	)
-	return sorted(grid(columns...), order{"Problem", true}, order{"For", true})
+	return sorted(grid(columns...), order{"Problem", false}, order{"For", true})
 }
 
 // problemRows asks for the age and the begin of each problem.
 func (b *board) problemRows() []*prometheus.DataqueryBuilder {
-	since := "min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)"
+	since := ranked("min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)")
 	return []*prometheus.DataqueryBuilder{
 		b.rows("time() - " + since),
 		b.rows("1000 * " + since),
@@ -91,14 +101,14 @@ func (b *board) problemRows() []*prometheus.DataqueryBuilder {
 // scheduleTable has a row for each policy and kind that it makes, those that are overdue first, after the given columns.
 func scheduleTable(of ...column) *table.PanelBuilder {
 	return sorted(grid(append(of,
-		column{"kind", "Kind", []dashboard.DynamicConfigValue{width(100)}},
-		column{"workload", "Workload", []dashboard.DynamicConfigValue{width(150), filterable}},
-		column{"A", "Missed runs", []dashboard.DynamicConfigValue{width(115), property("decimals", 0), textColored, limits(steps("text", step{1, vermilion}))}},
-		column{"B", "Next due", []dashboard.DynamicConfigValue{unit("dateTimeFromNow")}},
-		column{"C", "Last success", ago},
-		column{"D", "Longest gap", ago},
-		column{"E", "On time", []dashboard.DynamicConfigValue{width(90), unit("percentunit"), property("decimals", 1), textColored,
-			limits(steps(vermilion, step{0.95, orange}, step{0.99, "text"}))}},
+		col("kind", "Kind", width(100)),
+		col("workload", "Workload", width(150), filterable),
+		col("A", "Missed runs", width(115), decimals(0), textColored, limits(steps("text", step{1, vermilion}))),
+		col("B", "Next due", unit("dateTimeFromNow")),
+		col("C", "Last success", ago...),
+		col("D", "Longest gap", ago...),
+		col("E", "On time", width(90), unit("percentunit"), decimals(1), textColored,
+			limits(steps(vermilion, step{0.95, orange}, step{0.99, "text"}))),
 	)...), order{"Missed runs", true}, order{"Next due", false})
 }
 
@@ -117,7 +127,7 @@ func (b *board) scheduleRows() []*prometheus.DataqueryBuilder {
 }
 
 // ago is for columns of ages.
-var ago = []dashboard.DynamicConfigValue{unit("s"), property("decimals", 1)}
+var ago = []dashboard.DynamicConfigValue{unit("s"), decimals(1)}
 
 // filterable lets people filter the rows of a table by a column.
 var filterable = property("custom.filterable", true)

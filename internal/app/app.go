@@ -6,20 +6,26 @@
 package app
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
 	sloggokit "github.com/tjhop/slog-gokit"
 
+	"vbaws_exporter/collector"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/check"
 	"vbaws_exporter/internal/config"
+	"vbaws_exporter/internal/daemon"
 )
 
 // unusedAfter is how long the state of an appliance that left the
@@ -27,14 +33,9 @@ import (
 const unusedAfter = 400 * 24 * time.Hour
 
 // OneLine returns the text of err as a line for a terminal. Joined errors are a line
-// each, and an appliance's answer, or a file, can have escapes in it.
+// each.
 func OneLine(err error) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ReplaceAll(err.Error(), "\n", "; "))
+	return check.Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // Logging is how a command logs, to stderr.
@@ -56,36 +57,76 @@ func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	stamped := log.LoggerFunc(func(keyvals ...any) error {
 		return l.Log(append([]any{"ts", log.DefaultTimestampUTC()}, keyvals...)...)
 	})
-	return stamped, slog.New(sloggokit.NewGoKitHandler(withoutOrigin{stamped}, slog.LevelDebug))
+	return stamped, slog.New(withoutOrigin{sloggokit.NewGoKitHandler(stamped, slog.LevelDebug)})
 }
 
-// withoutOrigin leaves out the time and the caller that the slog handler puts before the
-// message.
-type withoutOrigin struct{ next log.Logger }
+// withoutOrigin leaves out the time and the caller, which the handler would log before
+// the message.
+type withoutOrigin struct{ slog.Handler }
 
-func (l withoutOrigin) Log(keyvals ...any) error {
-	kept := make([]any, 0, len(keyvals))
-	for i := 0; i+1 < len(keyvals); i += 2 {
-		switch keyvals[i] {
-		case slog.MessageKey:
-			return l.next.Log(append(kept, keyvals[i:]...)...)
-		case slog.TimeKey, "caller":
-		default:
-			kept = append(kept, keyvals[i], keyvals[i+1])
+func (h withoutOrigin) Handle(ctx context.Context, r slog.Record) error {
+	r.Time, r.PC = time.Time{}, 0
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h withoutOrigin) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return withoutOrigin{h.Handler.WithAttrs(attrs)}
+}
+
+func (h withoutOrigin) WithGroup(name string) slog.Handler {
+	return withoutOrigin{h.Handler.WithGroup(name)}
+}
+
+// loadConfig reads the configuration file.
+func loadConfig(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; name the file with --config.file", err)
+	}
+	return cfg, err
+}
+
+// exporter is what polls the appliances of a configuration, and what it counts. close
+// closes its state.
+type exporter struct {
+	*daemon.Daemon
+	registry    *prometheus.Registry
+	instruments *collector.Instruments
+	close       func() error
+}
+
+// newExporter returns an exporter that does not poll yet, for a process that polls once
+// or until it ends. With an empty storagePath nothing is kept.
+func newExporter(cfg *config.Config, storagePath string, once bool, logger log.Logger) (*exporter, error) {
+	storage := func(string) (poller.Storage, error) { return store.NewMemory(), nil }
+	x := &exporter{registry: prometheus.NewRegistry(), close: func() error { return nil }}
+	if storagePath != "" {
+		s, err := openStore(storagePath, cfg, logger)
+		if err != nil {
+			return nil, err
 		}
+		storage = func(name string) (poller.Storage, error) { return s.Appliance(name) }
+		x.close = s.Close
 	}
-	return l.next.Log(kept...)
+	x.instruments = collector.NewInstruments(x.registry)
+	x.instruments.Reloaded(true, time.Now())
+	var err error
+	x.Daemon, err = daemon.New(daemon.Options{
+		Config: cfg, Storage: storage, Once: once, Forgetful: !once && storagePath == "", Instruments: x.instruments, Logger: logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, x.close())
+	}
+	x.registry.MustRegister(collector.New(x.Sources))
+	return x, nil
 }
 
-// openStorage opens the state in a folder, or one that is kept nowhere if
-// path is empty.
-func openStorage(path string, cfg *config.Config, logger log.Logger) (storage func(string) (poller.Storage, error), closeStorage func() error, err error) {
-	if path == "" {
-		return func(string) (poller.Storage, error) { return store.NewMemory(), nil }, func() error { return nil }, nil
-	}
+// openStore opens the state in a folder, and removes that of appliances that left the
+// configuration long ago.
+func openStore(path string, cfg *config.Config, logger log.Logger) (*store.Store, error) {
 	s, err := store.Open(path, store.Options{})
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("--storage.path: %w", err)
 	}
 	keep := make([]string, len(cfg.Appliances))
 	for i, a := range cfg.Appliances {
@@ -93,10 +134,10 @@ func openStorage(path string, cfg *config.Config, logger log.Logger) (storage fu
 	}
 	dropped, err := s.DropUnused(keep, time.Now().Add(-unusedAfter))
 	if err != nil {
-		return nil, nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	for _, name := range dropped {
 		level.Info(logger).Log("msg", "dropped the state of an appliance that is no longer configured", "appliance", name)
 	}
-	return func(name string) (poller.Storage, error) { return s.Appliance(name) }, s.Close, nil
+	return s, nil
 }

@@ -9,8 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-
-	"github.com/prometheus/common/version"
+	"time"
 
 	"vbaws_exporter/internal/check"
 	"vbaws_exporter/internal/healthcheck"
@@ -34,7 +33,7 @@ func Check(configFile string, o CheckOptions, stdout io.Writer) error {
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		more, err := check.Appliances(ctx, cfg, check.Options{UserAgent: "vbaws_exporter/" + version.Version})
+		more, err := check.Appliances(ctx, cfg, time.Now)
 		if err != nil {
 			return err
 		}

@@ -9,50 +9,34 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
-
-	"vbaws_exporter/collector"
-	"vbaws_exporter/internal/config"
-	"vbaws_exporter/internal/daemon"
 )
 
 // Collect polls every appliance of a configuration once and writes the metrics. With
 // an empty storagePath nothing is kept.
 func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err error) {
 	logger, _ := l.loggers(os.Stderr)
-	cfg, err := config.Load(configFile)
+	cfg, err := loadConfig(configFile)
 	if err != nil {
 		return err
 	}
-	storage, closeStorage, err := openStorage(storagePath, cfg, logger)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeStorage()) }()
-
 	// Without Go's own metrics: beside those of others, in one file, they would be
 	// there twice.
-	reg := prometheus.NewRegistry()
-	instruments := collector.NewInstruments(reg)
-	instruments.Reloaded(true, time.Now())
-	d, err := daemon.New(daemon.Options{
-		Config: cfg, Storage: storage, Once: true, Instruments: instruments, Logger: logger,
-	})
+	x, err := newExporter(cfg, storagePath, true, logger)
 	if err != nil {
 		return err
 	}
-	reg.MustRegister(collector.New(d.Sources))
+	defer func() { err = errors.Join(err, x.close()) }()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	pollErr := d.Poll(ctx)
+	pollErr := x.Poll(ctx)
 	if ctx.Err() != nil {
 		return errors.New("interrupted: nothing is written")
 	}
-	return errors.Join(pollErr, writeText(stdout, reg))
+	return errors.Join(pollErr, writeText(stdout, x.registry))
 }
 
 // writeText writes what g gathers in the text format, or nothing.

@@ -1,13 +1,13 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
 	"time"
 
 	"github.com/oklog/run"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v4"
 
 	"vbaws_exporter/internal/demo"
@@ -26,25 +26,19 @@ func Demo(w *Web, l *Logging, stdout io.Writer) (err error) {
 		return err
 	}
 	var g run.Group
-	ctx, cancel := context.WithCancel(context.Background())
-	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
+	addUntil(&g, d.Run)
 	return watch(d.ConfigFile, d.StoragePath(), w, logger, slogger, &g)
 }
 
 // scheme returns the scheme that is served by a configuration of the web server. What
 // is wrong with it shows when it is put to use.
 func scheme(webConfigFile string) string {
-	var c struct {
-		TLS struct {
-			Cert     string `yaml:"cert"`
-			CertFile string `yaml:"cert_file"`
-		} `yaml:"tls_server_config"`
-	}
+	var c toolkit.Config
 	text, err := os.ReadFile(webConfigFile)
 	if err == nil {
 		err = yaml.Unmarshal(text, &c)
 	}
-	if err != nil || c.TLS.Cert == "" && c.TLS.CertFile == "" {
+	if err != nil || c.TLSConfig.TLSCert == "" && c.TLSConfig.TLSCertPath == "" {
 		return "http"
 	}
 	return "https"

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -15,14 +17,11 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/oklog/run"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/version"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
-	"vbaws_exporter/collector"
 	"vbaws_exporter/internal/config"
-	"vbaws_exporter/internal/daemon"
 	"vbaws_exporter/internal/web"
 )
 
@@ -31,11 +30,9 @@ const shutdownTimeout = 10 * time.Second
 
 // Web is how a command serves HTTP.
 type Web struct {
-	Toolkit        *toolkit.FlagConfig
-	TelemetryPath  string
-	CreatedSamples bool // _created samples in OpenMetrics text
-	Lifecycle      bool // reload by HTTP
-	Pprof          bool
+	Toolkit     *toolkit.FlagConfig
+	Lifecycle   bool // reload by HTTP
+	web.Options      // of which flags set TelemetryPath, CreatedSamples and Pprof
 }
 
 // Serve polls the appliances of a configuration and serves HTTP, until a signal ends
@@ -51,39 +48,27 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 	// From the beginning: one that comes too early would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	cfg, err := config.Load(configFile)
+	cfg, err := loadConfig(configFile)
 	if err != nil {
 		return err
+	}
+	if err := toolkit.Validate(*w.Toolkit.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	level.Info(logger).Log("msg", "starting", "version", version.Version, "revision", version.GetRevision(), "config", configFile, "storage", storagePath)
-	storage, closeStorage, err := openStorage(storagePath, cfg, logger)
+	x, err := newExporter(cfg, storagePath, false, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStorage()) }()
-
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	instruments := collector.NewInstruments(reg)
-	instruments.Reloaded(true, time.Now())
-	d, err := daemon.New(daemon.Options{
-		Config: cfg, Storage: storage, Forgetful: storagePath == "", Instruments: instruments, Logger: logger,
-	})
-	if err != nil {
-		return err
-	}
-	reg.MustRegister(collector.New(d.Sources))
+	defer func() { err = errors.Join(err, x.close()) }()
+	x.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	var rejected atomic.Pointer[web.Rejection]
-	reload := reloader(configFile, d, instruments, &rejected, logger)
-	o := web.Options{
-		Gatherer: reg, Sources: d.Sources, TelemetryPath: w.TelemetryPath, CreatedSamples: w.CreatedSamples,
-		Version:  version.Version,
-		Rejected: rejected.Load,
-		Config:   func() ([]byte, error) { return d.Config().YAML() },
-		Pprof:    w.Pprof,
-		ErrorLog: slog.NewLogLogger(slogger.Handler(), slog.LevelWarn),
-	}
+	reload := x.reloader(configFile, &rejected, logger)
+	o := w.Options
+	o.Gatherer, o.Sources, o.Version, o.Rejected = x.registry, x.Sources, version.Version, rejected.Load
+	o.Config = func() ([]byte, error) { return x.Config().YAML() }
+	o.ErrorLog = slog.NewLogLogger(slogger.Handler(), slog.LevelWarn)
 	if w.Lifecycle {
 		o.Reload = reload
 	}
@@ -91,24 +76,34 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 	if err != nil {
 		return err
 	}
-	addHangup(g, hangup, reload)
-	return runGroup(g, d, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
+	addUntil(g, func(ctx context.Context) {
+		for {
+			select {
+			case <-hangup:
+				_ = reload() // which logs what is wrong
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	addUntil(g, x.Run)
+	return runGroup(g, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
 }
 
 // reloader returns what goes over to the configuration that is in the file at that
 // time. Any goroutine may call it. It stores in rejected what was wrong with it; nil if
 // nothing was.
-func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instruments, rejected *atomic.Pointer[web.Rejection], logger log.Logger) func() error {
+func (x *exporter) reloader(configFile string, rejected *atomic.Pointer[web.Rejection], logger log.Logger) func() error {
 	var mu sync.Mutex // what was read first must not come into force last
 	return func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		cfg, err := config.Load(configFile)
 		if err == nil {
-			err = d.Reload(cfg)
+			err = x.Reload(cfg)
 		}
 		now := time.Now()
-		instruments.Reloaded(err == nil, now)
+		x.instruments.Reloaded(err == nil, now)
 		if err != nil {
 			since := now
 			if before := rejected.Load(); before != nil {
@@ -124,23 +119,14 @@ func reloader(configFile string, d *daemon.Daemon, instruments *collector.Instru
 	}
 }
 
-// addHangup makes a hangup reload. What is wrong is logged already.
-func addHangup(g *run.Group, hangup <-chan os.Signal, reload func() error) {
-	done := make(chan struct{})
-	g.Add(func() error {
-		for {
-			select {
-			case <-hangup:
-				_ = reload()
-			case <-done:
-				return nil
-			}
-		}
-	}, func(error) { close(done) })
+// addUntil adds to g what runs until its context ends.
+func addUntil(g *run.Group, do func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.Add(func() error { do(ctx); return nil }, func(error) { cancel() })
 }
 
-// runGroup runs the daemon and the server until a signal comes or one fails.
-func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+// runGroup runs the server, beside what is in g already, until a signal comes or one fails.
+func runGroup(g *run.Group, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	// Not run.SignalHandler: it stops listening after the first signal, and a second
@@ -156,9 +142,13 @@ func runGroup(g *run.Group, d *daemon.Daemon, server *http.Server, f *toolkit.Fl
 		}
 	}, func(error) { cancel() })
 
-	g.Add(func() error { d.Run(ctx); return nil }, func(error) { cancel() })
-
-	g.Add(func() error { return toolkit.ListenAndServe(server, f, slogger) }, func(error) {
+	g.Add(func() error {
+		err := toolkit.ListenAndServe(server, f, slogger)
+		if op, is := errors.AsType[*net.OpError](err); is && op.Op == "listen" {
+			err = fmt.Errorf("--web.listen-address: %w", err)
+		}
+		return err
+	}, func(error) {
 		// All other contexts have ended by now, and this one must not have.
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -98,6 +99,10 @@ func TestCannotStart(t *testing.T) {
 	defer listener.Close()
 	dir := t.TempDir()
 	wrong, file := filepath.Join(dir, "wrong.yml"), filepath.Join(dir, "file")
+	folder := filepath.Join(dir, "folder") // whose file is a folder
+	if err := os.MkdirAll(filepath.Join(folder, store.FileName), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	apptest.Write(t, wrong, "pol_interval: 1m\nappliances: []\n")
 	apptest.Write(t, file, "")
 	storage := "--storage.path=" + filepath.Join(dir, "data")
@@ -109,13 +114,15 @@ func TestCannotStart(t *testing.T) {
 		{[]string{"nonsense"}, "unexpected nonsense"},
 		{[]string{"--nonsense"}, "unknown long flag '--nonsense'"},
 		{[]string{"--log.level=loud"}, "loud"},
-		{nil, "config.yml"},
-		{[]string{"collect"}, "config.yml"},
+		{nil, "config.yml: no such file or directory; name the file with --config.file"},
+		{[]string{"collect"}, "config.yml: no such file or directory; name the file with --config.file"},
 		{[]string{"--config.file=" + wrong}, wrong + `:1:1: unknown key "pol_interval": did you mean poll_interval?`},
-		{append(good, "--storage.path="+file), "state directory"},
+		{append(good, "--storage.path="+file), "--storage.path: create the state directory: "},
+		{append(good, "--storage.path="+folder), "--storage.path: "},
 		{append(good, "--web.telemetry-path=metrics"), "telemetry path"},
-		{append(good, "--web.config.file="+file+"x"), file + "x"},
-		{append(good, "--web.listen-address="+listener.Addr().String()), "address already in use"},
+		{append(good, "--web.config.file="+file+"x"), "--web.config.file: open " + file + "x"},
+		{append(good, "--web.listen-address="+listener.Addr().String()), "--web.listen-address: listen tcp " + listener.Addr().String() + ": bind: address already in use"},
+		{append(good, "--web.listen-address=10105"), "--web.listen-address: listen tcp: address 10105: missing port"},
 	} {
 		// The last of two flags is the one that counts.
 		args := lastOfEach(test.args)

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/collector/store/transfer"
+	"vbaws_exporter/internal/check"
 )
 
 // Names that stand for standard output and input. The latter isn't opened, since it may
@@ -25,17 +25,19 @@ const (
 	standardInput  = "/dev/stdin"
 )
 
-// openState opens the state in a folder.
-func openState(path string, o store.Options) (*store.Store, error) {
-	s, err := store.Open(path, o)
+// openState opens the state in a folder, which must be there already if existing.
+func openState(path string, existing bool) (*store.Store, error) {
+	s, err := store.Open(path, store.Options{Existing: existing})
 	var inUse *store.InUseError
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && o.Existing:
+	case errors.Is(err, fs.ErrNotExist) && existing:
 		return nil, fmt.Errorf("no state in %s: %w", path, err)
 	case errors.As(err, &inUse):
 		return nil, fmt.Errorf("%w: stop the exporter that uses it first", err)
+	case err != nil:
+		return nil, fmt.Errorf("--storage.path: %w", err)
 	}
-	return s, err
+	return s, nil
 }
 
 // ExportState writes the state of an appliance in the folder path to the file output,
@@ -43,7 +45,7 @@ func openState(path string, o store.Options) (*store.Store, error) {
 // is -, the state itself goes to stdout, and the report to stderr. By is the
 // exporter's version.
 func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (err error) {
-	s, err := openState(path, store.Options{Existing: true})
+	s, err := openState(path, true)
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	}
 	where := filepath.Join(path, store.FileName)
 	_, statErr := os.Stat(where)
-	s, err := openState(path, store.Options{Existing: statErr == nil})
+	s, err := openState(path, false)
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ type summary struct {
 // ListStates writes which appliances there is state of in the folder path, as a table or
 // as JSON.
 func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
-	s, err := openState(path, store.Options{Existing: true})
+	s, err := openState(path, true)
 	if err != nil {
 		return err
 	}
@@ -150,10 +152,7 @@ func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
 		}
 	}
 	if asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(all)
+		return check.JSON(stdout, all)
 	}
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "APPLIANCE\tSESSIONS\tBYTES\tLAST SAVED\tSTATE\n")

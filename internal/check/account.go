@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,7 @@ import (
 // login logs in and reads one session. Every API version has that route, so its answer
 // decides the version. Then it reads the clock of the appliance.
 func (p *prober) login(ctx context.Context) []Finding {
-	ctx, cancel := p.limit(ctx)
-	defer cancel()
-	_, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
+	_, err := p.sessions(ctx, vbaws.SessionsQuery{Limit: 1})
 	if bad := p.notLoggedIn(err); bad != nil {
 		return []Finding{*bad}
 	}
@@ -26,49 +25,43 @@ func (p *prober) login(ctx context.Context) []Finding {
 	if none, ok := errors.AsType[*vbaws.VersionError](err); ok {
 		return append(findings, p.noVersion(none))
 	}
-	start := p.o.Now()
-	shown, err := p.client.SystemTime(ctx)
-	end := p.o.Now()
+	start := p.now()
+	shown, err := ask(ctx, p, p.client.SystemTime)
+	end := p.now()
 	if bad := p.notLoggedIn(err); bad != nil {
 		return []Finding{*bad}
 	}
-	date, dateErr := http.ParseTime(p.wire.header.Get("Date"))
-	if dateErr != nil {
-		date = time.Time{}
-	}
+	date, _ := http.ParseTime(p.wire.header.Get("Date")) // zero without one
 	return append(findings, p.revision(), clock(shown, date, start.Add(end.Sub(start)/2), err))
 }
 
 // notLoggedIn explains why there is no token. It returns nil if there is one.
 func (p *prober) notLoggedIn(err error) *Finding {
-	var f Finding
 	api, isAnswer := errors.AsType[*vbaws.APIError](err)
 	none, isVersion := errors.AsType[*vbaws.VersionError](err)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, vbaws.ErrMFA):
-		f = fail(Login, "create an account without multi-factor authentication for the exporter",
-			"%q uses multi-factor authentication and cannot log in unattended", p.a.Username)
+		return new(fail(Login, "create an account without multi-factor authentication for the exporter",
+			"%q uses multi-factor authentication and cannot log in unattended", p.a.Username))
 	case vbaws.KindOf(err) == vbaws.KindAuth && p.wire.loggedIn:
-		f = fail(Login, "check whether something else logs the account out, and the clock of the appliance", "logged in, but the appliance rejects the token: %v", err)
+		return new(fail(Login, "check whether something else logs the account out, and the clock of the appliance", "logged in, but the appliance rejects the token: %v", err))
 	case p.wire.loggedIn:
 		return nil
 	case isVersion:
-		f = p.noVersion(none)
+		return new(p.noVersion(none))
 	case vbaws.KindOf(err) == vbaws.KindAuth && isAnswer:
-		f = fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
-			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code))
+		return new(fail(Login, "correct username and password (or password_file); check whether the account is locked or disabled: each attempt can count against it",
+			"the appliance rejects the login of %q with HTTP status %d%s", p.a.Username, api.StatusCode, in(api.Code)))
 	case vbaws.KindOf(err) == vbaws.KindConfig:
-		f = fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err)
+		return new(noPassword(err))
 	case isAnswer && api.StatusCode == http.StatusNotFound:
-		f = fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err)
+		return new(fail(Login, portAdvice(p.a.URL), "there is no login at this URL; it is another API: %v", err))
 	case vbaws.KindOf(err) == vbaws.KindDecode:
-		f = fail(Login, portAdvice(p.a.URL), "cannot log in: %v", err)
-	default:
-		f = fail(Login, "", "cannot log in: %v", err)
+		return new(fail(Login, portAdvice(p.a.URL), "cannot log in: %v", err))
 	}
-	return &f
+	return new(fail(Login, "", "cannot log in: %v", err))
 }
 
 func in(code string) string {
@@ -129,17 +122,15 @@ func clock(shown, date, now time.Time, err error) Finding {
 	const do = "synchronize the clocks of the appliance and of this machine (NTP)"
 	var texts []string
 	off := false
-	for _, source := range []struct {
-		name string
-		t    time.Time
-	}{{"Date header", date}, {"/system/time", shown}} {
-		if source.t.IsZero() {
-			continue
+	compare := func(source string, t time.Time) {
+		if !t.IsZero() {
+			d := t.Sub(now).Round(time.Second)
+			off = off || d.Abs() >= skewed
+			texts = append(texts, ahead(d)+" ("+source+")")
 		}
-		d := source.t.Sub(now).Round(time.Second)
-		off = off || d.Abs() >= skewed
-		texts = append(texts, ahead(d)+" ("+source.name+")")
 	}
+	compare("Date header", date)
+	compare("/system/time", shown)
 	if err != nil {
 		texts = append(texts, fmt.Sprintf("/system/time cannot be read: %v", err))
 	}
@@ -168,94 +159,101 @@ type right struct {
 	path, without string
 	// must says that a poll fails if the endpoint fails with anything but a 403.
 	must bool
-	ask  func(context.Context) (what string, err error)
+	// wanted says that the configuration asks for it: an API version that lacks it is
+	// reported, too.
+	wanted bool
+	// forbidden is what to do if the account is not allowed to read it, and remedy if it
+	// can't be read for another reason.
+	remedy, forbidden string
+	// ask reads something there. A string is shown with the endpoint.
+	ask func(context.Context) (any, error)
 }
 
-// errNotAsked says that there is no session to query.
+// errNotAsked says that there is nothing to query the endpoint for.
 var errNotAsked = errors.New("not asked")
 
 // rights queries each endpoint that the exporter reads, the list of sessions first.
 func (p *prober) rights(ctx context.Context) []Finding {
+	page, err := p.sessions(ctx, vbaws.SessionsQuery{Limit: 1})
+	switch {
+	case vbaws.HasStatus(err, http.StatusForbidden):
+		return []Finding{fail(Rights, "give the account a role that can read sessions",
+			"%s is forbidden for %q: without sessions there is nothing to count", vbaws.RouteSessions, p.a.Username)}
+	case err != nil:
+		return []Finding{fail(Rights, "", "cannot read %s: %v", vbaws.RouteSessions, err)}
+	}
 	session := "" // the id of one
+	if len(page.Rows) > 0 {
+		session = page.Rows[0].ID
+	}
 	all := []right{
-		{vbaws.RouteSessions, "everything", true, func(ctx context.Context) (string, error) {
-			page, err := p.client.Sessions(ctx, vbaws.SessionsQuery{Limit: 1})
-			if err == nil && len(page.Rows) > 0 {
-				session = page.Rows[0].ID
-			}
-			return "", err
-		}},
-		{vbaws.RouteSession, "the end of a running session that is no longer listed (it stays in vbaws_sessions_running)", true, func(ctx context.Context) (string, error) {
+		{path: vbaws.RouteSession, without: "the end of a running session that is no longer listed (it stays in vbaws_sessions_running)", must: true, ask: func(ctx context.Context) (any, error) {
 			if session == "" {
-				return "", errNotAsked
+				return nil, errNotAsked
 			}
 			_, _, err := p.client.Session(ctx, session)
 			if vbaws.NotFound(err) {
 				session, err = "", nil
 			}
-			return "", err
+			return nil, err
 		}},
-		{vbaws.RouteSessionLog, "the errors of failed sessions, in the log and on the status page", false, func(ctx context.Context) (string, error) {
+		{path: vbaws.RouteSessionLog, without: "the errors of failed sessions, in the log and on the status page", ask: func(ctx context.Context) (any, error) {
 			if session == "" {
-				return "", errNotAsked
+				return nil, errNotAsked
 			}
-			_, err := p.client.SessionLog(ctx, session)
-			return "", err
+			return p.client.SessionLog(ctx, session)
 		}},
-		{vbaws.RouteSummary, "the counts of instances, policies, repositories and alarms (vbaws_instances and others)", false, func(ctx context.Context) (string, error) {
-			_, err := p.client.Summary(ctx)
-			return "", err
-		}},
-		{vbaws.RouteLicense, "the license and its expiry (vbaws_license_…)", false, func(ctx context.Context) (string, error) {
-			_, err := p.client.License(ctx)
-			return "", err
-		}},
-		{vbaws.RouteRepositories, "the repositories (vbaws_repository_info)", false, func(ctx context.Context) (string, error) {
-			_, err := p.client.Repositories(ctx, 0, 1)
-			return "", err
-		}},
-		{vbaws.RouteVersion, "the product's version (a label of vbaws_appliance_info)", false, p.client.Version},
+		{path: vbaws.RouteSummary, without: "the counts of instances, policies, repositories and alarms (vbaws_instances and others)",
+			ask: func(ctx context.Context) (any, error) { return p.client.Summary(ctx) }},
+		{path: vbaws.RouteLicense, without: "the license and its expiry (vbaws_license_…)",
+			ask: func(ctx context.Context) (any, error) { return p.client.License(ctx) }},
+		{path: vbaws.RouteRepositories, without: "the repositories (vbaws_repository_info)",
+			ask: func(ctx context.Context) (any, error) { return p.client.Repositories(ctx, 0, 1) }},
+		{path: vbaws.RouteVersion, without: "the product's version (a label of vbaws_appliance_info)",
+			ask: func(ctx context.Context) (any, error) { return p.client.Version(ctx) }},
 	}
 	policies := listing{workloads: make(map[string]map[string]string)}
+	byPolicy := !vbaws.NamesSessions(p.client.APIVersion())
 	for _, w := range p.client.Workloads() {
-		must := !vbaws.NamesSessions(p.client.APIVersion()) && !w.Single
-		all = append(all, right{w.Path, p.withoutPolicies(w), must, func(ctx context.Context) (string, error) {
-			return "", policies.read(ctx, p.client, w)
-		}})
+		without := "whether " + w.Name + " policies are enabled, when they are due and when they last succeeded (vbaws_policy_…)"
+		if byPolicy {
+			without += ", and the names of policies on all sessions"
+		}
+		all = append(all, right{path: w.Path, without: without, must: byPolicy && !w.Single,
+			ask: func(ctx context.Context) (any, error) { return nil, policies.read(ctx, p.client, w) }})
+	}
+	var known instances
+	if p.a.Instances {
+		all = append(all, known.rights(p.client)...)
 	}
 
-	var may, absent []string
+	may := []string{vbaws.RouteSessions}
+	var absent []string
 	var findings []Finding
-	for i, r := range all {
-		what, err := p.ask(ctx, r)
+	for _, r := range all {
+		answer, err := ask(ctx, p, r.ask)
+		what, _ := answer.(string)
 		switch {
-		case err == nil:
-			if what != "" {
-				what = " (" + what + ")"
-			}
-			may = append(may, r.path+what)
-			continue
 		case errors.Is(err, errNotAsked):
-			continue
-		case i == 0 && vbaws.HasStatus(err, http.StatusForbidden):
-			return append(findings, fail(Rights, "give the account a role that can read sessions",
-				"%s is forbidden for %q: without sessions there is nothing to count", r.path, p.a.Username))
-		case i == 0:
-			return append(findings, fail(Rights, "", "cannot read %s: %v", r.path, err))
-		case vbaws.NotOffered(err) && !r.must:
+		case err == nil && what != "":
+			may = append(may, r.path+" ("+what+")")
+		case err == nil:
+			may = append(may, r.path)
+		case vbaws.NotOffered(err) && !r.must && !r.wanted:
 			absent = append(absent, r.path)
-			continue
+		default:
+			findings = append(findings, p.lacking(&r, err))
 		}
-		findings = append(findings, p.lacking(r, err))
 	}
-	instances, found := p.instances(ctx)
-	may, findings = append(may, instances...), append(findings, found...)
+	if known.list != nil {
+		findings = append(findings, known.finding(p.a.MaxInstances))
+	}
 	findings = append(findings, p.timeZone(ctx))
 	findings = append(findings, policies.findings()...)
 	if len(absent) > 0 {
-		findings = append([]Finding{ok(Rights, "not offered in API version %s: %s", p.client.APIVersion(), below(absent))}, findings...)
+		findings = slices.Insert(findings, 0, ok(Rights, "not offered in API version %s: %s", p.client.APIVersion(), below(absent)))
 	}
-	return append([]Finding{ok(Rights, "can read %s", below(may))}, findings...)
+	return slices.Insert(findings, 0, ok(Rights, "can read %s", below(may)))
 }
 
 // below lists endpoints without their common prefix.
@@ -267,57 +265,37 @@ func below(endpoints []string) string {
 	return strings.Join(short, ", ")
 }
 
-func (p *prober) ask(ctx context.Context, r right) (string, error) {
-	ctx, cancel := p.limit(ctx)
-	defer cancel()
-	return r.ask(ctx)
-}
-
-func (p *prober) withoutPolicies(w vbaws.Workload) string {
-	s := "whether " + w.Name + " policies are enabled, when they are due and when they last succeeded (vbaws_policy_…)"
-	if !vbaws.NamesSessions(p.client.APIVersion()) {
-		s += ", and the names of policies on all sessions"
-	}
-	return s
-}
-
 // lacking reports an endpoint that can't be read.
-func (p *prober) lacking(r right, err error) Finding {
+func (p *prober) lacking(r *right, err error) Finding {
 	switch {
 	case vbaws.HasStatus(err, http.StatusForbidden):
-		return warn(Rights, "give the account a role with that right, or accept that this is missing",
+		return warn(Rights, cmp.Or(r.forbidden, "give the account a role with that right, or accept that this is missing"),
 			"%s is forbidden for %q; missing: %s", r.path, p.a.Username, r.without)
 	case r.must:
 		return fail(Rights, "check what answers there, such as a proxy: API version "+p.client.APIVersion()+" has that route",
 			"cannot read %s, and polls that need it fail: %v", r.path, err)
 	}
-	return warn(Rights, "", "cannot read %s; missing: %s: %v", r.path, r.without, err)
+	return warn(Rights, r.remedy, "cannot read %s; missing: %s: %v", r.path, r.without, err)
 }
 
 // timeZone reads the time zone of the schedules.
 func (p *prober) timeZone(ctx context.Context) Finding {
-	const path = vbaws.RouteDateTime
-	const without = "the due times of policies (vbaws_policy_next_due_timestamp_seconds and others)"
-	var zone string
-	_, err := p.ask(ctx, right{ask: func(ctx context.Context) (_ string, err error) {
-		zone, err = p.client.TimeZone(ctx)
-		return "", err
-	}})
-	if err != nil {
-		switch {
-		case p.a.TimeZone != nil:
-			return ok(Rights, "cannot read %s (%v); timezone is used instead: %s", path, err, p.a.TimeZone)
-		case vbaws.HasStatus(err, http.StatusForbidden):
-			return warn(Rights, "set timezone to that of the appliance, or give the account a role with that right",
-				"%s is forbidden for %q; missing: %s", path, p.a.Username, without)
-		}
-		return warn(Rights, "set timezone to that of the appliance", "cannot read %s; missing: %s: %v", path, without, err)
+	r := right{
+		path: vbaws.RouteDateTime, without: "the due times of policies (vbaws_policy_next_due_timestamp_seconds and others)",
+		remedy: "set timezone to that of the appliance", forbidden: "set timezone to that of the appliance, or give the account a role with that right",
 	}
-	if _, err := schedule.Location(zone); err != nil {
-		if p.a.TimeZone != nil {
-			return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone, p.a.TimeZone)
-		}
-		return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone, without)
+	zone, err := ask(ctx, p, p.client.TimeZone)
+	switch {
+	case err != nil && p.a.TimeZone != nil:
+		return ok(Rights, "cannot read %s (%v); timezone is used instead: %s", r.path, err, p.a.TimeZone)
+	case err != nil:
+		return p.lacking(&r, err)
 	}
-	return ok(Rights, "the appliance's time zone is %s", zone)
+	if _, err := schedule.Location(zone); err == nil {
+		return ok(Rights, "the appliance's time zone is %s", zone)
+	}
+	if p.a.TimeZone != nil {
+		return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone, p.a.TimeZone)
+	}
+	return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone, r.without)
 }

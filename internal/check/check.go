@@ -14,8 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,13 +98,21 @@ func File(path string) (*config.Config, []Finding) {
 	}
 	mistakes, isList := errors.AsType[config.Errors](err)
 	if !isList {
-		return nil, []Finding{fail(Configuration, "name the file with --config.file", "%v", err)}
+		return nil, []Finding{unreadable(err)}
 	}
 	var findings []Finding
 	for _, m := range mistakes {
 		findings = append(findings, fail(Configuration, "", "%v", m))
 	}
 	return nil, findings
+}
+
+func unreadable(err error) Finding {
+	remedy := "name the file with --config.file"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "allow the user that runs the exporter to read the file"
+	}
+	return fail(Configuration, remedy, "%v", err)
 }
 
 // LocalFiles validates the files that the configuration names, and the inline
@@ -112,28 +122,32 @@ func LocalFiles(cfg *config.Config) []Finding {
 	var findings []Finding
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		for _, look := range []func(*config.Appliance) *Finding{tlsFiles, passwordFile} {
-			if f := look(a); f != nil {
-				f.Appliance = a.Name
-				findings = append(findings, *f)
-			}
+		found := tlsFiles(a)
+		if _, err := a.Password(); err != nil {
+			found = append(found, noPassword(err))
 		}
+		findings = append(findings, of(a, found)...)
 	}
 	return findings
 }
 
-func tlsFiles(a *config.Appliance) *Finding {
+// of sets the appliance of findings.
+func of(a *config.Appliance, findings []Finding) []Finding {
+	for i := range findings {
+		findings[i].Appliance = a.Name
+	}
+	return findings
+}
+
+func tlsFiles(a *config.Appliance) []Finding {
 	if err := a.CheckTLS(); err != nil {
-		return new(fail(Certificate, "correct tls_config or the file it names", "%v", err))
+		return []Finding{fail(Certificate, "correct tls_config or the file it names", "%v", err)}
 	}
 	return nil
 }
 
-func passwordFile(a *config.Appliance) *Finding {
-	if _, err := a.Password(); err != nil {
-		return new(fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err))
-	}
-	return nil
+func noPassword(err error) Finding {
+	return fail(Login, "correct password_file or the file it names", "cannot read the password: %v", err)
 }
 
 func plural(n int, one, many string) string {
@@ -143,47 +157,27 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// Options are the options of Appliances. All are optional.
-type Options struct {
-	// Now is the clock that the appliances' and their certificates are compared
-	// with. Nil: time.Now.
-	Now func() time.Time
-	// UserAgent is sent with every request.
-	UserAgent string
-}
-
 // Appliances tries all appliances concurrently. The findings are in the order of the
-// configuration. It returns an error if ctx ends.
-func Appliances(ctx context.Context, cfg *config.Config, o Options) ([]Finding, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+// configuration. now is the clock that the appliances' and their certificates are
+// compared with. It returns an error if ctx ends.
+func Appliances(ctx context.Context, cfg *config.Config, now func() time.Time) ([]Finding, error) {
 	found := make([][]Finding, len(cfg.Appliances))
 	var wg sync.WaitGroup
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		wg.Go(func() {
-			found[i] = appliance(ctx, a, &o)
-			for j := range found[i] {
-				found[i][j].Appliance = a.Name
-			}
-		})
+		wg.Go(func() { found[i] = of(a, appliance(ctx, a, now)) })
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("check the appliances: %w", err)
 	}
-	var all []Finding
-	for _, f := range found {
-		all = append(all, f...)
-	}
-	return all, nil
+	return slices.Concat(found...), nil
 }
 
 // prober tries one appliance, one request at a time.
 type prober struct {
 	a      *config.Appliance
-	o      *Options
+	now    func() time.Time
 	wire   *wire
 	client *vbaws.Client
 }
@@ -192,18 +186,15 @@ type prober struct {
 const logoutTimeout = 5 * time.Second
 
 // appliance tries an appliance up to the first failure.
-func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
-	if f := tlsFiles(a); f != nil {
-		return []Finding{*f} // every request would fail
+func appliance(ctx context.Context, a *config.Appliance, now func() time.Time) []Finding {
+	if findings := tlsFiles(a); findings != nil {
+		return findings // every request would fail
 	}
 	transport := a.Transport()
 	defer (&http.Client{Transport: transport}).CloseIdleConnections()
-	p := &prober{a: a, o: o, wire: &wire{next: transport}}
+	p := &prober{a: a, now: now, wire: &wire{next: transport}}
 	var err error
-	p.client, err = vbaws.New(vbaws.Config{
-		URL: a.URL, Username: a.Username, Password: a.Password, APIVersion: a.APIVersion,
-		Transport: p.wire, Now: o.Now, UserAgent: o.UserAgent,
-	})
+	p.client, err = a.Client(vbaws.Config{Transport: p.wire, Now: now})
 	if err != nil {
 		return []Finding{fail(Configuration, "correct the entry of this appliance", "%v", err)}
 	}
@@ -225,26 +216,22 @@ func appliance(ctx context.Context, a *config.Appliance, o *Options) []Finding {
 	return findings
 }
 
-// limit gives one call the timeout of a poll.
-func (p *prober) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, p.a.PollTimeout)
+// ask makes one call with the timeout of a poll.
+func ask[T any](ctx context.Context, p *prober, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.a.PollTimeout)
+	defer cancel()
+	return call(ctx)
 }
 
 // sessions reads a page of sessions.
 func (p *prober) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	ctx, cancel := p.limit(ctx)
-	defer cancel()
-	return p.client.Sessions(ctx, q)
+	return ask(ctx, p, func(ctx context.Context) (*vbaws.SessionsPage, error) { return p.client.Sessions(ctx, q) })
 }
 
 // address is the host and port of the URL.
 func address(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
+	if u.Port() != "" {
 		return u.Host
-	case u.Scheme == "http":
-		return u.Host + ":80"
 	}
-	return u.Host + ":443"
+	return u.Host + map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
 }

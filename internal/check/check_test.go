@@ -12,8 +12,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"maps"
 	"math/big"
@@ -128,7 +128,7 @@ func parse(t *testing.T, entries ...map[string]any) *config.Config {
 // asserts.
 func (b *bench) check(url string) []Finding {
 	b.t.Helper()
-	findings, err := Appliances(b.t.Context(), parse(b.t, b.entry("prod", url)), Options{Now: func() time.Time { return epoch }})
+	findings, err := Appliances(b.t.Context(), parse(b.t, b.entry("prod", url)), func() time.Time { return epoch })
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -330,6 +330,18 @@ func TestStates(t *testing.T) {
 			}
 			expect(t, b.check(url), test.what, test.level, test.words...)
 		})
+	}
+}
+
+// TestHighestUSN has a row that is not understood before the others.
+func TestHighestUSN(t *testing.T) {
+	b := newBench(t, 9, nil)
+	url := b.serve()
+	b.PutRaw("x", 500, epoch.Add(-time.Minute), []byte(`{"id":"x","type":7}`))
+	for _, f := range b.check(url) {
+		if _, highest, found := strings.Cut(f.Message, "the highest is "); found && highest == "0" {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 
@@ -648,7 +660,7 @@ func TestAllAtOnce(t *testing.T) {
 	last.OnRequest(func(*http.Request) { once.Do(func() { close(asked) }) })
 	firstURL, lastURL := first.serve(), last.serve() // which has them trusted
 	cfg := parse(t, first.entry("b", firstURL), last.entry("a", lastURL))
-	findings, err := Appliances(t.Context(), cfg, Options{})
+	findings, err := Appliances(t.Context(), cfg, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -751,7 +763,7 @@ func TestInterrupted(t *testing.T) {
 	b := newBench(t, 1, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.OnRequest(func(*http.Request) { cancel() })
-	if f, err := Appliances(ctx, parse(t, b.entry("prod", b.serve())), Options{}); !errors.Is(err, context.Canceled) {
+	if f, err := Appliances(ctx, parse(t, b.entry("prod", b.serve())), time.Now); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, %v", f, err)
 	}
 }
@@ -803,6 +815,7 @@ func TestFile(t *testing.T) {
 	if cfg != nil {
 		t.Error("a configuration of nothing")
 	}
+	expect(t, []Finding{unreadable(&fs.PathError{Op: "open", Path: path, Err: syscall.EACCES})}, Configuration, Fail, path, "permission denied", "allow the user")
 	write("appliances: [{name: a, url: ftp://x, username: u, password: p}, {name: a, url: https://x, username: u}]\n")
 	if _, findings = File(path); len(findings) != 3 {
 		t.Errorf("three mistakes, and %+v", findings)
@@ -888,7 +901,7 @@ func FuzzWrittenTimes(f *testing.F) {
 	f.Add([]byte(`{"results":[{"executionStartTime":"2026-06-10T11:00:00"},{"executionStartTime" : null},{"executionStartTime":"20`))
 	f.Add([]byte(`{"reason":"\"executionStartTime\":\"x\""}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := &prober{wire: &wire{body: *bytes.NewBuffer(body)}}
+		p := &prober{wire: &wire{body: body}}
 		for _, s := range p.writtenTimes() {
 			if s == "" {
 				t.Error("an empty time")
@@ -898,8 +911,7 @@ func FuzzWrittenTimes(f *testing.F) {
 }
 
 func TestWrittenTimes(t *testing.T) {
-	w := &wire{}
-	fmt.Fprint(&w.body, `{"results":[{"executionStartTime": "2026-06-10T11:00:00","reason":"\"executionStartTime\":\"x\""},{"executionStartTime":null},{"executionStartTime":"20`)
+	w := &wire{body: []byte(`{"results":[{"executionStartTime": "2026-06-10T11:00:00","reason":"\"executionStartTime\":\"x\""},{"executionStartTime":null},{"executionStartTime":"20`)}
 	if diff := cmp.Diff([]string{"2026-06-10T11:00:00"}, (&prober{wire: w}).writtenTimes()); diff != "" {
 		t.Error(diff)
 	}

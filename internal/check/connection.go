@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -20,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"vbaws_exporter/internal/config"
 	"vbaws_exporter/vbaws"
 )
 
@@ -51,45 +53,23 @@ func (p *prober) connection(ctx context.Context) []Finding {
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.a.URL.JoinPath(vbaws.RouteTime).String(), nil)
 	if err != nil {
-		return []Finding{fail(Connection, "correct url", "%v", bare(err))}
-	}
-	version := p.a.APIVersion
-	if version == "" {
-		version = vbaws.KnownAPIVersions()[0]
+		return []Finding{fail(Connection, "correct url", "%v", err)}
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", p.o.UserAgent)
-	req.Header.Set("X-Api-Version", version)
+	req.Header.Set("User-Agent", config.UserAgent())
+	req.Header.Set("X-Api-Version", cmp.Or(p.a.APIVersion, vbaws.KnownAPIVersions()[0]))
 	// Not through the wire, which would count the version as refused.
-	client := &http.Client{
-		Transport:     p.wire.next,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(req)
+	resp, err := p.wire.next.RoundTrip(req)
 	if err != nil {
-		err = bare(err)
-		if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			return []Finding{
-				speaksTLS(p.a.URL),
-				distrusted(p.a.URL, e, p.o.Now()),
-			}
+		if e, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+			return []Finding{ok(Connection, "%s speaks TLS", address(p.a.URL)), distrusted(p.a.URL, e, p.now())}
 		}
 		return []Finding{unconnected(p.a.URL, err, connected.Load())}
 	}
 	defer resp.Body.Close()
 	// A read error is equivalent to a shorter page.
 	page, _ := io.ReadAll(io.LimitReader(resp.Body, maxPage))
-	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.o.Now())}
-}
-
-func speaksTLS(u *url.URL) Finding { return ok(Connection, "%s speaks TLS", address(u)) }
-
-// bare unwraps a *url.Error, which repeats the address.
-func bare(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
+	return []Finding{answered(p.a.URL, resp, page), trusted(p.a.URL, resp.TLS, p.now())}
 }
 
 // answered recognizes the server by its answer to a request without a token.
@@ -121,10 +101,11 @@ func answered(u *url.URL, resp *http.Response, page []byte) Finding {
 
 // portAdvice is the remedy for a URL of another server.
 func portAdvice(u *url.URL) string {
-	advice := fmt.Sprintf("correct host and port in url: the default port of the REST API is %s", usualPort)
+	advice := "correct host and port in url"
 	if u.Port() == "" {
-		advice = fmt.Sprintf("add a port to url: the default port of the REST API is %s", usualPort)
+		advice = "add a port to url"
 	}
+	advice += ": the default port of the REST API is " + usualPort
 	if strings.HasSuffix(address(u), ":443") {
 		advice += "; port 443 is the web UI"
 	}
@@ -137,31 +118,28 @@ func unconnected(u *url.URL, err error, connected bool) Finding {
 	bad := func(do, format string, args ...any) Finding {
 		return fail(Connection, do, format+": %v", append(args, err)...)
 	}
-	if op, isOp := errors.AsType[*net.OpError](err); isOp && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) {
-		return bad("correct proxy_url, or start the proxy", "cannot connect to the proxy")
-	}
-	if refusesTunnel(err) {
-		return bad("allow "+where+" in the proxy, or correct url or proxy_url", "the proxy refuses to connect to %s", where)
-	}
-	if e, isDNS := errors.AsType[*net.DNSError](err); isDNS {
-		if e.IsNotFound {
-			return bad("correct the host in url, or add it to DNS", "no such host: %q", e.Name)
-		}
-		return bad("check the DNS servers of this machine", "cannot resolve the host %q", e.Name)
-	}
-	if e, isOther := errors.AsType[tls.RecordHeaderError](err); isOther {
-		if bytes.HasPrefix(e.RecordHeader[:], []byte("SSH-")) {
-			return bad(portAdvice(u), "%s is an SSH server", where)
-		}
-		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s does not use TLS", where)
-	}
-	timeout := errors.Is(err, context.DeadlineExceeded)
-	if e, isNet := errors.AsType[net.Error](err); isNet && e.Timeout() {
-		timeout = true
-	}
+	op, isOp := errors.AsType[*net.OpError](err)
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	other, isOther := errors.AsType[tls.RecordHeaderError](err)
+	e, isNet := errors.AsType[net.Error](err)
+	timeout := isNet && e.Timeout()
+	const noTLS = "; if there is a proxy without TLS, write http:// in url"
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return bad(portAdvice(u)+"; if there is a proxy without TLS, write http:// in url", "%s uses HTTP without TLS", where)
+	case isOp && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")):
+		return bad("correct proxy_url, or start the proxy", "cannot connect to the proxy")
+	case refusesTunnel(err):
+		return bad("allow "+where+" in the proxy, or correct url or proxy_url", "the proxy refuses to connect to %s", where)
+	case isDNS && dns.IsNotFound:
+		return bad("correct the host in url, or add it to DNS", "no such host: %q", dns.Name)
+	case isDNS:
+		return bad("check the DNS servers of this machine", "cannot resolve the host %q", dns.Name)
+	case isOther && bytes.HasPrefix(other.RecordHeader[:], []byte("SSH-")):
+		return bad(portAdvice(u), "%s is an SSH server", where)
+	case isOther && bytes.HasPrefix(other.RecordHeader[:], []byte("HTTP/")):
+		err = http.ErrSchemeMismatch
+		return bad(portAdvice(u)+noTLS, "%s uses HTTP without TLS", where)
+	case isOther:
+		return bad(portAdvice(u)+noTLS, "%s does not use TLS", where)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return bad(portAdvice(u)+"; check that the service is running", "%s refuses the connection", where)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -277,10 +255,7 @@ func certNames(c *x509.Certificate) []string {
 }
 
 func describe(c *x509.Certificate) string {
-	names := strings.Join(certNames(c), ", ")
-	if names == "" {
-		names = "none"
-	}
+	names := cmp.Or(strings.Join(certNames(c), ", "), "none")
 	return fmt.Sprintf("SHA-256 %s, subject %s, issuer %s, valid from %s to %s, names: %s",
 		fingerprint(c), c.Subject, c.Issuer, day(c.NotBefore), day(c.NotAfter), names)
 }

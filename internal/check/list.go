@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +20,9 @@ import (
 
 // sample is the number of sessions of the page that is examined.
 const sample = 1000
+
+// reportIt is the remedy for what no known appliance does.
+const reportIt = "report it to the authors of the exporter with the API version"
 
 // list examines undocumented behaviour of the list of sessions. Counting doesn't
 // depend on it; it determines how the exporter reads the list.
@@ -35,7 +41,7 @@ func (p *prober) list(ctx context.Context) []Finding {
 	times := p.writtenTimes()
 	findings := []Finding{found(page)}
 	if !byUSN {
-		findings = append(findings, p.withoutUSN(fmt.Sprintf("the appliance refuses Sort=%s: %v", vbaws.SortUSNDesc, refusal)))
+		findings = append(findings, p.withoutUSN("the appliance refuses Sort=%s: %v", vbaws.SortUSNDesc, refusal))
 	}
 	if len(page.Rows) == 0 {
 		return findings
@@ -65,14 +71,15 @@ func found(page *vbaws.SessionsPage) Finding {
 	case len(page.Rows) == 0:
 		return warn(Sessions, "run a policy, and check that the account sees its session in the appliance", "there are none yet")
 	case bad > 0:
-		return warn(Sessions, "report it to the authors of the exporter with the API version", "%s in total; %d of %d are not understood and are skipped, such as: %v",
+		return warn(Sessions, reportIt, "%s in total; %d of %d are not understood and are skipped, such as: %v",
 			total, bad, len(page.Rows), why)
 	}
 	return ok(Sessions, "%s in total (totalCount)", total)
 }
 
 // withoutUSN reports that the USN can't be used.
-func (p *prober) withoutUSN(why string) Finding {
+func (p *prober) withoutUSN(format string, args ...any) Finding {
+	why := fmt.Sprintf(format, args...)
 	if p.a.Watermark == string(poller.WatermarkUSN) {
 		return fail(USN, "set watermark to auto or from_utc", "%s, and watermark is usn", why)
 	}
@@ -82,27 +89,25 @@ func (p *prober) withoutUSN(why string) Finding {
 // order examines a page that was requested by descending USN.
 func (p *prober) order(page *vbaws.SessionsPage) Finding {
 	owner := map[int64]string{}
-	var last *int64
+	last := int64(math.MaxInt64)
 	for i := range page.Rows {
 		r := &page.Rows[i]
-		switch {
+		switch id, taken := owner[r.USN]; {
 		case r.Err != nil && !r.HasUSN:
 			continue
 		case !r.HasUSN:
-			return p.withoutUSN(fmt.Sprintf("session %s has no USN", r.ID))
+			return p.withoutUSN("session %s has no USN", r.ID)
+		case r.USN > last:
+			return p.withoutUSN("Sort=%s is accepted, but %d follows %d", vbaws.SortUSNDesc, r.USN, last)
+		case taken && id != r.ID:
+			return p.withoutUSN("sessions share a USN (%d), so it does not identify changes", r.USN)
 		}
-		if last != nil && r.USN > *last {
-			return p.withoutUSN(fmt.Sprintf("Sort=%s is accepted, but %d follows %d", vbaws.SortUSNDesc, r.USN, *last))
-		}
-		if id, taken := owner[r.USN]; taken && id != r.ID {
-			return p.withoutUSN(fmt.Sprintf("sessions share a USN (%d), so it does not identify changes", r.USN))
-		}
-		owner[r.USN], last = r.ID, &r.USN
+		owner[r.USN], last = r.ID, r.USN
 	}
-	if last == nil {
+	if len(owner) == 0 {
 		return p.withoutUSN("no session has a USN")
 	}
-	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, page.Rows[0].USN)
+	s := fmt.Sprintf("Sort=%s is supported and in order, and each USN belongs to one session; the highest is %d", vbaws.SortUSNDesc, slices.Max(slices.Collect(maps.Keys(owner))))
 	if p.a.Watermark == string(poller.WatermarkFromUTC) {
 		s += "; not used, since watermark is from_utc"
 	}
@@ -114,14 +119,13 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 // the answer to q without the parameter.
 func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
 	const unused = "; the exporter does not use it"
-	usns := make([]int64, 0, len(rows))
+	known := make(map[int64]bool)
 	for i := range rows {
 		if rows[i].HasUSN {
-			usns = append(usns, rows[i].USN)
+			known[rows[i].USN] = true
 		}
 	}
-	slices.Sort(usns)
-	usns = slices.Compact(usns)
+	usns := slices.Sorted(maps.Keys(known))
 	if len(usns) < 3 {
 		return ok(USN, "too few sessions to determine what the parameter Usn selects%s", unused)
 	}
@@ -146,28 +150,21 @@ func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vb
 	if page, err = asked(middle); err != nil {
 		return refused(err)
 	}
-	below, equal, above := 0, 0, 0
+	found := map[int]bool{} // whether there are lower ones (-1), that one (0), higher ones (1)
 	for i := range page.Rows {
-		r := &page.Rows[i]
-		switch c := cmp.Compare(r.USN, middle); {
-		case !r.HasUSN:
-		case c < 0:
-			below++
-		case c == 0:
-			equal++
-		default:
-			above++
+		if r := &page.Rows[i]; r.HasUSN {
+			found[cmp.Compare(r.USN, middle)] = true
 		}
 	}
 	reading := "nothing"
 	switch {
-	case below > 0:
+	case found[-1]:
 		reading = "lower USNs too"
-	case equal > 0 && above > 0:
+	case found[0] && found[1]:
 		reading = "that USN and higher ones"
-	case equal > 0:
+	case found[0]:
 		reading = "only that USN"
-	case above > 0:
+	case found[1]:
 		reading = "higher USNs"
 	}
 	return ok(USN, "the parameter Usn selects %s%s", reading, unused)
@@ -181,7 +178,7 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	n, total := len(page.Rows), page.TotalCount
 	switch {
 	case total < 0:
-		findings = append(findings, warn(Paging, "report it to the authors of the exporter with the API version", "the list has no totalCount, so an incomplete list is not noticed"))
+		findings = append(findings, warn(Paging, reportIt, "the list has no totalCount, so an incomplete list is not noticed"))
 	case n > sample:
 		findings = append(findings, ok(Paging, "Limit=%d is ignored: it returns %s", sample, count(n)))
 	case n < min(sample, total):
@@ -197,7 +194,7 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	case err != nil:
 		return append(findings, fail(Paging, "", "cannot read a page of two, sorted by %s: %v", vbaws.SortStartTimeDesc, err))
 	case len(short.Rows) != 2:
-		return append(findings, warn(Paging, "report it to the authors of the exporter with the API version", "Limit=2 returns %s", count(len(short.Rows))))
+		return append(findings, warn(Paging, reportIt, "Limit=2 returns %s", count(len(short.Rows))))
 	}
 	findings = append(findings, ok(Paging, "Limit=2 returns two"))
 	return append(findings, p.offset(ctx, max(n, total), n < total, short.Rows[0].ID))
@@ -213,9 +210,9 @@ func (p *prober) offset(ctx context.Context, total int, capped bool, first strin
 	case len(last.Rows) == 0 || last.Rows[0].ID != first:
 		return ok(Paging, "Offset is supported")
 	case capped:
-		return fail(Paging, "report it to the authors of the exporter with the API version", "Offset is ignored and the page size is limited: only the first page can be read")
+		return fail(Paging, reportIt, "Offset is ignored and the page size is limited: only the first page can be read")
 	}
-	return warn(Paging, "report it to the authors of the exporter with the API version", "Offset is ignored; harmless as long as the list fits into one page")
+	return warn(Paging, reportIt, "Offset is ignored; harmless as long as the list fits into one page")
 }
 
 // total examines whether totalCount counts the filtered list.
@@ -232,7 +229,7 @@ func (p *prober) total(ctx context.Context, page *vbaws.SessionsPage) Finding {
 	}
 	switch {
 	case others > 0:
-		return warn(Sessions, "report it to the authors of the exporter with the API version", "Status=Running is ignored: it returns %s of other statuses", count(others))
+		return warn(Sessions, reportIt, "Status=Running is ignored: it returns %s of other statuses", count(others))
 	case running.TotalCount == n && n < page.TotalCount:
 		return ok(Paging, "totalCount counts the filtered list: %d running of %d", n, page.TotalCount)
 	case n < len(page.Rows) && running.TotalCount >= len(page.Rows):
@@ -246,7 +243,7 @@ func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding 
 	// By the appliance's clock, and further ahead than any mistake of time zone.
 	now := page.Date
 	if now.IsZero() {
-		now = p.o.Now()
+		now = p.now()
 	}
 	ahead, err := p.sessions(ctx, vbaws.SessionsQuery{FromUTC: now.Add(48 * time.Hour), Sort: vbaws.SortStartTimeDesc, Limit: 2})
 	switch {
@@ -260,26 +257,20 @@ func (p *prober) fromUTC(ctx context.Context, page *vbaws.SessionsPage) Finding 
 	return ok(Times, "FromUtc is supported: no session starts two days ahead")
 }
 
+// startTimes finds the start times of sessions in an answer.
+var startTimes = regexp.MustCompile(`"executionStartTime"\s*:\s*("(?:[^"\\]|\\.)+")`)
+
 // writtenTimes returns the start times of the sessions in the last answer, in the
 // format of the appliance. Of a long answer, only the part that was kept is read.
 func (p *prober) writtenTimes() []string {
-	const key = `"executionStartTime"`
 	var times []string
-	for rest := p.wire.body.String(); ; {
-		_, after, more := strings.Cut(rest, key)
-		if !more {
-			return times
-		}
-		rest = after
-		_, value, more := strings.Cut(after, ":")
-		if !more {
-			return times
-		}
+	for _, m := range startTimes.FindAllSubmatch(p.wire.body, -1) {
 		var s string
-		if json.NewDecoder(strings.NewReader(value)).Decode(&s) == nil && s != "" {
+		if json.Unmarshal(m[1], &s) == nil {
 			times = append(times, s)
 		}
 	}
+	return times
 }
 
 // times examines the format of times, and whether they are UTC.

@@ -63,7 +63,7 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 func (l *listing) findings() []Finding {
 	var all []Finding
 	if len(l.odd) > 0 {
-		all = append(all, warn(Rights, "report it to the authors of the exporter with the API version; the others are monitored",
+		all = append(all, warn(Rights, reportIt+"; the others are monitored",
 			"some policies are not understood: %s", strings.Join(l.odd, "; ")))
 	}
 	if shared := l.shared(); len(shared) > 0 {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func Table(w io.Writer, findings []Finding, verbose bool) error {
 			if f.Remedy != "" {
 				message += ". Remedy: " + f.Remedy
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Level, printable(orDash(f.Appliance)), f.Check, printable(message))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Level, Printable(cmp.Or(f.Appliance, "-")), f.Check, Printable(message))
 		}
 	}
 	err := t.Flush()
@@ -44,16 +45,9 @@ func (f *Finding) isDetail() bool {
 	return f.Level == OK && (f.Check == USN || f.Check == Paging || f.Check == Times)
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// printable replaces characters with which an appliance could control the terminal or
-// the table.
-func printable(s string) string {
+// Printable replaces characters with which an appliance, or a file, could control the
+// terminal or the table.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -62,13 +56,10 @@ func printable(s string) string {
 	}, s)
 }
 
-// JSON writes the findings as one JSON array.
-func JSON(w io.Writer, findings []Finding) error {
+// JSON writes the findings, or another list, as one JSON array.
+func JSON(w io.Writer, list any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if findings == nil {
-		findings = []Finding{}
-	}
-	return e.Encode(findings)
+	return e.Encode(list)
 }

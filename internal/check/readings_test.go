@@ -39,7 +39,7 @@ func TestReadings(t *testing.T) {
 		}
 		s := vbawstest.NewHTTPServer(b.Appliance)
 		defer s.Close()
-		findings, err := Appliances(t.Context(), parse(t, b.entry("prod", s.URL)), Options{Now: func() time.Time { return epoch }})
+		findings, err := Appliances(t.Context(), parse(t, b.entry("prod", s.URL)), func() time.Time { return epoch })
 		if err != nil {
 			r.Fatal(err)
 		}

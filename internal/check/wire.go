@@ -23,9 +23,9 @@ type wire struct {
 	loggedIn bool
 	// revisions are the API versions asked in, each once.
 	revisions []string
-	// header and body are of the last answer; the body as far as it was read.
+	// header and body are of the last answer; of the body, the first maxKept bytes.
 	header http.Header
-	body   bytes.Buffer
+	body   []byte
 }
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -38,30 +38,20 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if v := r.Header.Get("X-Api-Version"); !slices.Contains(w.revisions, v) {
 		w.revisions = append(w.revisions, v)
 	}
-	if r.Header.Get("Authorization") != "" {
-		w.loggedIn = true
-	}
-	w.header = nil
-	w.body.Reset()
+	w.loggedIn = w.loggedIn || r.Header.Get("Authorization") != ""
+	w.header, w.body = nil, nil
 	resp, err := w.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
 	w.header = resp.Header
 	if r.Method == http.MethodGet { // and not the answer to a login
-		resp.Body = &kept{resp.Body, &w.body}
+		// A read error is that of the next Read, too.
+		w.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxKept))
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(w.body), resp.Body), resp.Body}
 	}
 	return resp, nil
-}
-
-// kept is a body of which a copy is made as it is read.
-type kept struct {
-	io.ReadCloser
-	to *bytes.Buffer
-}
-
-func (k *kept) Read(p []byte) (int, error) {
-	n, err := k.ReadCloser.Read(p)
-	k.to.Write(p[:min(n, maxKept-k.to.Len())])
-	return n, err
 }

@@ -2,9 +2,9 @@
 //
 // It knows every key, its limits and its default. It reads the password when it is
 // needed, and makes an HTTP transport that reads certificates again when their files
-// change. It doesn't know the use of the values, and opens no connection. A missing
-// certificate or password file is not a mistake of the configuration: it can be
-// created later.
+// change, and the client of an appliance. It doesn't know the use of the other values,
+// and opens no connection. A missing certificate or password file is not a mistake of
+// the configuration: it can be created later.
 //
 // A Config is always valid in every key. Errors name file, line and key, and the
 // valid values. They never quote a value of the file, because any value can be a
@@ -12,14 +12,16 @@
 //
 // # Keys
 //
-// A key is declared once: as a field of a struct, with tags. Decoding, defaults,
-// [Config.YAML] and [Keys] follow from them.
+// A key is declared once: as a field of a struct, with tags. Decoding, defaults and
+// [Config.YAML] follow from them, and a test compares them with the documentation.
 //
 //	yaml     its name; ",inline" for a struct whose keys belong to the outer one
 //	default  its default, as YAML
 //	range    minimum and maximum of a duration or number, separated by a comma
 //	oneof    the valid strings, separated by spaces
-//	format   how a string is validated: name, url, proxy_url, password, file, api_version
+//	required "true" if it has no default and must be set
+//	format   how a string is validated or shown: name, url, proxy_url, password, file,
+//	         api_version, certificates
 //
 // The library parses YAML into nodes, and this package decodes the nodes itself: the
 // library's decoder quotes values in its errors, stops at the first error of a key,
@@ -27,6 +29,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -106,11 +109,11 @@ func (f *Filter) Wants(s string) bool {
 // Appliance is one appliance to monitor. Printing or marshalling it shows no secret.
 type Appliance struct {
 	// Name is the value of the label "appliance", and the key of the state.
-	Name string `yaml:"name" format:"name"`
+	Name string `yaml:"name" required:"true" format:"name"`
 	// URL has a scheme, http or https, and a host; no user, path or query.
-	URL *url.URL `yaml:"url" format:"url"`
+	URL *url.URL `yaml:"url" required:"true" format:"url"`
 	// Username is the account's.
-	Username string `yaml:"username"`
+	Username string `yaml:"username" required:"true"`
 	// Login and Network are pointers, of which fmt prints only the address.
 	Login *login `yaml:",inline" json:"-"`
 	// APIVersion is the version to use, such as 1.7-rev0; empty to negotiate.
@@ -141,18 +144,9 @@ func (a *Appliance) Password() (string, error) {
 	if a.Login.File == "" {
 		return string(a.Login.Password), nil
 	}
-	f, err := os.Open(a.Login.File)
+	b, err := readFile(a.Login.File, 64<<10, "64 KiB")
 	if err != nil {
 		return "", fmt.Errorf("reading password_file: %w", err)
-	}
-	defer f.Close()
-	const limit = 64 << 10
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return "", fmt.Errorf("reading password_file: %w", err)
-	}
-	if len(b) > limit {
-		return "", fmt.Errorf("reading password_file: %s is larger than 64 KiB", a.Login.File)
 	}
 	password := trimBreaks(strings.TrimPrefix(string(b), byteOrderMark))
 	if password == "" {
@@ -167,25 +161,31 @@ const byteOrderMark = "\ufeff"
 // trimBreaks removes line breaks at the end of a file or a block of YAML.
 func trimBreaks(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// maxSize is far larger than any configuration. It keeps other files (a device, a
-// log) from filling memory.
+// maxSize is in bytes, and far larger than any configuration. It keeps other files (a
+// device, a log) from filling memory.
 const maxSize = 8 << 20
 
 // Load reads and validates the file at path.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
+	data, err := readFile(path, maxSize, "8 MiB: not a configuration file")
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
-	}
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("reading configuration: %s is larger than %d MiB: not a configuration file", path, maxSize>>20)
 	}
 	return Parse(path, data)
+}
+
+// readFile reads a file of at most limit bytes. most is the limit in words.
+func readFile(path string, limit int64, most string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %s", path, most)
+	}
+	return data, err
 }
 
 // Parse validates data, the content of the file called name. Relative file names are
@@ -194,7 +194,10 @@ func Parse(name string, data []byte) (*Config, error) {
 	p := &parser{file: name, dir: filepath.Dir(name)}
 	c := p.parse(data)
 	if len(p.errs) > 0 {
-		return nil, p.errs.sorted()
+		slices.SortStableFunc(p.errs, func(a, b *Error) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
+		return nil, p.errs
 	}
 	return c, nil
 }

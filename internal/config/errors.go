@@ -1,11 +1,6 @@
 package config
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strings"
-)
+import "fmt"
 
 // Error is one mistake in a configuration file.
 type Error struct {
@@ -20,20 +15,17 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.File)
+	text := e.File
 	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
-		if e.Column > 0 {
-			fmt.Fprintf(&b, ":%d", e.Column)
-		}
+		text += fmt.Sprintf(":%d", e.Line)
 	}
-	b.WriteString(": ")
+	if e.Column > 0 {
+		text += fmt.Sprintf(":%d", e.Column)
+	}
 	if e.Key != "" {
-		b.WriteString(e.Key + ": ")
+		text += ": " + e.Key
 	}
-	b.WriteString(e.Message)
-	return b.String()
+	return text + ": " + e.Message
 }
 
 // Errors are all mistakes in a file, in the order of the file. It is never empty. Its
@@ -50,21 +42,4 @@ func (e Errors) Error() string {
 	default:
 		return fmt.Sprintf("%s (and %d more errors)", s, n)
 	}
-}
-
-// Unwrap returns all of them, for errors.Is and errors.As.
-func (e Errors) Unwrap() []error {
-	errs := make([]error, len(e))
-	for i := range e {
-		errs[i] = e[i]
-	}
-	return errs
-}
-
-// sorted sorts the mistakes by their place in the file.
-func (e Errors) sorted() Errors {
-	slices.SortStableFunc(e, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return e
 }

@@ -38,45 +38,18 @@ func keysOf(t reflect.Type) []key {
 			// Of tls_config: a reference to a secret manager, which only Prometheus has.
 		default:
 			k := key{name, f.Tag, f.Type, f.Index}
-			if t == reflect.TypeFor[commoncfg.TLSConfig]() && strings.HasSuffix(name, "_file") {
-				k.tag = `format:"file"`
+			if t == reflect.TypeFor[commoncfg.TLSConfig]() {
+				switch {
+				case strings.HasSuffix(name, "_file"):
+					k.tag = `format:"file"`
+				case name == "ca", name == "cert":
+					k.tag = `format:"certificates"`
+				}
 			}
 			keys = append(keys, k)
 		}
 	}
 	return keys
-}
-
-// limits returns the values of the tag range.
-func (k *key) limits() (lo, hi string) {
-	lo, hi, _ = strings.Cut(k.tag.Get("range"), ",")
-	return lo, hi
-}
-
-// Key is a key of the configuration file. A field that is not declared is empty.
-type Key struct {
-	Name     string // poll_interval, appliances[].tls_config.ca_file, …
-	Default  string
-	Min, Max string
-}
-
-// Keys lists every key.
-func Keys() []Key { return keysBelow("", reflect.TypeFor[file]()) }
-
-func keysBelow(prefix string, t reflect.Type) []Key {
-	var all []Key
-	for _, k := range keysOf(t) {
-		lo, hi := k.limits()
-		name := prefix + k.name
-		all = append(all, Key{name, k.tag.Get("default"), lo, hi})
-		switch {
-		case k.typ.Kind() == reflect.Struct:
-			all = append(all, keysBelow(name+".", k.typ)...)
-		case k.typ == reflect.TypeFor[[]Appliance]():
-			all = append(all, keysBelow(name+"[].", k.typ.Elem())...)
-		}
-	}
-	return all
 }
 
 // entry is a key of a mapping of the file, and its value.
@@ -134,7 +107,7 @@ func (p *parser) read(path string, v *yaml.Node, k *key, into reflect.Value) err
 	return err
 }
 
-// defaults sets the fields that have the tag default.
+// defaults sets the fields that have the tag default. It panics if one is declared wrong.
 func (p *parser) defaults(into reflect.Value) {
 	for _, k := range keysOf(into.Type()) {
 		text, ok := k.tag.Lookup("default")
@@ -146,8 +119,8 @@ func (p *parser) defaults(into reflect.Value) {
 		if err == nil {
 			err = p.read(k.name, doc.Content[0], &k, into.FieldByIndex(k.index))
 		}
-		if err != nil { // a mistake in the declaration
-			p.fail(&yaml.Node{}, k.name, "has an invalid default: "+err.Error())
+		if err != nil {
+			panic(fmt.Sprintf("config: default of %s: %v", k.name, err))
 		}
 	}
 }
@@ -160,23 +133,23 @@ func unknownKey(k *yaml.Node, keys []key) string {
 	for i := range keys {
 		known[i] = keys[i].name
 	}
-	switch {
-	case k.Kind != yaml.ScalarNode || !plainKey.MatchString(k.Value):
-		if k.Value == "<<" {
-			return "YAML merge keys (<<) are not supported: repeat the keys"
+	if k.Value == "<<" {
+		return "YAML merge keys (<<) are not supported: repeat the keys"
+	}
+	text := "unknown key"
+	if k.Kind == yaml.ScalarNode && plainKey.MatchString(k.Value) {
+		text += fmt.Sprintf(" %q", k.Value)
+		best, least := "", 2+len(k.Value)/3
+		for _, name := range known {
+			if d := distance(strings.ToLower(k.Value), name); d < least {
+				best, least = name, d
+			}
 		}
-		return "unknown key: must be one of " + strings.Join(known, ", ")
-	}
-	best, least := "", 1+len(k.Value)/3
-	for _, name := range known {
-		if d := distance(strings.ToLower(k.Value), name); d <= least && (best == "" || d < least) {
-			best, least = name, d
+		if best != "" {
+			return text + ": did you mean " + best + "?"
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf("unknown key %q: did you mean %s?", k.Value, best)
-	}
-	return fmt.Sprintf("unknown key %q: must be one of %s", k.Value, strings.Join(known, ", "))
+	return text + ": must be one of " + strings.Join(known, ", ")
 }
 
 // distance returns the Levenshtein distance between a and b.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -39,7 +40,7 @@ func (p *parser) parse(data []byte) *Config {
 	}
 	list := seen["appliances"].value
 	if list == nil {
-		p.fail(root, "appliances", "is missing: at least one appliance is required, with name, url, username and password_file")
+		p.fail(root, "appliances", "is missing: "+oneAppliance)
 		return nil
 	}
 	f.Appliances = p.appliances(list, f.Settings)
@@ -48,10 +49,12 @@ func (p *parser) parse(data []byte) *Config {
 
 // document returns the top of the only document in data, or nil.
 func (p *parser) document(data []byte) *yaml.Node {
-	if at := invalidUTF8(data); at >= 0 {
-		line := 1 + strings.Count(string(data[:at]), "\n")
-		p.fail(&yaml.Node{Line: line}, "", "is not valid UTF-8: save the file as UTF-8")
-		return nil
+	line := 0
+	for text := range bytes.Lines(data) {
+		if line++; !utf8.Valid(text) {
+			p.fail(&yaml.Node{Line: line}, "", "is not valid UTF-8: save the file as UTF-8")
+			return nil
+		}
 	}
 	var docs []yaml.Node
 	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err != nil {
@@ -69,45 +72,29 @@ func (p *parser) document(data []byte) *yaml.Node {
 	return docs[0].Content[0]
 }
 
-func invalidUTF8(data []byte) int {
-	for i := 0; i < len(data); {
-		r, size := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && size == 1 {
-			return i
-		}
-		i += size
-	}
-	return -1
-}
-
 // syntaxError returns the position and the reason of a syntax error. It omits
 // messages that quote the file.
 func syntaxError(err error) (at *yaml.Node, path, message string) {
-	at = &yaml.Node{}
-	var le *yaml.LoadError
-	if !errors.As(err, &le) {
-		return at, "", "is not valid YAML"
-	}
-	at.Line, at.Column = le.Mark.Line, le.Mark.Column
-	switch le.Stage {
-	case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
-		message = "is not valid YAML: " + le.Message
-		if le.ContextMsg != "" {
-			message += " " + le.ContextMsg
+	at, message = &yaml.Node{}, "is not valid YAML"
+	if le, is := errors.AsType[*yaml.LoadError](err); is {
+		at.Line, at.Column = le.Mark.Line, le.Mark.Column
+		switch le.Stage {
+		case yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage:
+			message += ": " + strings.TrimSuffix(le.Message+" "+le.ContextMsg, " ")
+		case yaml.ComposerStage:
+			message += ": unknown anchor; quote a value that starts with *"
 		}
-	case yaml.ComposerStage:
-		message = "is not valid YAML: unknown anchor; quote a value that starts with *"
-	default:
-		message = "is not valid YAML"
 	}
 	return at, "", message
 }
+
+const oneAppliance = "at least one appliance is required, with name, url, username and password_file"
 
 func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 	const path = "appliances"
 	switch {
 	case isNull(list) || list.Kind == yaml.SequenceNode && len(list.Content) == 0:
-		p.fail(list, path, "is empty: at least one appliance is required, with name, url, username and password_file")
+		p.fail(list, path, "is empty: "+oneAppliance)
 		return nil
 	case list.Kind != yaml.SequenceNode:
 		p.fail(list, path, "must be a list: start each appliance with a dash")
@@ -124,9 +111,9 @@ func (p *parser) appliances(list *yaml.Node, inherited Settings) []Appliance {
 		if seen == nil {
 			continue
 		}
-		for _, k := range []string{"name", "url", "username"} {
-			if seen[k].value == nil {
-				p.fail(n, path+"."+k, "is missing")
+		for _, k := range keysOf(reflect.TypeFor[Appliance]()) {
+			if k.tag.Get("required") != "" && seen[k.name].value == nil {
+				p.fail(n, path+"."+k.name, "is missing")
 			}
 		}
 		switch password, file := seen["password"].value, seen["password_file"].value; {

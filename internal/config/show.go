@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	commoncfg "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 )
@@ -27,88 +26,82 @@ func (a *Appliance) Equal(b *Appliance) bool { return reflect.DeepEqual(a, b) }
 // they contain more than certificates. File names are relative to the working
 // directory.
 func (c *Config) YAML() ([]byte, error) {
-	var out bytes.Buffer
-	d, err := yaml.NewDumper(&out, yaml.WithV4Defaults())
+	out, err := yaml.Dump(c, yaml.WithV4Defaults())
 	if err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := d.Dump(c); err != nil {
-		return nil, fmt.Errorf("write the configuration: %w", err)
-	}
-	if err := d.Close(); err != nil {
-		return nil, fmt.Errorf("write the configuration: %w", err)
-	}
-	return out.Bytes(), nil
+	return out, nil
 }
 
 // MarshalYAML returns the configuration as [Config.YAML] writes it.
-func (c Config) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(c)) }
+func (c Config) MarshalYAML() (any, error) { return show(reflect.ValueOf(c)) }
 
 // MarshalYAML returns the appliance as [Config.YAML] writes it.
-func (a Appliance) MarshalYAML() (any, error) { return showStruct(reflect.ValueOf(a)) }
+func (a Appliance) MarshalYAML() (any, error) { return show(reflect.ValueOf(a)) }
 
-// showStruct returns the keys of a struct that have a value.
-func showStruct(v reflect.Value) (*yaml.Node, error) {
+// show returns the keys of a struct that have a value.
+func show(v reflect.Value) (*yaml.Node, error) {
 	m := &yaml.Node{Kind: yaml.MappingNode}
 	for _, k := range keysOf(v.Type()) {
-		f, err := v.FieldByIndexErr(k.index)
-		if err != nil {
-			continue // of a pointer that is nil
-		}
-		x, err := k.show(f.Interface())
-		if err != nil {
-			return nil, err
-		}
-		if s := reflect.ValueOf(x); s.IsZero() || s.Kind() == reflect.Slice && s.Len() == 0 {
+		field := v.FieldByIndex(k.index)
+		x := k.show(field.Interface())
+		if reflect.ValueOf(x).IsZero() {
 			continue
 		}
-		var n yaml.Node
-		if err := n.Dump(x); err != nil {
+		n := new(yaml.Node)
+		var err error
+		if field.Kind() == reflect.Struct {
+			n, err = show(field)
+		} else {
+			err = n.Dump(x)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if n.Kind == yaml.SequenceNode && k.typ != reflect.TypeFor[[]Appliance]() {
 			n.Style |= yaml.FlowStyle
 		}
-		m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: k.name}, &n)
+		m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: k.name}, n)
 	}
 	return m, nil
 }
 
 // show returns a value of the key in the form of the file. The zero value of a type is
 // not written. A commoncfg.Secret marshals as hidden.
-func (k *key) show(x any) (any, error) {
+func (k *key) show(x any) any {
 	switch x := x.(type) {
-	case commoncfg.TLSConfig:
-		x.CA, x.Cert = certificates(x.CA), certificates(x.Cert)
-		return showNested(x)
-	case Filter:
-		return showNested(x)
 	case time.Duration:
 		if x > 0 && x%day == 0 {
-			return fmt.Sprintf("%dd", x/day), nil // the unit of the documentation; String writes 5w
+			return fmt.Sprintf("%dd", x/day) // the unit of the documentation; String writes 5w
 		}
-		return model.Duration(x).String(), nil
+		return model.Duration(x).String()
 	case *time.Location:
 		if x == nil {
-			return "", nil
+			return ""
 		}
-		return x.String(), nil
+		return x.String()
 	case *url.URL:
-		return showURL(x), nil
+		if x == nil {
+			return ""
+		}
+		shown := *x
+		if x.User != nil { // some proxies take a token as the user
+			shown.User = url.User("xxxxx") // characters of hidden would be escaped
+		}
+		return shown.String()
 	case []*regexp.Regexp:
-		return showPatterns(x), nil
+		var words []string
+		for _, r := range x {
+			words = append(words, strings.TrimSuffix(strings.TrimPrefix(r.String(), wholeBegin), wholeEnd))
+		}
+		return words
 	case string:
-		return cmp.Or(x, k.tag.Get("default")), nil
+		if k.tag.Get("format") == "certificates" {
+			return certificates(x)
+		}
+		return cmp.Or(x, k.tag.Get("default"))
 	}
-	return x, nil
-}
-
-func showNested(x any) (any, error) {
-	n, err := showStruct(reflect.ValueOf(x))
-	if err != nil || len(n.Content) == 0 {
-		return "", err
-	}
-	return n, nil
+	return x
 }
 
 const day = 24 * time.Hour
@@ -131,24 +124,4 @@ func certificates(text string) string {
 		return hidden
 	}
 	return text
-}
-
-// showURL omits user and password: some proxies take a token as the user.
-func showURL(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	shown := *u
-	if u.User != nil {
-		shown.User = url.User("xxxxx") // characters of hidden would be escaped
-	}
-	return shown.String()
-}
-
-func showPatterns(all []*regexp.Regexp) []string {
-	var words []string
-	for _, r := range all {
-		words = append(words, strings.TrimSuffix(strings.TrimPrefix(r.String(), wholeBegin), wholeEnd))
-	}
-	return words
 }

@@ -93,10 +93,10 @@ func TestYAMLHasEveryKey(t *testing.T) {
 	for _, a := range file["appliances"].([]any) {
 		addKeys(got, "appliances[].", a)
 	}
-	for _, k := range Keys() {
+	for _, k := range allKeys() {
 		// What is set for all appliances is shown with each.
-		if !got[k.Name] && !got["appliances[]."+k.Name] {
-			t.Errorf("lacks %s", k.Name)
+		if !got[k.path] && !got["appliances[]."+k.path] {
+			t.Errorf("lacks %s", k.path)
 		}
 	}
 	if t.Failed() {

@@ -5,9 +5,21 @@ import (
 	"sync"
 
 	commoncfg "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
 
 	"vbaws_exporter/vbaws"
 )
+
+// Client returns a client of the appliance, with what the configuration says of it and
+// the rest of c.
+func (a *Appliance) Client(c vbaws.Config) (*vbaws.Client, error) {
+	c.URL, c.Username, c.Password, c.APIVersion = a.URL, a.Username, a.Password, a.APIVersion
+	c.UserAgent = UserAgent()
+	return vbaws.New(c)
+}
+
+// UserAgent returns the User-Agent of requests to appliances.
+func UserAgent() string { return "vbaws_exporter/" + version.Version }
 
 // CheckTLS loads the certificates and the key of tls_config, in files or inline. Its
 // error is a *vbaws.Error of vbaws.KindConfig.
@@ -31,8 +43,13 @@ type transport struct {
 	next http.RoundTripper // nil before the files could be read
 }
 
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.try(r)
+func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	next, err := t.made()
+	if err == nil {
+		resp, err = next.RoundTrip(r)
+	} else if r.Body != nil {
+		r.Body.Close()
+	}
 	if err == nil {
 		return resp, nil
 	}
@@ -42,17 +59,6 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = local
 	}
 	return nil, err
-}
-
-func (t *transport) try(r *http.Request) (*http.Response, error) {
-	next, err := t.made()
-	if err != nil {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, err
-	}
-	return next.RoundTrip(r)
 }
 
 func (t *transport) made() (_ http.RoundTripper, err error) {

@@ -20,45 +20,66 @@ import (
 	"vbaws_exporter/collector/schedule"
 )
 
-// value reads v as a value of the key, of the type of zero. It can return a value
-// together with an error: the key then counts as set. Relative file names are
-// relative to dir.
-func (k *key) value(v *yaml.Node, dir string, zero any) (any, error) {
-	switch k.tag.Get("format") {
-	case "name":
-		return name(v)
-	case "url":
-		return applianceURL(v)
-	case "proxy_url":
-		return proxyURL(v)
-	case "password":
-		return password(v)
-	case "api_version":
-		return apiVersion(v)
-	case "file":
-		s, err := fileName(v)
-		return commoncfg.JoinDir(dir, s), err
-	}
-	switch zero.(type) {
-	case time.Duration:
-		return duration(v, k)
+// value reads v as a value of the key, whose value before is now. It can return a value
+// together with an error: the key then counts as set. Relative file names are relative
+// to dir.
+func (k *key) value(v *yaml.Node, dir string, now any) (any, error) {
+	switch now.(type) {
 	case int:
-		return number(v, k)
+		lo, hi := limits(k, strconv.Atoi)
+		message := fmt.Sprintf("must be a number from %d to %d", lo, hi)
+		n, err := load[int](v, message)
+		if err == nil && (n < lo || n > hi) {
+			err = errors.New(message)
+		}
+		return n, err
 	case bool:
-		return boolean(v)
-	case *time.Location:
-		return timeZone(v)
+		return load[bool](v, "must be true or false")
+	case commoncfg.TLSVersion:
+		return load[commoncfg.TLSVersion](v, "must be TLS10, TLS11, TLS12 or TLS13")
 	case []*regexp.Regexp:
 		return patterns(v)
 	case []float64:
 		return buckets(v)
-	case commoncfg.TLSVersion:
-		return tlsVersion(v)
 	}
-	if k.tag.Get("oneof") != "" {
-		return oneOf(v, k)
+	s, err := text(v)
+	if err != nil {
+		return now, err
 	}
-	return text(v)
+	switch now.(type) {
+	case time.Duration:
+		return duration(s, k)
+	case *time.Location:
+		return timeZone(s)
+	}
+	switch k.tag.Get("format") {
+	case "name":
+		return name(s)
+	case "url":
+		return applianceURL(s)
+	case "proxy_url":
+		return proxyURL(s)
+	case "password":
+		return password(s)
+	case "api_version":
+		return apiVersion(s)
+	case "file":
+		return commoncfg.JoinDir(dir, s), checkFileName(s)
+	}
+	if words := strings.Fields(k.tag.Get("oneof")); len(words) > 0 && !slices.Contains(words, s) {
+		last := len(words) - 1
+		return "", errors.New("must be " + strings.Join(words[:last], ", ") + " or " + words[last])
+	}
+	return s, nil
+}
+
+// load reads a value as the library does, and returns an error with the message if it
+// can't.
+func load[T any](v *yaml.Node, message string) (x T, err error) {
+	if isNull(v) || v.Load(&x) != nil {
+		return *new(T), errors.New(message)
+	}
+	return x, nil
 }
 
 var errNoValue = errors.New("has no value (quote a value that starts with # & * or !)")
@@ -68,31 +89,31 @@ func text(v *yaml.Node) (string, error) {
 	if v.Kind != yaml.ScalarNode {
 		return "", errors.New("must be a string")
 	}
-	tagged := v.Style&yaml.TaggedStyle != 0 && v.ShortTag() != "!!str"
-	if isNull(v) || v.Value == "" || tagged {
+	if v.Value == "" || hasNoText(v) {
 		return "", errNoValue
 	}
 	return v.Value, nil
 }
 
-// fileName returns the name of a file. An error about an unreadable file quotes the
-// name, so it must not be the content: a key, or a password in a block of YAML.
-func fileName(v *yaml.Node) (string, error) {
-	s, err := text(v)
-	switch {
-	case err != nil:
-		return "", err
-	case len(s) > maxFileName || strings.ContainsFunc(s, unicode.IsControl):
-		return s, errors.New("is not a file name: it contains a line break or is too long; it must not be the content of the file")
-	}
-	return s, nil
+// hasNoText reports whether v is null or begins with a tag: text that starts with a
+// special character, and is not quoted.
+func hasNoText(v *yaml.Node) bool {
+	return isNull(v) || v.Style&yaml.TaggedStyle != 0 && v.ShortTag() != "!!str"
 }
 
-func duration(v *yaml.Node, k *key) (time.Duration, error) {
-	s, err := text(v)
-	if err != nil {
-		return 0, err
+// maxFileName is in bytes, as systems limit it.
+const maxFileName = 4096
+
+// checkFileName validates the name of a file. An error about an unreadable file quotes
+// the name, so it must not be the content: a key, or a password in a block of YAML.
+func checkFileName(s string) error {
+	if len(s) > maxFileName || strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("is not a file name: it contains a line break or is too long; it must not be the content of the file")
 	}
+	return nil
+}
+
+func duration(s string, k *key) (time.Duration, error) {
 	if n, err := strconv.Atoi(s); err == nil && n > 0 {
 		return 0, errors.New("has no unit: use 30s, 1m, 1h30m or 1d")
 	}
@@ -100,65 +121,23 @@ func duration(v *yaml.Node, k *key) (time.Duration, error) {
 	if err != nil {
 		return 0, errors.New("is not a valid duration: use 30s, 1m, 1h30m or 1d")
 	}
-	lo, hi, err := limits(k, model.ParseDuration)
-	if err != nil {
-		return 0, err
-	}
-	if d < lo || d > hi {
+	if lo, hi := limits(k, model.ParseDuration); d < lo || d > hi {
 		return 0, fmt.Errorf("%v is out of range: must be from %v to %v", d, lo, hi)
 	}
 	return time.Duration(d), nil
 }
 
-func number(v *yaml.Node, k *key) (n int, err error) {
-	lo, hi, err := limits(k, strconv.Atoi)
-	if err != nil {
-		return 0, err
-	}
-	if v.Load(&n) != nil || isNull(v) || n < lo || n > hi {
-		return 0, fmt.Errorf("must be a number from %d to %d", lo, hi)
-	}
-	return n, nil
-}
-
-// limits returns the parsed limits of a key. An error is a mistake in the declaration.
-func limits[T any](k *key, parse func(string) (T, error)) (lo, hi T, err error) {
-	least, greatest := k.limits()
-	if lo, err = parse(least); err == nil {
+// limits returns the range of a key. It panics if it is declared wrong.
+func limits[T any](k *key, parse func(string) (T, error)) (lo, hi T) {
+	least, greatest, _ := strings.Cut(k.tag.Get("range"), ",")
+	lo, err := parse(least)
+	if err == nil {
 		hi, err = parse(greatest)
 	}
 	if err != nil {
-		err = fmt.Errorf("is declared with an invalid range: %w", err)
+		panic(fmt.Sprintf("config: range of %s: %v", k.name, err))
 	}
-	return lo, hi, err
-}
-
-// oneOf reads one of the words of the tag oneof.
-func oneOf(v *yaml.Node, k *key) (string, error) {
-	s, err := text(v)
-	if err != nil {
-		return "", err
-	}
-	words := strings.Fields(k.tag.Get("oneof"))
-	if slices.Contains(words, s) {
-		return s, nil
-	}
-	last := len(words) - 1
-	return "", errors.New("must be " + strings.Join(words[:last], ", ") + " or " + words[last])
-}
-
-func boolean(v *yaml.Node) (is bool, err error) {
-	if v.Load(&is) != nil || isNull(v) {
-		return false, errors.New("must be true or false")
-	}
-	return is, nil
-}
-
-func tlsVersion(v *yaml.Node) (version commoncfg.TLSVersion, err error) {
-	if v.Load(&version) != nil || isNull(v) {
-		return 0, errors.New("must be TLS10, TLS11, TLS12 or TLS13")
-	}
-	return version, nil
+	return lo, hi
 }
 
 // checkTLS validates the combination of the keys of tls_config.
@@ -173,22 +152,18 @@ func checkTLS(t *commoncfg.TLSConfig) error {
 }
 
 // password returns a string without line breaks at its end.
-func password(v *yaml.Node) (string, error) {
-	s, err := text(v)
-	if s = trimBreaks(s); err == nil && s == "" {
-		err = errNoValue
+func password(s string) (string, error) {
+	if s = trimBreaks(s); s == "" {
+		return "", errNoValue
 	}
-	return s, err
+	return s, nil
 }
 
 var revision = regexp.MustCompile(`^[0-9]{1,3}\.[0-9]{1,3}-rev[0-9]{1,3}$`)
 
 // apiVersion returns an empty string for auto.
-func apiVersion(v *yaml.Node) (string, error) {
-	s, err := text(v)
+func apiVersion(s string) (string, error) {
 	switch {
-	case err != nil:
-		return "", err
 	case s == "auto":
 		return "", nil
 	case !revision.MatchString(s):
@@ -226,17 +201,11 @@ func buckets(v *yaml.Node) ([]float64, error) {
 	return bounds, nil
 }
 
-// maxFileName is in bytes, as systems limit it.
-const maxFileName = 4096
-
 // maxName is in characters. The name is in every series.
 const maxName = 200
 
-func name(v *yaml.Node) (string, error) {
-	s, err := text(v)
+func name(s string) (string, error) {
 	switch {
-	case err != nil:
-		return "", err
 	case utf8.RuneCountInString(s) > maxName:
 		return "", fmt.Errorf("has more than %d characters", maxName)
 	case strings.TrimSpace(s) != s:
@@ -247,9 +216,9 @@ func name(v *yaml.Node) (string, error) {
 	return s, nil
 }
 
-func applianceURL(v *yaml.Node) (*url.URL, error) {
+func applianceURL(s string) (*url.URL, error) {
 	const want = "use https://host:11005"
-	u, err := parseURL(v, want)
+	u, err := parseURL(s, want)
 	if err != nil {
 		return nil, err
 	}
@@ -264,9 +233,9 @@ func applianceURL(v *yaml.Node) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-func proxyURL(v *yaml.Node) (*url.URL, error) {
+func proxyURL(s string) (*url.URL, error) {
 	const want = "use http://host:3128"
-	u, err := parseURL(v, want)
+	u, err := parseURL(s, want)
 	if err != nil {
 		return nil, err
 	}
@@ -278,11 +247,7 @@ func proxyURL(v *yaml.Node) (*url.URL, error) {
 }
 
 // parseURL returns a URL that has a scheme and a host.
-func parseURL(v *yaml.Node, want string) (*url.URL, error) {
-	s, err := text(v)
-	if err != nil {
-		return nil, err
-	}
+func parseURL(s, want string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
@@ -307,8 +272,11 @@ const wholeBegin, wholeEnd = "^(?s:", ")$"
 // patterns reads a list of regular expressions, each of which matches a whole word.
 func patterns(v *yaml.Node) ([]*regexp.Regexp, error) {
 	var words []string
-	if isNull(v) || v.Kind != yaml.SequenceNode || v.Load(&words) != nil {
+	if v.Kind != yaml.SequenceNode || v.Load(&words) != nil {
 		return nil, errors.New("must be a list of regular expressions, each in quotes")
+	}
+	if i := slices.IndexFunc(v.Content, func(n *yaml.Node) bool { return hasNoText(deref(n)) }); i >= 0 {
+		return nil, fmt.Errorf("element %d %w", i+1, errNoValue)
 	}
 	var all []*regexp.Regexp // nil if the list is empty, as without the key
 	for i, w := range words {
@@ -320,11 +288,7 @@ func patterns(v *yaml.Node) ([]*regexp.Regexp, error) {
 	return all, nil
 }
 
-func timeZone(v *yaml.Node) (*time.Location, error) {
-	name, err := text(v)
-	if err != nil {
-		return nil, err
-	}
+func timeZone(name string) (*time.Location, error) {
 	loc, err := schedule.Location(name)
 	if err != nil {
 		return nil, errors.New("must be a time zone, such as Europe/Berlin or UTC")

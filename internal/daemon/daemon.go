@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,8 @@ type Daemon struct {
 	// its own. It belongs to New, and then to Run.
 	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
-	reloads chan reload
+	// reloads has what Run is to do, with the function that starts a member.
+	reloads chan func(start func(*member))
 	ended   chan struct{} // closed when Run ends
 }
 
@@ -62,30 +64,18 @@ type generation struct {
 	sources []collector.Source
 }
 
-// reload is a configuration to go over to, and where to say how that went.
-type reload struct {
-	config *config.Config
-	done   chan<- error
-}
-
 // New loads the state of all appliances. It contacts no appliance.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts:    o,
 		storage: make(map[string]poller.Storage),
-		reloads: make(chan reload),
+		reloads: make(chan func(func(*member))),
 		ended:   make(chan struct{}),
 	}
-	members, err := d.prepare(o.Config, nil)
-	if err != nil {
+	d.current.Store(&generation{})
+	if err := d.goOver(o.Config, func(*member) {}); err != nil {
 		return nil, err
 	}
-	for _, m := range members {
-		if err := m.open(d.storage[m.Name()], nil); err != nil {
-			return nil, err
-		}
-	}
-	d.publish(o.Config, members)
 	return d, nil
 }
 
@@ -105,7 +95,7 @@ func (d *Daemon) Sources() []collector.Source { return d.current.Load().sources 
 func (d *Daemon) Reload(cfg *config.Config) error {
 	done := make(chan error, 1)
 	select {
-	case d.reloads <- reload{cfg, done}:
+	case d.reloads <- func(start func(*member)) { done <- d.goOver(cfg, start) }:
 		return <-done
 	case <-d.ended:
 		return errors.New("the exporter is shutting down")
@@ -115,23 +105,26 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 // Run polls every appliance until ctx ends. It returns when no pass is under way
 // any more and the tokens are given back.
 func (d *Daemon) Run(ctx context.Context) {
-	defer close(d.ended)
 	var running sync.WaitGroup
-	defer running.Wait()
+	start := func(m *member) { m.start(ctx, &running) }
 	for _, m := range d.current.Load().members {
-		m.start(ctx, &running)
+		start(m)
 	}
 	for {
 		select {
 		case <-ctx.Done():
+			// Not deferred, so that a panic ends the process.
+			running.Wait()
+			close(d.ended)
 			return
-		case r := <-d.reloads:
-			r.done <- d.reload(ctx, &running, r.config)
+		case reload := <-d.reloads:
+			reload(start)
 		}
 	}
 }
 
-func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *config.Config) error {
+// goOver goes over to a configuration, and starts the members that are new.
+func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
 	old := make(map[string]*member) // what the new configuration ends
 	for _, m := range d.current.Load().members {
 		old[m.Name()] = m
@@ -164,7 +157,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 		}
 		if err := m.open(d.storage[m.Name()], before); err != nil {
 			for _, m := range old {
-				m.start(ctx, running)
+				start(m)
 			}
 			return err
 		}
@@ -173,7 +166,7 @@ func (d *Daemon) reload(ctx context.Context, running *sync.WaitGroup, cfg *confi
 	d.publish(cfg, members)
 	for _, m := range fresh {
 		delete(old, m.Name())
-		m.start(ctx, running)
+		start(m)
 	}
 	for name := range old {
 		d.opts.Instruments.Remove(name)
@@ -188,7 +181,7 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 	members := make([]*member, len(cfg.Appliances))
 	for i := range cfg.Appliances {
 		a := &cfg.Appliances[i]
-		if m := old[a.Name]; m != nil && m.isFor(a, cfg.DurationBuckets) {
+		if m := old[a.Name]; m != nil && m.appliance.Equal(a) && slices.Equal(m.bounds, cfg.DurationBuckets) {
 			members[i] = m
 			continue
 		}
@@ -197,9 +190,11 @@ func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member,
 			return nil, err
 		}
 		if d.storage[a.Name] == nil {
-			if d.storage[a.Name], err = d.opts.Storage(a.Name); err != nil {
+			storage, err := d.opts.Storage(a.Name)
+			if err != nil {
 				return nil, fmt.Errorf("appliance %q: open its state: %w", a.Name, err)
 			}
+			d.storage[a.Name] = storage
 		}
 		members[i] = m
 	}

@@ -64,9 +64,14 @@ func hanging(t *testing.T) string {
 	return s.URL
 }
 
-// TestOneThatHangsDelaysNoOther also shows that Run ends with its context, and
+func TestPoll(t *testing.T) {
+	t.Run("one that hangs", testPollOneThatHangs)
+	t.Run("failures", testPollFailures)
+}
+
+// testPollOneThatHangs also shows that Run ends with its context, and
 // gives the tokens back.
-func TestOneThatHangsDelaysNoOther(t *testing.T) {
+func testPollOneThatHangs(t *testing.T) {
 	good := appliance(t)
 	d, err := newDaemon(t, false, site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
 	if err != nil {
@@ -91,7 +96,7 @@ func TestOneThatHangsDelaysNoOther(t *testing.T) {
 	}
 }
 
-func TestPollNamesThoseThatFailed(t *testing.T) {
+func testPollFailures(t *testing.T) {
 	gone := appliance(t)
 	gone.Close()
 	d, err := newDaemon(t, true, site{"gone", gone.URL, ""}, site{"good", appliance(t).URL, ""})

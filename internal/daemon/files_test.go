@@ -1,20 +1,15 @@
 package daemon
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"vbaws_exporter/collector/poller"
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -32,32 +27,16 @@ func serveTLS(t *testing.T) (*vbawstest.Server, string) {
 	return s, string(s.CertPEM())
 }
 
-// clientPair returns a certificate and its key.
-func clientPair(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encode := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
+func TestFiles(t *testing.T) {
+	t.Run("fail their appliance only", testFilesFailTheirApplianceOnly)
+	t.Run("missing at a reload", testFilesMissingAtAReload)
+	t.Run("missing at a poll", testFilesMissingAtAPoll)
 }
 
-// TestLocalFilesAreTheirAppliancesFailure: a local file that is missing or broken
+// testFilesFailTheirApplianceOnly: a local file that is missing or broken
 // fails the polls of the appliance that needs it, and of no other. Once it is right
 // it is read without a restart.
-func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
+func testFilesFailTheirApplianceOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -75,7 +54,8 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 		want          string
 	}
 	server, ca := serveTLS(t)
-	cert, key := clientPair(t)
+	certPEM, keyPEM := apptest.KeyPair(t)
+	cert, key := string(certPEM), string(keyPEM)
 	const password = vbawstest.DefaultPassword
 	cases := map[string]one{
 		"ca-missing":       {", tls_config: {ca_file: %s/ca1}", nil, map[string]string{"ca1": ca}, "ca1: no such file"},
@@ -135,9 +115,9 @@ func TestLocalFilesAreTheirAppliancesFailure(t *testing.T) {
 	})
 }
 
-// TestReloadWithAMissingFile is no failure of the reload: what was known of the
+// testFilesMissingAtAReload is no failure of the reload: what was known of the
 // appliance is shown on, and the others go on untouched.
-func TestReloadWithAMissingFile(t *testing.T) {
+func testFilesMissingAtAReload(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
 	finish(a, "web", "Failed")
@@ -165,8 +145,8 @@ func TestReloadWithAMissingFile(t *testing.T) {
 	await(t, "the next count", func() bool { return w.sum(counted("a")) == 2 })
 }
 
-// TestPollWithAMissingFile: so it is where each appliance is polled once.
-func TestPollWithAMissingFile(t *testing.T) {
+// testFilesMissingAtAPoll: so it is where each appliance is polled once.
+func testFilesMissingAtAPoll(t *testing.T) {
 	d, err := newDaemon(t, true, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
 	if err != nil {
 		t.Fatal(err)

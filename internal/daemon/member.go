@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log/level"
-	"github.com/prometheus/common/version"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
@@ -46,28 +44,18 @@ func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, erro
 		idle: (&http.Client{Transport: transport}).CloseIdleConnections,
 	}
 	var err error
-	m.client, err = vbaws.New(vbaws.Config{
-		URL:        a.URL,
-		Username:   a.Username,
-		Password:   a.Password,
-		APIVersion: a.APIVersion,
-		Transport:  transport,
+	m.client, err = a.Client(vbaws.Config{
+		Transport: transport,
 		Observe: func(r vbaws.Request) {
 			if !m.quiet.Load() {
 				o.Instruments.Requested(a.Name, r)
 			}
 		},
-		UserAgent: "vbaws_exporter/" + version.Version,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("appliance %q: %w", a.Name, err)
 	}
 	return m, nil
-}
-
-// isFor reports whether m does what is configured.
-func (m *member) isFor(a *config.Appliance, bounds []float64) bool {
-	return m.appliance.Equal(a) && slices.Equal(m.bounds, bounds)
 }
 
 // open makes the poller, which loads the state. before is what the predecessor published

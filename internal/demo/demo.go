@@ -27,8 +27,8 @@ type Demo struct {
 	Dir string
 	// ConfigFile is the configuration, CertFile the appliance's certificate.
 	ConfigFile, CertFile string
-	// URL, Username and Password are how to reach the appliance.
-	URL, Username, Password string
+	// URL is that of the appliance. Its account is vbawstest's default.
+	URL string
 
 	config []byte // what is in ConfigFile
 	server *vbawstest.Server
@@ -53,8 +53,6 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 		Dir:        dir,
 		ConfigFile: filepath.Join(dir, "config.yml"),
 		CertFile:   filepath.Join(dir, "appliance.pem"),
-		Username:   vbawstest.DefaultUsername,
-		Password:   vbawstest.DefaultPassword,
 	}
 	defer func() {
 		if err != nil {
@@ -75,41 +73,29 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	if err := os.WriteFile(d.CertFile, d.server.CertPEM(), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's certificate: %w", err)
 	}
-	if d.config, err = yaml.Dump(configuration{
-		PollInterval:  "5s",
-		NewSeriesHold: "30s", // twice a scrape interval of 15 s
-		Instances:     true,
-		Appliances: []configuredAppliance{{
-			Name: "demo", URL: d.URL, Username: d.Username, Password: d.Password, TLS: configuredTLS{d.CertFile},
-		}},
-	}); err != nil {
+	certFile, err := yaml.Dump(d.CertFile, yaml.WithLineWidth(-1)) // which can be any name
+	if err != nil {
 		return nil, fmt.Errorf("make the demo's configuration: %w", err)
 	}
+	d.config = fmt.Appendf(nil, configuration, d.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, certFile)
 	if err := os.WriteFile(d.ConfigFile, d.config, 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
 	return d, nil
 }
 
-// configuration is what the demo sets of a configuration file, in the order of a reader.
-type configuration struct {
-	PollInterval  string                `yaml:"poll_interval"`
-	NewSeriesHold string                `yaml:"new_series_hold"`
-	Instances     bool                  `yaml:"instances"`
-	Appliances    []configuredAppliance `yaml:"appliances"`
-}
-
-type configuredAppliance struct {
-	Name     string        `yaml:"name"`
-	URL      string        `yaml:"url"`
-	Username string        `yaml:"username"`
-	Password string        `yaml:"password"`
-	TLS      configuredTLS `yaml:"tls_config"`
-}
-
-type configuredTLS struct {
-	CAFile string `yaml:"ca_file"`
-}
+// configuration is the configuration file. new_series_hold is twice a scrape interval of
+// 15 s.
+const configuration = `poll_interval: 5s
+new_series_hold: 30s
+instances: true
+appliances:
+- name: demo
+  url: %s
+  username: %s
+  password: %s
+  tls_config:
+    ca_file: %s`
 
 // StoragePath is where the state of the demo goes.
 func (d *Demo) StoragePath() string { return filepath.Join(d.Dir, "data") }

@@ -11,13 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/google/go-cmp/cmp"
 
 	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/config"
-	"vbaws_exporter/vbaws"
+	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -65,7 +63,7 @@ func TestTheDemoServesTheNewestForms(t *testing.T) {
 	var login struct {
 		Token string `json:"access_token"`
 	}
-	fetch(t, d, "", "token", url.Values{"grant_type": {"password"}, "username": {d.Username}, "password": {d.Password}}, &login)
+	fetch(t, d, "", "token", url.Values{"grant_type": {"password"}, "username": {vbawstest.DefaultUsername}, "password": {vbawstest.DefaultPassword}}, &login)
 
 	type option struct {
 		Schedule struct {
@@ -143,19 +141,12 @@ func showsProblems(t *testing.T, clock *vbawstest.Clock) {
 		t.Fatal(err)
 	}
 	a := &cfg.Appliances[0]
-	client, err := vbaws.New(vbaws.Config{
-		URL: a.URL, Username: a.Username, Password: a.Password, Transport: d.server.Transport(), Now: clock.Now, RetryInitial: time.Millisecond,
+	p := polltest.Start(t, polltest.Options{
+		URL: a.URL.String(), Transport: d.server.Transport(), Username: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword,
+		Poller: poller.Config{
+			Interval: a.PollInterval, Timeout: a.PollTimeout, Backfill: a.Backfill, OverdueGrace: a.OverdueGrace, Now: clock.Now,
+		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := poller.New(poller.Config{
-		Appliance: a.Name, Interval: a.PollInterval, Timeout: a.PollTimeout, Backfill: a.Backfill, OverdueGrace: a.OverdueGrace,
-		Watermark: poller.WatermarkAuto, Logger: log.NewNopLogger(), Now: clock.Now,
-	}, client, store.NewMemory())
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := map[string]string{"Legacy ERP": "failing", "VPN gateways": "overdue", "Data lake importers": "stuck"}
 	got := make(map[string]string)
 	for end := clock.Now().Add(2 * time.Minute); clock.Now().Before(end); clock.Advance(a.PollInterval) {
@@ -186,7 +177,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &cfg.Appliances[0]
-	if got, err := a.Password(); a.URL.String() != d.URL || a.Username != d.Username || got != d.Password || err != nil {
+	if got, err := a.Password(); a.URL.String() != d.URL || a.Username != vbawstest.DefaultUsername || got != vbawstest.DefaultPassword || err != nil {
 		t.Errorf("the configuration has %s, %s, %q, %v", a.URL, a.Username, got, err)
 	}
 	if err := a.CheckTLS(); err != nil {
@@ -202,7 +193,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, want := range []string{
 		"http://localhost:1/\n", "http://localhost:2/m\n", "http://localhost:3/m\n", "http://10.1.2.3:4/m\n",
-		d.URL, d.Username, d.Password, d.CertFile,
+		d.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, d.CertFile,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("lacks %q:\n%s", want, out.String())

@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +26,9 @@ type instancesStatus struct {
 	OldestBackups []instanceStatus `json:"oldest_backups"`
 	Unprotected   []instanceStatus `json:"unprotected"`
 
-	moreProtected, moreUnprotected int
+	// MoreProtected and MoreUnprotected are how many rows are left out.
+	MoreProtected   int `json:"-"`
+	MoreUnprotected int `json:"-"`
 }
 
 // instanceStatus is one EC2 instance.
@@ -44,61 +45,32 @@ func newInstances(all *poller.Instances) *instancesStatus {
 	if all == nil {
 		return nil
 	}
-	s := &instancesStatus{Count: len(all.Shown) + all.Over, OldestBackups: []instanceStatus{}, Unprotected: []instanceStatus{}}
+	known, unknown, unprotected := []instanceStatus{}, []instanceStatus{}, []instanceStatus{}
 	for _, i := range all.Shown {
 		one := instanceStatus{Name: i.Name, ID: i.ID, Region: i.Region}
-		if !i.Protected {
-			s.Unprotected = append(s.Unprotected, one)
-			continue
+		switch {
+		case !i.Protected:
+			unprotected = append(unprotected, one)
+		case !i.BackupKnown:
+			unknown = append(unknown, one)
+		default:
+			one.LastBackup, one.NoBackup = utc(i.LastBackup), i.LastBackup.IsZero()
+			known = append(known, one)
 		}
-		if one.NoBackup = i.BackupKnown && i.LastBackup.IsZero(); !one.NoBackup && i.BackupKnown {
-			one.LastBackup = utc(i.LastBackup)
-		}
-		s.OldestBackups = append(s.OldestBackups, one)
 	}
-	s.Protected = len(s.OldestBackups)
-	byName := func(a, b instanceStatus) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	for _, rows := range [][]instanceStatus{known, unknown, unprotected} {
+		slices.SortFunc(rows, func(a, b instanceStatus) int {
+			return cmp.Or(a.LastBackup.Compare(b.LastBackup), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+		})
 	}
-	slices.SortFunc(s.OldestBackups, func(a, b instanceStatus) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.LastBackup.Compare(b.LastBackup), byName(a, b))
-	})
-	slices.SortFunc(s.Unprotected, byName)
-	s.OldestBackups, s.moreProtected = first(s.OldestBackups)
-	s.Unprotected, s.moreUnprotected = first(s.Unprotected)
+	s := &instancesStatus{Count: len(all.Shown) + all.Over, Protected: len(known) + len(unknown)}
+	s.OldestBackups, s.MoreProtected = first(append(known, unknown...))
+	s.Unprotected, s.MoreUnprotected = first(unprotected)
 	return s
-}
-
-// rank orders instances: without a backup, with one, not known.
-func (i *instanceStatus) rank() int {
-	switch {
-	case i.NoBackup:
-		return 0
-	case !i.LastBackup.IsZero():
-		return 1
-	}
-	return 2
 }
 
 // first returns the first rows, and how many more there are.
 func first(rows []instanceStatus) ([]instanceStatus, int) {
 	n := min(maxInstanceRows, len(rows))
 	return rows[:n:n], len(rows) - n
-}
-
-// Summary says how many there are.
-func (s *instancesStatus) Summary() string {
-	return fmt.Sprintf("%s, %d protected", plural(s.Count, "EC2 instance", "EC2 instances"), s.Protected)
-}
-
-// MoreProtected and MoreUnprotected are how many rows are left out.
-func (s *instancesStatus) MoreProtected() int   { return s.moreProtected }
-func (s *instancesStatus) MoreUnprotected() int { return s.moreUnprotected }
-
-// BackupText says what there is to say without a time.
-func (i instanceStatus) BackupText() string {
-	if i.NoBackup {
-		return "no backup"
-	}
-	return "not known yet"
 }

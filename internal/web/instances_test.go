@@ -23,9 +23,15 @@ func watched(over int, shown ...poller.Instance) poller.Published {
 	}
 }
 
-// TestInstances: the oldest backup comes first, and unprotected ones have a list of their
-// own.
 func TestInstances(t *testing.T) {
+	t.Run("table", testInstancesTable)
+	t.Run("many", testInstancesMany)
+	t.Run("over limit", testInstancesOverLimit)
+}
+
+// testInstancesTable: the oldest backup comes first, and unprotected ones have a list of their
+// own.
+func testInstancesTable(t *testing.T) {
 	backup := func(name string, age time.Duration) poller.Instance {
 		return poller.Instance{ID: "i-" + name, Name: name, Region: "eu-central-1", Protected: true, BackupKnown: true, LastBackup: noon.Add(-age)}
 	}
@@ -51,7 +57,7 @@ func TestInstances(t *testing.T) {
 		},
 		Unprotected: []instanceStatus{{Name: "y", ID: "i-y", Region: "eu-west-1"}, {Name: "z", ID: "i-z"}},
 	}
-	if diff := cmp.Diff(want, back.Appliances[0].Instances, cmp.AllowUnexported(instancesStatus{})); diff != "" {
+	if diff := cmp.Diff(want, back.Appliances[0].Instances); diff != "" {
 		t.Errorf("JSON, -want +got:\n%s", diff)
 	}
 	if n := back.Appliances[0].OverLimit["instances"]; n != 2 {
@@ -79,8 +85,26 @@ func TestInstances(t *testing.T) {
 	}
 }
 
-// TestManyInstances: the lists are limited.
-func TestManyInstances(t *testing.T) {
+// testInstancesOverLimit: each limit that the metric vbaws_exporter_over_limit has is there.
+func testInstancesOverLimit(t *testing.T) {
+	p := watched(3)
+	p.View.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitSeries: 0}
+	p.Facts = &poller.Facts{Repositories: &poller.Repositories{Over: 5}}
+	h := handler(t, Options{Sources: sources(&source{"a", p})})
+	var back status
+	if err := json.Unmarshal([]byte(body(t, get(h, "/api/v1/status"))), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{"policies": 2, "instances": 3, "repositories": 5}, back.Appliances[0].OverLimit); diff != "" {
+		t.Errorf("JSON, -want +got:\n%s", diff)
+	}
+	if page := body(t, get(h, "/")); !strings.Contains(page, "3 instances, 2 policies, 5 repositories") {
+		t.Errorf("the page lacks them:\n%s", page)
+	}
+}
+
+// testInstancesMany: the lists are limited.
+func testInstancesMany(t *testing.T) {
 	var all []poller.Instance
 	for i := range 5000 {
 		all = append(all, poller.Instance{

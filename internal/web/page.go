@@ -3,14 +3,10 @@ package web
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/schedule"
+	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
 
@@ -26,90 +22,51 @@ const (
 // page is what the template shows.
 type page struct {
 	*status
-	TelemetryPath string
-	Pprof         bool
+	Options *Options
 	// Refresh is in seconds; 0: not at all.
 	Refresh int
 	// Only is the appliance that this page is about; empty: all.
 	Only string
 	// Brief says that this page has no policies but those with problems.
 	Brief bool
+	// Rejected is the problem of the configuration, if there is one. Others is how many other
+	// problems there are, Shown are the first of them, and More is how many are left out.
+	Rejected     *problem
+	Shown        []problem
+	Others, More int
 }
 
-func newPage(s *status, only string) *page {
-	p := &page{status: s, Only: only}
+func newPage(s *status, o *Options, only string) *page {
+	p := &page{status: s, Options: o, Only: only, Shown: s.Problems, Others: s.ProblemCount}
 	rows := 0
 	for i := range s.Appliances {
 		rows += len(s.Appliances[i].Policies)
 	}
-	p.Brief = only == "" && len(s.Appliances) > 1 && rows > maxRows
+	p.Brief = only == "" && p.Several() && rows > maxRows
+	if len(p.Shown) > 0 && p.Shown[0].State == stateConfigRejected { // the worst of all
+		p.Rejected, p.Shown, p.Others = &p.Shown[0], p.Shown[1:], p.Others-1
+	}
+	p.Shown = p.Shown[:min(maxProblemRows, len(p.Shown))]
+	p.More = p.Others - len(p.Shown)
 	return p
 }
 
 // Several reports whether the page is about more than one appliance.
 func (p *page) Several() bool { return len(p.Appliances) > 1 }
 
-// HasProblems reports whether there are any but a rejected configuration.
-func (p *page) HasProblems() bool {
-	return slices.ContainsFunc(p.Problems, func(o problem) bool { return o.Appliance != "" })
+// Rows are the policies that the page has, and More is how many are left out.
+func (a *applianceStatus) Rows() []policyStatus {
+	return a.Policies[:min(maxPolicyRows, len(a.Policies))]
 }
 
-// ShownProblems are those that the page has, and MoreProblems how many there are beside.
-func (p *page) ShownProblems() []problem { return p.Problems[:min(maxProblemRows, len(p.Problems))] }
+func (a *applianceStatus) More() int { return len(a.Policies) - len(a.Rows()) }
 
-func (p *page) MoreProblems() int { return p.ProblemCount - len(p.ShownProblems()) }
-
-// shown is an appliance as it is on a page.
-type shown struct {
-	Page *page
-	*applianceStatus
-	// Rows are the policies, and More how many are left out.
-	Rows []policyStatus
-	More int
-	// Open says that what folds is unfolded.
-	Open  bool
-	Facts []fact
-}
-
-// fact is a line of a list. With a Time, Text says what there is to say if it is
-// zero.
-type fact struct {
-	Name, Text string
-	Time       time.Time
-}
-
-// Each returns the appliances of the page.
-func (p *page) Each() []shown {
-	all := make([]shown, 0, len(p.Appliances))
-	for i := range p.Appliances {
-		a := &p.Appliances[i]
-		s := shown{Page: p, applianceStatus: a, Open: len(p.Appliances) == 1, Facts: facts(a)}
-		s.Rows = a.Policies[:min(maxPolicyRows, len(a.Policies))]
-		s.More = len(a.Policies) - len(s.Rows)
-		all = append(all, s)
-	}
-	return all
-}
-
-// Worst is the state that the appliance has the color of.
-func (s shown) Worst() string { return s.worst() }
-
-// PolicySummary says how many policies there are, and how many have problems.
-func (s shown) PolicySummary() string {
-	names := make(map[string]bool)
-	for i := range s.Policies {
-		names[s.Policies[i].Name+"\x00"+s.Policies[i].Workload] = true
-	}
-	text := plural(len(names), "policy", "policies")
-	if n := s.attention(); n > 0 {
-		text += fmt.Sprintf(", %d with problems", n)
-	}
-	return text
-}
-
-// SessionSummary says how many sessions were counted, and how many run.
-func (s shown) SessionSummary() string {
-	return fmt.Sprintf("%d %s counted, %d running", s.SessionsCounted, word(int(s.SessionsCounted), "session", "sessions"), s.SessionsRunning)
+// With lets a template hand over a row of the page.
+func (p *page) With(row any) any {
+	return struct {
+		Page *page
+		Row  any
+	}{p, row}
 }
 
 // moment is a time, and how far it is from now.
@@ -145,14 +102,6 @@ func (p *page) NextText(s policyStatus) string {
 	return t.Format(layout)
 }
 
-// KindText says what the row is about.
-func (p policyStatus) KindText() string {
-	if p.Kind == schedule.Whole {
-		return "any"
-	}
-	return string(p.Kind)
-}
-
 // ResultText says how the last session ended.
 func (p policyStatus) ResultText() string {
 	switch {
@@ -165,15 +114,15 @@ func (p policyStatus) ResultText() string {
 }
 
 // ResultClass says what that looks like.
-func (p policyStatus) ResultClass() string {
+func (p policyStatus) ResultClass() verdict.State {
 	if p.LastStatus == "" && p.LastSuccess.IsZero() {
-		return statePending
+		return verdict.Pending
 	}
 	return statusClass(cmp.Or(p.LastStatus, vbaws.StatusSucceeded))
 }
 
 // Since is when a problem began; zero if there is no such problem.
-func (p policyStatus) Since(name string) time.Time {
+func (p policyStatus) Since(name verdict.State) time.Time {
 	for _, is := range p.Problems {
 		if is.Problem == name {
 			return is.Since
@@ -191,122 +140,38 @@ func (s lastSession) Title() string {
 	return s.Status + ", ended " + stamp(s.End) + " UTC" + took
 }
 
-// Mark is a sign that stands for the status without its color.
-func (s lastSession) Mark() string {
-	switch s.Status {
-	case vbaws.StatusSucceeded:
-		return "✓"
-	case vbaws.StatusFailed:
-		return "✗"
-	case vbaws.StatusWarning:
-		return "!"
-	}
-	return "–"
+// looks are how the statuses of sessions look: as which state, and as which sign that stands
+// for the status without its color.
+var looks = map[string]struct {
+	class verdict.State
+	mark  string
+}{
+	vbaws.StatusSucceeded: {verdict.OK, "✓"},
+	vbaws.StatusFailed:    {verdict.Failing, "✗"},
+	vbaws.StatusWarning:   {verdict.Warning, "!"},
 }
 
-// Class says what the mark looks like.
-func (s lastSession) Class() string {
-	switch s.Status {
-	case vbaws.StatusSucceeded, vbaws.StatusFailed, vbaws.StatusWarning:
-		return statusClass(s.Status)
-	}
-	return statePending
-}
+// Mark and Class say what a mark of the strip of sessions looks like.
+func (s lastSession) Mark() string { return cmp.Or(looks[s.Status].mark, "–") }
+
+func (s lastSession) Class() verdict.State { return cmp.Or(looks[s.Status].class, verdict.Pending) }
+
+// statusClass says what the status of a session looks like.
+func statusClass(status string) verdict.State { return cmp.Or(looks[status].class, verdict.Warning) }
 
 // Took says how long it took.
 func (s sessionStatus) Took() string {
 	return time.Duration(s.Duration * float64(time.Second)).Round(time.Second).String()
 }
 
-// statusClass says what the status of a session looks like.
-func statusClass(status string) string {
-	switch status {
-	case vbaws.StatusSucceeded:
-		return stateOK
-	case vbaws.StatusFailed:
-		return stateFailing
-	}
-	return stateWarning
-}
+// words writes a name of the metrics as words.
+func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
 
-// problemText is what a state is called on the page.
-func problemText(state string) string { return strings.ReplaceAll(state, "_", " ") }
-
-// dict lets a template hand over several values.
-func dict(kv ...any) map[string]any {
-	m := make(map[string]any, len(kv)/2)
-	for i := 0; i+1 < len(kv); i += 2 {
-		m[kv[i].(string)] = kv[i+1]
-	}
-	return m
-}
-
-// facts are how the polling of an appliance goes.
-func facts(a *applianceStatus) []fact {
-	var all []fact
-	add := func(name, text string) { all = append(all, fact{Name: name, Text: text}) }
-	at := func(name string, t time.Time, none string) { all = append(all, fact{name, none, t}) }
-	at("Last poll", a.LastPoll, "none yet")
-	at("Last successful poll", a.LastSuccessfulPoll, "none since the start")
-	at("Next poll", a.NextPoll, "about to begin")
-	add("Polls", strconv.FormatUint(a.Polls, 10))
-	if a.APIVersion == "" {
-		add("API version", "not negotiated yet")
-	} else {
-		add("API version", a.APIVersion)
-	}
-	if a.ProductVersion != "" {
-		add("Product version", a.ProductVersion)
-	}
-	switch poller.Watermark(a.WatermarkMode) {
-	case poller.WatermarkUSN:
-		add("Watermark mode", "change number (USN)")
-	case poller.WatermarkFromUTC:
-		add("Watermark mode", "time (FromUtc)")
-	}
-	if a.WatermarkUSN != nil {
-		add("Watermark, USN", strconv.FormatInt(*a.WatermarkUSN, 10))
-	}
-	at("Watermark, start time", a.WatermarkTime, "no resync yet")
-	add("Series", strconv.Itoa(a.Series))
-	add("Sessions counted", strconv.FormatUint(a.SessionsCounted, 10))
-	add("Sessions running", strconv.Itoa(a.SessionsRunning))
-	if n := int(a.WatermarkResets); n > 0 {
-		add("USN started over", plural(n, "time", "times"))
-	}
-	var skipped []string
-	for _, reason := range slices.Sorted(maps.Keys(a.SessionsSkipped)) {
-		skipped = append(skipped, fmt.Sprintf("%d %s", a.SessionsSkipped[reason], reason))
-	}
-	if len(skipped) > 0 {
-		add("Sessions skipped", strings.Join(skipped, ", "))
-	}
-	var over []string
-	for _, what := range slices.Sorted(maps.Keys(a.OverLimit)) {
-		over = append(over, fmt.Sprintf("%d %s", a.OverLimit[what], strings.ReplaceAll(what, "_", " ")))
-	}
-	if len(over) > 0 {
-		add("Over the limit", strings.Join(over, ", "))
-	}
-	if n := a.SchedulesUnreadable; n > 0 {
-		add("Schedules not understood", "of "+plural(n, "policy", "policies")+": no run is due by what was not")
-	}
-	if len(a.Forbidden) > 0 {
-		add("Forbidden to the account", strings.Join(a.Forbidden, ", "))
-	}
-	for _, endpoint := range slices.Sorted(maps.Keys(a.EndpointErrors)) {
-		add("Endpoint error: "+endpoint, a.EndpointErrors[endpoint])
-	}
-	return all
-}
-
-func plural(n int, one, many string) string { return fmt.Sprintf("%d %s", n, word(n, one, many)) }
-
-func word(n int, one, many string) string {
+func plural(n int, one, many string) string {
 	if n == 1 {
-		return one
+		many = one
 	}
-	return many
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // distance says how far t is from now.

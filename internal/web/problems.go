@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"vbaws_exporter/collector/schedule"
 	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
 )
@@ -18,12 +18,6 @@ import (
 const (
 	maxProblems    = 500
 	maxProblemRows = 100
-)
-
-// The states of a problem that is not one of a policy.
-const (
-	stateConfigRejected = "config_rejected"
-	statePollFailed     = "poll_failed"
 )
 
 // Rejection is a configuration that was not put into use when it was reloaded.
@@ -39,13 +33,13 @@ type Rejection struct {
 type problem struct {
 	// State is config_rejected, poll_failed, stuck, failing, overdue or silent; Since is
 	// when that began.
-	State string    `json:"state"`
-	Since time.Time `json:"since,omitzero"`
+	State verdict.State `json:"state"`
+	Since time.Time     `json:"since,omitzero"`
 	// Appliance is empty for the configuration, the next three except for a policy.
-	Appliance string `json:"appliance,omitempty"`
-	Policy    string `json:"policy,omitempty"`
-	Workload  string `json:"workload,omitempty"`
-	Kind      string `json:"kind,omitempty"`
+	Appliance string        `json:"appliance,omitempty"`
+	Policy    string        `json:"policy,omitempty"`
+	Workload  string        `json:"workload,omitempty"`
+	Kind      schedule.Kind `json:"kind,omitempty"`
 	// Message says what is wrong, Errors why, and Remedy what can be done.
 	Message string   `json:"message"`
 	Errors  []string `json:"errors,omitempty"`
@@ -72,7 +66,7 @@ func problems(s *status, rejected *Rejection) []problem {
 	}
 	for i := range s.Appliances {
 		a := &s.Appliances[i]
-		if a.State == stateFailing {
+		if a.State == verdict.Failing {
 			p := problem{
 				State: statePollFailed, Since: a.FailedSince, Appliance: a.Name,
 				Message: "The appliance " + a.Message + ".", Remedy: a.Remedy,
@@ -88,22 +82,17 @@ func problems(s *status, rejected *Rejection) []problem {
 				continue
 			}
 			p := problem{
-				State: r.State, Appliance: a.Name, Policy: r.Name, Workload: r.Workload, Kind: string(r.Kind),
+				State: r.State, Since: r.Since(r.State), Appliance: a.Name, Policy: r.Name, Workload: r.Workload, Kind: r.Kind,
 				Message: r.describe(s.Time), Schedule: r.Schedule, Estimate: r.Estimate, NextDue: r.NextDue, Row: r,
 			}
-			for _, is := range r.Problems {
-				if is.Problem == r.State {
-					p.Since = is.Since
-				}
-				if is.Problem == stateFailing {
-					p.Errors = r.Errors
-				}
+			if !r.Since(verdict.Failing).IsZero() {
+				p.Errors = r.Errors
 			}
 			all = append(all, p)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b problem) int {
-		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), a.Since.Compare(b.Since), cmp.Compare(a.Appliance, b.Appliance),
+		return cmp.Or(compareStates(a.State, b.State), a.Since.Compare(b.Since), cmp.Compare(a.Appliance, b.Appliance),
 			cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Kind, b.Kind))
 	})
 	return all
@@ -115,11 +104,11 @@ func (p *policyStatus) describe(now time.Time) string {
 	for _, is := range p.Problems {
 		lasts := span(now.Sub(is.Since))
 		switch is.Problem {
-		case stateStuck:
+		case verdict.Stuck:
 			texts = append(texts, "A session has been running for "+lasts)
-		case stateFailing:
+		case verdict.Failing:
 			texts = append(texts, p.failedSessions())
-		case stateOverdue:
+		case verdict.Overdue:
 			text := fmt.Sprintf("%s overdue, the first for %s", plural(p.OverdueRuns, "run is", "runs are"), lasts)
 			if p.OverdueRuns == 1 {
 				text = "1 run is overdue for " + lasts
@@ -128,7 +117,7 @@ func (p *policyStatus) describe(now time.Time) string {
 				text += " (an estimate: the start times are not known)"
 			}
 			texts = append(texts, text)
-		case stateSilent:
+		case verdict.Silent:
 			texts = append(texts, "No success for "+lasts+", and no schedule is known")
 		}
 	}
@@ -146,12 +135,14 @@ func (p *policyStatus) failedSessions() string {
 			n++
 		}
 	}
-	text := fmt.Sprintf("The last %d sessions failed", n)
+	var text string
 	switch {
 	case n < 2:
 		text = "The last session failed"
 	case n == verdict.Keep: // there may be more
-		text = "At least the last " + strconv.Itoa(n) + " sessions failed"
+		text = fmt.Sprintf("At least the last %d sessions failed", n)
+	default:
+		text = fmt.Sprintf("The last %d sessions failed", n)
 	}
 	if p.LastSuccess.IsZero() {
 		text += ". No success is known"

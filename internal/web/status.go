@@ -30,31 +30,40 @@ type status struct {
 	Appliances   []applianceStatus `json:"appliances"`
 }
 
-// What a state, of an appliance or a policy, calls for.
-// Those of a policy are of its verdict; a schedule that can't be understood is a warning.
+// The states of a rejected configuration and of an appliance that can't be polled.
 const (
-	stateOK       = string(verdict.OK)
-	stateFailing  = string(verdict.Failing)
-	stateOverdue  = string(verdict.Overdue)
-	stateStuck    = string(verdict.Stuck)
-	stateSilent   = string(verdict.Silent)
-	stateWarning  = string(verdict.Warning)
-	statePending  = string(verdict.Pending)
-	stateDisabled = string(verdict.Disabled)
+	stateConfigRejected verdict.State = "config_rejected"
+	statePollFailed     verdict.State = "poll_failed"
 )
+
+// worstFirst are all states. Up to silent they are problems.
+var worstFirst = []verdict.State{
+	stateConfigRejected, statePollFailed, verdict.Stuck, verdict.Failing, verdict.Overdue, verdict.Silent,
+	verdict.Warning, verdict.Pending, verdict.OK, verdict.Disabled,
+}
+
+// compareStates orders states, the worst first.
+func compareStates(a, b verdict.State) int {
+	return cmp.Compare(slices.Index(worstFirst, a), slices.Index(worstFirst, b))
+}
+
+// isProblem reports whether a state is one that somebody has to look at.
+func isProblem(state verdict.State) bool { return compareStates(state, verdict.Silent) <= 0 }
 
 // applianceStatus is one appliance.
 type applianceStatus struct {
 	Name string `json:"name"`
 	// State is that of polling: ok, failing or pending; Message says it in words, and
 	// Remedy what can be done about it.
-	State string `json:"state"`
+	State verdict.State `json:"state"`
 	// PolicyState is the worst state of its policies; empty without any.
-	PolicyState string `json:"policy_state,omitempty"`
-	Message     string `json:"message"`
-	Remedy      string `json:"remedy,omitempty"`
-	Result      string `json:"result,omitempty"`
-	Error       string `json:"error,omitempty"`
+	PolicyState verdict.State `json:"policy_state,omitempty"`
+	// Worst is the worse of both.
+	Worst   verdict.State `json:"-"`
+	Message string        `json:"message"`
+	Remedy  string        `json:"remedy,omitempty"`
+	Result  poller.Result `json:"result,omitempty"`
+	Error   string        `json:"error,omitempty"`
 
 	Polls              uint64    `json:"polls"`
 	LastPoll           time.Time `json:"last_poll,omitzero"`
@@ -70,10 +79,10 @@ type applianceStatus struct {
 	WatermarkMode   string    `json:"watermark_mode,omitempty"`
 	WatermarkUSN    *int64    `json:"watermark_usn,omitempty"`
 	WatermarkTime   time.Time `json:"watermark_time,omitzero"`
-	WatermarkResets uint64    `json:"watermark_resets"`
+	WatermarkResets int       `json:"watermark_resets"`
 
 	Series          int               `json:"series"`
-	SessionsCounted uint64            `json:"sessions_counted"`
+	SessionsCounted int               `json:"sessions_counted"`
 	SessionsRunning int               `json:"sessions_running"`
 	SessionsSkipped map[string]uint64 `json:"sessions_skipped,omitempty"`
 	OverLimit       map[string]int    `json:"over_limit,omitempty"`
@@ -88,6 +97,10 @@ type applianceStatus struct {
 
 	Policies []policyStatus  `json:"policies,omitempty"`
 	Recent   []sessionStatus `json:"recent_sessions,omitempty"`
+
+	// PolicyCount counts the policies by name and workload, WithProblems those with problems.
+	PolicyCount  int `json:"-"`
+	WithProblems int `json:"-"`
 }
 
 // policyStatus is one kind of run of the policies of one name.
@@ -98,7 +111,7 @@ type policyStatus struct {
 	Kind    schedule.Kind `json:"kind,omitempty"`
 	Enabled bool          `json:"enabled"`
 	// State is ok, pending, failing, overdue, stuck, silent, warning or disabled.
-	State string `json:"state"`
+	State verdict.State `json:"state"`
 	// Problems are those of the metric vbaws_policy_problem.
 	Problems   []problemStatus `json:"problems,omitempty"`
 	LastStatus string          `json:"last_status,omitempty"`
@@ -139,8 +152,8 @@ type lastSession struct {
 
 // problemStatus is a problem of a policy.
 type problemStatus struct {
-	Problem string    `json:"problem"`
-	Since   time.Time `json:"since"`
+	Problem verdict.State `json:"problem"`
+	Since   time.Time     `json:"since"`
 }
 
 // sessionStatus is a session that ended.
@@ -158,74 +171,29 @@ type sessionStatus struct {
 
 func newStatus(version string, now time.Time, sources []collector.Source, rejected *Rejection) *status {
 	s := &status{Version: version, Time: now.UTC().Truncate(time.Second), Appliances: []applianceStatus{}}
-	states := make(map[string]int)
+	states := make(map[verdict.State]int)
+	withProblems := 0
 	for _, source := range sources {
 		a := newAppliance(source.Name(), source.Published())
 		states[a.State]++
+		withProblems += a.WithProblems
 		s.Appliances = append(s.Appliances, a)
 	}
 	// Problems come first.
 	slices.SortFunc(s.Appliances, func(a, b applianceStatus) int {
-		return cmp.Or(cmp.Compare(rank[a.worst()], rank[b.worst()]), cmp.Compare(b.attention(), a.attention()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(compareStates(a.Worst, b.Worst), cmp.Compare(b.WithProblems, a.WithProblems), cmp.Compare(a.Name, b.Name))
 	})
 	s.Problems = problems(s, rejected)
 	s.ProblemCount = len(s.Problems)
 	s.Problems = s.Problems[:min(maxProblems, len(s.Problems))]
-	s.Summary = summary(states[stateOK], states[statePending], len(sources))
-	if n := s.attention(); n > 0 {
-		s.Summary += " " + plural(n, "policy has problems.", "policies have problems.")
+	s.Summary = summary(states[verdict.OK], states[verdict.Pending], len(sources))
+	if withProblems > 0 {
+		s.Summary += " " + plural(withProblems, "policy has problems.", "policies have problems.")
 	}
 	if rejected != nil {
 		s.Summary += " The configuration file was rejected."
 	}
 	return s
-}
-
-// rank orders states, the worst first. Those of an appliance that can't be polled and of
-// a rejected configuration are before those of policies.
-var rank = map[string]int{
-	stateConfigRejected: 0, statePollFailed: 1, stateStuck: 2, stateFailing: 3, stateOverdue: 4, stateSilent: 5,
-	stateWarning: 6, statePending: 7, stateOK: 8, stateDisabled: 9,
-}
-
-// isProblem reports whether a state is one that somebody has to look at.
-func isProblem(state string) bool {
-	switch state {
-	case stateStuck, stateFailing, stateOverdue, stateSilent:
-		return true
-	}
-	return false
-}
-
-// worst returns the worse of the states of polling and of the policies.
-func (a *applianceStatus) worst() string {
-	state := a.State
-	if state == stateFailing {
-		return statePollFailed
-	}
-	if a.PolicyState != "" && rank[a.PolicyState] < rank[state] {
-		state = a.PolicyState
-	}
-	return state
-}
-
-// attention counts the policies that have problems.
-func (a *applianceStatus) attention() int {
-	names := make(map[string]bool)
-	for _, p := range a.Policies {
-		if isProblem(p.State) {
-			names[p.Name] = true
-		}
-	}
-	return len(names)
-}
-
-func (s *status) attention() int {
-	n := 0
-	for i := range s.Appliances {
-		n += s.Appliances[i].attention()
-	}
-	return n
 }
 
 func summary(ok, pending, all int) string {
@@ -268,29 +236,25 @@ var results = map[poller.Result]struct{ message, remedy string }{
 
 func newAppliance(name string, p *poller.Published) applianceStatus {
 	a := applianceStatus{
-		Name: name, Result: string(p.Result), Polls: p.Polls,
+		Name: name, Result: p.Result, Polls: p.Polls,
 		LastPoll: utc(p.LastPoll), LastSuccessfulPoll: utc(p.LastSuccess), FailedSince: utc(p.FailedSince), NextPoll: utc(p.Next),
 		APIVersion: p.APIVersion, ProductVersion: p.Version, WatermarkMode: p.Mode, EndpointErrors: p.EndpointErrors,
-		Policies: policies(p), Instances: newInstances(p.Instances),
+		Policies: policies(p), Instances: newInstances(p.Instances), OverLimit: make(map[string]int),
 	}
 	switch r, known := results[p.Result]; {
 	case p.Polls == 0:
-		a.State, a.Message = statePending, "first poll pending"
+		a.State, a.Message = verdict.Pending, "first poll pending"
 	case p.Result == poller.ResultSuccess:
-		a.State, a.Message = stateOK, r.message
+		a.State, a.Message = verdict.OK, r.message
 	case known:
-		a.State, a.Message, a.Remedy = stateFailing, r.message, r.remedy
+		a.State, a.Message, a.Remedy = verdict.Failing, r.message, r.remedy
 	default:
-		a.State, a.Message = stateFailing, "could not be polled: "+string(p.Result)
+		a.State, a.Message = verdict.Failing, "could not be polled: "+string(p.Result)
 	}
 	if p.Err != nil {
 		a.Error = p.Err.Error()
 	}
-	for i := range a.Policies {
-		if state := a.Policies[i].State; a.PolicyState == "" || rank[state] < rank[a.PolicyState] {
-			a.PolicyState = state
-		}
-	}
+	a.judge()
 	for endpoint, is := range p.Forbidden {
 		if is {
 			a.Forbidden = append(a.Forbidden, endpoint)
@@ -302,28 +266,27 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 	}
 	if v := p.View; v != nil {
 		if v.Watermark != nil {
-			usn := v.Watermark.USN
-			a.WatermarkUSN = &usn
+			a.WatermarkUSN = &v.Watermark.USN
 		}
-		a.WatermarkTime, a.WatermarkResets = utc(v.LastResync), v.Resets
+		a.WatermarkTime, a.WatermarkResets = utc(v.LastResync), int(v.Resets)
 		a.Series = len(v.Series)
 		for _, s := range v.Series {
 			a.SessionsRunning += s.Running
 			for _, c := range s.Counters {
-				a.SessionsCounted += c.Count
+				a.SessionsCounted += int(c.Count)
 			}
 		}
 		a.SessionsSkipped = maps.Clone(v.Skipped)
 		maps.DeleteFunc(a.SessionsSkipped, func(_ string, n uint64) bool { return n == 0 })
-		a.OverLimit = maps.Clone(v.OverLimit)
-		maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
+		maps.Copy(a.OverLimit, v.OverLimit)
 	}
-	if p.Instances != nil && p.Instances.Over > 0 {
-		if a.OverLimit == nil {
-			a.OverLimit = make(map[string]int)
-		}
+	if p.Instances != nil {
 		a.OverLimit["instances"] = p.Instances.Over
 	}
+	if p.Facts != nil && p.Facts.Repositories != nil {
+		a.OverLimit["repositories"] = p.Facts.Repositories.Over
+	}
+	maps.DeleteFunc(a.OverLimit, func(_ string, n int) bool { return n == 0 })
 	for _, e := range p.Recent {
 		s := &e.Session
 		a.Recent = append(a.Recent, sessionStatus{
@@ -332,6 +295,31 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 		})
 	}
 	return a
+}
+
+// judge sums up the states of polling and of the policies, which are sorted, the worst first.
+func (a *applianceStatus) judge() {
+	a.Worst = a.State
+	if a.State == verdict.Failing {
+		a.Worst = statePollFailed
+	}
+	seen := make(map[[2]string]bool)
+	for i := range a.Policies {
+		p := &a.Policies[i]
+		if id := [2]string{p.Name, p.Workload}; !seen[id] {
+			seen[id] = true
+			a.PolicyCount++
+			if isProblem(p.State) {
+				a.WithProblems++
+			}
+		}
+	}
+	if len(a.Policies) > 0 {
+		a.PolicyState = a.Policies[0].State
+		if compareStates(a.PolicyState, a.Worst) < 0 {
+			a.Worst = a.PolicyState
+		}
+	}
 }
 
 // utc returns t in UTC, in whole seconds.
@@ -358,7 +346,7 @@ func policies(p *poller.Published) []policyStatus {
 		r := &p.Policies.Rows[i]
 		kinds := r.Kinds
 		if len(kinds) == 0 { // neither a schedule nor a session
-			kinds = []poller.PolicyKind{{Kind: schedule.Whole, Verdict: verdict.Kind{State: r.Verdict.State}}}
+			kinds = []poller.PolicyKind{{Kind: schedule.Whole}}
 		}
 		for j := range kinds {
 			row := newPolicy(r, &kinds[j])
@@ -371,7 +359,7 @@ func policies(p *poller.Published) []policyStatus {
 		}
 	}
 	slices.SortFunc(all, func(a, b policyStatus) int {
-		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(a.Name, b.Name),
+		return cmp.Or(compareStates(a.State, b.State), cmp.Compare(a.Name, b.Name),
 			cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Kind, b.Kind))
 	})
 	return all
@@ -390,7 +378,7 @@ func kindOf(extendedType string) schedule.Kind {
 func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 	v := &k.Verdict
 	row := policyStatus{
-		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: string(v.State),
+		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: cmp.Or(v.State, verdict.Pending),
 		LastSuccess: utc(k.Success), LastDue: utc(k.Due), NextDue: utc(v.NextDue),
 		Overdue: v.Overdue.Exists(), OverdueRuns: v.OverdueRuns, Estimate: v.Estimate, ScheduleError: r.Unreadable,
 		Schedule: k.Schedule, nextLocal: v.NextDue,
@@ -399,25 +387,24 @@ func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 		row.LastSessions = append(row.LastSessions, lastSession{s.Status, utc(s.End), s.Start})
 	}
 	for _, p := range []struct {
-		state   verdict.State
-		problem verdict.Problem
+		state verdict.State
+		verdict.Problem
 	}{
 		{verdict.Stuck, v.Stuck}, {verdict.Failing, v.Failing}, {verdict.Overdue, v.Overdue},
 		{verdict.Silent, r.Verdict.Silent}, {verdict.Disabled, r.Verdict.Disabled},
 	} {
-		if p.problem.Exists() {
-			row.Problems = append(row.Problems, problemStatus{string(p.state), utc(p.problem.Since)})
+		if p.Exists() {
+			row.Problems = append(row.Problems, problemStatus{p.state, utc(p.Since)})
 		}
 	}
 	switch {
-	case v.Stuck.Exists():
+	case isProblem(row.State):
 	case !r.Enabled:
-		row.State = stateDisabled
-	case v.Failing.Exists() || v.Overdue.Exists():
+		row.State = verdict.Disabled
 	case r.Verdict.Silent.Exists():
-		row.State = stateSilent
+		row.State = verdict.Silent
 	case r.Unreadable != "":
-		row.State = stateWarning
+		row.State = verdict.Warning
 	}
 	return row
 }
@@ -425,8 +412,7 @@ func newPolicy(r *poller.PolicyRow, k *poller.PolicyKind) policyStatus {
 // take takes in a series and its failure: several words of the appliance may be of one kind.
 func (p *policyStatus) take(s ledger.SeriesView, f poller.Failure) {
 	if !s.Last.End.IsZero() && !s.Last.End.Before(p.LastEnd) {
-		seconds := s.Last.Duration.Seconds()
-		p.LastStatus, p.LastEnd, p.LastDuration = s.Last.Status, utc(s.Last.End), &seconds
+		p.LastStatus, p.LastEnd, p.LastDuration = s.Last.Status, utc(s.Last.End), new(s.Last.Duration.Seconds())
 	}
 	if f.End.After(p.failureEnd) {
 		p.failureEnd, p.Errors = f.End, f.Errors

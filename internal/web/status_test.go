@@ -127,15 +127,31 @@ func published() poller.Published {
 	}
 }
 
-func TestPolicies(t *testing.T) {
+func TestStatus(t *testing.T) {
+	t.Run("policies", testStatusPolicies)
+	t.Run("policies of one name", testStatusPoliciesOfOneName)
+	t.Run("kind without verdict", testStatusKindWithoutVerdict)
+	t.Run("unreadable schedule", testStatusUnreadableSchedule)
+	t.Run("problems", testStatusProblems)
+	t.Run("problems of one name", testStatusProblemsOfOneName)
+	t.Run("many problems", testStatusManyProblems)
+	t.Run("big appliance", testStatusBigAppliance)
+	t.Run("next start", testStatusNextStart)
+	t.Run("hostile names", testStatusHostileNames)
+	t.Run("many appliances", testStatusManyAppliances)
+	t.Run("JSON", testStatusJSON)
+	t.Run("documentation", testStatusDocumentation)
+}
+
+func testStatusPolicies(t *testing.T) {
 	p := published()
 	var got []string
 	for _, r := range policies(&p) {
 		var problems []string
 		for _, p := range r.Problems {
-			problems = append(problems, p.Problem+" since "+p.Since.Format("02 15:04"))
+			problems = append(problems, string(p.Problem)+" since "+p.Since.Format("02 15:04"))
 		}
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.KindText(), r.ResultText(), strings.Join(problems, ", ")))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s; %s", r.State, r.Name, r.Workload, r.Kind, r.ResultText(), strings.Join(problems, ", ")))
 	}
 	want := []string{
 		"stuck hangs/ec2 backup: Succeeded; stuck since 01 10:00",
@@ -143,7 +159,7 @@ func TestPolicies(t *testing.T) {
 		"overdue late/ec2 backup: Succeeded; overdue since 01 11:30",
 		"silent silent/ec2 backup: no session yet; silent since 21 12:00",
 		"warning warned/ec2 snapshot: Warning; ",
-		"pending new/ec2 any: no session yet; ",
+		"pending new/ec2 : no session yet; ",
 		"pending not yet/ec2 backup: no session yet; ",
 		"ok busy/ec2 backup: Succeeded; ",
 		"ok fine/ec2 backup: Succeeded; ",
@@ -156,9 +172,21 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// TestPoliciesOfOneName: several words of the appliance may be of one kind, and
+// testStatusKindWithoutVerdict: by API 1.0, a policy without a schedule and without a session has a
+// kind that is not judged.
+func testStatusKindWithoutVerdict(t *testing.T) {
+	p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
+		row("by hand", poller.PolicyKind{}), row("fails", kind(schedule.Whole, verdict.Failing)),
+	}}}
+	got := policies(&p)
+	if len(got) != 2 || got[0].Name != "fails" || got[1].State != "pending" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// testStatusPoliciesOfOneName: several words of the appliance may be of one kind, and
 // the newest session is the one that is shown. Between workloads the words decide.
-func TestPoliciesOfOneName(t *testing.T) {
+func testStatusPoliciesOfOneName(t *testing.T) {
 	older, newer := series("p", "PolicySnapshot", "Failed", 1), series("p", "PolicyRdsSnapshot", "Succeeded", 2)
 	older.Series.Last.End = noon.Add(-2 * time.Hour)
 	older.Starts = []time.Time{noon.Add(-time.Hour)}
@@ -177,9 +205,9 @@ func TestPoliciesOfOneName(t *testing.T) {
 	}
 }
 
-// TestUnreadableSchedule: what of a schedule can't be understood is worth a look, and
+// testStatusUnreadableSchedule: what of a schedule can't be understood is worth a look, and
 // is said where its policy is.
-func TestUnreadableSchedule(t *testing.T) {
+func testStatusUnreadableSchedule(t *testing.T) {
 	const reason = `weeklySchedule: days: "<b>Moonday" is not one of Sunday to Saturday`
 	p := published()
 	unknown := func(k *verdict.Kind) { k.NextDue = time.Time{} }
@@ -193,7 +221,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	p.View.Series = []ledger.SeriesView{series("fine", "PolicyBackup", "Succeeded", 0), check}
 	var got []string
 	for _, r := range policies(&p) {
-		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.KindText(), r.ScheduleError))
+		got = append(got, fmt.Sprintf("%s %s/%s %s: %s", r.State, r.Name, r.Workload, r.Kind, r.ScheduleError))
 	}
 	if diff := cmp.Diff([]string{"warning fine/ec2 backup: " + reason, "ok fine/rds backup: "}, got); diff != "" {
 		t.Error(diff)
@@ -219,7 +247,18 @@ func TestUnreadableSchedule(t *testing.T) {
 	}
 }
 
-func TestPageShowsPolicies(t *testing.T) {
+func TestPage(t *testing.T) {
+	t.Run("policies", testPagePolicies)
+	t.Run("limited", testPageLimited)
+	t.Run("colors", testPageColors)
+	t.Run("refresh", testPageRefresh)
+	t.Run("appliances", testPageAppliances)
+	t.Run("states", testPageStates)
+	t.Run("distance", testPageDistance)
+	t.Run("summary", testPageSummary)
+}
+
+func testPagePolicies(t *testing.T) {
 	h := handler(t, Options{Sources: sources(&source{"a", published()})})
 	text := body(t, get(h, "/"))
 	for _, want := range []string{
@@ -243,6 +282,7 @@ func TestPageShowsPolicies(t *testing.T) {
 		`<td data-label="Took" class="brief">1h0m0s</td>`,
 		`<span class="result ok">ok</span> <br>running <time datetime="2026-03-01T11:50:00Z" title="since 2026-03-01 11:50:00 UTC">for 10 min</time>`,
 		"9 sessions counted, 7 running",
+		`<td data-label="Kind" class="brief">any</td>`, // neither a schedule nor a session
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)
@@ -256,8 +296,8 @@ func TestPageShowsPolicies(t *testing.T) {
 	}
 }
 
-// TestColors: an appliance has the color of the worst of polling and its policies.
-func TestColors(t *testing.T) {
+// testPageColors: an appliance has the color of the worst of polling and its policies.
+func testPageColors(t *testing.T) {
 	with := func(states ...verdict.State) poller.Published {
 		p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{}, Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess}}
 		for i, state := range states {
@@ -288,9 +328,9 @@ func TestColors(t *testing.T) {
 	}
 }
 
-// TestProblems: those of all appliances are together, the worst first and of these the
+// testStatusProblems: those of all appliances are together, the worst first and of these the
 // oldest, on the page as in JSON.
-func TestProblems(t *testing.T) {
+func testStatusProblems(t *testing.T) {
 	policy := func(name string, state verdict.State, hours int) poller.PolicyRow {
 		return row(name, kind(schedule.Backup, state, func(k *verdict.Kind) {
 			problem := at(noon.Add(time.Duration(-hours) * time.Hour))
@@ -383,9 +423,50 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestBigAppliance: what is shown of an appliance with thousands of failing policies is
+// testStatusProblemsOfOneName: policies of one name and of different workloads are two.
+func testStatusProblemsOfOneName(t *testing.T) {
+	failing := func(k *verdict.Kind) { k.Failing = at(noon.Add(-time.Hour)) }
+	ec2, rds := row("p", kind(schedule.Snapshot, verdict.Failing, failing)), row("p", kind(schedule.Snapshot, verdict.Failing, failing))
+	rds.Workload = "rds"
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{ec2, rds}},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	page := body(t, get(handler(t, Options{Sources: sources(&source{"a", p})}), "/"))
+	for _, want := range []string{"Polling OK. 2 policies have problems.", "2 policies, 2 with problems."} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s:\n%s", want, page)
+		}
+	}
+}
+
+// testStatusManyProblems: the rejected configuration has a place of its own, and is none of the
+// problems that are counted beside the list.
+func testStatusManyProblems(t *testing.T) {
+	p := poller.Published{
+		View: &ledger.View{}, Policies: &poller.PolicySet{},
+		Status: poller.Status{Polls: 1, Up: true, Result: poller.ResultSuccess},
+	}
+	for i := range 150 {
+		p.Policies.Rows = append(p.Policies.Rows, row(fmt.Sprint(i), kind(schedule.Backup, verdict.Failing, func(k *verdict.Kind) { k.Failing = at(noon) })))
+	}
+	page := body(t, get(handler(t, Options{
+		Sources:  sources(&source{"a", p}),
+		Rejected: func() *Rejection { return &Rejection{noon, errors.New("unknown key")} },
+	}), "/"))
+	for _, want := range []string{"The worst 100 of 150", "50 more problems are not shown"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if n := strings.Count(page, `<td data-label="Problem"`); n != maxProblemRows {
+		t.Errorf("%d rows", n)
+	}
+}
+
+// testStatusBigAppliance: what is shown of an appliance with thousands of failing policies is
 // limited, and what is left out is counted.
-func TestBigAppliance(t *testing.T) {
+func testStatusBigAppliance(t *testing.T) {
 	const policies = 2000
 	p := poller.Published{
 		View: &ledger.View{}, Policies: &poller.PolicySet{},
@@ -409,7 +490,7 @@ func TestBigAppliance(t *testing.T) {
 	if len(page) > 3<<20 {
 		t.Errorf("the page has %d bytes", len(page))
 	}
-	for _, want := range []string{"The worst 100 of 4000", "3900 more problems are not shown", "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
+	for _, want := range []string{"The worst 100 of 4000", `3900 more problems are not shown. <a href="/api/v1/status">The status as JSON</a> has up to 500.`, "3500 more are not shown", "2000 policies, 2000 with problems", "At least the last 20 sessions failed."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("lacks %q", want)
 		}
@@ -428,7 +509,7 @@ func TestBigAppliance(t *testing.T) {
 	t.Logf("page %d kB, JSON %d kB", len(page)/1000, len(text)/1000)
 }
 
-func TestNextText(t *testing.T) {
+func testStatusNextStart(t *testing.T) {
 	p := &page{status: &status{Time: noon}}
 	for next, want := range map[time.Time]string{
 		{}:                                  "",
@@ -445,8 +526,8 @@ func TestNextText(t *testing.T) {
 	}
 }
 
-// TestHostileNames: whatever somebody typed is shown as text, all of it.
-func TestHostileNames(t *testing.T) {
+// testStatusHostileNames: whatever somebody typed is shown as text, all of it.
+func testStatusHostileNames(t *testing.T) {
 	names := []string{
 		`<script>alert(1)</script>`, `" onmouseover="alert(1)`, `'>"></td></table><b>`, "{{.Version}}", "javascript:alert(1)",
 		strings.Repeat("10 kB of <i>text</i> ", 512), "\u202egnp.exe", "שלום עולם", "</style></title><!--", "a\x00b\xffc", "&lt;",
@@ -501,9 +582,9 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// TestManyAppliances: with hundreds of appliances the page stays one that a phone
+// testStatusManyAppliances: with hundreds of appliances the page stays one that a phone
 // can load, what is bad comes first, and each has a page of its own.
-func TestManyAppliances(t *testing.T) {
+func testStatusManyAppliances(t *testing.T) {
 	var list []*source
 	for i := range 300 {
 		p := published()
@@ -540,7 +621,7 @@ func TestManyAppliances(t *testing.T) {
 	}
 }
 
-func TestRefresh(t *testing.T) {
+func testPageRefresh(t *testing.T) {
 	h := handler(t, Options{})
 	if got := get(h, "/").Header.Get("Refresh"); got != "30" {
 		t.Errorf("refresh %q", got)
@@ -550,8 +631,8 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// TestDocsHaveEveryField compares the documented fields with those there are.
-func TestDocsHaveEveryField(t *testing.T) {
+// testStatusDocumentation compares the documented fields with those there are.
+func testStatusDocumentation(t *testing.T) {
 	var got []string
 	for _, row := range docstest.Rows(t, "commands.md", "field") {
 		got = append(got, docstest.Code(t, row[0]))
@@ -583,7 +664,7 @@ func fields(prefix string, of reflect.Type) []string {
 	return names
 }
 
-func TestJSON(t *testing.T) {
+func testStatusJSON(t *testing.T) {
 	p := published()
 	p.View.Watermark = &ledger.Watermark{USN: -7}
 	h := handler(t, Options{Version: "1.2.3", Sources: sources(&source{"a", p}, &source{name: "b"})})
@@ -631,7 +712,20 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestReload(t *testing.T) {
+func TestEndpoint(t *testing.T) {
+	t.Run("reload", testEndpointReload)
+	t.Run("config", testEndpointConfig)
+	t.Run("pprof", testEndpointPprof)
+	t.Run("ready", testEndpointReady)
+	t.Run("probes", testEndpointProbes)
+	t.Run("paths", testEndpointPaths)
+	t.Run("telemetry path", testEndpointTelemetryPath)
+	t.Run("formats", testEndpointFormats)
+	t.Run("scrape error", testEndpointScrapeError)
+	t.Run("timeouts", testEndpointTimeouts)
+}
+
+func testEndpointReload(t *testing.T) {
 	var fail error
 	reloads := 0
 	on := handler(t, Options{Reload: func() error { reloads++; return fail }})
@@ -669,7 +763,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
+func testEndpointConfig(t *testing.T) {
 	var fail error
 	h := handler(t, Options{Config: func() ([]byte, error) { return []byte("a: b\n"), fail }})
 	if r := get(h, "/config"); r.StatusCode != http.StatusOK || body(t, r) != "a: b\n" {
@@ -681,7 +775,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestPprof(t *testing.T) {
+func testEndpointPprof(t *testing.T) {
 	for on, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
 		h := handler(t, Options{Pprof: on})
 		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol"} {
@@ -692,8 +786,8 @@ func TestPprof(t *testing.T) {
 	}
 }
 
-// TestPagesAreLimited holds as many requests as may be under way.
-func TestPagesAreLimited(t *testing.T) {
+// testPageLimited holds as many requests as may be under way.
+func testPageLimited(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	h := handler(t, Options{Config: func() ([]byte, error) {
 		entered <- struct{}{}
@@ -724,9 +818,9 @@ func TestPagesAreLimited(t *testing.T) {
 	}
 }
 
-// TestReadyStaysReady: an appliance that a reload adds must not take the process
+// testEndpointReady: an appliance that a reload adds must not take the process
 // out of service.
-func TestReadyStaysReady(t *testing.T) {
+func testEndpointReady(t *testing.T) {
 	list := []*source{{"first", poller.Published{Status: poller.Status{Polls: 1}}}}
 	h := handler(t, Options{Sources: sources(list...)})
 	if got := get(h, "/-/ready").StatusCode; got != http.StatusOK {

@@ -14,10 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io"
 	"log"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,8 +44,7 @@ type Options struct {
 	// Version is shown on the status page.
 	Version string
 	// Rejected returns the configuration that the last reload rejected; nil if it was put
-	// into use. Several goroutines may call it at once. A nil function is one that
-	// returns nil.
+	// into use. Several goroutines may call it at once.
 	Rejected func() *Rejection
 	// Config returns the configuration in use, as YAML and without secrets.
 	Config func() ([]byte, error)
@@ -90,9 +89,6 @@ func Handler(o Options) (http.Handler, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Rejected == nil {
-		o.Rejected = func() *Rejection { return nil }
 	}
 	s := &site{Options: o}
 	mux := http.NewServeMux()
@@ -142,16 +138,9 @@ func limited(places chan struct{}, h http.HandlerFunc) http.Handler {
 
 // validPath reports whether p is a path that http.ServeMux takes literally.
 func validPath(p string) bool {
-	if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "{} \t%?#") {
-		return false
-	}
-	elements := strings.Split(p[1:], "/")
-	for i, e := range elements {
-		if e == "." || e == ".." || e == "" && i < len(elements)-1 {
-			return false
-		}
-	}
-	return !strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r >= 0x7f })
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/" && clean != "/") &&
+		!strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("{}%?#", r) })
 }
 
 // NewServer returns a server of h that no slow client can hold for ever.
@@ -173,14 +162,12 @@ func NewServer(h http.Handler, errorLog *log.Logger) *http.Server {
 // ready answers 200 once every appliance had its first poll, successful or not.
 func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	var waiting []string
-	if !s.wasReady.Load() {
-		for _, source := range s.Sources() {
-			if source.Published().Polls == 0 {
-				waiting = append(waiting, fmt.Sprintf("%q", source.Name()))
-			}
+	for _, source := range s.Sources() {
+		if source.Published().Polls == 0 {
+			waiting = append(waiting, fmt.Sprintf("%q", source.Name()))
 		}
 	}
-	if len(waiting) > 0 {
+	if len(waiting) > 0 && !s.wasReady.Load() {
 		slices.Sort(waiting)
 		plain(w, http.StatusServiceUnavailable, "Waiting for the first poll of "+strings.Join(waiting, ", ")+".\n")
 		return
@@ -219,17 +206,22 @@ func (s *site) failed(w http.ResponseWriter, what string, err error) {
 }
 
 func plain(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	answer(w, code, "text/plain; charset=utf-8", []byte(text))
+}
+
+func answer(w http.ResponseWriter, code int, contentType string, content []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	io.WriteString(w, text)
+	w.Write(content)
 }
 
 //go:embed status.html
 var statusHTML string
 
-var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"dict": dict, "statusClass": statusClass, "problemText": problemText}).Parse(statusHTML))
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"plural": plural, "statusClass": statusClass, "words": words}).Parse(statusHTML))
 
 // page answers with the page for people: of all appliances, or of the one that
 // the parameter appliance names. It refreshes itself but where refresh is off.
@@ -244,8 +236,7 @@ func (s *site) page(w http.ResponseWriter, r *http.Request) {
 		}
 		sources = sources[i : i+1]
 	}
-	p := newPage(newStatus(s.Version, s.Now(), sources, s.Rejected()), only)
-	p.TelemetryPath, p.Pprof = s.TelemetryPath, s.Pprof
+	p := newPage(newStatus(s.Version, s.Now(), sources, s.Rejected()), &s.Options, only)
 	if r.FormValue("refresh") != "off" {
 		p.Refresh = refresh
 	}
@@ -255,15 +246,12 @@ func (s *site) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	if p.Refresh > 0 {
 		h.Set("Refresh", strconv.Itoa(p.Refresh))
 	}
-	w.Write(page.Bytes())
+	answer(w, http.StatusOK, "text/html; charset=utf-8", page.Bytes())
 }
 
 // json answers with the status for programs.
@@ -273,11 +261,7 @@ func (s *site) json(w http.ResponseWriter, _ *http.Request) {
 		s.failed(w, "status as JSON", err)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.Write(append(text, '\n'))
+	answer(w, http.StatusOK, "application/json", append(text, '\n'))
 }
 
 // oneLine writes the errors of a scrape, which may be many, into one line.
@@ -285,13 +269,8 @@ type oneLine struct{ log *log.Logger }
 
 func (l oneLine) Println(v ...any) {
 	for i := range v {
-		var many prometheus.MultiError
-		if err, ok := v[i].(error); ok && errors.As(err, &many) {
-			texts := make([]string, len(many))
-			for j, e := range many {
-				texts[j] = e.Error()
-			}
-			v[i] = strings.Join(texts, "; ")
+		if many, ok := v[i].(prometheus.MultiError); ok {
+			v[i] = strings.ReplaceAll(errors.Join(many...).Error(), "\n", "; ")
 		}
 	}
 	l.log.Println(v...)

@@ -55,6 +55,9 @@ func handler(t *testing.T, o Options) http.Handler {
 	if o.TelemetryPath == "" {
 		o.TelemetryPath = "/metrics"
 	}
+	if o.Rejected == nil {
+		o.Rejected = func() *Rejection { return nil }
+	}
 	if o.ErrorLog == nil {
 		o.ErrorLog = log.New(t.Output(), "", 0)
 	}
@@ -86,7 +89,7 @@ func body(t *testing.T, r *http.Response) string {
 	return string(b)
 }
 
-func TestProbes(t *testing.T) {
+func testEndpointProbes(t *testing.T) {
 	first := &source{name: "first", p: poller.Published{Status: poller.Status{Polls: 1}}}
 	second := &source{name: `second "2"`}
 	third := &source{name: "a third"}
@@ -106,7 +109,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-func TestPaths(t *testing.T) {
+func testEndpointPaths(t *testing.T) {
 	h := handler(t, Options{TelemetryPath: "/other/metrics"})
 	for path, want := range map[string]int{
 		"/":              http.StatusOK,
@@ -126,11 +129,11 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestTelemetryPath(t *testing.T) {
+func testEndpointTelemetryPath(t *testing.T) {
 	for path, good := range map[string]bool{
 		"/metrics": true, "/a/b": true, "/a/": true, "/-x": true,
 		"": false, "metrics": false, "/": false, "/-": false, "/-/healthy": false, "/-/": false, "/-/x": false,
-		"/a b": false, "/{x}": false, "//a": false, "/a//b": false, "/../a": false, "/a?b": false, "/a#b": false, "/a%20": false, "/ä": false, "/a\n": false,
+		"/a b": false, "/{x}": false, "//a": false, "/a//b": false, "/../a": false, "/a?b": false, "/a#b": false, "/a%20": false, "/ä": false, "/a\n": false, "//": false, "/a/.": false, "/a/..": false, "/\x7f": false,
 	} {
 		func() {
 			defer func() {
@@ -146,8 +149,8 @@ func TestTelemetryPath(t *testing.T) {
 	}
 }
 
-// TestFormats negotiates what the scrapers of the world ask for.
-func TestFormats(t *testing.T) {
+// testEndpointFormats negotiates what the scrapers of the world ask for.
+func testEndpointFormats(t *testing.T) {
 	const openMetrics = "application/openmetrics-text;version=1.0.0"
 	reg := prometheus.NewRegistry()
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "n_total", Help: "N."})
@@ -188,7 +191,7 @@ func (broken) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(d, errors.New("second"))
 }
 
-func TestScrapeErrorIsLoggedInOneLine(t *testing.T) {
+func testEndpointScrapeError(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(broken{})
 	var out strings.Builder
@@ -201,17 +204,19 @@ func TestScrapeErrorIsLoggedInOneLine(t *testing.T) {
 	}
 }
 
-func TestStatusPage(t *testing.T) {
+func testPageAppliances(t *testing.T) {
 	view := &ledger.View{
 		Series: []ledger.SeriesView{{
 			Series: &ledger.Series{Counters: []*ledger.Counter{{Status: "Failed", Count: 2}, {Status: "Succeeded", Count: 40}}}, Running: 3,
 		}, {
 			Series: &ledger.Series{Counters: []*ledger.Counter{{Status: "Succeeded", Count: 1}}},
 		}},
-		Watermark:  &ledger.Watermark{USN: -7},
-		LastResync: noon.Add(-30 * time.Minute),
-		Resets:     1,
-		Skipped:    map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
+		Meta: ledger.Meta{
+			Watermark:  &ledger.Watermark{USN: -7},
+			LastResync: noon.Add(-30 * time.Minute),
+			Resets:     1,
+			Skipped:    map[string]uint64{"gone": 1, "before_cutoff": 2, "undecodable": 0},
+		},
 	}
 	h := handler(t, Options{Version: "1.2.3 <dirty>", Sources: sources(
 		&source{"good", poller.Published{View: view, Status: poller.Status{
@@ -251,8 +256,8 @@ func TestStatusPage(t *testing.T) {
 	}
 }
 
-// TestStates fails when the poller learns a result that has no words here.
-func TestStates(t *testing.T) {
+// testPageStates fails when the poller learns a result that has no words here.
+func testPageStates(t *testing.T) {
 	for _, result := range poller.Results {
 		s, ok := results[result]
 		if !ok || s.message == "" || (s.remedy == "") != (result == poller.ResultSuccess) {
@@ -261,7 +266,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-func TestSummary(t *testing.T) {
+func testPageSummary(t *testing.T) {
 	for _, test := range []struct {
 		ok, pending, all int
 		want             string
@@ -280,7 +285,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
+func testPageDistance(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                       "now",
 		-300 * time.Millisecond: "now",
@@ -301,7 +306,7 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-func TestServerHasTimeouts(t *testing.T) {
+func testEndpointTimeouts(t *testing.T) {
 	s := NewServer(http.NotFoundHandler(), nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout < time.Minute || s.IdleTimeout <= 0 {
 		t.Errorf("%+v", s)

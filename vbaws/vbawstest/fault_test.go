@@ -38,7 +38,17 @@ func checkWell(t *testing.T, s *vbawstest.Server, token string) {
 	}
 }
 
-func TestAFaultAnswersWithAStatus(t *testing.T) {
+func TestFault(t *testing.T) {
+	t.Run("status", testFaultStatus)
+	t.Run("reset", testFaultReset)
+	t.Run("truncated body", testFaultTruncatedBody)
+	t.Run("slow body", testFaultSlowBody)
+	t.Run("hang", testFaultHang)
+	t.Run("selected requests", testFaultSelectedRequests)
+	t.Run("list that grows", testFaultListThatGrows)
+}
+
+func testFaultStatus(t *testing.T) {
 	s, token := serve(t)
 	for _, tt := range []struct {
 		fault       vbawstest.Fault
@@ -75,7 +85,7 @@ func TestAFaultAnswersWithAStatus(t *testing.T) {
 	}
 }
 
-func TestAFaultResetsTheConnection(t *testing.T) {
+func testFaultReset(t *testing.T) {
 	s, token := serve(t)
 	// A request that must not be repeated by the transport itself.
 	s.Inject(vbawstest.Fault{Kind: vbawstest.FaultReset, Count: -1})
@@ -89,7 +99,7 @@ func TestAFaultResetsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAFaultTruncatesTheBody(t *testing.T) {
+func testFaultTruncatedBody(t *testing.T) {
 	s, token := serve(t)
 	s.Inject(vbawstest.Fault{Kind: vbawstest.FaultTruncate})
 	resp, body, err := fetch(s, sessionsPath, token)
@@ -99,7 +109,7 @@ func TestAFaultTruncatesTheBody(t *testing.T) {
 	checkWell(t, s, token)
 }
 
-func TestASlowBodyComesStepByStep(t *testing.T) {
+func testFaultSlowBody(t *testing.T) {
 	s, token := serve(t)
 	in := s.Inject(vbawstest.Fault{Kind: vbawstest.FaultSlow, Chunk: 10})
 	req, err := http.NewRequest(http.MethodGet, s.URL+sessionsPath, nil)
@@ -135,7 +145,7 @@ func TestASlowBodyComesStepByStep(t *testing.T) {
 	}
 }
 
-func TestAHangEndsWithTheClientOrTheRelease(t *testing.T) {
+func testFaultHang(t *testing.T) {
 	s, token := serve(t)
 	in := s.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Count: 2})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -164,7 +174,7 @@ func TestAHangEndsWithTheClientOrTheRelease(t *testing.T) {
 	}
 }
 
-func TestFaultsStrikeTheRequestsTheyAreMeantFor(t *testing.T) {
+func testFaultSelectedRequests(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	codes := func(n int, path string) (out []int) {
@@ -209,7 +219,7 @@ func TestFaultsStrikeTheRequestsTheyAreMeantFor(t *testing.T) {
 	}
 }
 
-func TestAFaultMakesTheListGrowAsItIsRead(t *testing.T) {
+func testFaultListThatGrows(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 2)
 	s := loggedIn(t, a, "1.8-rev0")
@@ -225,7 +235,14 @@ func TestAFaultMakesTheListGrowAsItIsRead(t *testing.T) {
 	}
 }
 
-func TestTheCertificateIsTrustedOnlyWhereItIsGiven(t *testing.T) {
+func TestServer(t *testing.T) {
+	t.Run("certificate", testServerCertificate)
+	t.Run("plain HTTP", testServerPlainHTTP)
+	t.Run("address", testServerAddress)
+	t.Run("pipes", testServerPipes)
+}
+
+func testServerCertificate(t *testing.T) {
 	s, token := serve(t)
 	checkWell(t, s, token)
 	var unknown *tls.CertificateVerificationError
@@ -244,7 +261,7 @@ func TestTheCertificateIsTrustedOnlyWhereItIsGiven(t *testing.T) {
 	}
 }
 
-func TestPlainHTTPIsServedWithoutACertificate(t *testing.T) {
+func testServerPlainHTTP(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := vbawstest.NewHTTPServer(a)
 	defer s.Close()
@@ -257,7 +274,7 @@ func TestPlainHTTPIsServedWithoutACertificate(t *testing.T) {
 	}
 }
 
-func TestListenTakesAnAddressAndReportsWhenItCannot(t *testing.T) {
+func testServerAddress(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s, err := vbawstest.Listen(a, "127.0.0.1:0", false)
 	if err != nil {
@@ -280,7 +297,7 @@ func TestListenTakesAnAddressAndReportsWhenItCannot(t *testing.T) {
 	}
 }
 
-func TestPipesWorkInABubble(t *testing.T) {
+func testServerPipes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := vbawstest.New(vbawstest.Config{})
 		s := vbawstest.NewPipeServer(a)

@@ -55,9 +55,27 @@ func playBy(cfg vbawstest.FleetConfig, spec vbawstest.PolicySpec, length time.Du
 	return a
 }
 
-// TestAStartDuringARun has an hourly policy whose runs take longer than an hour, some
+func TestFleet(t *testing.T) {
+	t.Run("start during a run", testFleetStartDuringARun)
+	t.Run("kinds of a run", testFleetKindsOfARun)
+	t.Run("VPC policy", testFleetVPCPolicy)
+	t.Run("yearly backups without archive", testFleetYearlyBackupsWithoutArchive)
+	t.Run("configured words", testFleetConfiguredWords)
+	t.Run("clock change", testFleetClockChange)
+	t.Run("behavior of policies", testFleetBehaviorOfPolicies)
+	t.Run("retry", testFleetRetry)
+	t.Run("parts of a run", testFleetPartsOfARun)
+	t.Run("changed policies", testFleetChangedPolicies)
+	t.Run("any steps", testFleetAnySteps)
+	t.Run("history of a demo", testFleetHistoryOfADemo)
+	t.Run("retention", testFleetRetention)
+	t.Run("real time", testFleetRealTime)
+	t.Run("compression", testFleetCompression)
+}
+
+// testFleetStartDuringARun has an hourly policy whose runs take longer than an hour, some
 // of them.
-func TestAStartDuringARun(t *testing.T) {
+func testFleetStartDuringARun(t *testing.T) {
 	spec := vbawstest.PolicySpec{Policy: enabled(0), Typical: time.Hour}
 	const starts = 48
 	run := func(overlap vbawstest.Overlap) []vbawstest.Session {
@@ -103,9 +121,9 @@ func TestAStartDuringARun(t *testing.T) {
 	}
 }
 
-// TestTheKindsOfARun: one after another, or side by side with their own retries. The
+// testFleetKindsOfARun: one after another, or side by side with their own retries. The
 // next start is inside no run as long as any of its kinds goes on.
-func TestTheKindsOfARun(t *testing.T) {
+func testFleetKindsOfARun(t *testing.T) {
 	keep := vbawstest.Retention{Count: 1}
 	spec := vbawstest.PolicySpec{Typical: 20 * time.Minute, FailureRate: 1, Policy: vbawstest.Policy{Enabled: true, RetryTimes: 1,
 		Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday",
@@ -133,7 +151,7 @@ func TestTheKindsOfARun(t *testing.T) {
 	}
 }
 
-func TestAVPCPolicyRunsAtAnInterval(t *testing.T) {
+func testFleetVPCPolicy(t *testing.T) {
 	spec := vbawstest.PolicySpec{Typical: time.Minute, Policy: vbawstest.Policy{Workload: vbawstest.VPC, Enabled: true,
 		Every: vbawstest.Interval{Type: "Minutes", Count: 90}}}
 	got := last(play(spec, 6*time.Hour), ofType("Policy"))
@@ -147,7 +165,7 @@ func TestAVPCPolicyRunsAtAnInterval(t *testing.T) {
 	}
 }
 
-func TestAWorkloadWithoutArchiveMakesBackupsEveryYear(t *testing.T) {
+func testFleetYearlyBackupsWithoutArchive(t *testing.T) {
 	yearly := &vbawstest.ScheduleSettings{YearlyEnabled: true, Yearly: &vbawstest.YearlySchedule{
 		DayInMonth: vbawstest.DayInMonth{Number: "OnDay", DayOfMonth: 2}, Month: "March"}}
 	for workload, want := range map[vbawstest.Workload]string{vbawstest.EC2: "PolicyArchive", vbawstest.EFS: "PolicyEfsBackup"} {
@@ -158,7 +176,7 @@ func TestAWorkloadWithoutArchiveMakesBackupsEveryYear(t *testing.T) {
 	}
 }
 
-func TestTheWordsOfAFleetAreConfigured(t *testing.T) {
+func testFleetConfiguredWords(t *testing.T) {
 	cfg := vbawstest.FleetConfig{ExtendedType: func(w vbawstest.Workload, kind string) string { return "Unheard " + string(w) + " " + kind }}
 	for _, s := range last(playBy(cfg, vbawstest.PolicySpec{Policy: enabled(0)}, 2*time.Hour), ofType("Policy")) {
 		if s.ExtendedType != "Unheard ec2 snapshot" {
@@ -167,8 +185,8 @@ func TestTheWordsOfAFleetAreConfigured(t *testing.T) {
 	}
 }
 
-// TestAFleetFollowsTheClockChange has a policy at 02:30 on the day when that is missing.
-func TestAFleetFollowsTheClockChange(t *testing.T) {
+// testFleetClockChange has a policy at 02:30 on the day when that is missing.
+func testFleetClockChange(t *testing.T) {
 	for missing, want := range map[vbawstest.MissingHour][]string{
 		vbawstest.MissingLater:   {"07 02:30", "08 03:30", "09 02:30"},
 		vbawstest.MissingSkipped: {"07 02:30", "09 02:30"},
@@ -194,7 +212,7 @@ func enabled(retries int) vbawstest.Policy {
 	return vbawstest.Policy{Enabled: true, Schedule: hourly(), RetryTimes: retries}
 }
 
-func TestPoliciesBehaveAsTold(t *testing.T) {
+func testFleetBehaviorOfPolicies(t *testing.T) {
 	many := func(status string, n int) []string { return slices.Repeat([]string{status}, n) }
 	// Six starts, at 23:00, 00:00, …, 04:00, the last of which is over too.
 	const length = 6*time.Hour + 59*time.Minute
@@ -231,14 +249,14 @@ func TestPoliciesBehaveAsTold(t *testing.T) {
 	}
 }
 
-func TestARetryComesAMinuteAfterTheFailure(t *testing.T) {
+func testFleetRetry(t *testing.T) {
 	got := last(play(vbawstest.PolicySpec{Policy: enabled(1), Typical: time.Minute, FailureRate: 1}, 2*time.Hour), ofType("Policy"))
 	if d := got[1].Start.Sub(got[0].Stop); d != time.Minute {
 		t.Errorf("%v after the failure", d)
 	}
 }
 
-func TestARunHasPartsWithinIt(t *testing.T) {
+func testFleetPartsOfARun(t *testing.T) {
 	spec := vbawstest.PolicySpec{Policy: enabled(0), FailureRate: 1, Typical: 20 * time.Minute}
 	spec.Items = []vbawstest.Item{{ID: vbawstest.ID(1), Name: "web"}, {ID: vbawstest.ID(2), Name: "db"}}
 	a := play(spec, 119*time.Minute)
@@ -263,7 +281,7 @@ func TestARunHasPartsWithinIt(t *testing.T) {
 	}
 }
 
-func TestAFleetHeedsWhatBecomesOfItsPolicies(t *testing.T) {
+func testFleetChangedPolicies(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	f := vbawstest.NewFleet(a, vbawstest.FleetConfig{PoliciesOnly: true, Policies: []vbawstest.PolicySpec{{Policy: enabled(0), Typical: time.Minute}}})
 	id := a.Policies()[0].ID
@@ -293,9 +311,9 @@ func TestAFleetHeedsWhatBecomesOfItsPolicies(t *testing.T) {
 	}
 }
 
-// TestAFleetDoesNotDependOnItsSteps advances two fleets to the same time, one at
+// testFleetAnySteps advances two fleets to the same time, one at
 // once and one by steps.
-func TestAFleetDoesNotDependOnItsSteps(t *testing.T) {
+func testFleetAnySteps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := vbawstest.FleetConfig{
 			Seed:      rapid.Uint64().Draw(t, "seed"),
@@ -328,7 +346,7 @@ func TestAFleetDoesNotDependOnItsSteps(t *testing.T) {
 	})
 }
 
-func TestADemoHasHistoryBehindItAndIsFastAfterwards(t *testing.T) {
+func testFleetHistoryOfADemo(t *testing.T) {
 	cfg := vbawstest.DemoConfig(1, epoch)
 	cfg.Forgetful = false
 	a, clock := setup(cfg)
@@ -402,7 +420,7 @@ func TestADemoHasHistoryBehindItAndIsFastAfterwards(t *testing.T) {
 	}
 }
 
-func TestRetentionRemovesWhatIsOld(t *testing.T) {
+func testFleetRetention(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	f := vbawstest.NewFleet(a, vbawstest.FleetConfig{Retention: 24 * time.Hour, Policies: []vbawstest.PolicySpec{{Policy: enabled(0), Typical: time.Minute}}})
 	f.Advance(clock.Advance(80 * time.Hour)) // to 06:00
@@ -415,7 +433,7 @@ func TestRetentionRemovesWhatIsOld(t *testing.T) {
 	}
 }
 
-func TestAFleetRunsInRealTime(t *testing.T) {
+func testFleetRealTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := vbawstest.New(vbawstest.Config{})
 		f := vbawstest.NewFleet(a, vbawstest.FleetConfig{PoliciesOnly: true, Compress: 60, Policies: []vbawstest.PolicySpec{{Policy: enabled(0)}}})
@@ -429,9 +447,9 @@ func TestAFleetRunsInRealTime(t *testing.T) {
 	})
 }
 
-// TestCompressionGoesOn: 292 years of a schedule are more than a Duration holds, and
+// testFleetCompression: 292 years of a schedule are more than a Duration holds, and
 // a demo is there after 74 days.
-func TestCompressionGoesOn(t *testing.T) {
+func testFleetCompression(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	// Disabled, it has no events but the one of each New Year.
 	yearly := vbawstest.Policy{Name: "Yearly", Schedule: &vbawstest.ScheduleSettings{YearlyEnabled: true,

@@ -15,7 +15,20 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-func TestWhatTheApplianceWouldRefuseIsRefused(t *testing.T) {
+func TestHandler(t *testing.T) {
+	t.Run("rejected requests", testHandlerRejectedRequests)
+	t.Run("roles", testHandlerRoles)
+	t.Run("violations", testHandlerViolations)
+	t.Run("log of requests", testHandlerLogOfRequests)
+	t.Run("hook between pages", testHandlerHookBetweenPages)
+	t.Run("clock", testHandlerClock)
+	t.Run("vendor's sample", testHandlerVendorsSample)
+	t.Run("single objects", testHandlerSingleObjects)
+	t.Run("logs and items", testHandlerLogsAndItems)
+	t.Run("impossible state", testHandlerImpossibleState)
+}
+
+func testHandlerRejectedRequests(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 1)
 	pol := a.PutPolicy(vbawstest.Policy{Name: "Nightly"})
@@ -114,7 +127,7 @@ func checkProblem(t *testing.T, w *httptest.ResponseRecorder, status int, code, 
 	}
 }
 
-func TestRolesAreChecked(t *testing.T) {
+func testHandlerRoles(t *testing.T) {
 	const adminOnly, operator, anyone = 1, 2, 3
 	routes := map[string]int{
 		"/api/v1/system/version":    adminOnly,
@@ -153,7 +166,17 @@ func TestRolesAreChecked(t *testing.T) {
 	}
 }
 
-func TestTokensExpireByTheAppliancesOwnClock(t *testing.T) {
+func TestLogin(t *testing.T) {
+	t.Run("expiry", testLoginExpiry)
+	t.Run("refresh token", testLoginRefreshToken)
+	t.Run("logout", testLoginLogout)
+	t.Run("MFA", testLoginMFA)
+	t.Run("revoked", testLoginRevoked)
+	t.Run("status of a rejection", testLoginStatusOfARejection)
+	t.Run("changed password", testLoginChangedPassword)
+}
+
+func testLoginExpiry(t *testing.T) {
 	a, clock := setup(vbawstest.Config{AccessLifetime: 15 * time.Minute, RefreshLifetime: time.Hour})
 	l, w := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
 	if l.Expires != 900 {
@@ -176,7 +199,7 @@ func TestTokensExpireByTheAppliancesOwnClock(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenWorksOnce(t *testing.T) {
+func testLoginRefreshToken(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	l, _ := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {l.Refresh}}
@@ -191,7 +214,7 @@ func TestARefreshTokenWorksOnce(t *testing.T) {
 	}
 }
 
-func TestLogoutEndsTheLoginAndNoOther(t *testing.T) {
+func testLoginLogout(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	l, _ := grant(a, "1.8-rev0", password(vbawstest.DefaultUsername, vbawstest.DefaultPassword))
 	other := loggedIn(t, a, "1.8-rev0")
@@ -210,7 +233,7 @@ func TestLogoutEndsTheLoginAndNoOther(t *testing.T) {
 	}
 }
 
-func TestMFAGivesNoAccessTokenUntilTheCodeIsSent(t *testing.T) {
+func testLoginMFA(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Users: []vbawstest.User{{Name: "u", Password: "p", MFA: true, MFACode: "123456"}}})
 	l, w := grant(a, "1.8-rev0", password("u", "p"))
 	if w.Code != 200 || l.Access != "" || l.Refresh != "" || l.MFA == "" || !strings.Contains(w.Body.String(), `"mfa_enabled":true`) {
@@ -227,20 +250,20 @@ func TestMFAGivesNoAccessTokenUntilTheCodeIsSent(t *testing.T) {
 	}
 }
 
-func TestRevokedTokensAreInvalid(t *testing.T) {
+func testLoginRevoked(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	a.RevokeTokens()
 	checkProblem(t, s.get("/api/v1/sessions"), 401, "InvalidToken", "invalidAccessToken")
 }
 
-func TestARefusedLoginCanHaveAnotherStatus(t *testing.T) {
+func testLoginStatusOfARejection(t *testing.T) {
 	a, _ := setup(vbawstest.Config{LoginRefusedStatus: 400})
 	_, w := grant(a, "1.8-rev0", password("x", "y"))
 	checkProblem(t, w, 400, "AccessDenied", "accessDenied")
 }
 
-func TestAChangedPasswordIsRefusedAtTheNextLogin(t *testing.T) {
+func testLoginChangedPassword(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	a.Reconfigure(func(c *vbawstest.Config) {
@@ -254,7 +277,7 @@ func TestAChangedPasswordIsRefusedAtTheNextLogin(t *testing.T) {
 	}
 }
 
-func TestWhatAMonitorMustNotDoIsNoted(t *testing.T) {
+func testHandlerViolations(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	s.get("/api/v1/sessions?Type=Policy&Limit=1")
@@ -273,7 +296,7 @@ func TestWhatAMonitorMustNotDoIsNoted(t *testing.T) {
 	}
 }
 
-func TestRequestsAreLogged(t *testing.T) {
+func testHandlerLogOfRequests(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 1)
 	s := loggedIn(t, a, "1.8-rev0")
@@ -294,7 +317,7 @@ func TestRequestsAreLogged(t *testing.T) {
 	}
 }
 
-func TestAHookChangesTheListBetweenTwoPages(t *testing.T) {
+func testHandlerHookBetweenPages(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 4)
 	s := loggedIn(t, a, "1.8-rev0")
@@ -317,7 +340,7 @@ func TestAHookChangesTheListBetweenTwoPages(t *testing.T) {
 	}
 }
 
-func TestTheAppliancesOwnClockIsShownAndStamped(t *testing.T) {
+func testHandlerClock(t *testing.T) {
 	a, clock := setup(vbawstest.Config{Offset: 5 * time.Minute})
 	a.StepClock(time.Hour)
 	clock.Advance(time.Second)
@@ -337,7 +360,7 @@ func TestTheAppliancesOwnClockIsShownAndStamped(t *testing.T) {
 	}
 }
 
-func TestTheVendorsSampleIsServedAsItIs(t *testing.T) {
+func testHandlerVendorsSample(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	const sample = "{\n \"totalCount\": 57 }\n"
@@ -354,7 +377,7 @@ func TestTheVendorsSampleIsServedAsItIs(t *testing.T) {
 	}
 }
 
-func TestSingleObjectsFollowTheConfiguration(t *testing.T) {
+func testHandlerSingleObjects(t *testing.T) {
 	a, _ := setup(vbawstest.Config{
 		Product: 9, Version: "9.1.2.3", ZoneName: "W. Europe Standard Time",
 		License:      &vbawstest.License{Type: "Subscription", Instances: 5, Used: 2.5, LicensedTo: "x", Expires: epoch},
@@ -390,7 +413,7 @@ func TestSingleObjectsFollowTheConfiguration(t *testing.T) {
 	}
 }
 
-func TestLogsAndItemsBelongToTheirSession(t *testing.T) {
+func testHandlerLogsAndItems(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 2)
 	a.SetLog(vbawstest.ID(0), vbawstest.LogItem{Time: epoch, Status: "Error", Message: "no \"room\""})
@@ -413,7 +436,7 @@ func TestLogsAndItemsBelongToTheirSession(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeIsRefusedWhereItIsWritten(t *testing.T) {
+func testHandlerImpossibleState(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	begun := vbawstest.NewFleet(a, vbawstest.FleetConfig{})
 	begun.Advance(clock.Now())

@@ -12,8 +12,14 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestInstancesByVersion checks the documented and observed forms of a row and the filter.
-func TestInstancesByVersion(t *testing.T) {
+func TestInstances(t *testing.T) {
+	t.Run("by version", testInstancesByVersion)
+	t.Run("left out", testInstancesLeftOut)
+	t.Run("other ids", testInstancesOtherIDs)
+}
+
+// testInstancesByVersion checks the documented and observed forms of a row and the filter.
+func testInstancesByVersion(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published, Instances: []vbawstest.Instance{
 		{ID: vbawstest.ID(3), Name: "alone", AWSID: "i-1", Region: "eu-west-1"},
 		{ID: vbawstest.ID(4), Name: "gone", AWSID: "i-2", Deleted: true},
@@ -55,9 +61,9 @@ func TestInstancesByVersion(t *testing.T) {
 	}
 }
 
-// TestLeftOutInstance: the policy goes on with Warning, and what the appliance returns of
+// testInstancesLeftOut: the policy goes on with Warning, and what the appliance returns of
 // the instance that is left out stands still.
-func TestLeftOutInstance(t *testing.T) {
+func testInstancesLeftOut(t *testing.T) {
 	a, clock := setup(vbawstest.Config{Revisions: published})
 	web, db := vbawstest.ID(1), vbawstest.ID(2)
 	spec := vbawstest.PolicySpec{Policy: vbawstest.Policy{
@@ -94,7 +100,7 @@ func TestLeftOutInstance(t *testing.T) {
 	}
 }
 
-func TestLicensedWorkloadsWithOtherIDs(t *testing.T) {
+func testInstancesOtherIDs(t *testing.T) {
 	a, _ := setup(vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther})
 	a.Put(vbawstest.Session{ID: vbawstest.ID(1), Type: "Policy", ExtendedType: "PolicyBackup", Status: "Succeeded", Start: epoch})
 	a.SetItems(vbawstest.ID(1), vbawstest.Item{ID: vbawstest.ID(2), Name: "web", Status: "Succeeded"})

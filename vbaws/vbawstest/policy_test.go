@@ -38,7 +38,19 @@ func names(page doc) []string {
 	return out
 }
 
-func TestPoliciesAreListedAndSorted(t *testing.T) {
+func TestPolicies(t *testing.T) {
+	t.Run("listed and sorted", testPoliciesListedAndSorted)
+	t.Run("RDS at 1.1", testPoliciesRDSAt11)
+	t.Run("snapshots", testPoliciesSnapshots)
+	t.Run("schedule of 1.8", testPoliciesScheduleOf18)
+	t.Run("hours", testPoliciesHours)
+	t.Run("VPC policy", testPoliciesVPCPolicy)
+	t.Run("SLA-based policy", testPoliciesSLABasedPolicy)
+	t.Run("form of isEnabled", testPoliciesFormOfIsEnabled)
+	t.Run("restore points", testPoliciesRestorePoints)
+}
+
+func testPoliciesListedAndSorted(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	alpha := a.PutPolicy(vbawstest.Policy{Name: "Alpha", Enabled: true, Priority: 2})
 	beta := a.PutPolicy(vbawstest.Policy{Name: "Beta", Priority: 1, RetryTimes: 3, Items: []vbawstest.Item{{ID: vbawstest.ID(77)}}})
@@ -79,7 +91,7 @@ func TestPoliciesAreListedAndSorted(t *testing.T) {
 	}
 }
 
-func TestPoliciesOfRDSAreAmongTheOthersAt11(t *testing.T) {
+func testPoliciesRDSAt11(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published})
 	a.PutPolicy(vbawstest.Policy{Name: "Servers"})
 	database := a.PutPolicy(vbawstest.Policy{Name: "Databases", Workload: vbawstest.RDS})
@@ -124,7 +136,7 @@ func booleans(on ...int) array {
 	return out
 }
 
-func TestHoursAreBooleansUntil11AndNumbersSince(t *testing.T) {
+func testPoliciesHours(t *testing.T) {
 	keep := vbawstest.Retention{Count: 7}
 	p := vbawstest.Policy{Schedule: &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{
 		Kind: "Everyday", RunsPerHour: 1, Snapshot: vbawstest.Hours(keep, 0, 6, 23), Backup: vbawstest.Hours(vbawstest.Retention{Type: "Days", Count: 14}),
@@ -149,7 +161,7 @@ func TestHoursAreBooleansUntil11AndNumbersSince(t *testing.T) {
 	}
 }
 
-func TestOnlyEC2AndRDSHaveSnapshots(t *testing.T) {
+func testPoliciesSnapshots(t *testing.T) {
 	backup := vbawstest.Hours(vbawstest.Retention{Type: "Days", Count: 7}, 1, 2)
 	written := doc{"retention": doc{"type": "Days", "count": 7.0}, "schedule": doc{"hours": array{1.0, 2.0}}}
 	for workload, path := range map[vbawstest.Workload]string{
@@ -174,9 +186,9 @@ func TestOnlyEC2AndRDSHaveSnapshots(t *testing.T) {
 	}
 }
 
-// TestAScheduleIsWrittenAs18HasIt has the schedule of an EC2 policy as
+// testPoliciesScheduleOf18 has the schedule of an EC2 policy as
 // lcp-llp/terraform-provider-veeambackup reads it at 1.8.
-func TestAScheduleIsWrittenAs18HasIt(t *testing.T) {
+func testPoliciesScheduleOf18(t *testing.T) {
 	points, keep := vbawstest.Retention{Count: 1}, vbawstest.Retention{Type: "Months", Count: 12}
 	first := vbawstest.DayInMonth{Number: "First", DayOfWeek: "Sunday"}
 	set := &vbawstest.ScheduleSettings{
@@ -237,7 +249,7 @@ func TestAScheduleIsWrittenAs18HasIt(t *testing.T) {
 	}
 }
 
-func TestTheVPCPolicyHasAFormOfItsOwn(t *testing.T) {
+func testPoliciesVPCPolicy(t *testing.T) {
 	for _, version := range []string{"1.1-rev0", "1.2-rev0", "1.9-rev0"} {
 		a, _ := setup(vbawstest.Config{Revisions: published})
 		p := a.PutPolicy(vbawstest.Policy{Name: "x", Workload: vbawstest.VPC, Enabled: true, Every: vbawstest.Interval{Type: "Minutes", Count: 90}})
@@ -262,7 +274,7 @@ func TestTheVPCPolicyHasAFormOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAnSLABasedPolicyHasNoScheduleOfItsOwn(t *testing.T) {
+func testPoliciesSLABasedPolicy(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	p := a.PutPolicy(vbawstest.Policy{Name: "Gold", Workload: vbawstest.EC2SLA, Enabled: true, Priority: 1, Schedule: hourly()})
 	s := loggedIn(t, a, "1.8-rev0")
@@ -277,7 +289,7 @@ func TestAnSLABasedPolicyHasNoScheduleOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestIsEnabledIsWrittenInTheConfiguredForm(t *testing.T) {
+func testPoliciesFormOfIsEnabled(t *testing.T) {
 	for form, want := range map[vbawstest.IsEnabled]string{
 		vbawstest.IsEnabledTrue: `"isEnabled":true`, vbawstest.IsEnabledNull: `"isEnabled":null`, vbawstest.IsEnabledAbsent: "",
 	} {
@@ -295,7 +307,7 @@ func TestIsEnabledIsWrittenInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestRestorePointsAreWhatSessionsMade(t *testing.T) {
+func testPoliciesRestorePoints(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published})
 	web, db := vbawstest.Item{ID: vbawstest.ID(70), Status: "Succeeded"}, vbawstest.Item{ID: vbawstest.ID(71), Status: "Warning"}
 	failed := vbawstest.Item{ID: vbawstest.ID(70), Status: "Failed"}

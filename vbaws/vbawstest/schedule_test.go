@@ -37,7 +37,14 @@ func starts(s *vbawstest.ScheduleSettings, after time.Time, z *time.Location, n 
 	return out
 }
 
-func TestSchedulesAreReadAsTheirWordsSay(t *testing.T) {
+func TestSchedule(t *testing.T) {
+	t.Run("words", testScheduleWords)
+	t.Run("clock change", testScheduleClockChange)
+	t.Run("missing midnight", testScheduleMissingMidnight)
+	t.Run("next start", testScheduleNextStart)
+}
+
+func testScheduleWords(t *testing.T) {
 	keep := vbawstest.Retention{Count: 1}
 	daily := func(d vbawstest.DailySchedule) *vbawstest.ScheduleSettings {
 		return &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &d}
@@ -101,10 +108,10 @@ func TestSchedulesAreReadAsTheirWordsSay(t *testing.T) {
 	}
 }
 
-// TestTheClocksChange has a start at half past the hour that is missing in spring and
+// testScheduleClockChange has a start at half past the hour that is missing in spring and
 // doubled in autumn, in zones on both sides of Greenwich and with other changes than
 // of one hour from 02:00 or 03:00.
-func TestTheClocksChange(t *testing.T) {
+func testScheduleClockChange(t *testing.T) {
 	const first, second, both = vbawstest.DoubledFirst, vbawstest.DoubledSecond, vbawstest.DoubledBoth
 	const later, skipped = vbawstest.MissingLater, vbawstest.MissingSkipped
 	for _, tt := range []struct {
@@ -149,8 +156,8 @@ func TestTheClocksChange(t *testing.T) {
 	}
 }
 
-// TestAMissingMidnight: days are counted without the clocks of the zone.
-func TestAMissingMidnight(t *testing.T) {
+// testScheduleMissingMidnight: days are counted without the clocks of the zone.
+func testScheduleMissingMidnight(t *testing.T) {
 	santiago := zone(t, "America/Santiago")
 	s := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday",
 		Snapshot: vbawstest.EveryHour(vbawstest.Retention{})}}
@@ -185,9 +192,9 @@ func drawSchedule(t *rapid.T) *vbawstest.ScheduleSettings {
 	}
 }
 
-// TestTheNextStartIsTheFirstAfterAnyInstant walks the schedule from one start to
+// testScheduleNextStart walks the schedule from one start to
 // the next and checks that no instant in between knows another.
-func TestTheNextStartIsTheFirstAfterAnyInstant(t *testing.T) {
+func testScheduleNextStart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSchedule(t)
 		z := zone(t, rapid.SampledFrom([]string{"Europe/Berlin", "America/New_York", "America/Santiago", "Australia/Lord_Howe"}).Draw(t, "zone"))

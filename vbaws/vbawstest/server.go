@@ -2,6 +2,7 @@ package vbawstest
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -57,7 +58,7 @@ func NewPipeServer(a *Appliance) *Server {
 // Listen serves a on a TCP address, such as "127.0.0.1:11005", with TLS or
 // without. The caller must Close it. The certificate is for 127.0.0.1, ::1 and
 // example.com.
-func Listen(a *Appliance, address string, tls bool) (*Server, error) {
+func Listen(a *Appliance, address string, encrypted bool) (*Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve the simulated appliance: %w", err)
@@ -65,7 +66,7 @@ func Listen(a *Appliance, address string, tls bool) (*Server, error) {
 	s := newServer(a)
 	s.inner.Listener.Close()
 	s.inner.Listener = l
-	s.start(tls)
+	s.start(encrypted)
 	return s, nil
 }
 
@@ -77,8 +78,13 @@ func newServer(a *Appliance) *Server {
 	return &Server{Appliance: a, inner: inner}
 }
 
-func (s *Server) start(tls bool) {
-	if tls {
+func (s *Server) start(encrypted bool) {
+	if encrypted {
+		c, err := certificate()
+		if err != nil {
+			panic("make a certificate: " + err.Error()) // as net/http/httptest does
+		}
+		s.inner.TLS = &tls.Config{Certificates: []tls.Certificate{c}}
 		s.inner.StartTLS()
 	} else {
 		s.inner.Start()

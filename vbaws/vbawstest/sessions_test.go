@@ -33,7 +33,21 @@ func ids(ns ...int) []string {
 	return out
 }
 
-func TestEachReadingOfAFilterCanBeHad(t *testing.T) {
+func TestQuery(t *testing.T) {
+	t.Run("readings of a filter", testQueryReadingsOfAFilter)
+	t.Run("default order", testQueryDefaultOrder)
+	t.Run("shuffled", testQueryShuffled)
+	t.Run("sort rejected", testQuerySortRejected)
+	t.Run("limit rejected", testQueryLimitRejected)
+	t.Run("missing session", testQueryMissingSession)
+	t.Run("totalCount", testQueryTotalCount)
+	t.Run("pages", testQueryPages)
+	t.Run("indexes", testQueryIndexes)
+	t.Run("same seed", testQuerySameSeed)
+	t.Run("concurrent", testQueryConcurrent)
+}
+
+func testQueryReadingsOfAFilter(t *testing.T) {
 	// Four sessions, started at 22:00, 22:01, 22:02 and 22:03, USN 1 to 4, the
 	// last of which runs.
 	fill := func(a *vbawstest.Appliance) {
@@ -83,7 +97,7 @@ func TestEachReadingOfAFilterCanBeHad(t *testing.T) {
 	}
 }
 
-func TestTheDefaultOrderIsConfigured(t *testing.T) {
+func testQueryDefaultOrder(t *testing.T) {
 	fill := func(a *vbawstest.Appliance) {
 		for i, n := range []int{2, 0, 1} { // in order of USN
 			a.Put(vbawstest.Session{ID: vbawstest.ID(n), Start: epoch.Add(-time.Duration(i) * time.Hour)})
@@ -111,7 +125,7 @@ func orders(t *testing.T, a *vbawstest.Appliance, q string) int {
 	return len(seen)
 }
 
-func TestShufflesAreNewForEachRequestAndOnlyWhereAsked(t *testing.T) {
+func testQueryShuffled(t *testing.T) {
 	tied := func(cfg vbawstest.Config) *vbawstest.Appliance {
 		a, _ := setup(cfg)
 		for i := range 8 {
@@ -141,7 +155,7 @@ func TestShufflesAreNewForEachRequestAndOnlyWhereAsked(t *testing.T) {
 	}
 }
 
-func TestSortCanBeRefused(t *testing.T) {
+func testQuerySortRejected(t *testing.T) {
 	a, _ := setup(vbawstest.Config{RefuseUsnDesc: true})
 	s := loggedIn(t, a, "1.8-rev0")
 	checkProblem(t, s.get("/api/v1/sessions?Sort=usnDesc"), 400, "UnexpectedContent", "validationError")
@@ -155,7 +169,7 @@ func TestSortCanBeRefused(t *testing.T) {
 	}
 }
 
-func TestALimitAboveTheLongestPageCanBeRefused(t *testing.T) {
+func testQueryLimitRejected(t *testing.T) {
 	for refuse, want := range map[bool]int{false: 200, true: 400} {
 		a, _ := setup(vbawstest.Config{MaxPageSize: 3, RefuseLimit: refuse})
 		put(a, 5)
@@ -171,7 +185,7 @@ func TestALimitAboveTheLongestPageCanBeRefused(t *testing.T) {
 	}
 }
 
-func TestAMissingSessionIsAnsweredInTheConfiguredForm(t *testing.T) {
+func testQueryMissingSession(t *testing.T) {
 	for form, want := range map[vbawstest.MissingSession]struct {
 		status     int
 		code, page string
@@ -198,7 +212,7 @@ func TestAMissingSessionIsAnsweredInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestTotalCountIsOfTheFilteredOrOfTheWholeList(t *testing.T) {
+func testQueryTotalCount(t *testing.T) {
 	for whole, want := range map[bool]int{false: 0, true: 3} {
 		a, _ := setup(vbawstest.Config{TotalIsWhole: whole})
 		put(a, 3)
@@ -208,7 +222,14 @@ func TestTotalCountIsOfTheFilteredOrOfTheWholeList(t *testing.T) {
 	}
 }
 
-func TestTimesAreWrittenInTheConfiguredForm(t *testing.T) {
+func TestForm(t *testing.T) {
+	t.Run("times", testFormTimes)
+	t.Run("missing stop", testFormMissingStop)
+	t.Run("duration", testFormDuration)
+	t.Run("raw row", testFormRawRow)
+}
+
+func testFormTimes(t *testing.T) {
 	start := time.Date(2020, time.June, 19, 4, 0, 5, 901095_000, time.UTC)
 	for _, tt := range []struct {
 		format vbawstest.TimeFormat
@@ -230,7 +251,7 @@ func TestTimesAreWrittenInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestAMissingStopIsWrittenInTheConfiguredForm(t *testing.T) {
+func testFormMissingStop(t *testing.T) {
 	for form, want := range map[vbawstest.RunningStop]string{
 		vbawstest.StopAbsent: "", vbawstest.StopNull: "null", vbawstest.StopZero: `"0001-01-01T00:00:00.000000Z"`,
 	} {
@@ -245,7 +266,7 @@ func TestAMissingStopIsWrittenInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestADurationIsWrittenInTheConfiguredForm(t *testing.T) {
+func testFormDuration(t *testing.T) {
 	const short = 2550602 * time.Microsecond
 	for _, tt := range []struct {
 		form   vbawstest.DurationFormat
@@ -268,7 +289,16 @@ func TestADurationIsWrittenInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestEveryChangeRaisesTheUSN(t *testing.T) {
+func TestChange(t *testing.T) {
+	t.Run("raises the USN", testChangeRaisesTheUSN)
+	t.Run("USN starts over", testChangeUSNStartsOver)
+	t.Run("late commit", testChangeLateCommit)
+	t.Run("hidden change", testChangeHiddenChange)
+	t.Run("deleted session", testChangeDeletedSession)
+	t.Run("forgetful appliance", testChangeForgetfulAppliance)
+}
+
+func testChangeRaisesTheUSN(t *testing.T) {
 	run := func(cfg vbawstest.Config) []int64 {
 		a, _ := setup(cfg)
 		one := a.Start(vbawstest.Session{Type: "Policy"})
@@ -292,7 +322,7 @@ func TestEveryChangeRaisesTheUSN(t *testing.T) {
 	}
 }
 
-func TestTheUSNStartsOver(t *testing.T) {
+func testChangeUSNStartsOver(t *testing.T) {
 	a, _ := setup(vbawstest.Config{FirstUSN: 100})
 	put(a, 2)
 	a.ResetUSN(0)
@@ -319,7 +349,7 @@ func TestTheUSNStartsOver(t *testing.T) {
 	}
 }
 
-func TestALateCommitIsSeenLateWithItsOldUSN(t *testing.T) {
+func testChangeLateCommit(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	s := loggedIn(t, a, "1.8-rev0")
 	a.Start(vbawstest.Session{ID: vbawstest.ID(0)}, vbawstest.VisibleAfter(time.Minute))
@@ -342,7 +372,7 @@ func TestALateCommitIsSeenLateWithItsOldUSN(t *testing.T) {
 	}
 }
 
-func TestAHiddenChangeDoesNotUndoALaterOne(t *testing.T) {
+func testChangeHiddenChange(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	s := a.Start(vbawstest.Session{})
 	a.Update(s.ID, func(s *vbawstest.Session) { s.Reason = "hidden" }, vbawstest.Hidden())
@@ -358,7 +388,7 @@ func TestAHiddenChangeDoesNotUndoALaterOne(t *testing.T) {
 	}
 }
 
-func TestADeletedSessionStaysDeletedAndInTheHistory(t *testing.T) {
+func testChangeDeletedSession(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
 	put(a, 4)
 	a.Start(vbawstest.Session{ID: vbawstest.ID(9), Start: epoch})
@@ -390,7 +420,7 @@ func TestADeletedSessionStaysDeletedAndInTheHistory(t *testing.T) {
 	}
 }
 
-func TestAForgetfulApplianceKeepsNothingOfTheDeleted(t *testing.T) {
+func testChangeForgetfulAppliance(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Forgetful: true})
 	for range 3 {
 		put(a, 1500)
@@ -409,7 +439,7 @@ func TestAForgetfulApplianceKeepsNothingOfTheDeleted(t *testing.T) {
 	}
 }
 
-func TestARawRowIsServedAsItIs(t *testing.T) {
+func testFormRawRow(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 2)
 	a.PutRaw("no uuid", 50, epoch.Add(-time.Hour), []byte(`{"id": 7 }`))
@@ -465,7 +495,7 @@ var filters = []string{"", "&Status=Running", "&Status=Failed&Status=Running", "
 	"&PolicyId=" + vbawstest.ID(100) + "&Status=Failed", "&FromUtc=2026-03-01T22:02:00Z", "&FromUtc=2026-03-01T22:02:00Z&ToUtc=2026-03-01T22:04:00Z",
 	"&Usn=3", "&FromUtc=2026-03-01T22:02:00Z&Types=Policy"}
 
-func TestPagesOfAStillListAreTheList(t *testing.T) {
+func testQueryPages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := vbawstest.Config{
 			MaxPageSize:   rapid.IntRange(0, 7).Draw(t, "most"),
@@ -499,9 +529,9 @@ func TestPagesOfAStillListAreTheList(t *testing.T) {
 	})
 }
 
-// TestIndexesAnswerLikeAScan compares every query with the plainest one: all
+// testQueryIndexes compares every query with the plainest one: all
 // sessions, filtered and sorted by the test.
-func TestIndexesAnswerLikeAScan(t *testing.T) {
+func testQueryIndexes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := drawAppliance(t, vbawstest.Config{})
 		s := loggedIn(t, a, "1.8-rev0")
@@ -584,7 +614,7 @@ func compareBy(keys []string, x, y vbawstest.Session) int {
 	return 0
 }
 
-func TestTheSameSeedGivesTheSameAnswers(t *testing.T) {
+func testQuerySameSeed(t *testing.T) {
 	run := func(seed uint64) string {
 		a, _ := setup(vbawstest.Config{Seed: seed, ShuffleTies: true, DefaultOrder: vbawstest.OrderShuffled})
 		for range 20 {
@@ -602,7 +632,7 @@ func TestTheSameSeedGivesTheSameAnswers(t *testing.T) {
 	}
 }
 
-func TestRequestsAndChangesMayBeConcurrent(t *testing.T) {
+func testQueryConcurrent(t *testing.T) {
 	a, clock := setup(vbawstest.Config{ShuffleTies: true})
 	put(a, 50)
 	s := loggedIn(t, a, "1.8-rev0")

@@ -25,7 +25,18 @@ func accepted(a *vbawstest.Appliance, among []string) (out []string) {
 	return out
 }
 
-func TestAProductAcceptsAWindowOfAPIVersions(t *testing.T) {
+func TestVersion(t *testing.T) {
+	t.Run("window of a product", testVersionWindowOfAProduct)
+	t.Run("form of a rejection", testVersionFormOfARejection)
+	t.Run("two versions", testVersionTwoVersions)
+	t.Run("routes", testVersionRoutes)
+	t.Run("missing route", testVersionMissingRoute)
+	t.Run("fields", testVersionFields)
+	t.Run("filters", testVersionFilters)
+	t.Run("case of parameters", testVersionCaseOfParameters)
+}
+
+func testVersionWindowOfAProduct(t *testing.T) {
 	among := append(slices.Clone(published), "1.0-rev1", "1.8-rev1", "1.10-rev0", "1.11-rev0", "2.0-rev0")
 	for product, want := range map[int]string{
 		0:  "1.6-rev0 1.7-rev0 1.7-rev1 1.8-rev0",
@@ -62,7 +73,7 @@ func asRefusal(w *httptest.ResponseRecorder) refusal {
 	return refusal{w.Code, w.Header().Get("api-supported-versions"), w.Body.String()}
 }
 
-func TestAVersionIsRefusedInTheConfiguredForm(t *testing.T) {
+func testVersionFormOfARejection(t *testing.T) {
 	const window = "1.4-rev0, 1.5-rev0, 1.5-rev1, 1.6-rev0"
 	vendor := func(page, title, code, details string) string {
 		body := `{"type":"http://example.com/api/v1/problems/` + page + `","title":"` + title + `","status":400,"errorCode":"` + code + `"`
@@ -126,7 +137,7 @@ func TestAVersionIsRefusedInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestTwoVersionsAreAmbiguous(t *testing.T) {
+func testVersionTwoVersions(t *testing.T) {
 	for form, want := range map[vbawstest.VersionRefusal]string{
 		vbawstest.RefuseByErrorCode: `"errorCode":"AmbiguousApiVersion"`,
 		vbawstest.RefuseByCode:      `"code":"AmbiguousApiVersion"`,
@@ -159,7 +170,7 @@ var routesByVersion = map[string][2]int{
 	"/api/v1/policy/ec2SlaBasedPolicies":    {8, 9},
 }
 
-func TestRoutesDependOnTheAPIVersion(t *testing.T) {
+func testVersionRoutes(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published})
 	a.PutPolicy(vbawstest.Policy{Workload: vbawstest.VPC})
 	for _, version := range published {
@@ -176,7 +187,7 @@ func TestRoutesDependOnTheAPIVersion(t *testing.T) {
 	}
 }
 
-func TestARouteThatTheVersionLacksIsRefusedInTheConfiguredForm(t *testing.T) {
+func testVersionMissingRoute(t *testing.T) {
 	get := func(cfg vbawstest.Config, version, path string) refusal {
 		a, _ := setup(cfg)
 		return asRefusal(loggedIn(t, a, version).get(path))
@@ -203,7 +214,7 @@ func TestARouteThatTheVersionLacksIsRefusedInTheConfiguredForm(t *testing.T) {
 	}
 }
 
-func TestFieldsDependOnTheAPIVersion(t *testing.T) {
+func testVersionFields(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published})
 	a.Start(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly"})
 	for _, version := range published {
@@ -220,7 +231,7 @@ func TestFieldsDependOnTheAPIVersion(t *testing.T) {
 	}
 }
 
-func TestFiltersDependOnTheAPIVersion(t *testing.T) {
+func testVersionFilters(t *testing.T) {
 	a, _ := setup(vbawstest.Config{Revisions: published})
 	put(a, 1)
 	child := a.Put(vbawstest.Session{Type: "Job", ParentID: vbawstest.ID(0)})
@@ -250,7 +261,7 @@ func TestFiltersDependOnTheAPIVersion(t *testing.T) {
 	}
 }
 
-func TestNamesOfParametersHaveAnyCase(t *testing.T) {
+func testVersionCaseOfParameters(t *testing.T) {
 	a, _ := setup(vbawstest.Config{})
 	put(a, 3)
 	if got := loggedIn(t, a, "1.8-rev0").sessions(t, "sort=usnDesc&LIMIT=1").ids(); !slices.Equal(got, ids(2)) {

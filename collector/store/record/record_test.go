@@ -23,8 +23,19 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata")
 
+func TestRecord(t *testing.T) {
+	t.Run("round trip", testRecordRoundTrip)
+	t.Run("every field", testRecordEveryField)
+	t.Run("format", testRecordFormat)
+	t.Run("of 0.1.0", testRecordOf010)
+	t.Run("reason of 0.1.0", testRecordReasonOf010)
+	t.Run("seconds", testRecordSeconds)
+	t.Run("id keys", testRecordIDKeys)
+	t.Run("examples", testRecordExamples)
+}
+
 // Each record comes back as it was.
-func TestRecordsRoundTrip(t *testing.T) {
+func testRecordRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		equal := func(got, want any, err error) {
 			if err != nil {
@@ -136,7 +147,7 @@ func fill(v reflect.Value) {
 }
 
 // A field that the ledger gains has to be stored.
-func TestEveryFieldIsStored(t *testing.T) {
+func testRecordEveryField(t *testing.T) {
 	var want ledger.State
 	fill(reflect.ValueOf(&want).Elem())
 	c := &ledger.Changes{Meta: &want.Meta, Series: map[ledger.Key]*ledger.Series{}, Unfinished: want.Unfinished, Policies: map[ledger.PolicyKey]*ledger.Policy{}, Instances: want.Instances}
@@ -168,7 +179,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 // What is on disk is what earlier versions have written: where this test fails
 // after a release, files of before it are not read any more, and FormatVersion
 // has to say so. A record is a line: its kind, its key, its payload.
-func TestFormatIsAsItWas(t *testing.T) {
+func testRecordFormat(t *testing.T) {
 	var s ledger.State
 	fill(reflect.ValueOf(&s).Elem())
 	var got bytes.Buffer
@@ -233,7 +244,7 @@ func TestFormatIsAsItWas(t *testing.T) {
 }
 
 // What 0.1.0 has written is still read: what records have gained since is optional.
-func TestRecordsOf010AreRead(t *testing.T) {
+func testRecordOf010(t *testing.T) {
 	content, err := os.ReadFile("testdata/format-1-of-0.1.0.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +295,7 @@ func TestRecordsOf010AreRead(t *testing.T) {
 
 // 0.1.0 stored the reason before_cutoff under another name. The count continues under
 // the new name, and the next save stores that.
-func TestReasonOf010IsRenamed(t *testing.T) {
+func testRecordReasonOf010(t *testing.T) {
 	m, err := decodeMeta([]byte(`{"skipped":{"before_line":3,"gone":2}}`))
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +310,7 @@ func TestReasonOf010IsRenamed(t *testing.T) {
 	}
 }
 
-func TestSecondsAreWithinWhatCanBeSaid(t *testing.T) {
+func testRecordSeconds(t *testing.T) {
 	for _, tt := range []struct{ at, want time.Time }{
 		{time.Time{}, time.Time{}},
 		{time.Unix(0, 0), time.Unix(1, 0)},
@@ -314,7 +325,7 @@ func TestSecondsAreWithinWhatCanBeSaid(t *testing.T) {
 }
 
 // Days are in order on disk, which the search for what is to be forgotten needs.
-func TestIDKeysSortByDay(t *testing.T) {
+func testRecordIDKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int32().Draw(t, "a"), rapid.Int32().Draw(t, "b")
 		x, y := recordtest.ID.Draw(t, "x"), recordtest.ID.Draw(t, "y")
@@ -327,9 +338,14 @@ func TestIDKeysSortByDay(t *testing.T) {
 	})
 }
 
+func TestUnseal(t *testing.T) {
+	t.Run("not sealed", testUnsealNotSealed)
+	t.Run("unknown version", testUnsealUnknownVersion)
+}
+
 // Any bit of a record, its key or its place that is not as it was written is
 // found out.
-func TestUnsealRefusesWhatWasNotSealed(t *testing.T) {
+func testUnsealNotSealed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "key")
 		payload := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "payload")
@@ -362,7 +378,7 @@ func TestUnsealRefusesWhatWasNotSealed(t *testing.T) {
 }
 
 // A record version that isn't known is said to be that, not damage.
-func TestUnsealUnknownVersion(t *testing.T) {
+func testUnsealUnknownVersion(t *testing.T) {
 	p := PlaceOf("a", "series")
 	record := p.Seal([]byte("k"), []byte("payload"))
 	record[0]++
@@ -477,7 +493,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // The examples of the fuzz test decode, so that it begins with something.
-func TestExamplesDecode(t *testing.T) {
+func testRecordExamples(t *testing.T) {
 	for seed := range 4 {
 		for kind, e := range examples(t, seed) {
 			if _, err := decoders[kind](e[0], e[1]); err != nil {
