@@ -206,7 +206,7 @@ func fleet() []*source {
 		Summary: &vbaws.Summary{Alarms: 0, Instances: 14, ProtectedInstances: 11, Policies: 3, Repositories: -1},
 		License: &vbaws.License{Type: "Subscription", Instances: 20, Used: 11.5, Expires: epoch.AddDate(0, 1, 0)},
 		Repositories: &poller.Repositories{Shown: []vbaws.Repository{
-			{ID: "b-1", Name: "main", Folder: "x", Encrypted: true, Bucket: "company-backups", Region: "eu-central-1"},
+			{ID: "b-1", Name: "main", Encrypted: true, Bucket: "company-backups", Region: "eu-central-1"},
 			{ID: "b-2", Name: "main"},
 		}},
 	}

@@ -1,18 +1,18 @@
 package vbaws
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Limits on what an answer may make the client hold or read. Answers are decoded as
 // they come, so what is held is one value, the rows, and their texts: below 100 MiB for
 // the worst list that keeps to all limits, and 30 MiB for 100,000 real sessions.
 const (
-	maxValue   = 4 << 20  // bytes of one row, or of one other member of a page
-	maxSmall   = 1 << 20  // bytes of the answer to a login
+	maxValue   = 4 << 20  // bytes of one row, of one other member of a page, or of a document without a list
 	maxLog     = 64 << 20 // bytes of a session's log, of which little is held
 	maxProblem = 64 << 10 // bytes read of an error's document
 
@@ -32,24 +32,32 @@ const (
 	maxLogLines = 20
 )
 
-// body reads an answer within limits and remembers how it began.
+// body reads an answer within limits.
 type body struct {
-	r     *bufio.Reader
-	value int64 // bytes that the current value may still take
-	page  int64 // bytes that the answer may still take
-	held  int   // bytes of texts that were kept of it
-	most  int   // elements that a list in it may have
-	err   error // of r: the transport's, not the document's
-	head  []byte
-}
-
-func newBody(r io.Reader, limit int64) *body {
-	return &body{r: bufio.NewReaderSize(r, maxHead), value: maxValue, page: limit, most: maxElements}
+	r     io.Reader
+	head  []byte            // how the answer begins
+	date  time.Time         // of the answer, to the second; zero if it has none
+	value int64             // bytes that the current value may still take
+	page  int64             // bytes that the answer may still take
+	held  int               // bytes of texts that were kept of it
+	most  int               // elements that a list in it may have
+	words map[string]string // of rows
+	err   error             // of r: the transport's, not the document's
 }
 
 // maxHead is how much of an answer is kept to say what came instead: more than
 // is shown, so that a secret in it is whole when it is looked for.
 const maxHead = 4 << 10
+
+func newBody(r io.Reader) *body {
+	head := make([]byte, maxHead)
+	n, _ := io.ReadFull(r, head) // An error is returned by the next read too.
+	head = head[:n]
+	return &body{
+		r: io.MultiReader(bytes.NewReader(head), r), head: head,
+		value: maxValue, page: maxPage, most: maxElements, words: make(map[string]string),
+	}
+}
 
 func (b *body) Read(p []byte) (int, error) {
 	switch {
@@ -61,7 +69,6 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.page, b.value)])
 	b.page -= int64(n)
 	b.value -= int64(n)
-	b.head = append(b.head, p[:min(n, maxHead-len(b.head))]...)
 	if err != nil && err != io.EOF {
 		b.err = err
 	}
@@ -70,12 +77,6 @@ func (b *body) Read(p []byte) (int, error) {
 
 // asked says how many elements were asked for.
 func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
-
-// beginning returns how the answer began, as far as it came.
-func (b *body) beginning() []byte {
-	more, _ := b.r.Peek(min(b.r.Buffered(), maxHead-len(b.head)))
-	return append(b.head, more...)
-}
 
 // next begins another value.
 func (b *body) next() { b.value = maxValue }

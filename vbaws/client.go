@@ -1,6 +1,7 @@
 package vbaws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -60,83 +62,60 @@ type Client struct {
 	versions versions
 	logins   singleflight.Group // of one key
 
-	mu     sync.Mutex // guards tokens
-	tokens tokens
+	mu      sync.Mutex         // guards the following
+	current *token             // in use; nil: none
+	waiting int                // callers that wait for a login
+	stop    context.CancelFunc // ends the login that began last
 }
 
 // CertificateExpiry returns when the certificate expires that the appliance presented
 // last; zero if none was accepted yet, or without TLS.
 func (c *Client) CertificateExpiry() time.Time {
-	if t := c.expiry.Load(); t != nil {
-		return *t
-	}
-	return time.Time{}
+	return *c.expiry.Load()
 }
 
 // New returns a client. It does not contact the appliance.
 func New(cfg Config) (*Client, error) {
 	switch u := cfg.URL; {
-	case u == nil:
-		return nil, errors.New("the appliance has no URL")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("the appliance's URL has scheme %q: want https", u.Scheme)
-	case u.Host == "":
-		return nil, errors.New("the appliance's URL has no host")
-	case u.User != nil:
-		return nil, errors.New("the appliance's URL contains a user")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("the appliance's URL has a query or a fragment")
+	case u == nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return nil, errors.New("the appliance's URL must have the scheme https or http and a host, and no user, query or fragment")
 	case cfg.Username == "":
 		return nil, errors.New("the user name is empty")
 	case cfg.Password == nil:
 		return nil, errors.New("the password is missing")
 	case cfg.APIVersion != "" && numbers(cfg.APIVersion) == nil:
 		return nil, fmt.Errorf("API version %q: want one such as %s", cfg.APIVersion, known[0])
-	case cfg.RetryInitial < 0:
-		return nil, fmt.Errorf("the first retry would wait %s", cfg.RetryInitial)
 	}
-	u := *cfg.URL
-	cfg.URL = &u
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "vbaws"
-	}
-	if cfg.RetryInitial == 0 {
-		cfg.RetryInitial = 500 * time.Millisecond
-	}
-	return &Client{
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "vbaws")
+	cfg.RetryInitial = cmp.Or(cfg.RetryInitial, 500*time.Millisecond)
+	c := &Client{
 		cfg: cfg,
 		http: &http.Client{
-			Transport: cfg.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse
-			},
+			Transport:     cfg.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		versions: versions{fixed: cfg.APIVersion, now: cfg.Now},
-		tokens:   tokens{granted: make(map[string]bool)},
-	}, nil
+	}
+	c.expiry.Store(&time.Time{})
+	return c, nil
 }
 
 // APIVersion returns the API version in use. It is empty before the first login, and
 // while another version is negotiated.
-func (c *Client) APIVersion() string { return c.versions.inUse() }
+func (c *Client) APIVersion() string {
+	version, s := c.versions.inUse()
+	if s < acceptedLogin {
+		return ""
+	}
+	return version
+}
 
 // Sessions returns the page of sessions that the query asks for.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
-	var page *SessionsPage
-	err := c.get(ctx, RouteSessions, RouteSessions, q.values(), func(h http.Header, b *body) (err error) {
-		b.asked(q.Limit)
-		if page, err = decodeSessions(b); err == nil {
-			page.Date = date(h)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteSessions, q.values(), q.Limit, decodeSessions)
 }
 
 const queryTime = "2006-01-02T15:04:05Z"
@@ -144,143 +123,102 @@ const queryTime = "2006-01-02T15:04:05Z"
 // values encodes the query as the vendor's API description names it.
 func (q SessionsQuery) values() url.Values {
 	v := paging(q.Offset, q.Limit)
-	if q.Sort != "" {
-		v.Set("Sort", q.Sort)
-	}
-	if len(q.Types) > 0 {
-		v["Types"] = q.Types
-	}
-	if len(q.Status) > 0 {
-		v["Status"] = q.Status
-	}
-	if q.PolicyID != "" {
-		v.Set("PolicyId", q.PolicyID)
-	}
-	if !q.FromUTC.IsZero() {
-		v.Set("FromUtc", q.FromUTC.UTC().Format(queryTime))
-	}
-	if !q.ToUTC.IsZero() {
-		v.Set("ToUtc", q.ToUTC.UTC().Format(queryTime))
-	}
+	set(v, "Sort", q.Sort, q.Sort != "")
+	set(v, "PolicyId", q.PolicyID, q.PolicyID != "")
+	set(v, "FromUtc", q.FromUTC.UTC().Format(queryTime), !q.FromUTC.IsZero())
+	set(v, "ToUtc", q.ToUTC.UTC().Format(queryTime), !q.ToUTC.IsZero())
+	v["Types"], v["Status"] = q.Types, q.Status
 	return v
 }
 
 func paging(offset, limit int) url.Values {
 	v := url.Values{}
-	if offset != 0 {
-		v.Set("Offset", strconv.Itoa(offset))
-	}
-	if limit != 0 {
-		v.Set("Limit", strconv.Itoa(limit))
-	}
+	set(v, "Offset", strconv.Itoa(offset), offset != 0)
+	set(v, "Limit", strconv.Itoa(limit), limit != 0)
 	return v
+}
+
+// set sets a parameter if it is given.
+func set(v url.Values, name, text string, given bool) {
+	if given {
+		v.Set(name, text)
+	}
 }
 
 // Session returns one session, and the appliance's clock as in SessionsPage. A
 // session that could not be understood is a Row with an Err, as in a page.
 // HasStatus of the error says 404 where the appliance has no such session.
 func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
-	var (
-		row Row
-		at  time.Time
-	)
-	err := c.getByID(ctx, id, RouteSession, maxValue, func(h http.Header, b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
-			return err
+	var at time.Time
+	row, err := getByID(ctx, c, id, RouteSession, func(b *body) (row Row, err error) {
+		var v jsontext.Value
+		if err = decode(b, &v); err != nil {
+			return row, err
 		}
-		if row, at = newRows(b).row(v), date(h); row.ID == "" {
-			return errShape("the document is not a session: " + row.Err.Error())
+		if row, at = b.row(v), b.date; row.ID == "" {
+			err = errShape("the document is not a session: " + row.Err.Error())
 		}
-		return nil
+		return row, err
 	})
-	if err != nil {
-		return Row{}, time.Time{}, err
-	}
-	return row, at, nil
+	return row, at, err
 }
 
 // SessionLog returns the first errors and warnings of a session's log, at most 20 of
 // each, in the appliance's order. Lines without a message are left out, and a time that
 // could not be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
-	var log []LogItem
-	err := c.getByID(ctx, id, RouteSessionLog, maxLog, func(_ http.Header, b *body) (err error) {
-		log, err = decodeLog(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return log, nil
+	return getByID(ctx, c, id, RouteSessionLog, decodeLog)
 }
 
 // getByID gets a route that has the id of a session.
-func (c *Client) getByID(ctx context.Context, id, route string, limit int64, read func(http.Header, *body) error) error {
+func getByID[T any](ctx context.Context, c *Client, id, route string, read func(*body) (T, error)) (T, error) {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
-		return &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
+		return *new(T), &Error{KindHTTP, "GET " + route, fmt.Errorf("%q is not a valid session id", id)}
 	}
-	return c.getLimited(ctx, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, limit, read)
+	return fetch(ctx, c, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, read)
 }
 
-func (c *Client) get(ctx context.Context, endpoint, path string, q url.Values, read func(http.Header, *body) error) error {
-	return c.getLimited(ctx, endpoint, path, q, maxPage, read)
-}
-
-// getLimited gets an answer of at most so many bytes. It logs in if needed, and once
-// more if the token is rejected: by 401, or by 403 unless that is about the account's
-// rights. It tries another API version if one is refused. read can be called more than
-// once: the last call counts.
-func (c *Client) getLimited(ctx context.Context, endpoint, path string, q url.Values, limit int64, read func(http.Header, *body) error) error {
+// fetch gets a path of an endpoint, and returns what read returns of the answer. It logs in
+// if needed, and once more if the token is rejected: by 401, or by 403 unless that is
+// about the account's rights. It tries another API version if one is refused.
+func fetch[T any](ctx context.Context, c *Client, endpoint, path string, q url.Values, read func(*body) (T, error)) (got T, err error) {
 	op := "GET " + endpoint
 	var dead *token
-	next := c.token
 	for range maxRefusals {
-		t, err := next(ctx, dead)
+		t, err := c.token(ctx, dead)
 		if err != nil {
-			return err
+			return got, err
 		}
 		in := call{
 			op: op, method: http.MethodGet, endpoint: endpoint, path: path, query: q,
 			version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
-			limit: limit,
 		}
-		err = c.retry(ctx, op, mayPass, func() error { return c.exchange(ctx, in, read) })
+		err = c.retry(ctx, op, mayPass, func() error {
+			return c.exchange(ctx, in, func(b *body) (err error) {
+				got, err = read(b)
+				return err
+			})
+		})
 		switch {
 		case err == nil:
-			c.versions.accept(in.version, false)
-			c.grant(endpoint)
-			return nil
+			c.versions.accept(in.version, acceptedRequest)
+			t.accepted.Store(endpoint, true)
+			return got, nil
 		case refusesVersion(path, err):
-			if path != RouteSessions && c.versions.isProven(in.version) {
-				return err // this version lacks the route
+			if current, s := c.versions.inUse(); path != RouteSessions && current == in.version && s == acceptedRequest {
+				return got, err // this version lacks the route
 			}
 			if err := c.refused(ctx, op, in.version, err); err != nil {
-				return err
+				return got, err
 			}
-		case HasStatus(err, http.StatusUnauthorized):
-			if dead != nil {
-				return &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
-			}
+		case dead == nil && rejects(err, endpoint, t):
 			dead = t
-		case HasStatus(err, http.StatusForbidden):
-			if c.lacksRight(endpoint, t) || dead != nil {
-				return err
-			}
-			dead, next = t, c.renew
+		case HasStatus(err, http.StatusUnauthorized):
+			return got, &Error{KindAuth, op, fmt.Errorf("the appliance rejected two tokens in a row: %w", cause(err))}
 		default:
-			return err
+			return got, err
 		}
 	}
-	return &Error{KindHTTP, op, errTurns}
-}
-
-// date returns the answer's Date, to the second.
-func date(h http.Header) time.Time {
-	t, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return time.Time{}
-	}
-	return t
+	return got, &Error{KindHTTP, op, errTurns}
 }

@@ -34,6 +34,7 @@ type appliance struct {
 	refusal   func(http.ResponseWriter, []string) // of a version, with those accepted; nil: the vendor's
 	blind     string                              // the method whose x-api-version is not looked at
 	expiresIn int                                 // seconds
+	logins    int                                 // so far
 	access    string                              // the token that is valid; "": none
 	refresh   string                              // likewise
 	token     http.HandlerFunc                    // replaces POST /api/v1/token with an account
@@ -123,8 +124,9 @@ func (a *appliance) login(w http.ResponseWriter, r *http.Request) {
 		problem(w, 400, "UnexpectedContent")
 		return
 	}
-	a.access = fmt.Sprintf("access-%d", len(a.got))
-	a.refresh = fmt.Sprintf("refresh-%d", len(a.got))
+	a.logins++
+	a.access = fmt.Sprintf("access-%d", a.logins)
+	a.refresh = fmt.Sprintf("refresh-%d", a.logins)
 	fmt.Fprintf(w, `{"access_token":%q,"refresh_token":%q,"expires_in":%d,"mfa_enabled":false,"mfa_token":null,".issued":"?"}`,
 		a.access, a.refresh, a.expiresIn)
 }
@@ -350,7 +352,7 @@ func testClientPolicyListing(t *testing.T) {
 		t.Fatal(err, page)
 	}
 	page.Err = nil
-	if diff := cmp.Diff(&PoliciesPage{TotalCount: 3, Rows: 2, Policies: []Policy{{ID: "1", Name: "n", Enabled: true}}}, page); diff != "" {
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 3, Rows: 2, Items: []Policy{{ID: "1", Name: "n", Enabled: true}}}, page); diff != "" {
 		t.Error(diff)
 	}
 	if q := a.requests[2].URL.RawQuery; q != "Limit=20&Offset=10" {
@@ -365,7 +367,7 @@ func testClientPolicyListing(t *testing.T) {
 	}
 	vpc := Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}
 	page, err = c.Policies(t.Context(), vpc, 0, 5)
-	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Policies: []Policy{{ID: "2", Name: "vpc", USN: 4}}}, page); err != nil || diff != "" {
+	if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{{ID: "2", Name: "vpc", USN: 4}}}, page); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	a.forget()
@@ -406,21 +408,24 @@ func testClientConfiguration(t *testing.T) {
 	if _, err := New(config("https://h:11005/")); err != nil {
 		t.Fatal(err)
 	}
-	for want, f := range map[string]func(*Config){
-		"no URL":     func(c *Config) { c.URL = nil },
-		"scheme":     func(c *Config) { c.URL.Scheme = "ftp" },
-		"no host":    func(c *Config) { c.URL.Host = "" },
-		"a user":     func(c *Config) { c.URL.User = url.UserPassword("u", "hidden") },
-		"a query":    func(c *Config) { c.URL.RawQuery = "a=b" },
-		"user name":  func(c *Config) { c.Username = "" },
-		"password":   func(c *Config) { c.Password = nil },
-		"version":    func(c *Config) { c.APIVersion = "auto" },
-		"would wait": func(c *Config) { c.RetryInitial = -1 },
+	for _, test := range []struct {
+		want string
+		f    func(*Config)
+	}{
+		{"URL", func(c *Config) { c.URL = nil }},
+		{"scheme", func(c *Config) { c.URL.Scheme = "ftp" }},
+		{"a host", func(c *Config) { c.URL.Host = "" }},
+		{"no user", func(c *Config) { c.URL.User = url.UserPassword("u", "hidden") }},
+		{"query", func(c *Config) { c.URL.RawQuery = "a=b" }},
+		{"fragment", func(c *Config) { c.URL.Fragment = "a" }},
+		{"user name", func(c *Config) { c.Username = "" }},
+		{"password", func(c *Config) { c.Password = nil }},
+		{"version", func(c *Config) { c.APIVersion = "auto" }},
 	} {
 		cfg := config("https://h:11005/")
-		f(&cfg)
-		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%s: %v", want, err)
+		test.f(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", test.want, err)
 		}
 	}
 }

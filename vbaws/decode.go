@@ -26,148 +26,94 @@ type errShape string
 
 func (e errShape) Error() string { return string(e) }
 
-// members reads an object and calls member for each of its members, with the
-// decoder before the value, which member must read. The name is only valid until
-// then.
-func members(dec *jsontext.Decoder, member func(name []byte) error) error {
+// decode reads a document that is one object. Into a struct it is read as by read.
+func decode(b *body, into any) error {
+	dec := jsontext.NewDecoder(b, loosely...)
 	if k := dec.PeekKind(); k != jsontext.KindBeginObject && k != jsontext.KindInvalid {
 		return errShape("the document is not an object")
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
+	err := json.UnmarshalDecode(dec, into)
+	if in, ok := errors.AsType[*json.SemanticError](err); ok {
+		return in.Err // a list's
 	}
-	for dec.PeekKind() != jsontext.KindEndObject {
-		name, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
-		if err := member(unquote(name)); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
-	return err
-}
-
-// end checks that nothing follows the document.
-func end(dec *jsontext.Decoder) error {
-	switch _, err := dec.ReadToken(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
-	}
-	return errors.New("data after the document")
-}
-
-// decodeList reads an object with an array at key, and calls element for each
-// of its elements; the value is only valid during the call. restart is called
-// before the first. It returns totalCount, or -1.
-func decodeList(b *body, key string, restart func(), element func(jsontext.Value)) (int, error) {
-	return decodeOptionalList(b, key, key, restart, element)
-}
-
-// decodeOptionalList is decodeList of an object that may have no key, if it has the
-// member mark.
-func decodeOptionalList(b *body, key, mark string, restart func(), element func(jsontext.Value)) (int, error) {
-	b.next()
-	dec := jsontext.NewDecoder(b, tolerant...)
-	total, found := -1, false
-	err := members(dec, func(name []byte) error {
-		b.next()
-		switch string(name) {
-		case key:
-			found = true
-			restart()
-			return elements(dec, b, key, element)
-		case mark:
-			found = true
-		case "totalCount":
-			v, err := dec.ReadValue()
-			if err != nil {
-				return err
-			}
-			total = -1
-			if n, err := strconv.ParseInt(string(v), 10, 32); err == nil && n >= 0 {
-				total = int(n)
-			}
-			return nil
-		}
-		return dec.SkipValue()
-	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if err := end(dec); err != nil {
-		return 0, err
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return cmp.Or(err, errors.New("data after the document"))
 	}
-	if !found {
-		return 0, errShape("the document has no " + strconv.Quote(key))
-	}
-	return total, nil
+	return nil
 }
 
-func elements(dec *jsontext.Decoder, b *body, key string, element func(jsontext.Value)) error {
-	switch dec.PeekKind() {
-	case jsontext.KindNull: // The vendor's framework may write an empty list so.
-		_, err := dec.ReadToken()
-		return err
-	case jsontext.KindBeginArray, jsontext.KindInvalid:
-	default:
+// list is an array of a document, read one element after the other.
+type list[T any] struct {
+	b *body
+	// item returns an element, and whether it is kept. The value is only valid during
+	// the call.
+	item  func(jsontext.Value) (T, bool)
+	items []T // that are kept
+	rows  int // elements in all
+	found bool
+}
+
+// UnmarshalJSONFrom reads the array, and the last one if the document has several.
+func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	key := dec.StackPointer().LastToken()
+	l.items, l.rows, l.found = nil, 0, true
+	if k := dec.PeekKind(); k != jsontext.KindBeginArray && k != jsontext.KindNull && k != jsontext.KindInvalid {
 		return errShape(strconv.Quote(key) + " is not an array")
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
+	if begin, err := dec.ReadToken(); err != nil || begin.Kind() == jsontext.KindNull {
+		return err // The vendor's framework may write an empty list as null.
 	}
-	for n := 0; dec.PeekKind() != jsontext.KindEndArray; n++ {
-		b.next()
+	for ; dec.PeekKind() != jsontext.KindEndArray; l.rows++ {
+		l.b.next()
 		v, err := dec.ReadValue()
 		switch {
 		case err != nil:
 			return err
 		case len(v) > maxValue: // Part of it was in the decoder's buffer already.
 			return fmt.Errorf("a value is larger than %d bytes", maxValue)
-		case n == b.most:
-			return fmt.Errorf("%q has more than %d elements", key, b.most)
+		case l.rows == l.b.most:
+			return fmt.Errorf("%q has more than %d elements", key, l.b.most)
 		}
-		element(v)
-		if b.held > maxHeld {
+		if item, ok := l.item(v); ok {
+			l.items = append(l.items, item)
+		}
+		if l.b.held > maxHeld {
 			return fmt.Errorf("the strings in %q are longer than %d bytes", key, maxHeld)
 		}
 	}
+	l.b.next()
 	_, err := dec.ReadToken()
 	return err
 }
 
-// decodeOne reads a document that is one object.
-func decodeOne(b *body) (jsontext.Value, error) {
-	b.next()
-	dec := jsontext.NewDecoder(b, tolerant...)
-	v, err := dec.ReadValue()
-	if err != nil {
+// decodePage reads a page of a list; item is as in list.
+func decodePage[T any](b *body, item func(jsontext.Value) (T, bool)) (*Page[T], error) {
+	in := struct {
+		Total   int64   `json:"totalCount"`
+		Results list[T] `json:"results"`
+	}{-1, list[T]{b: b, item: item}}
+	if err := decode(b, &in); err != nil {
 		return nil, err
 	}
-	if v.Kind() != jsontext.KindBeginObject {
-		return nil, errShape("the document is not an object")
+	if !in.Results.found {
+		return nil, errShape(`the document has no "results"`)
 	}
-	v = slices.Clone(v) // The decoder takes it back at the next read.
-	return v, end(dec)
+	if in.Total > math.MaxInt32 {
+		in.Total = -1
+	}
+	return &Page[T]{TotalCount: int(in.Total), Items: in.Results.items, Rows: in.Results.rows}, nil
 }
 
 // loosely are the options for all documents but lists of sessions: a member of another
 // type than documented, or out of range, is a member that is not there.
 var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
-	optional(func(v jsontext.Value) (string, bool) { b, ok := textOf(v); return string(b), ok }),
-	optional(func(v jsontext.Value) (uncut, bool) {
-		if v.Kind() != jsontext.KindString {
-			return "", false
-		}
-		return uncut(unquote(v)), true
-	}),
-	optional(func(v jsontext.Value) (time.Time, bool) { t := instant(v); return t, !t.IsZero() }),
-	optional(func(v jsontext.Value) (bool, bool) {
-		return v.Kind() == jsontext.KindTrue, v.Kind() != jsontext.KindNull
-	}),
+	optional(func(v jsontext.Value) (string, bool) { return string(textOf(v)), true }),
+	optional(func(v jsontext.Value) (uncut, bool) { return uncut(unquote(v)), true }),
+	optional(func(v jsontext.Value) (time.Time, bool) { return instant(v), true }),
+	optional(func(v jsontext.Value) (bool, bool) { return v.Kind() == jsontext.KindTrue, true }),
 	// Counts and amounts, which are not below zero.
 	optional(func(v jsontext.Value) (int64, bool) {
 		n, ok := integer(v)
@@ -179,16 +125,27 @@ var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmar
 	}),
 )))
 
+// part is an object within a document; what is not an object is an empty one.
+type part[T any] struct{ is T }
+
+// UnmarshalJSON reads the object as read does.
+func (p *part[T]) UnmarshalJSON(v []byte) error {
+	*p = part[T]{}
+	read(v, &p.is)
+	return nil
+}
+
+// named is an object of which the name is read.
+type named struct {
+	Name string `json:"name"`
+}
+
 // uncut is a text that is not shortened to MaxText, such as a token.
 type uncut string
 
 // optional returns how a member of type T is read.
 func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
-	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, to *T) error {
-		v, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
+	return json.UnmarshalFunc(func(v []byte, to *T) error {
 		if is, ok := read(v); ok {
 			*to = is
 		}
@@ -208,68 +165,51 @@ func read(v jsontext.Value, into any) {
 // and warnings. It reads lines by fields, since by struct tags a log of 64 MB would
 // allocate 1 GB.
 func decodeLog(b *body) ([]LogItem, error) {
-	var log []LogItem
+	b.page, b.most = maxLog, math.MaxInt
 	kept := map[string]int{}
-	b.most = math.MaxInt
-	_, err := decodeOptionalList(b, "log", "sessionId",
-		func() { log = nil; clear(kept) },
-		func(v jsontext.Value) {
-			if v.Kind() != jsontext.KindBeginObject {
-				return
+	line := func(v jsontext.Value) (item LogItem, ok bool) {
+		if v.Kind() != jsontext.KindBeginObject {
+			return item, false
+		}
+		var at, status, message jsontext.Value
+		for name, v := range fields(v) {
+			switch string(name) {
+			case "logTime":
+				at = v
+			case "status":
+				status = v
+			case "message":
+				message = v
 			}
-			var at, status, message jsontext.Value
-			for name, v := range fields(v) {
-				switch string(name) {
-				case "logTime":
-					at = v
-				case "status":
-					status = v
-				case "message":
-					message = v
-				}
-			}
-			item := LogItem{Status: LogError}
-			switch word, _ := textOf(status); string(word) {
-			case LogError:
-			case LogWarning:
-				item.Status = LogWarning
-			default:
-				return
-			}
-			if said, _ := textOf(message); len(said) > 0 && kept[item.Status] < maxLogLines {
-				kept[item.Status]++
-				item.Time, item.Message = instant(at), string(said)
-				log = append(log, item)
-			}
-		})
-	if err != nil {
+		}
+		item.Status = b.word(status)
+		text := textOf(message)
+		if item.Status != LogError && item.Status != LogWarning || len(text) == 0 || kept[item.Status] == maxLogLines {
+			return item, false
+		}
+		kept[item.Status]++
+		item.Time, item.Message = instant(at), string(text)
+		return item, true
+	}
+	in := struct {
+		SessionID jsontext.Value `json:"sessionId"`
+		Log       list[LogItem]  `json:"log"` // the vendor's description has it as optional
+	}{Log: list[LogItem]{b: b, item: line}}
+	if err := decode(b, &in); err != nil {
 		return nil, err
 	}
-	return log, nil
+	if !in.Log.found && in.SessionID == nil {
+		return nil, errShape(`the document has no "log"`)
+	}
+	return in.Log.items, nil
 }
 
 // login is the answer of POST /api/v1/token.
 type login struct {
-	access, refresh, mfa string
-	expiresIn            time.Duration // 0: not said
-}
-
-func decodeLogin(b *body) (login, error) {
-	v, err := decodeOne(b)
-	if err != nil {
-		return login{}, err
-	}
-	var in struct {
-		Access  uncut `json:"access_token"`
-		Refresh uncut `json:"refresh_token"`
-		MFA     uncut `json:"mfa_token"`
-		Seconds int64 `json:"expires_in"`
-	}
-	read(v, &in)
-	return login{
-		access: string(in.Access), refresh: string(in.Refresh), mfa: string(in.MFA),
-		expiresIn: time.Duration(min(in.Seconds, int64(math.MaxInt64/time.Second))) * time.Second,
-	}, nil
+	Access  uncut `json:"access_token"`
+	Refresh uncut `json:"refresh_token"`
+	MFA     uncut `json:"mfa_token"`
+	Seconds int64 `json:"expires_in"`
 }
 
 // decodeProblem reads the document of an error, as much of it as there is: an answer that
@@ -292,11 +232,8 @@ func decodeProblem(document []byte) APIError {
 	}
 	read(document, &in)
 	read(in.Error, &inner)
-	if in.Error.Kind() == jsontext.KindString {
-		inner.Code = uncut(unquote(in.Error))
-	}
 	return APIError{
-		Code:    string(cmp.Or(in.ErrorCode, inner.Code, in.Code)),
+		Code:    string(cmp.Or(in.ErrorCode, inner.Code, uncut(unquote(in.Error)), in.Code)),
 		Type:    string(in.Type),
 		Title:   string(cmp.Or(in.Title, inner.Message)),
 		Details: string(cmp.Or(in.Details, in.Detail, in.Description)),

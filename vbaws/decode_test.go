@@ -23,9 +23,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-func textBody(s string) *body { return newBody(strings.NewReader(s), maxPage) }
+func textBody(s string) *body { return newBody(strings.NewReader(s)) }
 
-func readRow(s string) Row { return newRows(textBody("")).row(jsontext.Value(s)) }
+func readRow(s string) Row { return textBody("").row(jsontext.Value(s)) }
 
 func TestRow(t *testing.T) {
 	t.Run("each field", testRowEachField)
@@ -366,7 +366,7 @@ func testPageLongTexts(t *testing.T) {
 	}
 	// A policy's name is cut as its sessions' is.
 	page, err := decodePolicies(textBody(`{"results":[{"id":"1","name":"`+name+`1"}]}`), Workload{Name: "ec2"})
-	if err != nil || page.Policies[0].Name != first.Name {
+	if err != nil || page.Items[0].Name != first.Name {
 		t.Error("policy and session have different names", err)
 	}
 	if r := readRow(`{"id":"a","type":"T","status":"S","name":"` + strings.Repeat("x", MaxText) + `"}`); len(r.Name) != MaxText || strings.Contains(r.Name, "…") {
@@ -402,7 +402,7 @@ func testPageMemoryOfHostileAnswers(t *testing.T) {
 	policies := func(b *body) error { _, err := decodePolicies(b, Workload{Name: "ec2"}); return err }
 	repositories := func(b *body) error { _, err := decodeRepositories(b); return err }
 	log := func(b *body) error { _, err := decodeLog(b); return err }
-	one := func(b *body) error { _, err := decodeOne(b); return err }
+	one := func(b *body) error { var v jsontext.Value; return decode(b, &v) }
 	const results, lines = `{"results":[`, `{"sessionId":"a","log":[`
 	long := strings.Repeat("x", mb)
 	for _, test := range []struct {
@@ -432,7 +432,7 @@ func testPageMemoryOfHostileAnswers(t *testing.T) {
 		{"deep", sessions, results, `[`, 30 * mb, 30 * mb},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := newBody(&endless{begin: test.begin, middle: test.middle, n: test.size}, maxPage)
+			b := newBody(&endless{begin: test.begin, middle: test.middle, n: test.size})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := test.read(b)
@@ -576,6 +576,9 @@ func testRowTimes(t *testing.T) {
 		"2020-06-18T22:30:05.0-0530":              at,
 		"2020-06-18 20:00:05-08":                  at,
 		"2020-06-19 04:00:05 +00:00":              at,
+		"2020-06-19 04:00:05 +0000":               at,
+		"2020-06-19 06:00:05  +02":                at,
+		"2020-06-19 04:00:05 Z":                   at,
 		"2020-06-19T04:00:05.1234567891234+0000":  at.Add(123456789),
 		"0001-01-01 00:00:00+0000":                {},
 		"":                                        {},
@@ -587,8 +590,8 @@ func testRowTimes(t *testing.T) {
 		"1969-12-31T23:59:59":                     time.Unix(-1, 0).UTC(),
 		"2024-02-29T00:00:00":                     time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
 	} {
-		if got, err := parseTime(s); err != nil || got != want {
-			t.Errorf("%q: %v, %v", s, got, err)
+		if got := parseTime(s); got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
 		}
 	}
 	for _, s := range []string{
@@ -598,7 +601,7 @@ func testRowTimes(t *testing.T) {
 		"2020-06-19T04:00:05+00:00:00", "2020-06-19T04:00:05 UTC", "2020-06-19  04:00:05",
 		"1592539205", " 2020-06-19T04:00:05Z", "2020-06-19T25:00:05Z",
 	} {
-		if got, err := parseTime(s); err == nil {
+		if got := parseTime(s); !got.IsZero() {
 			t.Errorf("%q passes for %s", s, got)
 		}
 	}
@@ -619,8 +622,8 @@ func testRowTimesInZones(t *testing.T) {
 			at.In(zone).Format("2006-01-02 15:04:05.999999999Z0700"),
 			at.In(hours).Format("2006-01-02T15:04:05.999999999-07"),
 		} {
-			if got, err := parseTime(s); err != nil || got != at {
-				t.Fatalf("%s: %v, %v; want %v", s, got, err, at)
+			if got := parseTime(s); got != at {
+				t.Fatalf("%s: %v; want %v", s, got, at)
 			}
 		}
 	})
@@ -687,17 +690,15 @@ func FuzzTime(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		at, err := parseTime(s)
+		at := parseTime(s)
 		switch {
-		case err != nil && !at.IsZero():
-			t.Errorf("%q: %v and %v", s, at, err)
-		case err != nil || at.IsZero():
+		case at.IsZero():
 			return
 		case at.Year() <= 1 || at.Year() > 9999 || at.Location() != time.UTC:
 			t.Errorf("%q: %v", s, at)
 		}
-		if again, err := parseTime(at.Format(time.RFC3339Nano)); err != nil || again != at {
-			t.Errorf("%q: %v, then %v, %v", s, at, again, err)
+		if again := parseTime(at.Format(time.RFC3339Nano)); again != at {
+			t.Errorf("%q: %v, then %v", s, at, again)
 		}
 	})
 }

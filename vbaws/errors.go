@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -84,18 +85,26 @@ func (e *APIError) Error() string {
 	return s
 }
 
-// HasStatus reports whether err is, or wraps, an answer of the appliance with
-// that HTTP status.
-func HasStatus(err error, code int) bool {
-	var e *APIError
-	return errors.As(err, &e) && e.StatusCode == code
+// answerOf returns the *APIError that err is, or wraps, and an empty one if there is none.
+func answerOf(err error) *APIError {
+	e, ok := errors.AsType[*APIError](err)
+	if !ok {
+		return &APIError{}
+	}
+	return e
+}
+
+// HasStatus reports whether err is, or wraps, an answer of the appliance with one of
+// these HTTP statuses.
+func HasStatus(err error, codes ...int) bool {
+	return slices.Contains(codes, answerOf(err).StatusCode)
 }
 
 // NotFound reports whether the appliance itself says that it has no such thing, of a
 // route that it has: a proxy's 404 says nothing.
 func NotFound(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode == http.StatusNotFound && strings.EqualFold(e.Code, "NotFound")
+	e := answerOf(err)
+	return e.StatusCode == http.StatusNotFound && strings.EqualFold(e.Code, "NotFound")
 }
 
 // NotOffered reports whether err says that the API version in use has no such route:
@@ -103,12 +112,7 @@ func NotFound(err error) bool {
 // login says nothing of the route, nor does a *VersionError.
 func NotOffered(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || !strings.HasPrefix(e.Op, "GET ") {
-		return false
-	}
-	if _, all := errors.AsType[*VersionError](err); all {
-		return false
-	}
-	return HasStatus(err, http.StatusNotFound) || HasStatus(err, http.StatusMethodNotAllowed) ||
-		HasStatus(err, http.StatusNotImplemented) || namesVersion(err)
+	_, all := errors.AsType[*VersionError](err)
+	return ok && !all && strings.HasPrefix(e.Op, "GET ") &&
+		(HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) || namesVersion(err))
 }

@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -39,15 +40,8 @@ const (
 	Protected
 )
 
-// InstancesPage is one answer of GET /api/v1/virtualMachines.
-type InstancesPage struct {
-	// TotalCount is the appliance's totalCount, -1 if the answer has none.
-	TotalCount int
-	Instances  []Instance
-	// Rows counts the elements of the answer, those without an id included: it is what
-	// Offset counts.
-	Rows int
-}
+// InstancesPage is one answer of GET /api/v1/virtualMachines. Its Items have ids.
+type InstancesPage = Page[Instance]
 
 // InstancesQuery selects EC2 instances. The zero value selects all of them.
 type InstancesQuery struct {
@@ -75,16 +69,7 @@ func (c *Client) Instances(ctx context.Context, q InstancesQuery) (*InstancesPag
 		}
 		values.Set(name, wordUnprotected)
 	}
-	var page *InstancesPage
-	err := c.get(ctx, RouteInstances, RouteInstances, values, func(_ http.Header, b *body) (err error) {
-		b.asked(q.Limit)
-		page, err = decodeInstances(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteInstances, values, q.Limit, decodeInstances)
 }
 
 // The words of protectionStatus, and of the filters.
@@ -94,107 +79,58 @@ const (
 )
 
 func decodeInstances(b *body) (*InstancesPage, error) {
-	var p InstancesPage
-	total, err := decodeList(b, "results",
-		func() { p = InstancesPage{} },
-		func(v jsontext.Value) {
-			p.Rows++
-			if i := decodeInstance(v); i.ID != "" {
-				b.held += len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
-				p.Instances = append(p.Instances, i)
-			}
-		})
-	if err != nil {
-		return nil, err
-	}
-	p.TotalCount = total
-	return &p, nil
-}
-
-// decodeInstance returns an Instance without an id if v is none.
-func decodeInstance(v jsontext.Value) Instance {
-	in := struct {
-		ID       string         `json:"id"`
-		Name     string         `json:"name"`
-		AWSID    string         `json:"awsResourceId"`
-		Deleted  bool           `json:"isDeleted"`
-		Location jsontext.Value `json:"location"`
-		Region   jsontext.Value `json:"region"`
-		Status   string         `json:"protectionStatus"`
-		Policies int64          `json:"policiesCount"`
-	}{Policies: -1}
-	read(v, &in)
-	var location, region struct {
-		Name string `json:"name"`
-	}
-	read(in.Location, &location)
-	read(in.Region, &region)
-	i := Instance{
-		ID: in.ID, Name: in.Name, AWSID: in.AWSID, Deleted: in.Deleted,
-		Region: cmp.Or(region.Name, location.Name),
-	}
-	switch {
-	case in.Status == wordProtected, in.Policies > 0:
-		i.Protection = Protected
-	case in.Status == wordUnprotected, in.Policies == 0:
-		i.Protection = Unprotected
-	}
-	return i
+	return decodePage(b, func(v jsontext.Value) (Instance, bool) {
+		in := struct {
+			ID       string      `json:"id"`
+			Name     string      `json:"name"`
+			AWSID    string      `json:"awsResourceId"`
+			Deleted  bool        `json:"isDeleted"`
+			Location part[named] `json:"location"`
+			Region   part[named] `json:"region"`
+			Status   string      `json:"protectionStatus"`
+			Policies int64       `json:"policiesCount"`
+		}{Policies: -1}
+		read(v, &in)
+		i := Instance{
+			ID: in.ID, Name: in.Name, AWSID: in.AWSID, Deleted: in.Deleted,
+			Region: cmp.Or(in.Region.is.Name, in.Location.is.Name),
+		}
+		switch {
+		case in.Status == wordProtected, in.Policies > 0:
+			i.Protection = Protected
+		case in.Status == wordUnprotected, in.Policies == 0:
+			i.Protection = Unprotected
+		}
+		b.held += len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
+		return i, i.ID != ""
+	})
 }
 
 // LicensedWorkload is one protected workload that takes a license.
 type LicensedWorkload struct {
 	// ID is likely that of Instance.ID if the workload is an EC2 instance: that is not
 	// documented.
-	ID string
+	ID string `json:"id"`
 	// LastBackup is zero if the answer has no date.
-	LastBackup time.Time
+	LastBackup time.Time `json:"lastBackupTime"`
 }
 
-// LicensedWorkloadsPage is one answer of GET /api/v1/licensing/licensedWorkloads.
-type LicensedWorkloadsPage struct {
-	// TotalCount is the appliance's totalCount, -1 if the answer has none.
-	TotalCount int
-	Workloads  []LicensedWorkload
-	// Rows counts the elements of the answer, those without an id included.
-	Rows int
-}
+// LicensedWorkloadsPage is one answer of GET /api/v1/licensing/licensedWorkloads. Its
+// Items have ids.
+type LicensedWorkloadsPage = Page[LicensedWorkload]
 
 // LicensedWorkloads returns a page of the workloads that take a license, of all kinds.
 // Who may see it is as for License.
 func (c *Client) LicensedWorkloads(ctx context.Context, offset, limit int) (*LicensedWorkloadsPage, error) {
-	var page *LicensedWorkloadsPage
-	err := c.get(ctx, RouteLicensed, RouteLicensed, paging(offset, limit), func(_ http.Header, b *body) (err error) {
-		b.asked(limit)
-		page, err = decodeLicensedWorkloads(b)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
+	return getPage(ctx, c, RouteLicensed, paging(offset, limit), limit, decodeLicensedWorkloads)
 }
 
 func decodeLicensedWorkloads(b *body) (*LicensedWorkloadsPage, error) {
-	var p LicensedWorkloadsPage
-	total, err := decodeList(b, "results",
-		func() { p = LicensedWorkloadsPage{} },
-		func(v jsontext.Value) {
-			p.Rows++
-			var in struct {
-				ID   string    `json:"id"`
-				Time time.Time `json:"lastBackupTime"`
-			}
-			if read(v, &in); in.ID != "" {
-				b.held += len(in.ID)
-				p.Workloads = append(p.Workloads, LicensedWorkload{in.ID, in.Time})
-			}
-		})
-	if err != nil {
-		return nil, err
-	}
-	p.TotalCount = total
-	return &p, nil
+	return decodePage(b, func(v jsontext.Value) (w LicensedWorkload, ok bool) {
+		read(v, &w)
+		b.held += len(w.ID)
+		return w, w.ID != ""
+	})
 }
 
 // RestorePointsRoute returns the route that lists the restore points of EC2 instances in
@@ -225,55 +161,35 @@ const restorePointsAsked = 100
 // OnlyLatest leaves more than fit a page, since their order is not known.
 func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error) {
 	route := c.RestorePointsRoute()
-	values := url.Values{"VirtualMachineId": {instanceID}}
 	sorted := route == RouteRestorePointsOld
+	values := url.Values{"OnlyLatest": {"true"}, "Limit": {strconv.Itoa(restorePointsAsked)}}
 	if sorted {
-		values.Set("Sort", "pointInTimeDesc")
-		values.Set("Limit", "1")
-	} else {
-		values.Set("OnlyLatest", "true")
-		values.Set("Limit", fmt.Sprint(restorePointsAsked))
+		values = url.Values{"Sort": {"pointInTimeDesc"}, "Limit": {"1"}}
 	}
-	var points restorePoints
-	err := c.get(ctx, route, route, values, func(_ http.Header, b *body) (err error) {
-		b.asked(restorePointsAsked)
-		points, err = decodeRestorePoints(b)
-		if err == nil && points.newest.IsZero() && points.rows > 0 {
-			err = errShape(`no restore point has a "pointInTime" that is a date`)
-		}
-		return err
-	})
-	if err == nil && !sorted && points.total > points.rows {
-		err = &Error{KindDecode, "GET " + route, fmt.Errorf("%d restore points of an instance came of %d", points.rows, points.total)}
-	}
-	if err != nil {
+	values.Set("VirtualMachineId", instanceID)
+	points, err := getPage(ctx, c, route, values, restorePointsAsked, decodeRestorePoints)
+	switch {
+	case err != nil:
 		return time.Time{}, err
+	case !sorted && points.TotalCount > points.Rows:
+		return time.Time{}, &Error{KindDecode, "GET " + route, fmt.Errorf("%d restore points of an instance came of %d", points.Rows, points.TotalCount)}
+	case len(points.Items) == 0:
+		return time.Time{}, nil
 	}
-	return points.newest, nil
+	return slices.MaxFunc(points.Items, time.Time.Compare), nil
 }
 
-// restorePoints is what is read of a list of restore points.
-type restorePoints struct {
-	rows, total int
-	newest      time.Time
-}
-
-func decodeRestorePoints(b *body) (restorePoints, error) {
-	var p restorePoints
-	total, err := decodeList(b, "results",
-		func() { p = restorePoints{} },
-		func(v jsontext.Value) {
-			p.rows++
-			var in struct {
-				At time.Time `json:"pointInTime"`
-			}
-			if read(v, &in); in.At.After(p.newest) {
-				p.newest = in.At
-			}
-		})
-	if err != nil {
-		return restorePoints{}, err
+// decodeRestorePoints returns the times of restore points.
+func decodeRestorePoints(b *body) (*Page[time.Time], error) {
+	p, err := decodePage(b, func(v jsontext.Value) (time.Time, bool) {
+		var in struct {
+			At time.Time `json:"pointInTime"`
+		}
+		read(v, &in)
+		return in.At, !in.At.IsZero()
+	})
+	if err == nil && p.Rows > 0 && len(p.Items) == 0 {
+		return nil, errShape(`no restore point has a "pointInTime" that is a date`)
 	}
-	p.total = total
-	return p, nil
+	return p, err
 }

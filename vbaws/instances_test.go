@@ -56,17 +56,17 @@ func testInstancesRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(&InstancesPage{TotalCount: 3, Rows: 3, Instances: want}, page); diff != "" {
+		if diff := cmp.Diff(&InstancesPage{TotalCount: 3, Rows: 3, Items: want}, page); diff != "" {
 			t.Errorf("product %d: %s", product, diff)
 		}
-		if page, err = c.Instances(t.Context(), InstancesQuery{Offset: 1, Limit: 1}); err != nil || len(page.Instances) != 1 || page.Instances[0].Name != "db" {
+		if page, err = c.Instances(t.Context(), InstancesQuery{Offset: 1, Limit: 1}); err != nil || len(page.Items) != 1 || page.Items[0].Name != "db" {
 			t.Errorf("product %d: the second page: %+v, %v", product, page, err)
 		}
-		if page, err = c.Instances(t.Context(), InstancesQuery{Unprotected: true}); err != nil || len(page.Instances) != 1 || page.Instances[0].Name != "alone" {
+		if page, err = c.Instances(t.Context(), InstancesQuery{Unprotected: true}); err != nil || len(page.Items) != 1 || page.Items[0].Name != "alone" {
 			t.Errorf("product %d: unprotected ones: %+v, %v", product, page, err)
 		}
 		licensed, err := c.LicensedWorkloads(t.Context(), 0, 10)
-		if diff := cmp.Diff(&LicensedWorkloadsPage{TotalCount: 1, Rows: 1, Workloads: []LicensedWorkload{{web, now.Add(2 * time.Hour)}}}, licensed); err != nil || diff != "" {
+		if diff := cmp.Diff(&LicensedWorkloadsPage{TotalCount: 1, Rows: 1, Items: []LicensedWorkload{{web, now.Add(2 * time.Hour)}}}, licensed); err != nil || diff != "" {
 			t.Errorf("product %d: licensed workloads: %v %s", product, err, diff)
 		}
 		for id, want := range map[string]time.Time{web: now.Add(2 * time.Hour), db: {}} {
@@ -125,7 +125,7 @@ func testInstancesForms(t *testing.T) {
 		{"id":"3","policiesCount":0}, {"id":"4","policiesCount":"2"}, {"id":"5","policiesCount":-1},
 		{"id":"6","policiesCount":3}, {"id":"7","protectionStatus":"Excluded"},
 		{"name":"no id","policiesCount":1}, 7, null, {"id":8}]}`))
-	want := &InstancesPage{TotalCount: -1, Rows: 11, Instances: []Instance{
+	want := &InstancesPage{TotalCount: -1, Rows: 11, Items: []Instance{
 		{ID: "1", Region: "r", Protection: Protected}, {ID: "2", Region: "l", Protection: Unprotected},
 		{ID: "3", Protection: Unprotected}, {ID: "4"}, {ID: "5"}, {ID: "6", Protection: Protected}, {ID: "7"},
 	}}
@@ -133,7 +133,7 @@ func testInstancesForms(t *testing.T) {
 		t.Error(err, diff)
 	}
 	licensed, err := decodeLicensedWorkloads(textBody(`{"totalCount":4,"results":[{"id":"1","lastBackupTime":"soon"},{"lastBackupTime":"2026-03-01T22:00:00"},[],{"id":"2","lastBackupTime":"0001-01-01T00:00:00"}]}`))
-	if diff := cmp.Diff(&LicensedWorkloadsPage{TotalCount: 4, Rows: 4, Workloads: []LicensedWorkload{{ID: "1"}, {ID: "2"}}}, licensed); err != nil || diff != "" {
+	if diff := cmp.Diff(&LicensedWorkloadsPage{TotalCount: 4, Rows: 4, Items: []LicensedWorkload{{ID: "1"}, {ID: "2"}}}, licensed); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	for _, document := range []string{`{}`, `[]`, `{"results":7}`, `{"results":{}}`} {
@@ -186,10 +186,10 @@ func FuzzInstances(f *testing.F) {
 		if (instances == nil) == (err == nil) {
 			t.Errorf("page %v, error %v", instances, err)
 		} else if err == nil {
-			if len(instances.Instances) > instances.Rows || instances.TotalCount < -1 {
+			if len(instances.Items) > instances.Rows || instances.TotalCount < -1 {
 				t.Errorf("%+v", instances)
 			}
-			for _, i := range instances.Instances {
+			for _, i := range instances.Items {
 				if i.ID == "" || max(len(i.ID), len(i.Name), len(i.AWSID), len(i.Region)) > MaxText {
 					t.Errorf("%+v", i)
 				}
@@ -199,14 +199,21 @@ func FuzzInstances(f *testing.F) {
 		if (licensed == nil) == (err == nil) {
 			t.Errorf("page %v, error %v", licensed, err)
 		} else if err == nil {
-			for _, w := range licensed.Workloads {
+			for _, w := range licensed.Items {
 				if w.ID == "" || len(w.ID) > MaxText || w.LastBackup.Location() != time.UTC {
 					t.Errorf("%+v", w)
 				}
 			}
 		}
-		if p, err := decodeRestorePoints(textBody(string(document))); err != nil && p != (restorePoints{}) || p.rows < 0 || p.total < -1 {
-			t.Errorf("%+v, %v", p, err)
+		points, err := decodeRestorePoints(textBody(string(document)))
+		if (points == nil) == (err == nil) {
+			t.Errorf("page %v, error %v", points, err)
+		} else if err == nil {
+			for _, at := range points.Items {
+				if at.IsZero() || at.Location() != time.UTC {
+					t.Errorf("%+v", points)
+				}
+			}
 		}
 	})
 }

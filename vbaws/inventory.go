@@ -2,7 +2,6 @@ package vbaws
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -31,63 +30,60 @@ type License struct {
 	Expires time.Time `json:"licenseExpires"`
 }
 
-// TimeZone is the time zone that the appliance's schedules are in.
-type TimeZone struct {
-	// Name is the zone's, in the appliance's own words. Whether it is a name of the
-	// IANA's or of Windows is not documented.
-	Name        string `json:"name"`
-	DisplayName string `json:"displayName"`
-}
-
 // Repository is one backup repository.
 type Repository struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
-	Folder    string `json:"amazonStorageFolder"`
 	Encrypted bool   `json:"enableEncryption"`
-	// Bucket and Region are empty where the answer doesn't embed them.
+	// Bucket and Region are empty if the answer doesn't embed them.
 	Bucket string `json:"-"`
 	Region string `json:"-"`
 }
 
-// RepositoriesPage is one answer of GET /api/v1/repositories.
-type RepositoriesPage struct {
-	// TotalCount is the appliance's totalCount, -1 where the answer has none.
-	TotalCount   int
-	Repositories []Repository
-	// Rows counts the elements of the answer, those that could not be understood
-	// included: it is what Offset counts.
-	Rows int
-}
+// RepositoriesPage is one answer of GET /api/v1/repositories. Its Items have ids.
+type RepositoriesPage = Page[Repository]
 
 // Summary returns the appliance's own counts. Every account may ask for them.
 func (c *Client) Summary(ctx context.Context) (*Summary, error) {
-	s, err := getOne(ctx, c, RouteSummary, noSummary, decodeSummary, "the document has no counts")
+	s, err := getOne(ctx, c, RouteSummary, Summary{-1, -1, -1, -1, -1}, "the document has no counts")
 	return &s, err
 }
 
 // License returns the appliance's license. The error has status 403 if the
 // account is not allowed to read it: as documented, only a Portal Administrator is.
 func (c *Client) License(ctx context.Context) (*License, error) {
-	l, err := getOne(ctx, c, RouteLicense, noLicense, decodeLicense, "the document is not a license")
+	l, err := getOne(ctx, c, RouteLicense, License{Instances: -1, Used: -1}, "the document is not a license")
 	return &l, err
 }
 
 // Version returns the product's version, such as 8.0.0.1. Who may see it is as
 // for License.
 func (c *Client) Version(ctx context.Context) (string, error) {
-	return getOne(ctx, c, RouteVersion, "", decodeVersion, `the document has no "version"`)
+	type document struct {
+		Version string `json:"version"`
+	}
+	d, err := getOne(ctx, c, RouteVersion, document{}, `the document has no "version"`)
+	return d.Version, err
 }
 
-// TimeZone returns the time zone that the appliance's schedules are in. Who may
-// see it is as for License.
-func (c *Client) TimeZone(ctx context.Context) (TimeZone, error) {
-	return getOne(ctx, c, RouteDateTime, TimeZone{}, decodeTimeZone, "the document has no time zone")
+// TimeZone returns the name of the time zone that the appliance's schedules are in, in
+// the appliance's own words. Whether it is a name of the IANA's or of Windows is not
+// documented. Who may see it is as for License.
+func (c *Client) TimeZone(ctx context.Context) (string, error) {
+	type document struct {
+		Zone part[named] `json:"timezone"`
+	}
+	d, err := getOne(ctx, c, RouteDateTime, document{}, "the document has no time zone")
+	return d.Zone.is.Name, err
 }
 
 // SystemTime returns the appliance's clock, in UTC. Every account may ask for it.
 func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
-	return getOne(ctx, c, RouteTime, time.Time{}, decodeSystemTime, `the document has no "utcDateTime" that is a date`)
+	type document struct {
+		Time time.Time `json:"utcDateTime"`
+	}
+	d, err := getOne(ctx, c, RouteTime, document{}, `the document has no "utcDateTime" that is a date`)
+	return d.Time, err
 }
 
 // Repositories returns a page of the backup repositories. Limit 0 leaves the
@@ -98,113 +94,40 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 	return getPage(ctx, c, RouteRepositories, paging(offset, limit), limit, decodeRepositories)
 }
 
-// getOne gets a document that is one object. What decode returns of an object that has
-// nothing to decode is none; then the error says what the document lacks.
-func getOne[T comparable](ctx context.Context, c *Client, route string, none T, decode func(jsontext.Value) T, lacks string) (T, error) {
-	got := none
-	err := c.getLimited(ctx, route, route, nil, maxValue, func(_ http.Header, b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
-			return err
+// getOne gets a document that is one object. none is what is read of an object that is
+// another; then the error says what it lacks.
+func getOne[T comparable](ctx context.Context, c *Client, route string, none T, lacks string) (T, error) {
+	return fetch(ctx, c, route, route, nil, func(b *body) (T, error) {
+		got := none
+		err := decode(b, &got)
+		if err == nil && got == none {
+			err = errShape(lacks)
 		}
-		if got = decode(v); got == none {
-			return errShape(lacks)
-		}
-		return nil
+		return got, err
 	})
-	if err != nil {
-		return none, err
-	}
-	return got, nil
 }
 
 // getPage gets a page of a list, of about limit elements.
 func getPage[T any](ctx context.Context, c *Client, route string, q url.Values, limit int, decode func(*body) (*T, error)) (*T, error) {
-	var page *T
-	err := c.get(ctx, route, route, q, func(_ http.Header, b *body) (err error) {
+	return fetch(ctx, c, route, route, q, func(b *body) (*T, error) {
 		b.asked(limit)
-		page, err = decode(b)
-		return err
+		return decode(b)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return page, nil
-}
-
-// What is decoded of an object that has nothing to decode.
-var (
-	noSummary = Summary{-1, -1, -1, -1, -1}
-	noLicense = License{Instances: -1, Used: -1}
-)
-
-func decodeSummary(v jsontext.Value) Summary {
-	s := noSummary
-	read(v, &s)
-	return s
-}
-
-func decodeLicense(v jsontext.Value) License {
-	l := noLicense
-	read(v, &l)
-	return l
-}
-
-func decodeVersion(v jsontext.Value) string {
-	var in struct {
-		Version string `json:"version"`
-	}
-	read(v, &in)
-	return in.Version
-}
-
-// decodeTimeZone returns the zero TimeZone for one without a name.
-func decodeTimeZone(v jsontext.Value) TimeZone {
-	var in struct {
-		Zone jsontext.Value `json:"timezone"`
-	}
-	var z TimeZone
-	read(v, &in)
-	read(in.Zone, &z)
-	if z.Name == "" {
-		return TimeZone{}
-	}
-	return z
-}
-
-func decodeSystemTime(v jsontext.Value) time.Time {
-	var in struct {
-		Time time.Time `json:"utcDateTime"`
-	}
-	read(v, &in)
-	return in.Time
 }
 
 func decodeRepositories(b *body) (*RepositoriesPage, error) {
-	var p RepositoriesPage
-	total, err := decodeList(b, "results",
-		func() { p = RepositoriesPage{} },
-		func(v jsontext.Value) {
-			p.Rows++
-			var r Repository
-			var more struct {
-				Embedded jsontext.Value `json:"_embedded"`
-			}
-			var embedded struct {
-				Bucket string `json:"bucket"`
-				Region string `json:"region"`
-			}
-			read(v, &r)
-			read(v, &more)
-			read(more.Embedded, &embedded)
-			if r.Bucket, r.Region = embedded.Bucket, embedded.Region; r.ID != "" {
-				b.held += len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
-				p.Repositories = append(p.Repositories, r)
-			}
-		})
-	if err != nil {
-		return nil, err
-	}
-	p.TotalCount = total
-	return &p, nil
+	return decodePage(b, func(v jsontext.Value) (Repository, bool) {
+		type embedded struct {
+			Bucket string `json:"bucket"`
+			Region string `json:"region"`
+		}
+		var in struct {
+			Repository
+			Embedded part[embedded] `json:"_embedded"`
+		}
+		read(v, &in)
+		in.Bucket, in.Region = in.Embedded.is.Bucket, in.Embedded.is.Region
+		b.held += len(in.ID) + len(in.Name) + len(in.Bucket) + len(in.Region)
+		return in.Repository, in.ID != ""
+	})
 }

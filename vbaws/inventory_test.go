@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -72,10 +71,10 @@ func testInventoryValues(t *testing.T) {
 			&Summary{Alarms: 0, Instances: 7, ProtectedInstances: 5, Policies: 1, Repositories: 2},
 			now.Add(time.Minute),
 			"8.1.0.7",
-			TimeZone{Name: "W. Europe Standard Time", DisplayName: "(UTC+00:00) W. Europe Standard Time"},
+			"W. Europe Standard Time",
 			&License{Type: "Subscription", Instances: 50, Used: 12.5, Expires: expires},
-			&RepositoriesPage{TotalCount: 2, Rows: 2, Repositories: []Repository{
-				{ID: vbawstest.ID(1), Name: "a", Folder: "veeam", Encrypted: true, Bucket: "b", Region: "eu-central-1"},
+			&RepositoriesPage{TotalCount: 2, Rows: 2, Items: []Repository{
+				{ID: vbawstest.ID(1), Name: "a", Encrypted: true, Bucket: "b", Region: "eu-central-1"},
 				{ID: vbawstest.ID(2), Name: "c"},
 			}},
 		} {
@@ -93,7 +92,7 @@ func testInventoryValues(t *testing.T) {
 			}
 		}
 		page, err := c.Repositories(t.Context(), 1, 5)
-		if err != nil || page.TotalCount != 2 || len(page.Repositories) != 1 || page.Repositories[0].Name != "c" {
+		if err != nil || page.TotalCount != 2 || len(page.Items) != 1 || page.Items[0].Name != "c" {
 			t.Errorf("product %d: the second page: %+v, %v", product, page, err)
 		}
 		if v := a.Violations(); len(v) > 0 {
@@ -145,9 +144,12 @@ func testInventoryNotAnInventory(t *testing.T) {
 }
 
 func testInventoryInPart(t *testing.T) {
-	if diff := cmp.Diff(Summary{Alarms: 0, Instances: -1, ProtectedInstances: -1, Policies: -1, Repositories: -1},
-		decodeSummary(jsontext.Value(`{"alarmsCount":0,"instancesCount":"7","protectedInstancesCount":1.5,"policiesCount":null}`))); diff != "" {
-		t.Error(diff)
+	a := newAppliance()
+	c := client(t, start(t, a))
+	a.routes[RouteSummary] = answer(200, "", `{"alarmsCount":0,"instancesCount":"7","protectedInstancesCount":1.5,"policiesCount":null}`)
+	summary, err := c.Summary(t.Context())
+	if diff := cmp.Diff(&Summary{Alarms: 0, Instances: -1, ProtectedInstances: -1, Policies: -1, Repositories: -1}, summary); err != nil || diff != "" {
+		t.Error(err, diff)
 	}
 	for document, want := range map[string]License{
 		`{"licenseType":"Free"}`: {Type: "Free", Instances: -1, Used: -1},
@@ -156,17 +158,24 @@ func testInventoryInPart(t *testing.T) {
 		`{"instances":10,"instancesUses":1e999}`:                                        {Instances: 10, Used: -1},
 		`{"instancesUses":-0.5,"licenseExpires":"2027-03-01T00:00:00","instances":1e1}`: {Instances: 10, Used: -1, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
 	} {
-		if diff := cmp.Diff(want, decodeLicense(jsontext.Value(document))); diff != "" {
-			t.Errorf("%s: %s", document, diff)
+		a.mu.Lock()
+		a.routes[RouteLicense] = answer(200, "", document)
+		a.mu.Unlock()
+		license, err := c.License(t.Context())
+		if diff := cmp.Diff(&want, license); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", document, err, diff)
 		}
 	}
-	if got := decodeTimeZone(jsontext.Value(`{"useCustomSettings":true,"timezone":{"displayName":[],"name":"UTC","id":7}}`)); got != (TimeZone{Name: "UTC"}) {
-		t.Errorf("%+v", got)
+	a.mu.Lock()
+	a.routes[RouteDateTime] = answer(200, "", `{"useCustomSettings":true,"timezone":{"displayName":[],"name":"UTC","id":7}}`)
+	a.mu.Unlock()
+	if got, err := c.TimeZone(t.Context()); err != nil || got != "UTC" {
+		t.Errorf("%q, %v", got, err)
 	}
 	page, err := decodeRepositories(textBody(`{"results":[
 		{"id":"1","_embedded":{"bucket":7,"region":"r","bucketLink":{}},"enableEncryption":"yes","name":"a"},
 		{"name":"no id"}, 7, {"_embedded":[],"id":"2"}]}`))
-	want := &RepositoriesPage{TotalCount: -1, Rows: 4, Repositories: []Repository{{ID: "1", Name: "a", Region: "r"}, {ID: "2"}}}
+	want := &RepositoriesPage{TotalCount: -1, Rows: 4, Items: []Repository{{ID: "1", Name: "a", Region: "r"}, {ID: "2"}}}
 	if diff := cmp.Diff(want, page); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
@@ -187,15 +196,19 @@ func FuzzInventory(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	a := newAppliance()
+	cfg := config("https://appliance")
+	cfg.Transport = direct{a}
+	c := client(f, cfg)
 	f.Fuzz(func(t *testing.T, document []byte) {
 		if page, err := decodeRepositories(textBody(string(document))); (page == nil) == (err == nil) {
 			t.Errorf("page %v, error %v", page, err)
-		} else if err == nil && len(page.Repositories) > page.Rows {
+		} else if err == nil && len(page.Items) > page.Rows {
 			t.Errorf("%+v", page)
 		}
 		if page, err := decodePolicies(textBody(string(document)), Workload{Name: "ec2"}); (page == nil) == (err == nil) {
 			t.Errorf("page %v, error %v", page, err)
-		} else if err == nil && (len(page.Policies) > page.Rows || len(page.Policies) < page.Rows && page.Err == nil) {
+		} else if err == nil && (len(page.Items) > page.Rows || len(page.Items) < page.Rows && page.Err == nil) {
 			t.Errorf("%+v", page)
 		}
 		if log, err := decodeLog(textBody(string(document))); err == nil {
@@ -205,24 +218,43 @@ func FuzzInventory(f *testing.F) {
 				}
 			}
 		}
-		if l, err := decodeLogin(textBody(string(document))); l.expiresIn < 0 || err != nil && l != (login{}) {
-			t.Errorf("%+v, %v", l, err)
-		}
-		v, err := decodeOne(textBody(string(document)))
-		if err != nil {
+		var l login
+		if err := decode(textBody(string(document)), &l); err != nil {
 			return
 		}
-		s := decodeSummary(v)
-		if min(s.Alarms, s.Instances, s.ProtectedInstances, s.Policies, s.Repositories) < -1 {
-			t.Errorf("%+v", s)
+		sent := time.Unix(1e9, 0)
+		if token, err := l.token("login", sent); (token == nil) == (err == nil) || token != nil && !token.expires.IsZero() && token.expires.Before(sent) {
+			t.Errorf("%+v, %v", token, err)
 		}
-		if l := decodeLicense(v); l.Instances < -1 || !(l.Used >= 0 || l.Used == -1) {
-			t.Errorf("%+v", l)
+		for _, one := range inventory {
+			a.mu.Lock()
+			a.routes[one.endpoint] = answer(200, "", string(document))
+			a.mu.Unlock()
+			got, err := one.get(t.Context(), c)
+			if err != nil {
+				if KindOf(err) != KindDecode {
+					t.Error(err)
+				}
+				continue
+			}
+			switch got := got.(type) {
+			case *Summary:
+				if min(got.Alarms, got.Instances, got.ProtectedInstances, got.Policies, got.Repositories) < -1 {
+					t.Errorf("%+v", got)
+				}
+			case *License:
+				if got.Instances < -1 || !(got.Used >= 0 || got.Used == -1) {
+					t.Errorf("%+v", got)
+				}
+			case time.Time:
+				if got.IsZero() || got.Location() != time.UTC {
+					t.Errorf("%s is not in UTC", got)
+				}
+			case string:
+				if got == "" {
+					t.Error("an empty text")
+				}
+			}
 		}
-		if at := decodeSystemTime(v); !at.IsZero() && at.Location() != time.UTC {
-			t.Errorf("%s is not in UTC", at)
-		}
-		decodeVersion(v)
-		decodeTimeZone(v)
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,18 +25,9 @@ type Policy struct {
 	Schedule *Schedule
 }
 
-// PoliciesPage is one answer of a policy listing.
-type PoliciesPage struct {
-	// TotalCount is the appliance's totalCount, -1 if the answer has none.
-	TotalCount int
-	Policies   []Policy
-	// Rows counts the elements of the answer, those without an id or a name
-	// included: it is what Offset counts.
-	Rows int
-	// Err is the first thing that could not be understood; nil if all could. A
-	// schedule is not among them: see Schedule.Unreadable.
-	Err error
-}
+// PoliciesPage is one answer of a policy listing. Its Items have names, and ids but for
+// that of VPC. Its Err is not about schedules: see Schedule.Unreadable.
+type PoliciesPage = Page[Policy]
 
 // Workload is a kind of thing that policies protect, and the route that lists
 // its policies.
@@ -95,74 +86,51 @@ func (c *Client) Workloads() []Workload {
 // The policy of a Single workload is a page of one row at offset 0, or of none if
 // there is no such policy.
 func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*PoliciesPage, error) {
+	q := paging(offset, limit)
 	if w.Single {
-		return c.singlePolicy(ctx, w, offset)
-	}
-	return getPage(ctx, c, w.Path, paging(offset, limit), limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
-}
-
-func (c *Client) singlePolicy(ctx context.Context, w Workload, offset int) (*PoliciesPage, error) {
-	if offset > 0 {
-		return &PoliciesPage{TotalCount: 1}, nil
-	}
-	page := &PoliciesPage{}
-	err := c.get(ctx, w.Path, w.Path, nil, func(_ http.Header, b *body) error {
-		v, err := decodeOne(b)
-		if err != nil {
-			return err
+		if offset > 0 {
+			return &PoliciesPage{TotalCount: 1}, nil
 		}
-		*page = PoliciesPage{}
-		page.add(b, w, v)
-		page.TotalCount = page.Rows
-		return nil
-	})
-	if err != nil && !NotFound(err) {
-		return nil, err
+		q = nil
 	}
-	return page, nil
+	page, err := getPage(ctx, c, w.Path, q, limit, func(b *body) (*PoliciesPage, error) { return decodePolicies(b, w) })
+	if w.Single && NotFound(err) {
+		return &PoliciesPage{}, nil
+	}
+	return page, err
 }
 
+// decodePolicies reads a page of policies, or a single one. One is only lost if it has no
+// id or no name: one that is not listed would seem to be deleted.
 func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
-	var page PoliciesPage
-	total, err := decodeList(b, "results",
-		func() { page = PoliciesPage{} },
-		func(v jsontext.Value) { page.add(b, w, v) })
-	if err != nil {
-		return nil, err
+	if w.Single {
+		var v jsontext.Value
+		if err := decode(b, &v); err != nil {
+			return nil, err
+		}
+		p, err := decodePolicy(w, v)
+		if p == nil {
+			return &PoliciesPage{}, err
+		}
+		return &PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{*p}, Err: err}, nil
 	}
-	page.TotalCount = total
-	return &page, nil
-}
-
-// policyJSON is a policy as the appliance sends it.
-type policyJSON struct {
-	ID        jsontext.Value `json:"id"`
-	Name      jsontext.Value `json:"name"`
-	IsEnabled jsontext.Value `json:"isEnabled"`
-	USN       jsontext.Value `json:"usn"`
-	// ScheduleSettings are the schedule of all workloads but VPC.
-	ScheduleSettings jsontext.Value `json:"scheduleSettings"`
-	// The VPC policy has these instead, at 1.2.
-	BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
-	ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
-}
-
-// add decodes one policy into the page. It is only lost if it has no id or no
-// name: one that is not listed would seem to be deleted.
-func (page *PoliciesPage) add(b *body, w Workload, v jsontext.Value) {
-	p, err := decodePolicy(w, v)
-	if p == nil && err == nil {
-		return
-	}
-	page.Rows++
-	if p != nil {
+	var odd error
+	page, err := decodePage(b, func(v jsontext.Value) (Policy, bool) {
+		p, err := decodePolicy(w, v)
+		odd = cmp.Or(odd, err)
+		if p == nil {
+			return Policy{}, false
+		}
 		b.held += len(p.ID) + len(p.Name)
 		if p.Schedule != nil {
 			b.held += 1 << 10 // more than one takes
 		}
-		page.Policies = append(page.Policies, *p)
+		return *p, true
+	})
+	if err == nil {
+		page.Err = odd
 	}
-	page.Err = cmp.Or(page.Err, err)
+	return page, err
 }
 
 // decodePolicy returns the policy in v, nil if there is none, and what could not be
@@ -171,13 +139,21 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	if v.Kind() != jsontext.KindBeginObject {
 		return nil, fmt.Errorf("%s is not an object", clip(string(v), 40))
 	}
-	var in policyJSON
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
+	var in struct {
+		ID        jsontext.Value `json:"id"`
+		Name      jsontext.Value `json:"name"`
+		IsEnabled jsontext.Value `json:"isEnabled"`
+		USN       jsontext.Value `json:"usn"`
+		// ScheduleSettings are the schedule of all workloads but VPC.
+		ScheduleSettings jsontext.Value `json:"scheduleSettings"`
+		// The VPC policy has these instead, at 1.2.
+		BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
+		ScheduleOptions      jsontext.Value `json:"scheduleOptions"`
 	}
-	id, idErr := text("id", in.ID)
+	read(v, &in)
+	id, err := text("id", in.ID)
 	name, nameErr := text("name", in.Name)
-	err := cmp.Or(idErr, nameErr)
+	err = cmp.Or(err, nameErr)
 	enabled := in.IsEnabled
 	if w.Single {
 		if isNull(enabled) {
@@ -197,15 +173,14 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	}
 	// Only the order of requests depends on it.
 	p.USN, _ = strconv.ParseInt(string(in.USN), 10, 64)
-	switch w.Name {
-	case "ec2_sla": // Its schedule is that of its template.
-	case "efs", "fsx", "dynamodb", "redshift", "redshift_serverless":
-		p.Schedule = decodeSchedule(in.ScheduleSettings, true)
-	default:
-		p.Schedule = decodeSchedule(in.ScheduleSettings, false)
+	if w.Name != "ec2_sla" { // whose schedule is that of its template
+		p.Schedule = decodeSchedule(in.ScheduleSettings)
 	}
 	if w.Single && p.Schedule == nil {
 		p.Schedule = decodeInterval(in.ScheduleOptions)
+	}
+	if s := p.Schedule; s != nil && s.Daily != nil {
+		s.Daily.RunsMakeBackups = slices.Contains([]string{"efs", "fsx", "dynamodb", "redshift", "redshift_serverless"}, w.Name)
 	}
 	if err != nil {
 		err = fmt.Errorf("policy %q: %w", clip(p.Name, 100), err)
@@ -216,11 +191,8 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 // text returns the string in v, which is the member what; empty for null and
 // nothing.
 func text(what string, v jsontext.Value) (string, error) {
-	switch {
-	case isNull(v):
-		return "", nil
-	case v.Kind() != jsontext.KindString:
+	if !isNull(v) && v.Kind() != jsontext.KindString {
 		return "", fmt.Errorf("%s: %s is not a string", what, shown(v))
 	}
-	return Shorten(string(unquote(v)), MaxText), nil
+	return string(textOf(v)), nil
 }

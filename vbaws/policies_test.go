@@ -47,9 +47,9 @@ func testPoliciesRows(t *testing.T) {
 		}
 		want := &PoliciesPage{TotalCount: 2, Rows: 2, Err: got.Err}
 		if test.want != nil {
-			want.Policies = append(want.Policies, *test.want)
+			want.Items = append(want.Items, *test.want)
 		}
-		want.Policies = append(want.Policies, Policy{ID: "2", Name: "silver", Enabled: true})
+		want.Items = append(want.Items, Policy{ID: "2", Name: "silver", Enabled: true})
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: %s", test.row, diff)
 		}
@@ -88,7 +88,7 @@ func testPoliciesVPC(t *testing.T) {
 		}
 		want := &PoliciesPage{}
 		if test.want != nil {
-			want = &PoliciesPage{TotalCount: 1, Rows: 1, Policies: []Policy{*test.want}}
+			want = &PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{*test.want}}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", test.document, diff)
@@ -102,11 +102,10 @@ func testPoliciesVPC(t *testing.T) {
 		`null`: `type: "" is not known`,
 		`[]`:   "/dailySchedule/schedule: not of the documented form",
 	} {
-		var page PoliciesPage
-		page.add(textBody(""), vpc, []byte(interval(of)))
-		if page.Err != nil || len(page.Policies) != 1 {
-			t.Errorf("%s: %+v", of, page)
-		} else if s := page.Policies[0].Schedule; s == nil || s.Every != 0 || !strings.Contains(s.Unreadable, "scheduleOptions: ") || !strings.Contains(s.Unreadable, reason) {
+		p, err := decodePolicy(vpc, []byte(interval(of)))
+		if err != nil || p == nil {
+			t.Errorf("%s: %+v, %v", of, p, err)
+		} else if s := p.Schedule; s == nil || s.Every != 0 || !strings.Contains(s.Unreadable, "scheduleOptions: ") || !strings.Contains(s.Unreadable, reason) {
 			t.Errorf("%s: %+v", of, s)
 		}
 	}
@@ -117,9 +116,11 @@ func testPoliciesVPC(t *testing.T) {
 func testPoliciesScheduleByWorkload(t *testing.T) {
 	row := `{"id":"1","name":"n","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":4}}}`
 	for _, r := range routes {
-		var page PoliciesPage
-		page.add(textBody(""), r.Workload, []byte(row))
-		s := page.Policies[0].Schedule
+		p, err := decodePolicy(r.Workload, []byte(row))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := p.Schedule
 		if r.Name == "ec2_sla" {
 			if s != nil {
 				t.Errorf("an SLA-based policy has %+v", s)
@@ -209,7 +210,7 @@ func testPoliciesPayloads(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Policies: []Policy{want}}, page); diff != "" {
+		if diff := cmp.Diff(&PoliciesPage{TotalCount: 1, Rows: 1, Items: []Policy{want}}, page); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

@@ -3,8 +3,6 @@ package vbaws
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"html"
@@ -41,26 +39,16 @@ type call struct {
 	bearer   string
 	// secrets are the words that must not get from the answer into an error.
 	secrets []string
-	// limit is the most bytes of an answer to read.
-	limit int64
-	// private says that nothing of a 2xx answer may be shown.
-	private bool
 }
 
 // exchange sends the call once, and hands a 2xx answer to read. Its errors are
 // *Error; one that read makes itself stays as it is.
-func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *body) error) error {
-	u := strings.TrimRight(c.cfg.URL.String(), "/") + in.path
-	if len(in.query) > 0 {
-		u += "?" + in.query.Encode()
-	}
-	var form io.Reader
-	if in.form != nil {
-		form = strings.NewReader(in.form.Encode())
-	}
-	req, err := http.NewRequestWithContext(ctx, in.method, u, form)
+func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) error {
+	u := c.cfg.URL.JoinPath(in.path)
+	u.RawQuery = in.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, in.method, u.String(), strings.NewReader(in.form.Encode()))
 	if err != nil {
-		return &Error{KindHTTP, in.op, in.safe(bare(err))}
+		return &Error{KindHTTP, in.op, in.safe(err)}
 	}
 	if in.form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -80,7 +68,7 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	}()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return failed(ctx, in.op, in.safe(bare(err)))
+		return failed(ctx, in.op, in.safe(err))
 	}
 	defer resp.Body.Close()
 	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
@@ -90,8 +78,9 @@ func (c *Client) exchange(ctx context.Context, in call, read func(http.Header, *
 	if code/100 != 2 {
 		return c.refusal(in, resp)
 	}
-	b := newBody(resp.Body, in.limit)
-	err = read(resp.Header, b)
+	b := newBody(resp.Body)
+	b.date, _ = http.ParseTime(resp.Header.Get("Date"))
+	err = read(b)
 	if _, ok := errors.AsType[*Error](err); ok || err == nil {
 		return err
 	}
@@ -116,17 +105,15 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	e.Empty = err == nil && len(bytes.TrimSpace(document)) == 0
 	supported := slices.Concat(resp.Header.Values("Api-Supported-Versions"), resp.Header.Values("Api-Deprecated-Versions"))
 	e.Supported = in.quote(strings.Join(supported, ","), 4096)
-	if s := resp.Header.Get("Retry-After"); s != "" {
-		now, err := http.ParseTime(resp.Header.Get("Date"))
-		if err != nil {
-			now = c.cfg.Now()
-		}
-		e.RetryAfter = parseRetryAfter(s, now)
+	now, noDate := http.ParseTime(resp.Header.Get("Date"))
+	if noDate != nil {
+		now = c.cfg.Now()
 	}
+	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
 	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
 		return &Error{KindHTTP, in.op, fmt.Errorf("redirect to %s not followed: %w", in.quote(to.Host, 100), &e)}
 	}
-	if (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
+	if HasStatus(&e, http.StatusNotFound, http.StatusMethodNotAllowed) && in.isWebPage(resp.Header) {
 		return &Error{KindHTTP, in.op, fmt.Errorf("a web page, not the REST API (%s): %w", ports, &e)}
 	}
 	return &Error{KindHTTP, in.op, &e}
@@ -139,13 +126,12 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 		kind = "an unknown type"
 	}
 	kind = in.quote(kind, 60)
-	head := b.beginning()
 	switch {
-	case len(head) == 0:
+	case len(b.head) == 0:
 		return errors.New("the answer is not from the REST API: it is empty")
 	case in.isWebPage(h):
 		return fmt.Errorf("the answer is a web page (%s), not from the REST API: %s", clip(kind, 60), ports)
-	case in.private:
+	case in.form != nil: // nothing of a token may be shown
 		if shape, ok := errors.AsType[errShape](cause); ok {
 			return fmt.Errorf("the answer is not from the REST API: %w", shape)
 		}
@@ -153,7 +139,7 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 	}
 	// The cause may name members of the document.
 	return fmt.Errorf("the answer is not from the REST API: it is %s and starts with %q: %s",
-		kind, in.quote(string(head), 80), in.quote(cause.Error(), 120))
+		kind, in.quote(string(b.head), 80), in.quote(cause.Error(), 120))
 }
 
 // isWebPage reports whether a web page answers a login, as the appliance's web UI does.
@@ -175,10 +161,8 @@ const leftOut = "(omitted: it contains a secret)"
 // well-known page. For the same reason only texts of a server come here: in our own
 // words, and those of Go, a password is there by chance.
 func (in call) quote(s string, n int) string {
-	for _, secret := range in.secrets {
-		if secret != "" && repeats(s, secret) {
-			return leftOut
-		}
+	if slices.ContainsFunc(in.secrets, func(secret string) bool { return secret != "" && repeats(s, secret) }) {
+		return leftOut
 	}
 	return clip(s, n)
 }
@@ -187,14 +171,9 @@ func (in call) quote(s string, n int) string {
 // or a quotation would write it.
 func repeats(s, secret string) bool {
 	quoted := strconv.Quote(secret)
-	for _, written := range []string{
+	return slices.ContainsFunc([]string{
 		secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1],
-	} {
-		if strings.Contains(s, written) {
-			return true
-		}
-	}
-	return false
+	}, func(written string) bool { return strings.Contains(s, written) })
 }
 
 // nameSyntax is that of an error code, or of a problem's URI.
@@ -215,15 +194,13 @@ func (in call) quoteName(s string, n int) string {
 // safe makes an error of the transport fit to be shown: what it quotes of the server as
 // in quote, and all of it no longer than a quote.
 func (in call) safe(err error) error {
+	err = bare(err)
 	text := err.Error()
 	begin := len(text)
 	if !own(err) {
-		begin = ownBeginning(text)
+		begin = len(beginnings.FindString(text))
 	}
-	shown := clip(text[:begin], maxQuote)
-	if begin < len(text) {
-		shown += in.quote(text[begin:], maxQuote-min(begin, maxQuote))
-	}
+	shown := clip(text[:begin], maxQuote) + in.quote(text[begin:], maxQuote-min(begin, maxQuote))
 	if shown == text {
 		return err
 	}
@@ -233,39 +210,17 @@ func (in call) safe(err error) error {
 // own reports whether all words of err are those of Go, of the system, of a certificate
 // or of a local file's error.
 func own(err error) bool {
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	_, isNet := errors.AsType[net.Error](err)
+	return isNet || KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // beginnings are how net/http's errors about an answer that is not HTTP begin. They have
 // no types. What follows may be the server's, of any length.
-var beginnings = []string{
-	"net/http: HTTP/1.x transport connection broken: ",
-	"malformed HTTP response ", "malformed HTTP status code ", "malformed HTTP version ",
-	"malformed MIME header line: ", "malformed MIME header initial line: ", "malformed MIME header: missing colon: ",
-	"failed to parse Location header ", "unsupported transfer encoding: ", "too many transfer encodings: ",
-	"bad Content-Length ", "http: server closed idle connection", "net/http: server response headers exceeded ",
-	"http2: server sent GOAWAY and closed the connection; ",
-}
-
-// ownBeginning returns how many bytes of text are of the beginnings.
-func ownBeginning(text string) int {
-	n := 0
-	for more := true; more; {
-		more = false
-		for _, words := range beginnings {
-			if strings.HasPrefix(text[n:], words) {
-				n, more = n+len(words), true
-			}
-		}
-	}
-	return n
-}
+var beginnings = regexp.MustCompile(`^(net/http: HTTP/1\.x transport connection broken: ` +
+	`|malformed (HTTP (response|status code|version) |MIME header( initial)? line: |MIME header: missing colon: )` +
+	`|failed to parse Location header |unsupported transfer encoding: |too many transfer encodings: |bad Content-Length ` +
+	`|http: server closed idle connection|net/http: server response headers exceeded ` +
+	`|http2: server sent GOAWAY and closed the connection; )*`)
 
 // safeError is an error with another text. What it is can be asked, and not what it
 // wraps, which would show the text that it had.
@@ -278,15 +233,12 @@ func (e *safeError) Error() string        { return e.text }
 func (e *safeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *safeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// bare takes off the *url.Error, which repeats the request's address.
+// bare returns what a *url.Error wraps, since it repeats the request's address.
 func bare(err error) error {
-	for {
-		e, ok := err.(*url.Error) //nolint:errorlint // the layers are taken off one by one
-		if !ok {
-			return err
-		}
+	for e := (*url.Error)(nil); errors.As(err, &e); {
 		err = e.Err
 	}
+	return err
 }
 
 // failed makes an error of a failure of the transport. The end of ctx is visible
@@ -298,38 +250,23 @@ func failed(ctx context.Context, op string, err error) *Error {
 		}
 		return &Error{KindTimeout, op, err}
 	}
-	return &Error{transportKind(err), op, err}
-}
-
-// transportKind distinguishes the kinds of failure below HTTP.
-func transportKind(err error) Kind {
+	kind := KindUnreachable
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Kind // the transport knows
+		kind = e.Kind // the transport knows
+	} else if isTLS(err) {
+		kind = KindTLS
+	} else if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		kind = KindTimeout
 	}
-	if isTLS(err) {
-		return KindTLS
-	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return KindTimeout
-	}
-	return KindUnreachable
+	return &Error{kind, op, err}
 }
 
+// isTLS reports whether err is of crypto/tls or crypto/x509, which have types for few of
+// their errors, and none for the alerts of either side.
 func isTLS(err error) bool {
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return true
-	}
-	// crypto/tls wraps the alerts of either side so, and exports no type of them.
-	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
-		return true
-	}
-	// Its other errors have no type at all.
 	for ; err != nil; err = errors.Unwrap(err) {
 		if s := err.Error(); strings.HasPrefix(s, "tls: ") || strings.HasPrefix(s, "x509: ") {
 			return true
@@ -338,37 +275,22 @@ func isTLS(err error) bool {
 	return false
 }
 
-// delays is how long to wait between the tries of a call.
-type delays struct {
-	backoff.ExponentialBackOff
-	asked time.Duration // by the last answer; 0: not
-}
-
-func (d *delays) NextBackOff() time.Duration {
-	if d.asked > 0 {
-		return d.asked
-	}
-	return d.ExponentialBackOff.NextBackOff()
-}
-
 // retry tries the call up to three times, as long as again says that another
 // time may help.
 func (c *Client) retry(ctx context.Context, op string, again func(error) bool, try func() error) error {
-	d := &delays{ExponentialBackOff: backoff.ExponentialBackOff{
-		InitialInterval:     c.cfg.RetryInitial,
-		RandomizationFactor: backoff.DefaultRandomizationFactor,
-		Multiplier:          4,
-		MaxInterval:         maxRetryAfter,
-	}}
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.Multiplier, wait.MaxInterval = c.cfg.RetryInitial, 4, maxRetryAfter
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = try()
 		if last != nil && !again(last) {
 			return struct{}{}, backoff.Permanent(last)
 		}
-		d.asked = retryAfter(last)
+		if after := answerOf(last).RetryAfter; after > 0 {
+			return struct{}{}, &backoff.RetryAfterError{Duration: after}
+		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(d), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
 	if err != nil && again(last) && ctx.Err() != nil {
 		return &Error{KindTimeout, op, fmt.Errorf("%w while waiting to retry after: %w", ctx.Err(), cause(last))}
 	}
@@ -383,23 +305,12 @@ func cause(err error) error {
 	return err
 }
 
-func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*APIError](err); ok {
-		return e.RetryAfter
-	}
-	return 0
-}
-
 // mayPass reports whether a GET that failed so may succeed a moment later. A
 // timeout is not among it: that moment has been waited for.
 func mayPass(err error) bool {
-	if e, ok := errors.AsType[*APIError](err); ok {
-		switch e.StatusCode {
-		case http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return e.RetryAfter <= maxRetryAfter
-		}
-		return false
+	if HasStatus(err, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout) {
+		return answerOf(err).RetryAfter <= maxRetryAfter
 	}
 	return KindOf(err) == KindUnreachable
 }

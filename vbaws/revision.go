@@ -1,7 +1,7 @@
 package vbaws
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -105,8 +105,8 @@ func listed(header string) []string {
 // namesVersion reports whether err is an answer that says that the API version is
 // not supported.
 func namesVersion(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
+	e := answerOf(err)
+	return e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
 }
 
 // refusesVersion reports whether err, an answer of that path, refuses the API
@@ -114,11 +114,7 @@ func namesVersion(err error) bool {
 // body. So it does for a path that it doesn't know, so this form counts only for the
 // two paths that exist in every version.
 func refusesVersion(path string, err error) bool {
-	if namesVersion(err) {
-		return true
-	}
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.isEmpty404() && (path == RouteSessions || path == RouteToken)
+	return namesVersion(err) || answerOf(err).isEmpty404() && (path == RouteSessions || path == RouteToken)
 }
 
 func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFound && e.Empty }
@@ -127,31 +123,24 @@ func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFoun
 // (dotnet/aspnet-api-versioning, ProblemDetailsDefaults), without the scheme.
 const frameworkProblems = "docs.api-versioning.org/problems#"
 
-// frameworkCodes are the codes of these problems. The library leaves the code out in
-// some configurations.
-var frameworkCodes = map[string]string{
-	"unsupported": "UnsupportedApiVersion",
-	"unspecified": "ApiVersionUnspecified",
-	"invalid":     "InvalidApiVersion",
-	"ambiguous":   "AmbiguousApiVersion",
-}
-
 // says reports whether the problem has that name: as its code, as the last segment of
 // its type, or as the versioning library's problem. The vendor writes a code as
-// UnsupportedApiVersion and a type as …/problems/unsupportedApiVersion.
+// UnsupportedApiVersion and a type as …/problems/unsupportedApiVersion. The library writes
+// the type as …/problems#unsupported, and leaves the code out in some configurations.
 func (e *APIError) says(name string) bool {
 	t := strings.ToLower(strings.TrimRight(e.Type, "/"))
-	if _, fragment, ok := strings.Cut(t, frameworkProblems); ok && frameworkCodes[fragment] == name {
-		return true
+	if _, fragment, ok := strings.Cut(t, frameworkProblems); ok {
+		t = fragment + "ApiVersion"
 	}
 	t = t[strings.LastIndexByte(t, '/')+1:]
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
-// missesVersion reports whether the appliance got no API version, or several: something
-// on the way changed the request.
-func (e *APIError) missesVersion() bool {
-	return e.says("ApiVersionUnspecified") || e.says("AmbiguousApiVersion")
+// missesVersion reports whether err is an answer that says that the appliance got no API
+// version, or several: something on the way changed the request.
+func missesVersion(err error) bool {
+	e := answerOf(err)
+	return e.says("ApiVersionUnspecified") || e.says("UnspecifiedApiVersion") || e.says("AmbiguousApiVersion")
 }
 
 // VersionError is that the appliance accepts no API version that was tried.
@@ -215,137 +204,119 @@ type versions struct {
 	fixed string // never negotiated; "": negotiate
 	now   func() time.Time
 
-	mu sync.Mutex
-	// candidates are those that are left; the first is in use or is tried next. Empty:
-	// nothing was tried yet.
-	candidates []string
-	accepted   bool // the first was accepted in a login or another request
-	proven     bool // in another request: a login that doesn't look at it proves nothing
+	mu       sync.Mutex
+	standing standing // of the version in use
 
 	// What is known of this negotiation.
-	tried  []string
+	first  string   // "": the newest known one
+	tried  []string // and refused
 	listed []string // what the appliance listed
 	named  bool     // a refusal was not an empty 404
-	beyond bool     // newer minors are among the candidates or the tried
+	beyond bool     // newer minors are to be tried too
 
 	beyondAt time.Time // start of the last round through the newer minors
 }
 
+// standing is what an appliance has accepted in an API version.
+type standing int
+
+const (
+	nothing standing = iota
+	// rejectedLogin: it rejected a login for another reason than the version.
+	rejectedLogin
+	// acceptedLogin proves nothing of other requests: a login may not look at the version.
+	acceptedLogin
+	acceptedRequest
+)
+
+// inUse returns the version to send, and what the appliance has accepted in it.
+func (v *versions) inUse() (string, standing) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.next(), v.standing
+}
+
 // current returns the version to send.
 func (v *versions) current() string {
+	version, _ := v.inUse()
+	return version
+}
+
+// accept notes what the appliance accepted in that version. It ends a negotiation. If the
+// version is refused later, the newest is tried next.
+func (v *versions) accept(version string, what standing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.first()
-}
-
-func (v *versions) first() string {
-	if v.fixed != "" {
-		return v.fixed
+	if v.standing < what && v.next() == version {
+		v.begin(version, what)
 	}
-	if len(v.candidates) == 0 {
-		v.candidates = slices.Clone(known)
-	}
-	return v.candidates[0]
-}
-
-// inUse returns the version that was accepted last, or "".
-func (v *versions) inUse() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.accepted {
-		return ""
-	}
-	return v.first()
-}
-
-// isProven reports whether the appliance is known to accept that version, so that a
-// route that refuses it is one that the version lacks.
-func (v *versions) isProven(version string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.proven && v.first() == version
-}
-
-// accept notes that the appliance accepted that version in a login or another request.
-func (v *versions) accept(version string, login bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.first() != version {
-		return
-	}
-	v.accepted = true
-	if !login && !v.proven {
-		v.proven = true
-		v.settle(version)
-	}
-}
-
-// answered notes that the appliance didn't refuse that version when it refused a login.
-// The next login is in the same version.
-func (v *versions) answered(version string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.first() == version {
-		v.settle(version)
-	}
-}
-
-// settle ends a negotiation with that version. If it is refused later, the newest is
-// tried next. The caller holds mu.
-func (v *versions) settle(version string) {
-	v.begin(slices.Concat([]string{version}, slices.DeleteFunc(slices.Clone(known), func(s string) bool { return s == version })))
 }
 
 // begin forgets what is known of a negotiation. The caller holds mu.
-func (v *versions) begin(candidates []string) {
-	v.candidates, v.tried, v.listed, v.named, v.beyond = candidates, nil, nil, false, false
+func (v *versions) begin(first string, s standing) {
+	v.first, v.standing = first, s
+	v.tried, v.listed, v.named, v.beyond = nil, nil, false, false
+}
+
+// next returns the version that is in use or is tried next, "" if none is left. The
+// caller holds mu.
+func (v *versions) next() string {
+	if v.fixed != "" {
+		return v.fixed
+	}
+	all := slices.Concat([]string{cmp.Or(v.first, known[0])}, preferred(v.listed), known)
+	if v.beyond {
+		all = append(all, newer()...)
+	}
+	for _, s := range all {
+		if !slices.Contains(v.tried, s) {
+			return s
+		}
+	}
+	return ""
 }
 
 // refuse notes that the appliance refused that version, by an answer in which an
 // *APIError is. It returns nil if another one is left to try. If none is left, the
 // next request starts with the newest again.
 func (v *versions) refuse(version string, refusal error) *VersionError {
-	answer, _ := errors.AsType[*APIError](refusal)
+	answer := answerOf(refusal)
 	list := listed(answer.Supported)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.fixed != "" {
 		return &VersionError{Tried: []string{version}, Listed: list, Configured: true, Empty: answer.isEmpty404(), Err: cause(refusal)}
 	}
-	if v.first() != version {
+	if v.next() != version {
 		return nil // another request has noted it
 	}
-	v.accepted, v.proven = false, false
+	v.standing = nothing
 	v.tried = append(v.tried, version)
 	v.named = v.named || !answer.isEmpty404()
-	if v.listed == nil && len(list) > 0 {
+	if v.listed == nil {
 		v.listed = list
-		v.candidates = byList(list, v.candidates)
 	}
-	v.candidates = slices.DeleteFunc(v.candidates, func(s string) bool { return slices.Contains(v.tried, s) })
 	var after time.Time
-	if len(v.candidates) == 0 && v.listed == nil && !v.beyond {
+	if v.next() == "" && v.listed == nil && !v.beyond {
 		now := v.now()
 		if age := now.Sub(v.beyondAt); v.beyondAt.IsZero() || age < 0 || age >= newerEvery {
 			v.beyond, v.beyondAt = true, now
-			v.candidates = slices.DeleteFunc(newer(), func(s string) bool { return slices.Contains(v.tried, s) })
 		} else {
 			after = v.beyondAt.Add(newerEvery)
 		}
 	}
-	if len(v.candidates) > 0 {
+	if v.next() != "" {
 		return nil
 	}
 	e := &VersionError{Tried: v.tried, Listed: v.listed, Empty: !v.named, NewerAfter: after, Err: cause(refusal)}
-	v.begin(nil)
+	v.begin("", nothing)
 	return e
 }
 
-// byList puts the candidates in the order in which to try them once the appliance
-// listed what it supports: what is known and listed, what is listed and not known (no
-// more than newerMinors), and then the others, since the list can be that of one
-// route.
-func byList(list, candidates []string) []string {
+// preferred are the versions of a list that are tried before others: those that are
+// known, and then those that are not, no more than newerMinors of them. The others are
+// tried too, since the list can be that of one route.
+func preferred(list []string) []string {
 	var both, unknown []string
 	for _, s := range list {
 		switch {
@@ -355,8 +326,7 @@ func byList(list, candidates []string) []string {
 			unknown = append(unknown, s)
 		}
 	}
-	others := slices.DeleteFunc(slices.Clone(candidates), func(s string) bool { return slices.Contains(both, s) })
-	return slices.Concat(both, unknown, others)
+	return append(both, unknown...)
 }
 
 // maxRefusals bounds the refusals that one call goes through: two negotiations in

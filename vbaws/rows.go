@@ -1,65 +1,52 @@
 package vbaws
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"errors"
 	"iter"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// rows decodes sessions, one after the other. It is for one answer.
-type rows struct {
-	b     *body
-	words map[string]string
-}
-
-func newRows(b *body) *rows { return &rows{b, make(map[string]string)} }
-
-// text reads a string that is seldom seen twice; empty for what is none.
-func (r *rows) text(v jsontext.Value) string {
-	b, _ := textOf(v)
-	r.b.held += len(b)
-	return string(b)
-}
-
 // word reads a string of which few are different, and keeps one of each.
-func (r *rows) word(v jsontext.Value) string {
-	b, _ := textOf(v)
-	if s, ok := r.words[string(b)]; ok {
+func (b *body) word(v jsontext.Value) string {
+	text := textOf(v)
+	if s, ok := b.words[string(text)]; ok {
 		return s
 	}
-	s := string(b)
-	r.b.held += len(s)
-	if len(r.words) < maxWords {
-		r.words[s] = s
+	s := string(text)
+	b.held += len(s)
+	if len(b.words) < maxWords {
+		b.words[s] = s
 	}
 	return s
 }
 
 // row decodes one session. A field that could not be understood is a field that is not
 // there, and only without an id, a type or a status there is no session.
-func (r *rows) row(v jsontext.Value) Row {
+func (b *body) row(v jsontext.Value) Row {
 	var row Row
 	if v.Kind() != jsontext.KindBeginObject {
-		row.Err = errNoObject
+		row.Err = errShape("it is not an object")
 	} else {
 		for name, v := range fields(v) {
 			switch string(name) {
 			case "id":
-				row.ID = r.text(v)
+				id := textOf(v)
+				b.held += len(id)
+				row.ID = string(id)
 			case "type":
-				row.Type = r.word(v)
+				row.Type = b.word(v)
 			case "extendedSessionType":
-				row.ExtendedType = r.word(v)
+				row.ExtendedType = b.word(v)
 			case "status":
-				row.Status = r.word(v)
+				row.Status = b.word(v)
 			case "result":
-				row.Result = r.word(v)
+				row.Result = b.word(v)
 			case "reason":
-				row.Reason = r.word(v)
+				row.Reason = b.word(v)
 			case "name":
-				row.Name = r.word(v)
+				row.Name = b.word(v)
 			case "executionStartTime":
 				row.Start = instant(v)
 			case "executionStopTime":
@@ -76,43 +63,29 @@ func (r *rows) row(v jsontext.Value) Row {
 		return row
 	}
 	sum := sha256.Sum256(v)
-	bad := Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err}
-	copy(bad.Hash[:], sum[:])
-	return bad
+	return Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err, Hash: [16]byte(sum[:16])}
 }
 
-// Why a row is not a session. They quote nothing and allocate nothing.
-var (
-	errNoObject = errors.New("it is not an object")
-	errNoID     = errors.New("id is missing, or not a string")
-	errNoType   = errors.New("type is missing, or not a string")
-	errNoStatus = errors.New("status is missing, or not a string")
-)
-
-// missing names the first required field that a session lacks.
+// missing names the first required field that a session lacks. The error quotes nothing
+// and allocates nothing.
 func (r *Row) missing() error {
 	switch {
 	case r.ID == "":
-		return errNoID
+		return errShape("id is missing, or not a string")
 	case r.Type == "":
-		return errNoType
+		return errShape("type is missing, or not a string")
 	case r.Status == "":
-		return errNoStatus
+		return errShape("status is missing, or not a string")
 	}
 	return nil
 }
 
 func decodeSessions(b *body) (*SessionsPage, error) {
-	var p SessionsPage
-	r := newRows(b)
-	total, err := decodeList(b, "results",
-		func() { p.Rows = p.Rows[:0] },
-		func(v jsontext.Value) { p.Rows = append(p.Rows, r.row(v)) })
+	p, err := decodePage(b, func(v jsontext.Value) (Row, bool) { return b.row(v), true })
 	if err != nil {
 		return nil, err
 	}
-	p.TotalCount = total
-	return &p, nil
+	return &SessionsPage{TotalCount: p.TotalCount, Rows: p.Items, Date: b.date}, nil
 }
 
 // fields are the members of an object that a decoder has read, whole. That has
@@ -175,11 +148,5 @@ func pastValue(v []byte, i int) int {
 			}
 		}
 	}
-	for {
-		switch v[i] {
-		case ',', '}', ']', ' ', '\n', '\r', '\t':
-			return i
-		}
-		i++
-	}
+	return i + bytes.IndexAny(v[i:], ",}] \n\r\t")
 }

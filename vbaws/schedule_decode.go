@@ -13,50 +13,65 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// decodeSchedule decodes scheduleSettings. It returns nil if they are null or
-// missing. runsMakeBackups is as in DailySchedule: it depends on the workload.
-func decodeSchedule(v jsontext.Value, runsMakeBackups bool) *Schedule {
+// decodeSchedule decodes scheduleSettings. It returns nil if they are null or missing.
+func decodeSchedule(v jsontext.Value) *Schedule {
 	if isNull(v) {
 		return nil
 	}
 	s := &Schedule{}
 	var in map[string]jsontext.Value
-	err := unmarshal(v, &in)
-	known := false
-	for _, part := range []struct {
-		name   string
-		decode func(jsontext.Value) error
-	}{
-		{"dailySchedule", func(v jsontext.Value) (err error) { s.Daily, err = decodeDaily(v, runsMakeBackups); return err }},
-		{"weeklySchedule", func(v jsontext.Value) (err error) { s.Weekly, err = decodeWeekly(v); return err }},
-		{"monthlySchedule", func(v jsontext.Value) (err error) { s.Monthly, err = decodeMonthly(v); return err }},
-		{"yearlySchedule", func(v jsontext.Value) (err error) { s.Yearly, err = decodeYearly(v); return err }},
-	} {
-		enabled, settings := in[part.name+"Enabled"], in[part.name]
-		known = known || !isNull(enabled) || !isNull(settings)
-		switch {
-		case enabled.Kind() == jsontext.KindFalse, isNull(enabled) && isNull(settings):
-		case enabled.Kind() != jsontext.KindTrue:
-			s.add(part.name, fmt.Errorf("%sEnabled: %s is not true or false", part.name, shown(enabled)))
-		case isNull(settings):
-			s.add(part.name, errors.New("enabled, but missing"))
-		default:
-			s.add(part.name, part.decode(settings))
-		}
+	err := unmarshal(v, &in, strictly)
+	parts := []bool{
+		addPart(s, in, "dailySchedule", &s.Daily, (*daily).decode),
+		addPart(s, in, "weeklySchedule", &s.Weekly, (*weekly).decode),
+		addPart(s, in, "monthlySchedule", &s.Monthly, (*monthly).decode),
+		addPart(s, in, "yearlySchedule", &s.Yearly, (*yearly).decode),
 	}
-	if err == nil && !known { // Another form of schedule, which is not the same as none.
-		err = fmt.Errorf("%s has none of the known parts", clip(string(v), 80))
+	switch {
+	case err != nil:
+		s.add("scheduleSettings", err)
+	case !slices.Contains(parts, true): // Another form of schedule, which is not the same as none.
+		s.add("scheduleSettings", fmt.Errorf("%s has none of the known parts", clip(string(v), 80)))
 	}
-	s.add("scheduleSettings", err)
 	return s
 }
 
-// add takes in why a part could not be understood; nil if it could.
-func (s *Schedule) add(part string, err error) {
-	if err != nil {
-		reasons := fmt.Sprintf("%s; %s: %v", s.Unreadable, part, err)
-		s.Unreadable = clip(strings.TrimPrefix(reasons, "; "), 300)
+// addPart decodes one part of a schedule, and reports whether the settings have it: a
+// part is understood as a whole or not at all.
+func addPart[D, T any](s *Schedule, in map[string]jsontext.Value, name string, to **T, decode func(*D, *T) error) bool {
+	enabled, settings := in[name+"Enabled"], in[name]
+	switch {
+	case isNull(enabled) && isNull(settings):
+		return false
+	case enabled.Kind() == jsontext.KindFalse:
+	case enabled.Kind() != jsontext.KindTrue:
+		s.add(name, fmt.Errorf("%sEnabled: %s is not true or false", name, shown(enabled)))
+	case isNull(settings):
+		s.add(name, errors.New("enabled, but missing"))
+	default:
+		*to = understand(s, name, settings, decode)
 	}
+	return true
+}
+
+// understand returns what decode makes of a document, nil if it could not be understood.
+func understand[D, T any](s *Schedule, name string, v jsontext.Value, decode func(*D, *T) error) *T {
+	document, part := new(D), new(T)
+	err := unmarshal(v, document, strictly)
+	if err == nil {
+		err = decode(document, part)
+	}
+	if err != nil {
+		s.add(name, err)
+		return nil
+	}
+	return part
+}
+
+// add takes in why a part could not be understood.
+func (s *Schedule) add(part string, err error) {
+	reasons := fmt.Sprintf("%s; %s: %v", s.Unreadable, part, err)
+	s.Unreadable = clip(strings.TrimPrefix(reasons, "; "), 300)
 }
 
 // options are what a daily, weekly or monthly schedule makes. The vendor's name of
@@ -68,21 +83,20 @@ type options[T any] struct {
 	Backup      *T `json:"backupOptions"`
 }
 
-func decodeDaily(v jsontext.Value, runsMakeBackups bool) (*DailySchedule, error) {
-	var in struct {
-		options[hoursOption] `json:",inline"`
-		Kind                 string         `json:"kind"`
-		RunsPerHour          jsontext.Value `json:"runsPerHour"`
-		Days                 jsontext.Value `json:"days"`
-	}
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
-	}
-	out := &DailySchedule{
-		RunsPerHour: 1, RunsMakeBackups: runsMakeBackups,
-		Snapshot: (*Hours)(in.Snapshot), Replica: (*Hours)(cmp.Or(in.Replica, in.Replication)), Backup: (*Hours)(in.Backup),
-	}
-	var err error
+// kinds returns the options of snapshots, replicas and backups.
+func (o *options[T]) kinds() (snapshot, replica, backup *T) {
+	return o.Snapshot, cmp.Or(o.Replica, o.Replication), o.Backup
+}
+
+type daily struct {
+	options[Hours] `json:",inline"`
+	Kind           string         `json:"kind"`
+	RunsPerHour    jsontext.Value `json:"runsPerHour"`
+	Days           jsontext.Value `json:"days"`
+}
+
+func (in *daily) decode(out *DailySchedule) (err error) {
+	out.Snapshot, out.Replica, out.Backup = in.kinds()
 	switch in.Kind {
 	case "Everyday":
 		out.Days = Weekdays{true, true, true, true, true, true, true}
@@ -93,24 +107,21 @@ func decodeDaily(v jsontext.Value, runsMakeBackups bool) (*DailySchedule, error)
 	default:
 		err = fmt.Errorf("kind: %q is not known", clip(in.Kind, 40))
 	}
-	if err == nil && !isNull(in.RunsPerHour) {
+	if out.RunsPerHour = 1; err == nil && !isNull(in.RunsPerHour) {
 		out.RunsPerHour, err = between("runsPerHour", in.RunsPerHour, 1, 60)
 	}
-	return orNil(out, err)
+	return err
 }
 
-func decodeWeekly(v jsontext.Value) (*WeeklySchedule, error) {
-	var in struct {
-		options[weekdaysOption] `json:",inline"`
-		Time                    string `json:"timeLocal"`
-	}
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
-	}
-	at, err := parseTimeOfDay(in.Time)
-	return orNil(&WeeklySchedule{
-		At: at, Snapshot: (*Weekdays)(in.Snapshot), Replica: (*Weekdays)(cmp.Or(in.Replica, in.Replication)), Backup: (*Weekdays)(in.Backup),
-	}, err)
+type weekly struct {
+	options[Weekdays] `json:",inline"`
+	Time              string `json:"timeLocal"`
+}
+
+func (in *weekly) decode(out *WeeklySchedule) (err error) {
+	out.Snapshot, out.Replica, out.Backup = in.kinds()
+	out.At, err = parseTimeOfDay(in.Time)
+	return err
 }
 
 // dated is what monthly and yearly schedules have in common.
@@ -123,7 +134,7 @@ type dated struct {
 	Archive    bool           `json:"sendBackupsToArchive"`
 }
 
-func (in *dated) decode() (at time.Duration, day DayInMonth, err error) {
+func (in *dated) start() (at time.Duration, day DayInMonth, err error) {
 	if at, err = parseTimeOfDay(in.Time); err != nil {
 		return at, day, err
 	}
@@ -133,85 +144,101 @@ func (in *dated) decode() (at time.Duration, day DayInMonth, err error) {
 	case 0:
 		day.Day, err = between("dayOfMonth", in.DayOfMonth, 1, 31)
 	default:
-		day.Weekday, err = named("dayOfWeek", in.DayOfWeek, time.Sunday, time.Saturday)
+		day.Weekday, err = nameOf("dayOfWeek", in.DayOfWeek, time.Sunday, time.Saturday)
 	}
 	return at, day, err
 }
 
-func decodeMonthly(v jsontext.Value) (*MonthlySchedule, error) {
-	var in struct {
-		options[monthsOption] `json:",inline"`
-		dated                 `json:",inline"`
-	}
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
-	}
-	at, day, err := in.decode()
-	return orNil(&MonthlySchedule{
-		At: at, Day: day, Archive: in.Archive,
-		Snapshot: (*Months)(in.Snapshot), Replica: (*Months)(cmp.Or(in.Replica, in.Replication)), Backup: (*Months)(in.Backup),
-	}, err)
+type monthly struct {
+	options[Months] `json:",inline"`
+	dated           `json:",inline"`
 }
 
-func decodeYearly(v jsontext.Value) (*YearlySchedule, error) {
-	var in struct {
-		dated `json:",inline"`
-		Month jsontext.Value `json:"month"`
-	}
-	if err := unmarshal(v, &in); err != nil {
-		return nil, err
-	}
-	at, day, err := in.decode()
-	if err != nil {
-		return nil, err
-	}
-	m, err := named("month", in.Month, time.January, time.December)
-	return orNil(&YearlySchedule{At: at, Month: m, Day: day, Archive: in.Archive}, err)
+func (in *monthly) decode(out *MonthlySchedule) (err error) {
+	out.Snapshot, out.Replica, out.Backup = in.kinds()
+	out.Archive = in.Archive
+	out.At, out.Day, err = in.start()
+	return err
 }
 
-// orNil returns nil with an error: a part is understood as a whole or not at all.
-func orNil[T any](part *T, err error) (*T, error) {
-	if err != nil {
-		return nil, err
-	}
-	return part, nil
+type yearly struct {
+	dated `json:",inline"`
+	Month jsontext.Value `json:"month"`
 }
 
-// decodeInterval decodes the scheduleOptions of the VPC policy, in the form that
-// the vendor's reference of 1.2 has: an interval. It returns nil if they are null or
-// missing.
+func (in *yearly) decode(out *YearlySchedule) (err error) {
+	out.Archive = in.Archive
+	if out.At, out.Day, err = in.start(); err != nil {
+		return err
+	}
+	out.Month, err = nameOf("month", in.Month, time.January, time.December)
+	return err
+}
+
+// decodeInterval decodes the scheduleOptions of the VPC policy. It returns nil if they are
+// null or missing.
 func decodeInterval(v jsontext.Value) *Schedule {
 	if isNull(v) {
 		return nil
 	}
-	var in struct {
-		Daily struct {
-			Schedule struct {
-				Type  string         `json:"type"`
-				Count jsontext.Value `json:"count"`
-			} `json:"schedule"`
-		} `json:"dailySchedule"`
-	}
 	s := &Schedule{}
-	err := unmarshal(v, &in)
-	if err == nil {
-		of := in.Daily.Schedule
-		unit := map[string]time.Duration{"Minutes": time.Minute, "Hours": time.Hour, "Days": 24 * time.Hour}[of.Type]
-		count := 0
-		if unit == 0 {
-			err = fmt.Errorf("type: %q is not known", clip(of.Type, 40))
-		} else {
-			count, err = between("count", of.Count, 1, int(366*24*time.Hour/unit))
-		}
-		s.Every = time.Duration(count) * unit
+	if every := understand(s, "scheduleOptions", v, (*interval).decode); every != nil {
+		s.Every = *every
 	}
-	s.add("scheduleOptions", err)
 	return s
 }
 
+// interval is the form that the vendor's reference of 1.2 has.
+type interval struct {
+	Daily struct {
+		Schedule struct {
+			Type  string         `json:"type"`
+			Count jsontext.Value `json:"count"`
+		} `json:"schedule"`
+	} `json:"dailySchedule"`
+}
+
+func (in *interval) decode(every *time.Duration) error {
+	of := in.Daily.Schedule
+	unit := map[string]time.Duration{"Minutes": time.Minute, "Hours": time.Hour, "Days": 24 * time.Hour}[of.Type]
+	if unit == 0 {
+		return fmt.Errorf("type: %q is not known", clip(of.Type, 40))
+	}
+	count, err := between("count", of.Count, 1, int(366*24*time.Hour/unit))
+	*every = time.Duration(count) * unit
+	return err
+}
+
+// strictly are the options for schedules: what is not of the documented form is an
+// error. An option of a schedule is read as the set of when something is made; no
+// schedule at all, null and an empty array are the same: never.
+var strictly = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
+	option("hours", hours),
+	option("days", func(v jsontext.Value, d *Weekdays) error {
+		return names("days", v, d[:], time.Sunday, time.Saturday)
+	}),
+	option("months", func(v jsontext.Value, m *Months) error {
+		return names("months", v, m[:], time.January, time.December)
+	}),
+)))
+
+// option returns how an option is read whose schedule has the set as a member.
+func option[T any](member string, set func(jsontext.Value, *T) error) *json.Unmarshalers {
+	return json.UnmarshalFunc(func(v []byte, to *T) error {
+		var in struct {
+			Schedule map[string]jsontext.Value `json:"schedule"`
+		}
+		if err := unmarshal(v, &in, tolerant); err != nil {
+			return err
+		}
+		*to = *new(T)
+		return set(in.Schedule[member], to)
+	})
+}
+
 // unmarshal decodes v; members that are not asked for are ignored.
-func unmarshal(v jsontext.Value, into any) error {
-	err := json.Unmarshal(v, into, tolerant...)
+func unmarshal(v jsontext.Value, into any, options []jsontext.Options) error {
+	err := json.Unmarshal(v, into, options...)
 	if bad, ok := errors.AsType[*json.SemanticError](err); ok {
 		return fmt.Errorf("%s: %w", bad.JSONPointer, cmp.Or(bad.Err, fmt.Errorf("not of the documented form: %s", clip(string(v), 80))))
 	}
@@ -238,10 +265,10 @@ type name interface {
 	fmt.Stringer
 }
 
-// named returns which of those from first to last has the name in v.
-func named[T name](what string, v jsontext.Value, first, last T) (T, error) {
+// nameOf returns which of those from first to last has the name in v.
+func nameOf[T name](what string, v jsontext.Value, first, last T) (T, error) {
 	for n := first; n <= last; n++ {
-		if v.Kind() == jsontext.KindString && strings.EqualFold(string(unquote(v)), n.String()) {
+		if strings.EqualFold(string(unquote(v)), n.String()) {
 			return n, nil
 		}
 	}
@@ -252,7 +279,7 @@ func named[T name](what string, v jsontext.Value, first, last T) (T, error) {
 func names[T name](what string, v jsontext.Value, set []bool, first, last T) error {
 	list, err := array(what, v)
 	for _, v := range list {
-		n, err := named(what, v, first, last)
+		n, err := nameOf(what, v, first, last)
 		if err != nil {
 			return err
 		}
@@ -263,40 +290,15 @@ func names[T name](what string, v jsontext.Value, set []bool, first, last T) err
 
 // array reads an array; null and nothing are empty ones.
 func array(what string, v jsontext.Value) (list []jsontext.Value, err error) {
-	if !isNull(v) && v.Kind() != jsontext.KindBeginArray {
+	if !isNull(v) && json.Unmarshal(v, &list, tolerant...) != nil {
 		return nil, fmt.Errorf("%s: %s is not an array", what, shown(v))
 	}
-	if !isNull(v) {
-		err = json.Unmarshal(v, &list, tolerant...)
-	}
-	return list, err
+	return list, nil
 }
 
-// The types below are options of a schedule, as sets of when something is made.
-// No schedule at all, null and an empty array are the same: never.
-type (
-	hoursOption    Hours
-	weekdaysOption Weekdays
-	monthsOption   Months
-)
-
-// member returns a member of the schedule that an option has.
-func member(option []byte, name string) (jsontext.Value, error) {
-	var in struct {
-		Schedule map[string]jsontext.Value `json:"schedule"`
-	}
-	err := unmarshal(option, &in)
-	return in.Schedule[name], err
-}
-
-// UnmarshalJSON reads 24 booleans, as documented for 1.0 and 1.1, or the hours
-// themselves, as documented from 1.2 on.
-func (h *hoursOption) UnmarshalJSON(b []byte) error {
-	v, err := member(b, "hours")
-	if err != nil {
-		return err
-	}
-	*h = hoursOption{}
+// hours reads 24 booleans, as documented for 1.0 and 1.1, or the hours themselves, as
+// documented from 1.2 on.
+func hours(v jsontext.Value, h *Hours) error {
 	list, err := array("hours", v)
 	booleans := 0
 	for i, v := range list {
@@ -318,44 +320,20 @@ func (h *hoursOption) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// UnmarshalJSON reads names of days.
-func (d *weekdaysOption) UnmarshalJSON(b []byte) error {
-	v, err := member(b, "days")
-	if err != nil {
-		return err
-	}
-	*d = weekdaysOption{}
-	return names("days", v, d[:], time.Sunday, time.Saturday)
-}
-
-// UnmarshalJSON reads names of months.
-func (m *monthsOption) UnmarshalJSON(b []byte) error {
-	v, err := member(b, "months")
-	if err != nil {
-		return err
-	}
-	*m = monthsOption{}
-	return names("months", v, m[:], time.January, time.December)
-}
-
 // parseTimeOfDay reads a timeLocal. It is a date-time of which only the time
 // counts: neither the day nor a zone that may be written there means anything,
 // for the time is said to be local. A time alone is read too.
 func parseTimeOfDay(s string) (time.Duration, error) {
-	clock := s
-	if _, after, ok := strings.Cut(s, "T"); ok {
-		clock = after
-	}
+	clock := s[strings.IndexByte(s, 'T')+1:]
 	if i := strings.IndexAny(clock, "Z+-"); i >= 0 {
 		clock = clock[:i]
 	}
-	t, err := time.Parse(time.TimeOnly, clock)
-	if err != nil {
-		t, err = time.Parse("15:04", clock)
+	if strings.Count(clock, ":") == 1 {
+		clock += ":00"
 	}
+	t, err := time.Parse(time.TimeOnly, clock)
 	if err != nil {
 		return 0, fmt.Errorf("timeLocal: %q is not a time", clip(s, 40))
 	}
-	h, m, sec := t.Clock()
-	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(sec)*time.Second, nil
+	return t.Sub(midnight).Truncate(time.Second), nil
 }

@@ -96,7 +96,7 @@ func testScheduleSettings(t *testing.T) {
 			&Schedule{Yearly: &YearlySchedule{At: 18 * time.Hour, Month: time.January, Day: DayInMonth{Week: 1, Weekday: time.Friday}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings), false)); diff != "" {
+			if diff := cmp.Diff(test.want, decodeSchedule(jsontext.Value(test.settings))); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -154,7 +154,7 @@ func testScheduleUnreadable(t *testing.T) {
 		{part("yearly", `{"timeLocal":"07:00","month":"May"}`), `dayNumberInMonth: ""`},
 		{part("yearly", `{"timeLocal":"07:00","dayNumberInMonth":"OnDay","dayOfMonth":1}`), `month: nothing`},
 	} {
-		got := decodeSchedule(jsontext.Value(test.settings), false)
+		got := decodeSchedule(jsontext.Value(test.settings))
 		if got == nil || !strings.Contains(got.Unreadable, test.text) {
 			t.Errorf("%s: %+v, want a reason with %q", test.settings, got, test.text)
 			continue
@@ -170,8 +170,8 @@ func testScheduleUnreadable(t *testing.T) {
 func testScheduleUnreadablePart(t *testing.T) {
 	got := decodeSchedule(jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","backupOptions":{"schedule":{"hours":[3]}}},
 		"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"noon"},
-		"monthlyScheduleEnabled":"`+strings.Repeat("maybe", 1000)+`","monthlySchedule":{},
-		"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"06:00","dayNumberInMonth":"Last","dayOfWeek":"Friday","month":"May"}}`), false)
+		"monthlyScheduleEnabled":"` + strings.Repeat("maybe", 1000) + `","monthlySchedule":{},
+		"yearlyScheduleEnabled":true,"yearlySchedule":{"timeLocal":"06:00","dayNumberInMonth":"Last","dayOfWeek":"Friday","month":"May"}}`))
 	want := &Schedule{
 		Daily:  &DailySchedule{Days: Weekdays{1: true, 2: true, 3: true, 4: true, 5: true}, RunsPerHour: 1, Backup: &Hours{3: true}},
 		Yearly: &YearlySchedule{At: 6 * time.Hour, Month: time.May, Day: DayInMonth{Week: LastWeek, Weekday: time.Friday}},
@@ -185,7 +185,7 @@ func testScheduleUnreadablePart(t *testing.T) {
 	for _, part := range []string{"daily", "weekly", "monthly", "yearly"} {
 		long = append(long, `"`+part+`ScheduleEnabled":"`+strings.Repeat(`ü\n`, 1000)+`"`)
 	}
-	got = decodeSchedule(jsontext.Value("{"+strings.Join(long, ",")+"}"), false)
+	got = decodeSchedule(jsontext.Value("{" + strings.Join(long, ",") + "}"))
 	if n := utf8.RuneCountInString(got.Unreadable); n < 200 || n > 301 || strings.ContainsAny(got.Unreadable, "\n\r") {
 		t.Errorf("%d characters: %q", n, got.Unreadable)
 	}
@@ -201,19 +201,19 @@ func testSchedulePolicyWithAnOddSchedule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range got.Policies {
-		if s := got.Policies[i].Schedule; i < 2 {
+	for i := range got.Items {
+		if s := got.Items[i].Schedule; i < 2 {
 			if s == nil || s.Unreadable == "" {
 				t.Errorf("policy %d: schedule %+v without a reason", i, s)
 			}
-			got.Policies[i].Schedule = nil
+			got.Items[i].Schedule = nil
 		}
 	}
 	want := []Policy{
 		{ID: "1", Name: "a", Enabled: true, USN: 4}, {ID: "2", Name: "b", Enabled: true},
 		{ID: "3", Name: "c", Enabled: true, Schedule: &Schedule{}}, {ID: "4", Name: "d", Enabled: true},
 	}
-	if diff := cmp.Diff(want, got.Policies); diff != "" {
+	if diff := cmp.Diff(want, got.Items); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -233,11 +233,11 @@ func testScheduleOfTheSimulatedAppliance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Policies) != 1 {
-			t.Fatalf("%d policies", len(page.Policies))
+		if len(page.Items) != 1 {
+			t.Fatalf("%d policies", len(page.Items))
 		}
 		// Whether backups go to the archive is said from 1.8 on, and not drawn.
-		got := page.Policies[0].Schedule
+		got := page.Items[0].Schedule
 		if got.Monthly != nil {
 			got.Monthly.Archive = false
 		}
@@ -400,8 +400,8 @@ func testScheduleHoursEitherWay(t *testing.T) {
 		settings := func(hours string) jsontext.Value {
 			return jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","backupOptions":{"schedule":{"hours":` + hours + `}}}}`)
 		}
-		want := decodeSchedule(settings(hoursJSON(list...)), false)
-		got := decodeSchedule(settings(string(numbers)), false)
+		want := decodeSchedule(settings(hoursJSON(list...)))
+		got := decodeSchedule(settings(string(numbers)))
 		if diff := cmp.Diff(want, got); diff != "" || got.Unreadable != "" || *got.Daily.Backup == (Hours{}) {
 			t.Error(got, diff)
 		}
@@ -427,12 +427,11 @@ func FuzzSchedule(f *testing.F) {
 		if !jsontext.Value(settings).IsValid(tolerant...) {
 			return
 		}
-		var page PoliciesPage
-		page.add(textBody(""), Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
-		if len(page.Policies) == 0 {
+		p, _ := decodePolicy(Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
+		if p == nil {
 			t.Fatal("the policy is lost")
 		}
-		s := page.Policies[0].Schedule
+		s := p.Schedule
 		if s == nil {
 			if k := jsontext.Value(settings).Kind(); k != jsontext.KindNull {
 				t.Errorf("no schedule where %s is one", k)
@@ -447,7 +446,7 @@ func FuzzSchedule(f *testing.F) {
 		}
 		// The same hours, written as booleans.
 		if other := inBooleans(settings); other != nil {
-			if diff := cmp.Diff(s, decodeSchedule(other, false)); diff != "" && s.Unreadable == "" {
+			if diff := cmp.Diff(s, decodeSchedule(other)); diff != "" && s.Unreadable == "" {
 				t.Errorf("%s\nand with booleans\n%s:\n%s", settings, other, diff)
 			}
 		}

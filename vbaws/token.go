@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,71 +16,46 @@ import (
 // authentication.
 var ErrMFA = errors.New("the account uses multi-factor authentication and cannot log in unattended: use an account without it")
 
-// token is what a login gave. It doesn't change once it was given.
+// token is what a login gave.
 type token struct {
 	access, refresh string
 	expires         time.Time // zero: not known
+
+	// accepted has the endpoints that answered it with success. A 403 of one of them is
+	// about the token, as some servers answer a rejected one so; else it is about the
+	// account's rights. A right that was taken away costs one login: no endpoint has
+	// accepted the next token yet.
+	accepted sync.Map
+	// refusal is the answer to the login that was to replace the token: who used the
+	// token too need not ask again, since accounts lock. Client.mu guards it.
+	refusal error
 }
 
 // early is how long before its end a token is replaced, so that no request has
 // it expire on the way: a minute, less for tokens that live for minutes.
 func early(life time.Duration) time.Duration { return min(time.Minute, life/5) }
 
-// tokens are the token in use and what is known of those before it.
-type tokens struct {
-	current *token // nil: none
-	// refused is the rejected token for which the appliance refused another one, and
-	// refusal that answer: who used the token too need not ask again, since accounts
-	// lock.
-	refused *token
-	refusal error
-	// renewed replaced a token that was answered by 403. A 403 for it is a lack of
-	// rights.
-	renewed *token
-	// granted are the endpoints that answered with success last time.
-	granted map[string]bool
-	// waiting is how many callers wait for a login, and stop ends the one under way.
-	waiting int
-	stop    context.CancelFunc
-}
-
 // token returns a token other than dead, which can be nil. If there is none, it logs
 // in, once for all callers. A login goes on until the last of them has left.
 func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
-	for {
-		if t, err := c.held(dead); t != nil || err != nil {
-			return t, err
-		}
-		t, err := c.join(ctx, dead)
-		switch {
-		case ctx.Err() == nil && errors.Is(err, context.Canceled) && KindOf(err) == KindTimeout:
-			// All who waited for that login had left.
-		case err != nil:
-			return nil, err
-		case t != nil && t != dead:
-			return t, nil
-		}
+	if t, err := c.held(dead); t != nil || err != nil {
+		return t, err
 	}
-}
-
-// join waits for the login under way, and starts one if there is none.
-func (c *Client) join(ctx context.Context, dead *token) (*token, error) {
 	c.wait(1)
 	defer c.wait(-1)
-	login := c.logins.DoChan("", func() (any, error) {
-		if t, err := c.held(dead); t != nil || err != nil {
-			return t, err // another login has ended just now
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, failed(ctx, c.loginOp(), ctx.Err())
+		case r := <-c.logins.DoChan("", func() (any, error) { return c.login(ctx, dead) }):
+			left := errors.Is(r.Err, context.Canceled) && KindOf(r.Err) == KindTimeout // all who waited for that login
+			switch t, _ := r.Val.(*token); {
+			case r.Err != nil && (!left || ctx.Err() != nil):
+				return nil, r.Err
+			case t != nil && t != dead:
+				return t, nil
+			}
 		}
-		ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-		defer stop()
-		return c.login(ctx, stop, dead)
-	})
-	select {
-	case r := <-login:
-		t, _ := r.Val.(*token)
-		return t, r.Err
-	case <-ctx.Done():
-		return nil, failed(ctx, c.loginOp(), ctx.Err())
 	}
 }
 
@@ -85,9 +63,9 @@ func (c *Client) join(ctx context.Context, dead *token) (*token, error) {
 func (c *Client) wait(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tokens.waiting += n
-	if c.tokens.waiting == 0 && c.tokens.stop != nil {
-		c.tokens.stop()
+	c.waiting += n
+	if c.waiting == 0 && c.stop != nil {
+		c.stop()
 	}
 }
 
@@ -96,73 +74,47 @@ func (c *Client) wait(n int) {
 func (c *Client) held(dead *token) (*token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.tokens.current; t != nil && t != dead && (t.expires.IsZero() || c.cfg.Now().Before(t.expires)) {
+	if t := c.current; t != nil && t != dead && (t.expires.IsZero() || c.cfg.Now().Before(t.expires)) {
 		return t, nil
 	}
-	if dead != nil && dead == c.tokens.refused {
-		return nil, c.tokens.refusal
+	if dead != nil {
+		return nil, dead.refusal
 	}
 	return nil, nil
 }
 
-// login replaces the token in use. It is never called twice at once. stop ends ctx.
-func (c *Client) login(ctx context.Context, stop context.CancelFunc, dead *token) (*token, error) {
+// login replaces the token in use. It is never called twice at once. It goes on after
+// the end of ctx while a caller waits for it.
+func (c *Client) login(ctx context.Context, dead *token) (*token, error) {
+	if t, err := c.held(dead); t != nil || err != nil {
+		return t, err // another login has ended just now
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	c.mu.Lock()
-	if c.tokens.waiting == 0 {
+	if c.waiting == 0 {
 		stop()
 	}
-	c.tokens.stop = stop
+	c.stop = stop
 	refresh := ""
-	if t := c.tokens.current; t != nil && t != dead {
-		refresh = t.refresh // it has expired
+	if c.current != nil && c.current != dead {
+		refresh = c.current.refresh // it has expired
 	}
 	c.mu.Unlock()
 	t, err := c.authenticate(ctx, refresh)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tokens.stop, c.tokens.refused, c.tokens.refusal = nil, nil, nil
-	if err == nil {
-		c.tokens.current = t
+	switch {
+	case err == nil:
+		c.current = t
 		return t, nil
-	}
-	if c.tokens.current == dead || KindOf(err) == KindAuth {
-		c.tokens.current = nil
+	case c.current == dead, KindOf(err) == KindAuth:
+		c.current = nil
 	}
 	if dead != nil && ctx.Err() == nil {
-		c.tokens.refused, c.tokens.refusal = dead, err
+		dead.refusal = err
 	}
 	return nil, err
-}
-
-// lacksRight reports whether a 403 that an endpoint answered to the token is about the
-// account's rights, not about the token. Some servers answer a rejected token so. Thus
-// a 403 of an endpoint that was allowed before is taken for that, once: if the next
-// token gets it too, a right was taken away.
-func (c *Client) lacksRight(endpoint string, t *token) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.tokens.granted[endpoint] && t != c.tokens.renewed {
-		return false
-	}
-	delete(c.tokens.granted, endpoint)
-	return true
-}
-
-func (c *Client) grant(endpoint string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tokens.granted[endpoint] = true
-}
-
-// renew is token for a token that was answered by 403.
-func (c *Client) renew(ctx context.Context, dead *token) (*token, error) {
-	t, err := c.token(ctx, dead)
-	if err == nil {
-		c.mu.Lock()
-		c.tokens.renewed = t
-		c.mu.Unlock()
-	}
-	return t, err
 }
 
 func (c *Client) loginOp() string { return fmt.Sprintf("login as %q", c.cfg.Username) }
@@ -175,7 +127,7 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 		t, err := c.postToken(ctx, op, version, url.Values{
 			"grant_type":    {"refresh_token"},
 			"refresh_token": {refresh},
-		})
+		}, refresh)
 		if err == nil || !refusesToken(err) {
 			return t, err
 		}
@@ -202,11 +154,14 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 				"grant_type": {"password"},
 				"username":   {c.cfg.Username},
 				"password":   {password},
-			})
+			}, password)
 		}
 		if !refusesVersion(RouteToken, err) {
-			if err = refusedLogin(err); err != nil && KindOf(err) == KindAuth {
-				c.versions.answered(version)
+			if HasStatus(err, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden) && !missesVersion(err) {
+				err = &Error{KindAuth, op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", cause(err))}
+			}
+			if err != nil && KindOf(err) == KindAuth {
+				c.versions.accept(version, rejectedLogin)
 			}
 			return t, err
 		}
@@ -227,41 +182,26 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 	if c.cfg.APIVersion != "" {
 		return nil
 	}
-	err := c.requestToken(ctx, op, version, url.Values{"grant_type": {"password"}}, []string{password}, func(login, time.Time) error { return nil })
-	if e, ok := errors.AsType[*APIError](err); ok && !refusesVersion(RouteToken, err) {
-		switch code := e.StatusCode; {
-		case code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusTooManyRequests, e.missesVersion():
-			return err
-		case code/100 == 4: // it wants an account
-			return nil
-		case code == http.StatusInternalServerError: // as of a form that it can't read
-			return nil
-		}
+	_, err := c.postToken(ctx, op, version, url.Values{"grant_type": {"password"}}, password)
+	if !refusesToken(err) || refusesVersion(RouteToken, err) || missesVersion(err) ||
+		HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) {
+		return err
 	}
-	return err
+	return nil // it wants an account, or can't read a form without one
+}
+
+// rejects reports whether err, an answer of that endpoint, is about the token.
+func rejects(err error, endpoint string, t *token) bool {
+	_, accepted := t.accepted.Load(endpoint)
+	return HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) && accepted
 }
 
 // refusesToken reports whether err is an answer about the refresh token, or about the
 // API version, so that the password is to be tried. An unknown token can be
 // answered by 500.
 func refusesToken(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.StatusCode/100 == 4 && e.StatusCode != http.StatusTooManyRequests || e.StatusCode == http.StatusInternalServerError)
-}
-
-// refusedLogin makes KindAuth of an answer that is about the account.
-func refusedLogin(err error) error {
-	e, ok := errors.AsType[*APIError](err)
-	if !ok || namesVersion(err) || e.missesVersion() {
-		return err
-	}
-	switch e.StatusCode {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		var in *Error
-		errors.As(err, &in)
-		return &Error{KindAuth, in.Op, fmt.Errorf("the appliance rejected the account: check the user name, the password, and whether the account is locked or disabled: %w", in.Err)}
-	}
-	return err
+	code := answerOf(err).StatusCode
+	return code/100 == 4 && code != http.StatusTooManyRequests || code == http.StatusInternalServerError
 }
 
 // errTurns is the end of a call that is never accepted and never refused for good.
@@ -284,68 +224,53 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 	const path = "/api/oauth2/token"
 	err := c.exchange(ctx, call{
 		op: "GET " + path, method: http.MethodGet, endpoint: path, path: path,
-		version: version, limit: maxSmall, private: true,
-	}, func(http.Header, *body) error { return nil })
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.StatusCode/100 == 4 && e.StatusCode != http.StatusNotFound && e.StatusCode != http.StatusTooManyRequests
+		version: version,
+	}, func(*body) error { return nil })
+	code := answerOf(err).StatusCode
+	return code/100 == 4 && code != http.StatusNotFound && code != http.StatusTooManyRequests
 }
 
-// postToken asks for a token, and notes that the appliance accepts the API version.
-func (c *Client) postToken(ctx context.Context, op, version string, form url.Values) (*token, error) {
-	var t *token
-	secrets := []string{form.Get("password"), form.Get("refresh_token")}
-	err := c.requestToken(ctx, op, version, form, secrets, func(l login, sent time.Time) (err error) {
-		if t, err = l.token(sent); errors.Is(err, ErrMFA) {
-			return &Error{KindAuth, op, err}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.versions.accept(version, true)
-	return t, nil
-}
-
-// requestToken posts a form to the route of the tokens, and hands the answer and the
-// time of the request to read. It tries again only if no answer came: an answered
-// login can have counted against the account.
-func (c *Client) requestToken(ctx context.Context, op, version string, form url.Values, secrets []string, read func(login, time.Time) error) error {
+// postToken posts a form to the route of the tokens, and notes if the appliance accepts the
+// API version. It tries again only if no answer came: an answered login can have counted
+// against the account.
+func (c *Client) postToken(ctx context.Context, op, version string, form url.Values, secret string) (t *token, err error) {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
-		form: form, version: version, limit: maxSmall, private: true, secrets: secrets,
+		form: form, version: version, secrets: []string{secret},
 	}
 	answered := false
 	noAnswer := func(err error) bool { return !answered && KindOf(err) == KindUnreachable }
-	return c.retry(ctx, op, noAnswer, func() error {
+	err = c.retry(ctx, op, noAnswer, func() error {
 		sent := c.cfg.Now()
-		return c.exchange(ctx, in, func(_ http.Header, b *body) error {
+		return c.exchange(ctx, in, func(b *body) (err error) {
 			answered = true
-			l, err := decodeLogin(b)
-			if err != nil {
-				return err
+			var l login
+			if err = decode(b, &l); err == nil {
+				t, err = l.token(op, sent)
 			}
-			return read(l, sent)
+			return err
 		})
 	})
+	if err == nil {
+		c.versions.accept(version, acceptedLogin)
+	}
+	return t, err
 }
 
 // token makes a token of the answer to a request sent at that time.
-func (l login) token(sent time.Time) (*token, error) {
+func (l *login) token(op string, sent time.Time) (*token, error) {
 	switch {
-	case l.access == "" && l.mfa != "":
-		return nil, ErrMFA
-	case l.access == "":
+	case l.Access == "" && l.MFA != "":
+		return nil, &Error{KindAuth, op, ErrMFA}
+	case l.Access == "":
 		return nil, errShape("the answer has no access_token")
 	}
-	for _, r := range l.access {
-		if r <= ' ' || r > '~' {
-			return nil, errShape("the access_token contains characters that are invalid in a header")
-		}
+	if strings.ContainsFunc(string(l.Access), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errShape("the access_token contains characters that are invalid in a header")
 	}
-	t := &token{access: l.access, refresh: l.refresh}
-	if l.expiresIn > 0 {
-		t.expires = sent.Add(l.expiresIn - early(l.expiresIn))
+	t := &token{access: string(l.Access), refresh: string(l.Refresh)}
+	if life := time.Duration(min(l.Seconds, int64(math.MaxInt64/time.Second))) * time.Second; life > 0 {
+		t.expires = sent.Add(life - early(life))
 	}
 	return t, nil
 }
@@ -360,8 +285,8 @@ func (c *Client) Logout(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
-	t := c.tokens.current
-	c.tokens.current = nil
+	t := c.current
+	c.current = nil
 	c.mu.Unlock()
 	if t == nil {
 		return nil
@@ -370,9 +295,8 @@ func (c *Client) Logout(ctx context.Context) error {
 	err := c.exchange(ctx, call{
 		op: op, method: http.MethodDelete, endpoint: RouteToken, path: RouteToken,
 		version: c.versions.current(), bearer: t.access, secrets: []string{t.access, t.refresh},
-		limit: maxSmall, private: true,
-	}, func(http.Header, *body) error { return nil })
-	if HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) {
+	}, func(*body) error { return nil })
+	if HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 		return nil
 	}
 	return err

@@ -55,6 +55,19 @@ type SessionsPage struct {
 	Date time.Time
 }
 
+// Page is one answer of a route that lists something else than sessions.
+type Page[T any] struct {
+	// TotalCount is the appliance's totalCount, -1 if the answer has none.
+	TotalCount int
+	Items      []T
+	// Rows counts the elements of the answer, those that are not among the Items
+	// included: it is what Offset counts.
+	Rows int
+	// Err is the first thing of the items that could not be understood; nil if all
+	// could.
+	Err error
+}
+
 // Words of Session.Status that the exporter treats in a way of their own, and
 // the final ones that the documentation lists.
 const (

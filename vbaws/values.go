@@ -2,7 +2,6 @@ package vbaws
 
 import (
 	"bytes"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -14,8 +13,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// unquote returns what a JSON string stands for. The result may alias v.
+// unquote returns what a JSON string stands for, nil for what is none. The result may
+// alias v.
 func unquote(v jsontext.Value) []byte {
+	if v.Kind() != jsontext.KindString {
+		return nil
+	}
 	for _, c := range v[1 : len(v)-1] {
 		if c == '\\' || c >= utf8.RuneSelf {
 			// v was read, so the error can only be invalid UTF-8, which is replaced.
@@ -26,28 +29,22 @@ func unquote(v jsontext.Value) []byte {
 	return v[1 : len(v)-1]
 }
 
-// textOf reads a string, and shortens it to MaxText.
-func textOf(v jsontext.Value) ([]byte, bool) {
-	if v.Kind() != jsontext.KindString {
-		return nil, false
-	}
+// textOf is unquote, and shortens the string to MaxText.
+func textOf(v jsontext.Value) []byte {
 	b := unquote(v)
 	if len(b) > MaxText {
 		b = []byte(Shorten(string(b), MaxText))
 	}
-	return b, true
+	return b
 }
 
 // numeral returns the text of a number, which may be written as a string; nil of what
 // is neither.
 func numeral(v jsontext.Value) []byte {
-	switch v.Kind() {
-	case jsontext.KindNumber:
+	if v.Kind() == jsontext.KindNumber {
 		return v
-	case jsontext.KindString:
-		return bytes.TrimSpace(unquote(v))
 	}
-	return nil
+	return bytes.TrimSpace(unquote(v))
 }
 
 // integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are one,
@@ -94,57 +91,38 @@ func duration(v jsontext.Value) time.Duration {
 var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // instant reads a date; zero for what is none.
-func instant(v jsontext.Value) time.Time {
-	if v.Kind() != jsontext.KindString {
-		return time.Time{}
-	}
-	t, _ := parseTime(string(unquote(v)))
-	return t
+func instant(v jsontext.Value) time.Time { return parseTime(string(unquote(v))) }
+
+// otherDates are the layouts of dates that are not as in RFC 3339.
+var otherDates = []string{
+	"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07",
+	"2006-01-02T15:04:05 Z07:00", "2006-01-02T15:04:05 Z0700", "2006-01-02T15:04:05 Z07",
 }
 
 // parseTime reads a date as the appliance writes it: with or without a zone, where it
 // is UTC, and with any number of digits after the point. It also takes zones without a
-// colon or without minutes, and a space for the T. The empty string and the zero date,
+// colon or without minutes, and a space for the T. What is no date, and the zero date,
 // wherever its zone puts it, are the zero Time.
-func parseTime(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
+func parseTime(s string) time.Time {
 	const day, second = len(time.DateOnly), len("2006-01-02T15:04:05")
 	if len(s) < second {
-		return time.Time{}, errors.New("a part of the date is missing")
+		return time.Time{}
 	}
-	zone := len(s)
-	if i := strings.LastIndexAny(s[second:], "Z+-"); i >= 0 {
-		zone = second + i
+	if s[day] == ' ' {
+		s = s[:day] + "T" + s[day+1:]
 	}
-	if s[day] != 'T' || s[len(s)-1] != 'Z' && len(s)-zone != len("+00:00") {
-		clock, offset := strings.TrimRight(s[day+1:zone], " "), s[zone:]
-		switch len(offset) {
-		case 0:
-			offset = "Z"
-		case len("+00"):
-			offset += ":00"
-		case len("+0000"):
-			offset = offset[:3] + ":" + offset[3:]
-		}
-		if s[day] != ' ' && s[day] != 'T' {
-			return time.Time{}, errors.New("no T or space between date and time")
-		}
-		s = s[:day] + "T" + clock + offset
+	if !strings.ContainsAny(s[second:], "Z+-") {
+		s += "Z"
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return time.Time{}, err
+	for i := 0; err != nil && i < len(otherDates); i++ {
+		t, err = time.Parse(otherDates[i], s)
 	}
 	t = t.UTC()
-	switch year := t.Year(); {
-	case year <= 1:
-		return time.Time{}, nil
-	case year > 9999:
-		return time.Time{}, errors.New("the year is out of range")
+	if err != nil || t.Year() <= 1 || t.Year() > 9999 {
+		return time.Time{}
 	}
-	return t, nil
+	return t
 }
 
 // parseRetryAfter reads a Retry-After header, seconds or a date. It is 0 for

@@ -124,7 +124,7 @@ func (p *poll) listLicensed(ctx context.Context) {
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		return page.Workloads, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(w *vbaws.LicensedWorkload) (string, int) { return w.ID, instanceSize + len(w.ID) })
 	p.optedAnswered(vbaws.RouteLicensed, err)
 	if err != nil {
@@ -180,13 +180,13 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		for i := range page.Instances {
-			one := &page.Instances[i]
+		for i := range page.Items {
+			one := &page.Items[i]
 			for _, text := range []*string{&one.Name, &one.AWSID, &one.Region} {
 				*text = vbaws.Shorten(*text, maxInstanceText)
 			}
 		}
-		return page.Instances, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(i *vbaws.Instance) (string, int) {
 		return i.ID, instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 	})

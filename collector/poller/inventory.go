@@ -98,7 +98,7 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		next = *inv.facts
 	}
 	version := inv.version
-	var zone vbaws.TimeZone
+	var zone string
 	facts := []fact{
 		factOf(ctx, vbaws.RouteSummary, p.api.Summary, &next.Summary),
 		factOf(ctx, vbaws.RouteLicense, p.license, &next.License),
@@ -117,8 +117,8 @@ func (p *poll) fetchFacts(ctx context.Context) {
 			p.endpointAnswered(f.path, errs[i])
 		}
 	}
-	if zone.Name != "" {
-		p.tx.SetZone(zone.Name, p.applianceTime())
+	if zone != "" {
+		p.tx.SetZone(zone, p.applianceTime())
 	}
 	inv.facts, inv.version = &next, version
 }
@@ -159,9 +159,9 @@ func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		return page.Repositories, page.Rows, page.TotalCount, nil
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(r *vbaws.Repository) (string, int) {
-		return r.ID, repositorySize + len(r.ID) + len(r.Name) + len(r.Folder) + len(r.Bucket) + len(r.Region)
+		return r.ID, repositorySize + len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
 	})
 	if err != nil {
 		return nil, err

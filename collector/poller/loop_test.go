@@ -54,8 +54,8 @@ func (f *fakeAPI) Policies(context.Context, vbaws.Workload, int, int) (*vbaws.Po
 func (f *fakeAPI) Summary(context.Context) (*vbaws.Summary, error) { return nil, notThere }
 func (f *fakeAPI) License(context.Context) (*vbaws.License, error) { return nil, notThere }
 func (f *fakeAPI) Version(context.Context) (string, error)         { return "", notThere }
-func (f *fakeAPI) TimeZone(context.Context) (vbaws.TimeZone, error) {
-	return vbaws.TimeZone{}, notThere
+func (f *fakeAPI) TimeZone(context.Context) (string, error) {
+	return "", notThere
 }
 func (f *fakeAPI) Repositories(context.Context, int, int) (*vbaws.RepositoriesPage, error) {
 	return nil, notThere
@@ -264,7 +264,7 @@ func (h *hanging) Workloads() []vbaws.Workload {
 func (h *hanging) Policies(ctx context.Context, _ vbaws.Workload, offset, _ int) (*vbaws.PoliciesPage, error) {
 	page := &vbaws.PoliciesPage{TotalCount: 1}
 	if offset == 0 {
-		page.Rows, page.Policies = 1, []vbaws.Policy{{ID: "1", Name: "gold", Enabled: true}}
+		page.Rows, page.Items = 1, []vbaws.Policy{{ID: "1", Name: "gold", Enabled: true}}
 	}
 	return page, ctx.Err()
 }

@@ -695,8 +695,8 @@ type unread struct {
 
 func (u *unread) Policies(ctx context.Context, w vbaws.Workload, offset, limit int) (*vbaws.PoliciesPage, error) {
 	page, err := u.API.Policies(ctx, w, offset, limit)
-	if err == nil && u.odd && len(page.Policies) > 0 {
-		page.Policies, page.Err = page.Policies[1:], errors.New("it is odd")
+	if err == nil && u.odd && len(page.Items) > 0 {
+		page.Items, page.Err = page.Items[1:], errors.New("it is odd")
 	}
 	return page, err
 }

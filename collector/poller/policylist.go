@@ -88,8 +88,8 @@ func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadList
 		if l.odd == nil {
 			l.odd = page.Err
 		}
-		l.whole = l.whole && len(page.Policies) == page.Rows
-		return page.Policies, page.Rows, page.TotalCount, nil
+		l.whole = l.whole && len(page.Items) == page.Rows
+		return page.Items, page.Rows, page.TotalCount, nil
 	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
 	l.policies = all
 	return l, err

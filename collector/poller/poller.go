@@ -26,7 +26,7 @@ type API interface {
 	Summary(context.Context) (*vbaws.Summary, error)
 	License(context.Context) (*vbaws.License, error)
 	Version(context.Context) (string, error)
-	TimeZone(context.Context) (vbaws.TimeZone, error)
+	TimeZone(context.Context) (string, error)
 	Repositories(ctx context.Context, offset, limit int) (*vbaws.RepositoriesPage, error)
 	Instances(context.Context, vbaws.InstancesQuery) (*vbaws.InstancesPage, error)
 	LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error)

@@ -291,11 +291,11 @@ func (p *prober) timeZone(ctx context.Context) Finding {
 	case err != nil:
 		return p.lacking(&r, err)
 	}
-	if _, err := schedule.Location(zone.Name); err == nil {
-		return ok(Rights, "the appliance's time zone is %s", zone.Name)
+	if _, err := schedule.Location(zone); err == nil {
+		return ok(Rights, "the appliance's time zone is %s", zone)
 	}
 	if p.a.TimeZone != nil {
-		return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone.Name, p.a.TimeZone)
+		return ok(Rights, "the appliance's time zone %q is unknown; timezone is used instead: %s", zone, p.a.TimeZone)
 	}
-	return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone.Name, r.without)
+	return warn(Rights, "set timezone to its IANA name", "the appliance's time zone %q is unknown; missing: %s", zone, r.without)
 }

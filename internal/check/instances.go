@@ -35,10 +35,10 @@ func (i *instances) rights(client *vbaws.Client) []right {
 			}},
 		{path: client.RestorePointsRoute(), without: "the newest backups of instances that are not in the list of licensed workloads (vbaws_instance_last_backup_timestamp_seconds)",
 			wanted: true, ask: func(ctx context.Context) (any, error) {
-				if i.list == nil || len(i.list.Instances) == 0 {
+				if i.list == nil || len(i.list.Items) == 0 {
 					return nil, errNotAsked
 				}
-				return client.NewestRestorePoint(ctx, i.list.Instances[0].ID)
+				return client.NewestRestorePoint(ctx, i.list.Items[0].ID)
 			}},
 	}
 }
@@ -48,10 +48,10 @@ func (i *instances) rights(client *vbaws.Client) []right {
 func (i *instances) finding(limit int) Finding {
 	total := max(i.list.TotalCount, i.list.Rows)
 	text := fmt.Sprintf("%d EC2 %s", total, plural(total, "instance", "instances"))
-	if i.licensed != nil && len(i.licensed.Workloads) > 0 && len(i.list.Instances) > 0 {
+	if i.licensed != nil && len(i.licensed.Items) > 0 && len(i.list.Items) > 0 {
 		n := 0
-		for _, w := range i.licensed.Workloads {
-			if slices.ContainsFunc(i.list.Instances, func(of vbaws.Instance) bool { return of.ID == w.ID }) {
+		for _, w := range i.licensed.Items {
+			if slices.ContainsFunc(i.list.Items, func(of vbaws.Instance) bool { return of.ID == w.ID }) {
 				n++
 			}
 		}

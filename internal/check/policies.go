@@ -39,7 +39,7 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 			return err
 		}
 		odd = cmp.Or(odd, page.Err)
-		for _, pol := range page.Policies {
+		for _, pol := range page.Items {
 			l.policies++
 			if l.workloads[pol.Name] == nil {
 				l.workloads[pol.Name] = make(map[string]string)
