@@ -224,7 +224,7 @@ const (
 	nothing standing = iota
 	// rejectedLogin: it rejected a login for another reason than the version.
 	rejectedLogin
-	// acceptedLogin proves nothing of other requests: a login may not look at the version.
+	// acceptedLogin proves nothing of other requests: not every login looks at the version.
 	acceptedLogin
 	acceptedRequest
 )

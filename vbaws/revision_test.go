@@ -459,6 +459,8 @@ func testNegotiationWrongPortOrPath(t *testing.T) {
 		}, "", KindHTTP, 19, []string{"the URL is the web UI, not the REST API: the default port of the REST API is 11005", "1.9-rev0, ", "1.14-rev0"}},
 		"pages": {answer(200, "Content-Type: text/html; charset=utf-8", "<html>Veeam Backup for AWS</html>"), "", KindDecode, 1,
 			[]string{"the answer is a web page (text/html), not from the REST API: the default port of the REST API is 11005, port 443 is the web UI"}},
+		"another API": {answer(200, "Content-Type: application/json", `{"status":"ok"}`), "", KindDecode, 1,
+			[]string{"the answer is not from the REST API: the answer has no access_token"}},
 		"page of 404": {answer(404, "Content-Type: text/html", "<html>nothing</html>"), "", KindHTTP, 1,
 			[]string{"a web page, not the REST API (the default port of the REST API is 11005, port 443 is the web UI): HTTP status 404"}},
 		"redirect": {answer(302, "Location: https://elsewhere/login", ""), "", KindHTTP, 1, []string{"redirect to elsewhere"}},
