@@ -25,7 +25,7 @@ type Policy struct {
 	Schedule *Schedule
 }
 
-// PoliciesPage is one answer of a policy listing. Its Items have names, and ids but for
+// PoliciesPage is one answer of a policy listing. Its Items have names, and ids except
 // that of VPC. Its Err is not about schedules: see Schedule.Unreadable.
 type PoliciesPage = Page[Policy]
 

@@ -154,9 +154,12 @@ func showsProblems(t *testing.T, clock *vbawstest.Clock) {
 		if err := p.Poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		clear(got)
 		for _, r := range p.Published().Policies.Rows {
-			if want[r.Name] != "" {
-				got[r.Name] = string(r.Verdict.State)
+			for _, k := range r.Kinds {
+				if state := string(k.State); state == want[r.Name] {
+					got[r.Name] = state
+				}
 			}
 		}
 	}
