@@ -99,9 +99,6 @@ func listed(header string) []string {
 	return list
 }
 
-// RouteSessions is a route of every API version: a version that it refuses is one
-// that the appliance refuses.
-
 // namesVersion reports whether err is an answer that says that the API version is
 // not supported.
 func namesVersion(err error) bool {
