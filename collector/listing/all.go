@@ -10,12 +10,11 @@ import (
 const maxBytes = 32 << 20
 
 // All reads a short list of items with ids, in pages, and again if it moved meanwhile,
-// until as many have come as the appliance says there are. get returns the items that
-// could be understood of the rows at an offset, how many rows there were, and
-// totalCount or -1. measure returns the id of an item, and how many bytes it takes; a list
-// of more than 32 MiB is an error. path is that of the request, for the error.
+// until as many have come as the appliance says there are. measure returns the id of an
+// item, and how many bytes it takes; a list of more than 32 MiB is an error. path is that
+// of the request, for the error.
 func All[T any](
-	size *PageSize, path string, get func(offset, limit int) (items []T, rows, total int, err error), measure func(*T) (id string, bytes int),
+	size *PageSize, path string, get func(offset, limit int) (*vbaws.Page[T], error), measure func(*T) (id string, bytes int),
 ) ([]T, error) {
 	var came, total int
 	for range Rereads {
@@ -23,23 +22,22 @@ func All[T any](
 		seen := make(map[string]bool)
 		offset, lost, moved, held := 0, 0, false, 0
 		for news := true; news; {
-			var items []T
-			var rows, n int
+			var page *vbaws.Page[T]
 			err := size.Ask(PageLimit, func(limit int) (err error) {
-				items, rows, n, err = get(offset, limit)
+				page, err = get(offset, limit)
 				return err
 			})
 			if err != nil {
 				return nil, err
 			}
 			// What was removed from the pages before has moved others there.
-			moved = moved || offset > 0 && n != total
-			total, offset, lost = n, offset+rows, lost+rows-len(items)
+			moved = moved || offset > 0 && page.TotalCount != total
+			total, offset, lost = page.TotalCount, offset+page.Rows, lost+page.Rows-len(page.Items)
 			news = false
-			for i := range items {
-				if id, bytes := measure(&items[i]); !seen[id] {
+			for i := range page.Items {
+				if id, bytes := measure(&page.Items[i]); !seen[id] {
 					seen[id], news = true, true
-					all = append(all, items[i])
+					all = append(all, page.Items[i])
 					held += bytes
 				}
 			}

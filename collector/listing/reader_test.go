@@ -326,10 +326,10 @@ func TestAll(t *testing.T) {
 // the memory.
 func testAllEndless(t *testing.T) {
 	held := 0
-	_, err := All(new(PageSize), "/x", func(offset, _ int) ([]string, int, int, error) {
-		page := []string{strings.Repeat("x", 1<<20) + strconv.Itoa(offset)}
-		held += len(page[0])
-		return page, 1, 5, nil
+	_, err := All(new(PageSize), "/x", func(offset, _ int) (*vbaws.Page[string], error) {
+		item := strings.Repeat("x", 1<<20) + strconv.Itoa(offset)
+		held += len(item)
+		return &vbaws.Page[string]{TotalCount: 5, Items: []string{item}, Rows: 1}, nil
 	}, itself)
 	if vbaws.KindOf(err) != vbaws.KindDecode || !strings.Contains(err.Error(), "more than 32 MiB") || held > maxBytes+2<<20 {
 		t.Errorf("%d bytes, %v", held, err)
@@ -340,17 +340,17 @@ func testAllEndless(t *testing.T) {
 func testAllReadsAgain(t *testing.T) {
 	items := []string{"a", "b", "c", "d", "e"}
 	pages := 0
-	got, err := All(new(PageSize), "/x", func(offset, _ int) ([]string, int, int, error) {
+	got, err := All(new(PageSize), "/x", func(offset, _ int) (*vbaws.Page[string], error) {
 		if pages++; pages == 2 {
 			items = items[1:]
 		}
 		page := items[min(offset, len(items)):min(offset+2, len(items))]
-		return page, len(page), len(items), nil
+		return &vbaws.Page[string]{TotalCount: len(items), Items: page, Rows: len(page)}, nil
 	}, itself)
 	if err != nil || !slices.Equal(got, []string{"b", "c", "d", "e"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := All(new(PageSize), "/x", func(int, int) ([]string, int, int, error) { return nil, 0, 3, nil }, itself); vbaws.KindOf(err) != vbaws.KindDecode {
+	if _, err := All(new(PageSize), "/x", func(int, int) (*vbaws.Page[string], error) { return &vbaws.Page[string]{TotalCount: 3}, nil }, itself); vbaws.KindOf(err) != vbaws.KindDecode {
 		t.Errorf("fewer than totalCount: %v", err)
 	}
 }

@@ -119,12 +119,8 @@ func (p *poll) listLicensed(ctx context.Context) {
 	if k.listed == nil || p.isAbsent(vbaws.RouteLicensed) {
 		return
 	}
-	all, err := listing.All(&p.known.pageSize, vbaws.RouteLicensed, func(offset, limit int) ([]vbaws.LicensedWorkload, int, int, error) {
-		page, err := p.api.LicensedWorkloads(ctx, offset, limit)
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		return page.Items, page.Rows, page.TotalCount, nil
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteLicensed, func(offset, limit int) (*vbaws.LicensedWorkloadsPage, error) {
+		return p.api.LicensedWorkloads(ctx, offset, limit)
 	}, func(w *vbaws.LicensedWorkload) (string, int) { return w.ID, instanceSize + len(w.ID) })
 	p.optedAnswered(vbaws.RouteLicensed, err)
 	if err != nil {
@@ -175,10 +171,10 @@ func (p *poll) allInstances(ctx context.Context) ([]vbaws.Instance, error) {
 }
 
 func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Instance, error) {
-	return listing.All(&p.known.pageSize, vbaws.RouteInstances, func(offset, limit int) ([]vbaws.Instance, int, int, error) {
+	return listing.All(&p.known.pageSize, vbaws.RouteInstances, func(offset, limit int) (*vbaws.InstancesPage, error) {
 		page, err := p.api.Instances(ctx, vbaws.InstancesQuery{Offset: offset, Limit: limit, Unprotected: unprotected})
 		if err != nil {
-			return nil, 0, 0, err
+			return nil, err
 		}
 		for i := range page.Items {
 			one := &page.Items[i]
@@ -186,7 +182,7 @@ func (p *poll) readInstances(ctx context.Context, unprotected bool) ([]vbaws.Ins
 				*text = vbaws.Shorten(*text, maxInstanceText)
 			}
 		}
-		return page.Items, page.Rows, page.TotalCount, nil
+		return page, nil
 	}, func(i *vbaws.Instance) (string, int) {
 		return i.ID, instanceSize + len(i.ID) + len(i.Name) + len(i.AWSID) + len(i.Region)
 	})

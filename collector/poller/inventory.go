@@ -154,12 +154,8 @@ const repositorySize = 100
 
 // listRepositories reads all backup repositories.
 func (p *poll) listRepositories(ctx context.Context) (*Repositories, error) {
-	all, err := listing.All(&p.known.pageSize, vbaws.RouteRepositories, func(offset, limit int) ([]vbaws.Repository, int, int, error) {
-		page, err := p.api.Repositories(ctx, offset, limit)
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		return page.Items, page.Rows, page.TotalCount, nil
+	all, err := listing.All(&p.known.pageSize, vbaws.RouteRepositories, func(offset, limit int) (*vbaws.RepositoriesPage, error) {
+		return p.api.Repositories(ctx, offset, limit)
 	}, func(r *vbaws.Repository) (string, int) {
 		return r.ID, repositorySize + len(r.ID) + len(r.Name) + len(r.Bucket) + len(r.Region)
 	})

@@ -78,18 +78,18 @@ const policySize = 500
 // list moved.
 func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
 	l := workloadListing{whole: true}
-	all, err := listing.All(&p.known.pageSize, w.Path, func(offset, limit int) ([]vbaws.Policy, int, int, error) {
+	all, err := listing.All(&p.known.pageSize, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
 		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 		defer cancel()
 		page, err := p.api.Policies(ctx, w, offset, limit)
 		if err != nil {
-			return nil, 0, 0, err
+			return nil, err
 		}
 		if l.odd == nil {
 			l.odd = page.Err
 		}
 		l.whole = l.whole && len(page.Items) == page.Rows
-		return page.Items, page.Rows, page.TotalCount, nil
+		return page, nil
 	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
 	l.policies = all
 	return l, err
