@@ -43,7 +43,7 @@ var (
 // The metrics of Collector.
 var (
 	up = collect(gauge, "vbaws_up",
-		"Whether the last finished poll of the appliance succeeded. Absent before the first poll of this process.",
+		"Whether the last finished poll read the appliance, also if what it read could not be saved. Absent before the first poll of this process.",
 		byAppliance)
 	applianceInfo = collect(gauge, "vbaws_appliance_info",
 		"Always 1. Labelled by the version of the product (empty if unknown) and the API version in use.",
