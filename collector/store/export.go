@@ -136,6 +136,9 @@ func (p applianceTx) known(tx *bbolt.Tx) error {
 		known = append(known, string(name))
 		return nil
 	})
+	if len(known) == 0 {
+		return fmt.Errorf("%s has no state of appliance %q, and of no other", p.path, p.appliance)
+	}
 	return fmt.Errorf("%s has no state of appliance %q, only of %q", p.path, p.appliance, known)
 }
 

@@ -453,6 +453,9 @@ func testExportFails(t *testing.T) {
 	if _, err := s.ExportFile("b", "", file); err == nil || !strings.Contains(err.Error(), `has no state of appliance "b", only of ["a"]`) {
 		t.Errorf("unknown appliance: %v", err)
 	}
+	if _, err := open(t, filepath.Join(t.TempDir(), "data")).ExportFile("b", "", file); err == nil || !strings.Contains(err.Error(), `has no state of appliance "b", and of no other`) {
+		t.Errorf("no appliance: %v", err)
+	}
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
