@@ -36,7 +36,7 @@ build: ## build the exporter as it is released, into OUT
 	CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOFIPS140=off GOWORK=off GOAMD64=v1 GOARM64=v8.0 \
 	  go build -trimpath -buildvcs=false -mod=readonly -ldflags '$(LDFLAGS)' -o '$(OUT)' .
 
-test: ## run the exporter's tests; two to three minutes
+test: ## run the exporter's tests; two minutes
 	go test ./...
 
 race: ## run them with the race detector, and the longest ones without it, at full length
