@@ -170,7 +170,7 @@ func (tx *Tx) editPolicy(k PolicyKey) *Policy {
 func (tx *Tx) HasPolicy(name string) bool {
 	if tx.names == nil {
 		tx.names = make(map[string]bool)
-		for _, pol := range livePolicies(tx.allPolicies()) {
+		for _, pol := range livePolicies(tx.allPolicies(), anyPolicy) {
 			tx.names[pol.Name] = true
 		}
 	}
@@ -179,7 +179,7 @@ func (tx *Tx) HasPolicy(name string) bool {
 
 // ToLookUp returns the policies whose newest sessions were not asked for.
 func (tx *Tx) ToLookUp() []*Policy {
-	return slices.DeleteFunc(livePolicies(tx.allPolicies()), func(pol *Policy) bool { return pol.LookedUp })
+	return livePolicies(tx.allPolicies(), func(pol *Policy) bool { return !pol.LookedUp })
 }
 
 func (k PolicyKey) compare(o PolicyKey) int {
@@ -234,11 +234,13 @@ func goneNames(policies map[PolicyKey]*Policy, match func(*Policy) bool) map[str
 	return gone
 }
 
-// livePolicies returns those that are not gone, in order.
-func livePolicies(policies map[PolicyKey]*Policy) []*Policy {
+func anyPolicy(*Policy) bool { return true }
+
+// livePolicies returns those that are not gone and match, in order.
+func livePolicies(policies map[PolicyKey]*Policy, match func(*Policy) bool) []*Policy {
 	var live []*Policy
 	for _, pol := range policies {
-		if !pol.Gone() {
+		if !pol.Gone() && match(pol) {
 			live = append(live, pol)
 		}
 	}

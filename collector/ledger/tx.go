@@ -161,8 +161,11 @@ func look[K comparable, V any](m, changes map[K]*V, k K) *V {
 	return m[k]
 }
 
-// overlay returns m with changes, in which nil removes.
+// overlay returns m with changes, in which nil removes. It is only to be read.
 func overlay[K comparable, V any](m, changes map[K]*V) map[K]*V {
+	if len(changes) == 0 {
+		return m
+	}
 	all := maps.Clone(m)
 	apply(all, changes)
 	return all

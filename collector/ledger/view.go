@@ -48,8 +48,8 @@ func (l *Ledger) rebuildView() {
 	keys = slices.DeleteFunc(keys, func(k Key) bool { return !l.opts.Filter.matches(k.Type, k.Policy) })
 	v := &View{
 		Series:    make([]SeriesView, len(keys)),
-		Policies:  livePolicies(l.state.Policies),
-		Gone:      goneNames(l.state.Policies, func(*Policy) bool { return true }),
+		Policies:  livePolicies(l.state.Policies, anyPolicy),
+		Gone:      goneNames(l.state.Policies, anyPolicy),
 		Meta:      l.state.Meta,
 		OverLimit: l.countOverLimit(),
 	}

@@ -27,6 +27,11 @@ type verdicts struct {
 
 	set  *PolicySet
 	view *ledger.View
+	// from and until are between which times of the appliance's clock the set holds; a zero
+	// until is no end.
+	from, until time.Time
+	// undecided has the workloads whose policies must be listed before a start is overdue.
+	undecided map[string]bool
 	// typed says that sessions say what they make.
 	typed bool
 	// zone is that of the schedules, which the appliance calls zoneName; nil if it is not
@@ -90,6 +95,7 @@ func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool
 		d.plans = make(map[planKey]*schedule.Plan)
 	}
 	d.view, d.typed, d.zone = view, typed, zone
+	d.from, d.until, d.undecided = now, time.Time{}, make(map[string]bool)
 	old := d.policies
 	d.set = &PolicySet{}
 	d.policies, d.set.All = d.gather(view)
@@ -100,6 +106,13 @@ func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool
 			d.judgePolicy(p, now, !fresh[name.workload])
 		}
 		d.set.Rows = append(d.set.Rows, p.row)
+		v := &p.row.Verdict
+		if d.until.IsZero() || !v.Next.IsZero() && v.Next.Before(d.until) {
+			d.until = v.Next
+		}
+		if v.Undecided {
+			d.undecided[name.workload] = true
+		}
 	}
 	for _, m := range d.set.All {
 		if m.Schedule != nil && m.Schedule.Unreadable != "" {
@@ -114,12 +127,12 @@ func (d *verdicts) judge(view *ledger.View, now time.Time, fresh map[string]bool
 
 // hold reports whether all verdicts are those of now.
 func (d *verdicts) hold(now time.Time, fresh map[string]bool) bool {
-	for name, p := range d.policies {
-		if !p.holds(now, fresh[name.workload]) {
+	for workload := range d.undecided {
+		if fresh[workload] {
 			return false
 		}
 	}
-	return true
+	return !now.Before(d.from) && (d.until.IsZero() || now.Before(d.until))
 }
 
 // gather returns what there is of all policies, by name and workload, and the policies
@@ -315,7 +328,7 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 		}
 		done.allListed, done.fresh = done.allListed || poll.allListed, poll.fresh
 		d.judge(p.ledger.View(), now, done.fresh)
-		if d.undecided(nil) {
+		if d.mustDecide(nil) {
 			d.listingFailed = done.start
 		}
 	}
@@ -346,14 +359,14 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 func (p *Poller) mustList(done *poll) bool {
 	d := &p.known.verdicts
 	since := done.start.Sub(d.listingFailed)
-	return (since < 0 || since >= p.cfg.InventoryInterval) && d.undecided(done.fresh)
+	return (since < 0 || since >= p.cfg.InventoryInterval) && d.mustDecide(done.fresh)
 }
 
-// undecided reports whether a start would be overdue if the workload of its policy had
+// mustDecide reports whether a start would be overdue if the workload of its policy had
 // been listed: one that is not in fresh.
-func (d *verdicts) undecided(fresh map[string]bool) bool {
-	for name, p := range d.policies {
-		if p.row.Verdict.Undecided && !fresh[name.workload] {
+func (d *verdicts) mustDecide(fresh map[string]bool) bool {
+	for workload := range d.undecided {
+		if !fresh[workload] {
 			return true
 		}
 	}
