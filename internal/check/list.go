@@ -179,6 +179,8 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	switch {
 	case total < 0:
 		findings = append(findings, warn(Paging, reportIt, "the list has no totalCount, so an incomplete list is not noticed"))
+	case p.pages.Clip(sample) < sample:
+		findings = append(findings, ok(Paging, "Limit=%d is refused, and a smaller one returns %s of %d: the exporter reads smaller pages", sample, count(n), total))
 	case n > sample:
 		findings = append(findings, ok(Paging, "Limit=%d is ignored: it returns %s", sample, count(n)))
 	case n < min(sample, total):
