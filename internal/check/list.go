@@ -119,14 +119,14 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 // the answer to q without the parameter.
 func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
 	const unused = "; the exporter does not use it"
-	known := make(map[int64]bool)
+	var usns []int64
 	for i := range rows {
 		if rows[i].HasUSN {
-			known[rows[i].USN] = true
+			usns = append(usns, rows[i].USN)
 		}
 	}
-	usns := slices.Sorted(maps.Keys(known))
-	if len(usns) < 3 {
+	slices.Sort(usns)
+	if usns = slices.Compact(usns); len(usns) < 3 {
 		return ok(USN, "too few sessions to determine what the parameter Usn selects%s", unused)
 	}
 	asked := func(usn int64) (*vbaws.SessionsPage, error) {
