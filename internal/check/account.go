@@ -212,7 +212,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		{path: vbaws.RouteVersion, without: "the product's version (a label of vbaws_appliance_info)",
 			ask: func(ctx context.Context) (any, error) { return p.client.Version(ctx) }},
 	}
-	listed := policies{workloads: make(map[string]map[string]string)}
+	listed := policies{workloads: make(map[string][]string)}
 	byPolicy := !vbaws.NamesSessions(p.client.APIVersion())
 	for _, w := range p.client.Workloads() {
 		without := "whether " + w.Name + " policies are enabled, when they are due and when they last succeeded (vbaws_policy_…)"

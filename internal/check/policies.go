@@ -22,8 +22,8 @@ const (
 // policies are those that the appliance lists.
 type policies struct {
 	count int
-	// workloads are those of the policies of a name, by id.
-	workloads map[string]map[string]string
+	// workloads are those of the policies of a name.
+	workloads map[string][]string
 	// unreadable are the policies whose schedule can't be understood, with the reason;
 	// odd is what else can't be, by route.
 	unreadable, odd []string
@@ -44,10 +44,7 @@ func (l *policies) read(ctx context.Context, client *vbaws.Client, w vbaws.Workl
 	}
 	l.count += len(all)
 	for _, pol := range all {
-		if l.workloads[pol.Name] == nil {
-			l.workloads[pol.Name] = make(map[string]string)
-		}
-		l.workloads[pol.Name][pol.ID] = w.Name
+		l.workloads[pol.Name] = append(l.workloads[pol.Name], w.Name)
 		if pol.Schedule != nil && pol.Schedule.Unreadable != "" {
 			l.unreadable = append(l.unreadable, fmt.Sprintf("%q (%s): %s", pol.Name, w.Name, pol.Schedule.Unreadable))
 		}
@@ -80,7 +77,7 @@ func (l *policies) shared() []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(l.workloads)) {
 		if w := l.workloads[name]; len(w) > 1 {
-			names = append(names, fmt.Sprintf("%q (%s)", name, strings.Join(slices.Sorted(maps.Values(w)), ", ")))
+			names = append(names, fmt.Sprintf("%q (%s)", name, strings.Join(slices.Sorted(slices.Values(w)), ", ")))
 		}
 	}
 	return names

@@ -75,7 +75,7 @@ func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	if _, err := client.Sessions(t.Context(), vbaws.SessionsQuery{}); !vbaws.NotFound(err) && err != nil {
 		t.Fatal(err)
 	}
-	l := policies{workloads: map[string]map[string]string{}}
+	l := policies{workloads: map[string][]string{}}
 	for _, w := range []vbaws.Workload{{Name: "rds", Path: "/api/v1/rds/policies"}, {Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}} {
 		err = errors.Join(err, l.read(t.Context(), client, w, new(listing.PageSize)))
 	}
