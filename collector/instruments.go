@@ -48,7 +48,7 @@ func NewInstruments(reg prometheus.Registerer) *Instruments {
 // Add begins an appliance's series: every result at 0, so that the first failure
 // is a step. An appliance that is there already keeps what it has.
 func (i *Instruments) Add(appliance string) {
-	appliance = validUTF8(appliance)
+	appliance = labelValue(appliance)
 	for _, result := range poller.Results {
 		i.polls.WithLabelValues(appliance, string(result))
 	}
@@ -58,7 +58,7 @@ func (i *Instruments) Add(appliance string) {
 // Remove forgets an appliance's series. Its poller must have ended: what it
 // reports later brings them back.
 func (i *Instruments) Remove(appliance string) {
-	of := prometheus.Labels{"appliance": validUTF8(appliance)}
+	of := prometheus.Labels{"appliance": labelValue(appliance)}
 	i.polls.DeletePartialMatch(of)
 	i.pollDuration.DeletePartialMatch(of)
 	i.apiRequests.DeletePartialMatch(of)
@@ -66,7 +66,7 @@ func (i *Instruments) Remove(appliance string) {
 
 // Polled counts a poll that took d.
 func (i *Instruments) Polled(appliance string, result poller.Result, d time.Duration) {
-	appliance = validUTF8(appliance)
+	appliance = labelValue(appliance)
 	i.polls.WithLabelValues(appliance, string(result)).Inc()
 	i.pollDuration.WithLabelValues(appliance).Observe(d.Seconds())
 }
@@ -78,7 +78,7 @@ func (i *Instruments) Requested(appliance string, r vbaws.Request) {
 	if r.Code != 0 {
 		code = strconv.Itoa(r.Code)
 	}
-	i.apiRequests.WithLabelValues(validUTF8(appliance), r.Endpoint, code).Inc()
+	i.apiRequests.WithLabelValues(labelValue(appliance), r.Endpoint, code).Inc()
 	i.apiRequestDuration.WithLabelValues(r.Endpoint).Observe(r.Duration.Seconds())
 }
 

@@ -55,6 +55,7 @@ func instruments(reg prometheus.Registerer) *Instruments {
 func TestInstruments(t *testing.T) {
 	t.Run("values", testInstrumentsValues)
 	t.Run("any name", testInstrumentsAnyName)
+	t.Run("long name", testInstrumentsLongName)
 	t.Run("native histograms", testInstrumentsNativeHistograms)
 }
 
@@ -87,6 +88,24 @@ func testInstrumentsAnyName(t *testing.T) {
 	i.Requested(name, vbaws.Request{Endpoint: "/", Code: 200})
 	if got := string(text(t, reg)); !strings.Contains(got, `vbaws_exporter_polls_total{appliance="a�",result="success"} 1`) {
 		t.Errorf("got:\n%s", got)
+	}
+	i.Remove(name)
+	if got := string(text(t, reg)); strings.Contains(got, `appliance="`) {
+		t.Errorf("after Remove:\n%s", got)
+	}
+}
+
+// testInstrumentsLongName: polls join with the other metrics of the appliance.
+func testInstrumentsLongName(t *testing.T) {
+	name := strings.Repeat("é", 200)
+	reg := prometheus.NewPedanticRegistry()
+	i := NewInstruments(reg)
+	i.Add(name)
+	i.Polled(name, poller.ResultSuccess, time.Second)
+	i.Requested(name, vbaws.Request{Endpoint: "/", Code: 200})
+	label := `appliance="` + labelValue(name) + `"`
+	if got := string(text(t, reg)); strings.Count(got, label) != strings.Count(got, `appliance="`) {
+		t.Errorf("want %s, got:\n%s", label, got)
 	}
 	i.Remove(name)
 	if got := string(text(t, reg)); strings.Contains(got, `appliance="`) {

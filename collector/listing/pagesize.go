@@ -21,9 +21,9 @@ const ownSize = -1
 // Forget has larger pages tried again.
 func (s *PageSize) Forget() { s.most.Store(0) }
 
-// clip returns the page size to ask for instead of limit. It leaves a request for
+// Clip returns the page size to ask for instead of limit. It leaves a request for
 // a few rows as it is.
-func (s *PageSize) clip(limit int) int {
+func (s *PageSize) Clip(limit int) int {
 	most := int(s.most.Load())
 	if most == 0 || limit < ShortPage || limit <= most {
 		return limit
@@ -35,7 +35,7 @@ func (s *PageSize) clip(limit int) int {
 // first accepted of which is kept for later calls. If it accepts none, the size of
 // the page is not what it refuses: the error is the first one.
 func (s *PageSize) Ask(limit int, get func(limit int) error) error {
-	limit = s.clip(limit)
+	limit = s.Clip(limit)
 	err := get(limit)
 	if limit < ShortPage || !Refused(err) {
 		return err

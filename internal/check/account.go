@@ -212,7 +212,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		{path: vbaws.RouteVersion, without: "the product's version (a label of vbaws_appliance_info)",
 			ask: func(ctx context.Context) (any, error) { return p.client.Version(ctx) }},
 	}
-	policies := listing{workloads: make(map[string]map[string]string)}
+	listed := policies{workloads: make(map[string][]string)}
 	byPolicy := !vbaws.NamesSessions(p.client.APIVersion())
 	for _, w := range p.client.Workloads() {
 		without := "whether " + w.Name + " policies are enabled, when they are due and when they last succeeded (vbaws_policy_…)"
@@ -220,11 +220,11 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			without += ", and the names of policies on all sessions"
 		}
 		all = append(all, right{path: w.Path, without: without, must: byPolicy && !w.Single,
-			ask: func(ctx context.Context) (any, error) { return nil, policies.read(ctx, p.client, w) }})
+			ask: func(ctx context.Context) (any, error) { return nil, listed.read(ctx, p.client, w, &p.pages) }})
 	}
 	var known instances
 	if p.a.Instances {
-		all = append(all, known.rights(p.client)...)
+		all = append(all, known.rights(p.client, &p.pages)...)
 	}
 
 	may := []string{vbaws.RouteSessions}
@@ -249,7 +249,7 @@ func (p *prober) rights(ctx context.Context) []Finding {
 		findings = append(findings, known.finding(p.a.MaxInstances))
 	}
 	findings = append(findings, p.timeZone(ctx))
-	findings = append(findings, policies.findings()...)
+	findings = append(findings, listed.findings()...)
 	if len(absent) > 0 {
 		findings = slices.Insert(findings, 0, ok(Rights, "not offered in API version %s: %s", p.client.APIVersion(), below(absent)))
 	}

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/internal/config"
 	"vbaws_exporter/vbaws"
 )
@@ -180,6 +181,7 @@ type prober struct {
 	now    func() time.Time
 	wire   *wire
 	client *vbaws.Client
+	pages  listing.PageSize
 }
 
 // logoutTimeout is the timeout of the logout.
@@ -225,7 +227,14 @@ func ask[T any](ctx context.Context, p *prober, call func(context.Context) (T, e
 
 // sessions reads a page of sessions.
 func (p *prober) sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
-	return ask(ctx, p, func(ctx context.Context) (*vbaws.SessionsPage, error) { return p.client.Sessions(ctx, q) })
+	return ask(ctx, p, func(ctx context.Context) (page *vbaws.SessionsPage, err error) {
+		err = p.pages.Ask(q.Limit, func(limit int) error {
+			q.Limit = limit
+			page, err = p.client.Sessions(ctx, q)
+			return err
+		})
+		return page, err
+	})
 }
 
 // address is the host and port of the URL.

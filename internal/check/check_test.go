@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -302,6 +303,8 @@ func TestStates(t *testing.T) {
 			words: []string{"watermark is usn", "auto or from_utc"}},
 		"shared": {config: func(c *vbawstest.Config) { c.USNPerSession = true }, what: USN, level: OK, words: []string{"sessions share a USN", "by time instead"}},
 		"cap":    {config: func(c *vbawstest.Config) { c.MaxPageSize = 4 }, what: Paging, level: OK, words: []string{"Limit=1000 returns 4 sessions of 9: the page size is limited"}},
+		"long page refused": {config: func(c *vbawstest.Config) { c.MaxPageSize, c.RefuseLimit = 4, true }, what: Paging, level: OK,
+			words: []string{"Limit=1000 is refused, and a smaller one returns 4 sessions of 9"}},
 		"no cap": {what: Paging, level: OK, words: []string{"Limit=1000 returns 9 sessions of 9: no limit"}},
 		"stingy": {config: func(c *vbawstest.Config) { c.MaxPageSize = 1 }, what: Paging, level: Warn, words: []string{"Limit=2 returns 1 session"}},
 		"filter": {what: Paging, level: OK, words: []string{"counts the filtered list: 1 running of 9"}},
@@ -623,6 +626,29 @@ func TestUnconnected(t *testing.T) {
 	} {
 		expect(t, []Finding{unconnected(u, test.err, test.connected)}, Connection, Fail, test.words...)
 	}
+}
+
+// TestLimitRefused: what the exporter reads in smaller pages is not reported as unreadable.
+func TestLimitRefused(t *testing.T) {
+	b := newBench(t, 9, func(c *vbawstest.Config) {
+		c.MaxPageSize, c.RefuseLimit = 100, true
+		for i := range 120 {
+			c.Instances = append(c.Instances, vbawstest.Instance{ID: vbawstest.ID(1000 + i), Name: "vm"})
+		}
+	})
+	b.more["instances"] = true
+	url := b.serve()
+	for i := range 120 {
+		b.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Database ", i), Workload: vbawstest.RDS, Enabled: true})
+	}
+	findings := b.check(url)
+	for _, f := range findings {
+		if f.Level != OK {
+			t.Errorf("%+v", f)
+		}
+	}
+	expect(t, findings, Schedules, OK, "121 policies")
+	expect(t, findings, Rights, OK, "120 EC2 instances")
 }
 
 // TestOffsetIgnored is against an appliance that knows no Offset.

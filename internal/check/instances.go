@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
@@ -17,21 +18,25 @@ type instances struct {
 
 // rights returns the endpoints that the account must be allowed to use. Asking the first
 // two keeps what they answer.
-func (i *instances) rights(client *vbaws.Client) []right {
+func (i *instances) rights(client *vbaws.Client, pages *listing.PageSize) []right {
 	return []right{
 		{path: vbaws.RouteInstances, without: "the EC2 instances (vbaws_instance_…), though instances is true",
 			wanted: true, forbidden: "give the account the role Portal Operator, or set instances to false",
-			ask: func(ctx context.Context) (_ any, err error) {
-				i.list, err = client.Instances(ctx, vbaws.InstancesQuery{Limit: sample})
-				return nil, err
+			ask: func(ctx context.Context) (any, error) {
+				return nil, pages.Ask(sample, func(limit int) (err error) {
+					i.list, err = client.Instances(ctx, vbaws.InstancesQuery{Limit: limit})
+					return err
+				})
 			}},
 		{path: vbaws.RouteLicensed, without: "the newest backups of all instances in one list, so that restore points are requested instance by instance, 20 after each poll",
-			wanted: true, ask: func(ctx context.Context) (_ any, err error) {
+			wanted: true, ask: func(ctx context.Context) (any, error) {
 				if i.list == nil {
 					return nil, errNotAsked
 				}
-				i.licensed, err = client.LicensedWorkloads(ctx, 0, sample)
-				return nil, err
+				return nil, pages.Ask(sample, func(limit int) (err error) {
+					i.licensed, err = client.LicensedWorkloads(ctx, 0, limit)
+					return err
+				})
 			}},
 		{path: client.RestorePointsRoute(), without: "the newest backups of instances that are not in the list of licensed workloads (vbaws_instance_last_backup_timestamp_seconds)",
 			wanted: true, ask: func(ctx context.Context) (any, error) {

@@ -119,14 +119,14 @@ func (p *prober) order(page *vbaws.SessionsPage) Finding {
 // the answer to q without the parameter.
 func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vbaws.Row) Finding {
 	const unused = "; the exporter does not use it"
-	known := make(map[int64]bool)
+	var usns []int64
 	for i := range rows {
 		if rows[i].HasUSN {
-			known[rows[i].USN] = true
+			usns = append(usns, rows[i].USN)
 		}
 	}
-	usns := slices.Sorted(maps.Keys(known))
-	if len(usns) < 3 {
+	slices.Sort(usns)
+	if usns = slices.Compact(usns); len(usns) < 3 {
 		return ok(USN, "too few sessions to determine what the parameter Usn selects%s", unused)
 	}
 	asked := func(usn int64) (*vbaws.SessionsPage, error) {
@@ -179,6 +179,8 @@ func (p *prober) paging(ctx context.Context, page *vbaws.SessionsPage) []Finding
 	switch {
 	case total < 0:
 		findings = append(findings, warn(Paging, reportIt, "the list has no totalCount, so an incomplete list is not noticed"))
+	case p.pages.Clip(sample) < sample:
+		findings = append(findings, ok(Paging, "Limit=%d is refused, and a smaller one returns %s of %d: the exporter reads smaller pages", sample, count(n), total))
 	case n > sample:
 		findings = append(findings, ok(Paging, "Limit=%d is ignored: it returns %s", sample, count(n)))
 	case n < min(sample, total):

@@ -8,50 +8,45 @@ import (
 	"slices"
 	"strings"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 )
 
-// Limits of a listing: how many pages are read of one workload, how many policies of
-// each, and how many policies a finding names.
 const (
-	policyPages = 100
-	policyPage  = 1000
+	// policyNames is how many policies a finding names.
 	policyNames = 5
+	// policySize is what a policy takes in memory beside its texts.
+	policySize = 500
 )
 
-// listing is what the appliance lists of policies.
-type listing struct {
-	policies int
-	// workloads are those of the policies of a name, by id: a list that moves shows some
-	// policies twice.
-	workloads map[string]map[string]string
+// policies are those that the appliance lists.
+type policies struct {
+	count int
+	// workloads are those of the policies of a name.
+	workloads map[string][]string
 	// unreadable are the policies whose schedule can't be understood, with the reason;
 	// odd is what else can't be, by route.
 	unreadable, odd []string
 }
 
 // read reads the policies of a workload, as the exporter does.
-func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Workload) error {
-	offset, odd := 0, error(nil)
-	for range policyPages {
-		page, err := client.Policies(ctx, w, offset, policyPage)
-		if err != nil {
-			return err
+func (l *policies) read(ctx context.Context, client *vbaws.Client, w vbaws.Workload, size *listing.PageSize) error {
+	var odd error
+	all, err := listing.All(size, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
+		page, err := client.Policies(ctx, w, offset, limit)
+		if err == nil {
+			odd = cmp.Or(odd, page.Err)
 		}
-		odd = cmp.Or(odd, page.Err)
-		for _, pol := range page.Items {
-			l.policies++
-			if l.workloads[pol.Name] == nil {
-				l.workloads[pol.Name] = make(map[string]string)
-			}
-			l.workloads[pol.Name][pol.ID] = w.Name
-			if pol.Schedule != nil && pol.Schedule.Unreadable != "" {
-				l.unreadable = append(l.unreadable, fmt.Sprintf("%q (%s): %s", pol.Name, w.Name, pol.Schedule.Unreadable))
-			}
-		}
-		offset += page.Rows
-		if page.Rows == 0 || offset >= page.TotalCount && page.TotalCount >= 0 {
-			break
+		return page, err
+	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
+	if err != nil {
+		return err
+	}
+	l.count += len(all)
+	for _, pol := range all {
+		l.workloads[pol.Name] = append(l.workloads[pol.Name], w.Name)
+		if pol.Schedule != nil && pol.Schedule.Unreadable != "" {
+			l.unreadable = append(l.unreadable, fmt.Sprintf("%q (%s): %s", pol.Name, w.Name, pol.Schedule.Unreadable))
 		}
 	}
 	if odd != nil {
@@ -60,7 +55,7 @@ func (l *listing) read(ctx context.Context, client *vbaws.Client, w vbaws.Worklo
 	return nil
 }
 
-func (l *listing) findings() []Finding {
+func (l *policies) findings() []Finding {
 	var all []Finding
 	if len(l.odd) > 0 {
 		all = append(all, warn(Rights, reportIt+"; the others are monitored",
@@ -72,17 +67,17 @@ func (l *listing) findings() []Finding {
 	}
 	if n := len(l.unreadable); n > 0 {
 		return append(all, warn(Schedules, "check the schedule in the appliance; if it is correct, report this with the API version",
-			"%d of %d policies have a schedule that can't be understood completely, and that part is not monitored: %s", n, l.policies, firstOf(l.unreadable)))
+			"%d of %d policies have a schedule that can't be understood completely, and that part is not monitored: %s", n, l.count, firstOf(l.unreadable)))
 	}
-	return append(all, ok(Schedules, "%d %s; every schedule is understood", l.policies, plural(l.policies, "policy", "policies")))
+	return append(all, ok(Schedules, "%d %s; every schedule is understood", l.count, plural(l.count, "policy", "policies")))
 }
 
 // shared returns the names that several policies have, with their workloads.
-func (l *listing) shared() []string {
+func (l *policies) shared() []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(l.workloads)) {
 		if w := l.workloads[name]; len(w) > 1 {
-			names = append(names, fmt.Sprintf("%q (%s)", name, strings.Join(slices.Sorted(maps.Values(w)), ", ")))
+			names = append(names, fmt.Sprintf("%q (%s)", name, strings.Join(slices.Sorted(slices.Values(w)), ", ")))
 		}
 	}
 	return names

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vbaws_exporter/collector/listing"
 	"vbaws_exporter/vbaws"
 	"vbaws_exporter/vbaws/vbawstest"
 )
@@ -50,7 +51,7 @@ func TestSharedNames(t *testing.T) {
 }
 
 // listed returns what is listed of documents by route.
-func listed(t *testing.T, documents map[string]string) (*listing, error) {
+func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch document, ok := documents[r.URL.Path]; {
 		case r.URL.Path == "/api/v1/token":
@@ -74,9 +75,9 @@ func listed(t *testing.T, documents map[string]string) (*listing, error) {
 	if _, err := client.Sessions(t.Context(), vbaws.SessionsQuery{}); !vbaws.NotFound(err) && err != nil {
 		t.Fatal(err)
 	}
-	l := listing{workloads: map[string]map[string]string{}}
+	l := policies{workloads: map[string][]string{}}
 	for _, w := range []vbaws.Workload{{Name: "rds", Path: "/api/v1/rds/policies"}, {Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}} {
-		err = errors.Join(err, l.read(t.Context(), client, w))
+		err = errors.Join(err, l.read(t.Context(), client, w, new(listing.PageSize)))
 	}
 	return &l, err
 }
@@ -94,7 +95,7 @@ func TestVPC(t *testing.T) {
 		}
 		l, err := listed(t, documents)
 		l.workloads = nil
-		if diff := cmp.Diff(&listing{policies: want}, l, cmp.AllowUnexported(listing{})); diff != "" || err != nil {
+		if diff := cmp.Diff(&policies{count: want}, l, cmp.AllowUnexported(policies{})); diff != "" || err != nil {
 			t.Errorf("%s: %v %s", vpc, err, diff)
 		}
 	}
