@@ -86,10 +86,33 @@ func schedule(s *vbaws.Schedule) error {
 	switch {
 	case s == nil:
 		return nil
+	case s.Every != 0 && s.Every < time.Minute:
+		return fmt.Errorf("interval of %s is out of range", s.Every)
 	case s.Daily != nil && (s.Daily.RunsPerHour < 1 || s.Daily.RunsPerHour > 60):
 		return fmt.Errorf("%d runs an hour are out of range", s.Daily.RunsPerHour)
 	case s.Yearly != nil && (s.Yearly.Month < time.January || s.Yearly.Month > time.December):
 		return fmt.Errorf("month %d is out of range", int(s.Yearly.Month))
+	}
+	var err error
+	if w := s.Weekly; w != nil {
+		err = start(w.At, vbaws.DayInMonth{})
+	}
+	if m := s.Monthly; m != nil {
+		err = cmp.Or(err, start(m.At, m.Day))
+	}
+	if y := s.Yearly; y != nil {
+		err = cmp.Or(err, start(y.At, y.Day))
+	}
+	return err
+}
+
+// start checks when a part of a schedule starts.
+func start(at time.Duration, day vbaws.DayInMonth) error {
+	switch {
+	case at < 0 || at >= 24*time.Hour:
+		return fmt.Errorf("time of day %s is out of range", at)
+	case day.Week < 0 || day.Week > vbaws.LastWeek:
+		return fmt.Errorf("week %d is out of range", day.Week)
 	}
 	return nil
 }
