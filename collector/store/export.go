@@ -234,18 +234,11 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 		h.Records++
 	}
 	e := transfer.NewWriter(w, h)
-	for _, key := range []string{record.MetaKey, record.SavedKey} {
-		_, err := p.get(record.OwnBucket, []byte(key), func(payload []byte) error {
-			e.Record(record.OwnBucket, []byte(key), payload)
-			return nil
-		})
-		if err != nil {
-			return transfer.Header{}, err
-		}
-	}
-	for _, name := range record.Buckets[1:] {
+	for _, name := range record.Buckets {
 		err := p.each(name, nil, func(key, payload []byte) error {
-			e.Record(name, key, payload)
+			if name != record.OwnBucket || string(key) != record.MoveKey {
+				e.Record(name, key, payload)
+			}
 			return nil
 		})
 		if err != nil {

@@ -52,6 +52,8 @@ func (k *Checker) Check(bucket string, key, payload []byte) error {
 		return k.meta(v)
 	case time.Time:
 		return CheckClock(v)
+	case Move: // which is of the file it came from
+		return errors.New("is unknown")
 	case *ledger.Series:
 		return k.series(v)
 	case *ledger.Unfinished:
