@@ -189,36 +189,33 @@ func (s *Store) export(appliance, exporter string, w io.Writer, durable func() e
 	if s.appliances[appliance] != nil {
 		return transfer.Header{}, fmt.Errorf("appliance %q is being polled", appliance)
 	}
-	var move record.Move
-	err = s.file.View(func(tx *bbolt.Tx) error {
+	err = s.file.Update(func(tx *bbolt.Tx) error {
 		p := s.in(tx, appliance)
 		if err := p.known(tx); err != nil {
 			return err
 		}
-		if move, err = p.move(); err != nil {
+		move, err := p.move()
+		if err != nil {
 			return err
 		}
 		if !move.Away {
 			move = record.Move{Number: move.Number + 1, Exported: s.now().UTC().Truncate(time.Second), Away: true}
 		}
 		h, err = p.export(w, transfer.Header{Appliance: appliance, Move: move.Number, Exported: move.Exported, Exporter: exporter})
-		return err
-	})
-	if err == nil {
-		err = durable()
-	}
-	if err != nil {
-		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
-	}
-	err = s.file.Update(func(tx *bbolt.Tx) error {
-		w, err := record.EncodeMove(appliance, move)
+		if err == nil {
+			err = durable()
+		}
 		if err != nil {
 			return err
 		}
-		return s.in(tx, appliance).write([]record.Write{w})
+		moved, err := record.EncodeMove(appliance, move)
+		if err != nil {
+			return err
+		}
+		return p.write([]record.Write{moved})
 	})
 	if err != nil {
-		return transfer.Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
+		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	return h, nil
 }
