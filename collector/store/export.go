@@ -184,11 +184,6 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 
 // export writes to w, and marks the state as exported when durable has returned nil.
 func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h transfer.Header, err error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
-	if s.appliances[appliance] != nil {
-		return transfer.Header{}, fmt.Errorf("appliance %q is being polled", appliance)
-	}
 	err = s.file.Update(func(tx *bbolt.Tx) error {
 		p := s.in(tx, appliance)
 		if err := p.known(tx); err != nil {
@@ -250,8 +245,6 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 // was exported from here before, or replace says so. What is wrong with what is
 // read is an *transfer.FileError. The appliance must not be open.
 func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
 	if err := s.dropImport(); err != nil {
 		return transfer.Header{}, err
 	}
@@ -273,9 +266,6 @@ func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error)
 
 // mayImport says why a state must not be imported.
 func (s *Store) mayImport(h transfer.Header, replace bool) error {
-	if s.appliances[h.Appliance] != nil {
-		return fmt.Errorf("appliance %q is being polled", h.Appliance)
-	}
 	return s.file.View(func(tx *bbolt.Tx) error {
 		p := s.in(tx, h.Appliance)
 		if p.root == nil || replace {
