@@ -39,7 +39,7 @@ type ExistsError struct {
 
 func (e *ExistsError) Error() string {
 	have := fmt.Sprintf("%s already has state of appliance %q", e.Path, e.Existing.Appliance)
-	switch move, m := e.Existing.Move, e.Imported; {
+	switch move, m := e.Existing.Number, e.Imported; {
 	case !e.Existing.Away:
 		return fmt.Sprintf("%s, last saved on %s, with %d sessions; the file's was exported on %s, with %d sessions",
 			have, e.Existing.Saved.Format(time.RFC3339), e.Existing.Sessions, m.Exported.Format(time.RFC3339), m.Sessions)
@@ -59,11 +59,8 @@ type Summary struct {
 	// Sessions are the remembered ones, Bytes what all of it takes in the file.
 	Sessions, Bytes uint64
 	records         uint64 // in the buckets
-	// Move numbers the exports that it has gone through, the last of which was at
-	// Exported; 0 for none. Away says that it was not imported here since.
-	Move     uint64
-	Exported time.Time
-	Away     bool
+	// Move has the exports that it has gone through.
+	record.Move
 }
 
 // Summaries returns the summaries of all appliances, sorted by name.
@@ -80,19 +77,18 @@ func (s *Store) Summaries() (all []Summary, err error) {
 }
 
 func (p applianceTx) summary() (Summary, error) {
-	saved, err := p.saved()
-	if err != nil {
-		return Summary{}, err
+	s := Summary{Appliance: p.appliance}
+	var err error
+	if s.Saved, err = p.saved(); err != nil {
+		return s, err
 	}
-	move, err := p.move()
-	if err != nil {
-		return Summary{}, err
+	if s.Move, err = p.move(); err != nil {
+		return s, err
 	}
-	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
 	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
-			return Summary{}, err
+			return s, err
 		}
 		if b == nil {
 			continue
@@ -272,7 +268,7 @@ func (s *Store) mayImport(h transfer.Header, replace bool) error {
 			return nil
 		}
 		existing, err := p.summary()
-		if err != nil || existing.Away && h.Move > existing.Move {
+		if err != nil || existing.Away && h.Move > existing.Number {
 			return err
 		}
 		return &ExistsError{s.path, existing, h}
