@@ -38,7 +38,7 @@ func (a *Appliance) in(tx *bbolt.Tx) applianceTx { return a.store.in(tx, a.name)
 // that isn't known. All times are in UTC.
 func (a *Appliance) Load() (state *ledger.State, err error) {
 	err = a.store.file.View(func(tx *bbolt.Tx) error {
-		state, err = a.in(tx).load(record.SeriesBucket, record.UnfinishedBucket, record.PoliciesBucket, record.InstancesBucket)
+		state, err = a.in(tx).load(record.OwnBucket, record.SeriesBucket, record.UnfinishedBucket, record.PoliciesBucket, record.InstancesBucket)
 		return err
 	})
 	if err != nil {
@@ -229,6 +229,9 @@ func (p applianceTx) each(bucket string, end []byte, fn func(key, payload []byte
 	place := record.PlaceOf(p.appliance, bucket)
 	c := b.Cursor()
 	for key, sealed := c.First(); key != nil && (end == nil || bytes.Compare(key, end) < 0); key, sealed = c.Next() {
+		if sealed == nil && bucket == record.OwnBucket {
+			continue // it is another bucket
+		}
 		payload, err := place.Unseal(key, sealed)
 		if err == nil {
 			err = fn(key, payload)
@@ -262,15 +265,9 @@ func newState() *ledger.State {
 	}
 }
 
-// load returns the state. It reads meta, and every record of the buckets.
+// load returns the state. It reads every record of the buckets.
 func (p applianceTx) load(buckets ...string) (*ledger.State, error) {
 	s := newState()
-	_, err := p.get(record.OwnBucket, []byte(record.MetaKey), func(payload []byte) error {
-		return record.Add(s, record.OwnBucket, []byte(record.MetaKey), payload)
-	})
-	if err != nil {
-		return nil, err
-	}
 	for _, bucket := range buckets {
 		err := p.each(bucket, nil, func(key, payload []byte) error { return record.Add(s, bucket, key, payload) })
 		if err != nil {
@@ -379,24 +376,17 @@ func (p applianceTx) forget(t time.Time) error {
 
 // check reads every record.
 func (p applianceTx) check() error {
-	err := p.root.ForEach(func(key, value []byte) error {
-		switch k := string(key); {
-		case value == nil && slices.Contains(record.Buckets[1:], k):
-			return nil
-		case value != nil && (k == record.MetaKey || k == record.SavedKey || k == record.MoveKey):
+	err := p.root.ForEachBucket(func(name []byte) error {
+		if slices.Contains(record.Buckets[1:], string(name)) {
 			return nil
 		}
-		return p.damaged("", key, errors.New("is unknown"))
+		return p.damaged(record.OwnBucket, name, errors.New("is unknown"))
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = p.load(record.Buckets...)
 	}
-	if _, err := p.saved(); err != nil {
-		return err
+	if err == nil {
+		_, err = p.saved() // which must be there
 	}
-	if _, err := p.move(); err != nil {
-		return err
-	}
-	_, err = p.load(record.Buckets[1:]...)
 	return err
 }

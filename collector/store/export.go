@@ -39,7 +39,7 @@ type ExistsError struct {
 
 func (e *ExistsError) Error() string {
 	have := fmt.Sprintf("%s already has state of appliance %q", e.Path, e.Existing.Appliance)
-	switch move, m := e.Existing.Move, e.Imported; {
+	switch move, m := e.Existing.Number, e.Imported; {
 	case !e.Existing.Away:
 		return fmt.Sprintf("%s, last saved on %s, with %d sessions; the file's was exported on %s, with %d sessions",
 			have, e.Existing.Saved.Format(time.RFC3339), e.Existing.Sessions, m.Exported.Format(time.RFC3339), m.Sessions)
@@ -59,11 +59,8 @@ type Summary struct {
 	// Sessions are the remembered ones, Bytes what all of it takes in the file.
 	Sessions, Bytes uint64
 	records         uint64 // in the buckets
-	// Move numbers the exports that it has gone through, the last of which was at
-	// Exported; 0 for none. Away says that it was not imported here since.
-	Move     uint64
-	Exported time.Time
-	Away     bool
+	// Move has the exports that it has gone through.
+	record.Move
 }
 
 // Summaries returns the summaries of all appliances, sorted by name.
@@ -80,19 +77,18 @@ func (s *Store) Summaries() (all []Summary, err error) {
 }
 
 func (p applianceTx) summary() (Summary, error) {
-	saved, err := p.saved()
-	if err != nil {
-		return Summary{}, err
+	s := Summary{Appliance: p.appliance}
+	var err error
+	if s.Saved, err = p.saved(); err != nil {
+		return s, err
 	}
-	move, err := p.move()
-	if err != nil {
-		return Summary{}, err
+	if s.Move, err = p.move(); err != nil {
+		return s, err
 	}
-	s := Summary{Appliance: p.appliance, Saved: saved, Move: move.Number, Exported: move.Exported, Away: move.Away}
 	for _, name := range record.Buckets[1:] {
 		b, err := p.bucket(name)
 		if err != nil {
-			return Summary{}, err
+			return s, err
 		}
 		if b == nil {
 			continue
@@ -184,41 +180,33 @@ func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header,
 
 // export writes to w, and marks the state as exported when durable has returned nil.
 func (s *Store) export(appliance, exporter string, w io.Writer, durable func() error) (h transfer.Header, err error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
-	if s.appliances[appliance] != nil {
-		return transfer.Header{}, fmt.Errorf("appliance %q is being polled", appliance)
-	}
-	var move record.Move
-	err = s.file.View(func(tx *bbolt.Tx) error {
+	err = s.file.Update(func(tx *bbolt.Tx) error {
 		p := s.in(tx, appliance)
 		if err := p.known(tx); err != nil {
 			return err
 		}
-		if move, err = p.move(); err != nil {
+		move, err := p.move()
+		if err != nil {
 			return err
 		}
 		if !move.Away {
 			move = record.Move{Number: move.Number + 1, Exported: s.now().UTC().Truncate(time.Second), Away: true}
 		}
 		h, err = p.export(w, transfer.Header{Appliance: appliance, Move: move.Number, Exported: move.Exported, Exporter: exporter})
-		return err
-	})
-	if err == nil {
-		err = durable()
-	}
-	if err != nil {
-		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
-	}
-	err = s.file.Update(func(tx *bbolt.Tx) error {
-		w, err := record.EncodeMove(appliance, move)
+		if err == nil {
+			err = durable()
+		}
 		if err != nil {
 			return err
 		}
-		return s.in(tx, appliance).write([]record.Write{w})
+		moved, err := record.EncodeMove(appliance, move)
+		if err != nil {
+			return err
+		}
+		return p.write([]record.Write{moved})
 	})
 	if err != nil {
-		return transfer.Header{}, fmt.Errorf("hand over appliance %q: %w", appliance, err)
+		return transfer.Header{}, fmt.Errorf("export appliance %q: %w", appliance, err)
 	}
 	return h, nil
 }
@@ -234,18 +222,11 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 		h.Records++
 	}
 	e := transfer.NewWriter(w, h)
-	for _, key := range []string{record.MetaKey, record.SavedKey} {
-		_, err := p.get(record.OwnBucket, []byte(key), func(payload []byte) error {
-			e.Record(record.OwnBucket, []byte(key), payload)
-			return nil
-		})
-		if err != nil {
-			return transfer.Header{}, err
-		}
-	}
-	for _, name := range record.Buckets[1:] {
+	for _, name := range record.Buckets {
 		err := p.each(name, nil, func(key, payload []byte) error {
-			e.Record(name, key, payload)
+			if name != record.OwnBucket || string(key) != record.MoveKey {
+				e.Record(name, key, payload)
+			}
 			return nil
 		})
 		if err != nil {
@@ -260,8 +241,6 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 // was exported from here before, or replace says so. What is wrong with what is
 // read is an *transfer.FileError. The appliance must not be open.
 func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error) {
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
 	if err := s.dropImport(); err != nil {
 		return transfer.Header{}, err
 	}
@@ -283,16 +262,13 @@ func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error)
 
 // mayImport says why a state must not be imported.
 func (s *Store) mayImport(h transfer.Header, replace bool) error {
-	if s.appliances[h.Appliance] != nil {
-		return fmt.Errorf("appliance %q is being polled", h.Appliance)
-	}
 	return s.file.View(func(tx *bbolt.Tx) error {
 		p := s.in(tx, h.Appliance)
 		if p.root == nil || replace {
 			return nil
 		}
 		existing, err := p.summary()
-		if err != nil || existing.Away && h.Move > existing.Move {
+		if err != nil || existing.Away && h.Move > existing.Number {
 			return err
 		}
 		return &ExistsError{s.path, existing, h}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,9 +64,6 @@ type Store struct {
 
 	file    *boltfile.File
 	touched atomic.Int64 // writes since the last release
-
-	appliancesMu sync.Mutex
-	appliances   map[string]*Appliance
 }
 
 // Open opens the file in the folder path and makes both where they don't exist.
@@ -77,12 +73,10 @@ type Store struct {
 // refused.
 func Open(path string, opts Options) (*Store, error) {
 	s := &Store{
-		path:       filepath.Join(path, FileName),
-		now:        opts.Now,
-		crash:      opts.Crash,
-		link:       os.Link,
-		appliances: map[string]*Appliance{},
-
+		path:        filepath.Join(path, FileName),
+		now:         opts.Now,
+		crash:       opts.Crash,
+		link:        os.Link,
 		importBatch: importBatch,
 	}
 	if s.now == nil {
@@ -168,22 +162,17 @@ func (s *Store) checkRecords(tx *bbolt.Tx) error {
 	})
 }
 
-// Appliance returns the state of an appliance, which need not be known. It is the same
-// one each time. It fails for one that was exported.
+// Appliance opens the state of an appliance, which need not be known, and fails for one
+// that was exported. Only one Appliance of a name can be open.
 func (s *Store) Appliance(appliance string) (*Appliance, error) {
 	if err := record.CheckName(appliance); err != nil {
 		return nil, err
 	}
-	s.appliancesMu.Lock()
-	defer s.appliancesMu.Unlock()
-	if b := s.appliances[appliance]; b != nil {
-		return b, nil
-	}
-	b := &Appliance{store: s, name: appliance}
+	a := &Appliance{store: s, name: appliance}
 	err := s.file.View(func(tx *bbolt.Tx) (err error) {
-		p := b.in(tx)
+		p := a.in(tx)
 		if err = p.here(); err == nil {
-			b.seen, err = p.index()
+			a.seen, err = p.index()
 		}
 		return err
 	})
@@ -191,8 +180,7 @@ func (s *Store) Appliance(appliance string) (*Appliance, error) {
 		return nil, err
 	}
 	s.file.Release() // the pages that index has read
-	s.appliances[appliance] = b
-	return b, nil
+	return a, nil
 }
 
 // errUnchanged ends a transaction that has nothing to change.

@@ -244,7 +244,13 @@ func testOpenOtherContents(t *testing.T) {
 			[]string{`bucket "appliances" is missing`},
 		},
 		"unknown key": {
-			func(tx *bbolt.Tx) error { return a(tx).Put([]byte("x"), []byte("y")) },
+			func(tx *bbolt.Tx) error {
+				return a(tx).Put([]byte("x"), record.PlaceOf("a", record.OwnBucket).Seal([]byte("x"), []byte("y")))
+			},
+			[]string{`appliance "a"`, "key 78", "is unknown"},
+		},
+		"unknown bucket": {
+			func(tx *bbolt.Tx) error { _, err := a(tx).CreateBucket([]byte("x")); return err },
 			[]string{`appliance "a"`, "key 78", "is unknown"},
 		},
 		"key instead of an appliance": {

@@ -146,7 +146,7 @@ func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
 	}
 	all := make([]summary, len(found))
 	for i, f := range found {
-		all[i] = summary{f.Appliance, f.Sessions, f.Bytes, f.Saved.UTC().Truncate(time.Second), f.Move, nil}
+		all[i] = summary{f.Appliance, f.Sessions, f.Bytes, f.Saved.UTC().Truncate(time.Second), f.Number, nil}
 		if f.Away {
 			all[i].Exported = &f.Exported
 		}

@@ -52,6 +52,8 @@ func (k *Checker) Check(bucket string, key, payload []byte) error {
 		return k.meta(v)
 	case time.Time:
 		return CheckClock(v)
+	case Move: // which is of the file it came from
+		return errors.New("is unknown")
 	case *ledger.Series:
 		return k.series(v)
 	case *ledger.Unfinished:
@@ -83,13 +85,31 @@ func policy(p *ledger.Policy) error {
 
 // schedule checks what starts are computed with.
 func schedule(s *vbaws.Schedule) error {
-	switch {
-	case s == nil:
+	if s == nil {
 		return nil
-	case s.Daily != nil && (s.Daily.RunsPerHour < 1 || s.Daily.RunsPerHour > 60):
-		return fmt.Errorf("%d runs an hour are out of range", s.Daily.RunsPerHour)
-	case s.Yearly != nil && (s.Yearly.Month < time.January || s.Yearly.Month > time.December):
-		return fmt.Errorf("month %d is out of range", int(s.Yearly.Month))
+	}
+	daily := cmp.Or(s.Daily, &vbaws.DailySchedule{RunsPerHour: 1})
+	weekly := cmp.Or(s.Weekly, &vbaws.WeeklySchedule{})
+	monthly := cmp.Or(s.Monthly, &vbaws.MonthlySchedule{})
+	yearly := cmp.Or(s.Yearly, &vbaws.YearlySchedule{Month: time.January})
+	for _, at := range []time.Duration{weekly.At, monthly.At, yearly.At} {
+		if err := within("time of day %s is out of range", at, 0, 24*time.Hour-1); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(
+		within("interval of %s is out of range", cmp.Or(s.Every, time.Minute), time.Minute, math.MaxInt64),
+		within("%d runs an hour are out of range", daily.RunsPerHour, 1, 60),
+		within("week %d is out of range", monthly.Day.Week, 0, vbaws.LastWeek),
+		within("week %d is out of range", yearly.Day.Week, 0, vbaws.LastWeek),
+		within("month %d is out of range", int(yearly.Month), 1, 12),
+	)
+}
+
+// within returns an error, whose format has a verb for n, if n is out of range.
+func within[T cmp.Ordered](format string, n, least, most T) error {
+	if n < least || n > most {
+		return fmt.Errorf(format, n)
 	}
 	return nil
 }
@@ -100,12 +120,10 @@ func history(h *verdict.History) error {
 	switch {
 	case len(h.Recent) > verdict.Keep:
 		return fmt.Errorf("%d finished sessions are too many", len(h.Recent))
-	case h.Failures < 0 || h.Failures > maxMissing:
-		return fmt.Errorf("%d failures are out of range", h.Failures)
 	case !slices.IsSortedFunc(h.Recent, func(a, b verdict.Session) int { return a.End.Compare(b.End) }):
 		return errors.New("finished sessions are not in order")
 	}
-	return nil
+	return within("%d failures are out of range", h.Failures, 0, maxMissing)
 }
 
 func (k *Checker) meta(m *ledger.Meta) error {
@@ -115,12 +133,8 @@ func (k *Checker) meta(m *ledger.Meta) error {
 		return fmt.Errorf("%d bounds of buckets are too many", len(m.Bounds))
 	case len(m.Skipped) > maxSkipReasons:
 		return fmt.Errorf("%d reasons for skipping sessions are too many", len(m.Skipped))
-	case m.ResyncInterval < 0 || m.ResyncInterval > maxInterval:
-		return fmt.Errorf("interval of %s is out of range", m.ResyncInterval)
 	}
-	if u := m.Unreadable; u != nil && (u.Sessions < 0 || u.Sessions > maxMissing) {
-		return fmt.Errorf("%d unreadable sessions are out of range", u.Sessions)
-	}
+	unreadable := cmp.Or(m.Unreadable, &ledger.Unreadable{})
 	for i, b := range m.Bounds {
 		if i > 0 && b <= m.Bounds[i-1] {
 			return errors.New("bounds of buckets are not in order")
@@ -131,7 +145,11 @@ func (k *Checker) meta(m *ledger.Meta) error {
 			return err
 		}
 	}
-	return CheckCount(m.Resets)
+	return cmp.Or(
+		CheckCount(m.Resets),
+		within("interval of %s is out of range", m.ResyncInterval, 0, maxInterval),
+		within("%d unreadable sessions are out of range", unreadable.Sessions, 0, maxMissing),
+	)
 }
 
 func (k *Checker) series(s *ledger.Series) error {
@@ -194,10 +212,7 @@ func (k *Checker) histogram(c *ledger.Counter) error {
 // CheckClock checks a time that the exporter's clock showed, and that is written as
 // JSON.
 func CheckClock(t time.Time) error {
-	if year := t.UTC().Year(); year < 1970 || year > 9999 {
-		return fmt.Errorf("year %d is out of range", year)
-	}
-	return nil
+	return within("year %d is out of range", t.UTC().Year(), 1970, 9999)
 }
 
 // CheckCount checks an integer that becomes the value of a sample.
@@ -208,9 +223,4 @@ func CheckCount(n uint64) error {
 	return nil
 }
 
-func missing(n int) error {
-	if n < 0 || n > maxMissing {
-		return fmt.Errorf("%d is not a valid number of polls", n)
-	}
-	return nil
-}
+func missing(n int) error { return within("%d is not a valid number of polls", n, 0, maxMissing) }

@@ -116,6 +116,8 @@ func decodeAny(bucket string, key, payload []byte, options json.Options) (any, e
 		return m, err
 	case SavedKey:
 		return DecodeSaved(payload)
+	case MoveKey:
+		return DecodeMove(payload)
 	}
 	return nil, errors.New("is unknown")
 }

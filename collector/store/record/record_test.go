@@ -236,6 +236,9 @@ func testRecordFormat(t *testing.T) {
 		payload, err = PlaceOf("a", OwnBucket).Unseal(move.Key, move.Record)
 	}
 	add("move", move.Key, payload, err)
+	if new(Checker).Check(OwnBucket, move.Key, payload) == nil {
+		t.Error("the record of the moves is accepted in the file of an exported appliance")
+	}
 	fmt.Fprintf(&got, "record %x\n", PlaceOf("a", SeriesBucket).Seal([]byte("key"), []byte("payload")))
 
 	file := filepath.Join("testdata", "format-"+FormatVersion+".txt")
