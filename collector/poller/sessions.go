@@ -59,8 +59,9 @@ func (p *poll) first(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Row, er
 
 // sessions requests one page, a smaller one if the appliance refuses the size.
 func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
+	timeout := p.pageTimeout(q.Limit) // also if the appliance returns no page of that size
 	err = p.known.pageSize.Ask(q.Limit, func(limit int) error {
-		ctx, cancel := context.WithTimeout(ctx, p.pageTimeout(limit))
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		q.Limit = limit
 		page, err = p.api.Sessions(ctx, q)

@@ -29,7 +29,7 @@ const (
 	lookFor   = 7 * 24 * time.Hour
 	lookEvery = 15 * time.Minute
 	// maxHung is for how many answers that do not come a poll waits. The wait for small
-	// pages is this share of the timeout, after the first.
+	// pages is at least this share of the timeout, after the first.
 	maxHung   = 30
 	hungShare = 8
 )
@@ -83,12 +83,12 @@ func (p *poll) mayHang(err error) bool {
 }
 
 // pageTimeout returns how long to wait for a page. Once one of a poll did not come in time,
-// smaller ones are requested to find the row, which should take little.
+// smaller ones are requested to find the row, which should take as much less.
 func (p *poll) pageTimeout(limit int) time.Duration {
-	if p.unreadable.hung > 0 && limit < listing.PageLimit {
-		return p.cfg.Timeout / hungShare
+	if p.unreadable.hung == 0 {
+		return p.cfg.Timeout
 	}
-	return p.cfg.Timeout
+	return p.cfg.Timeout * time.Duration(max(limit, listing.PageLimit/hungShare)) / listing.PageLimit
 }
 
 // goesOnAfter records an error of one row or policy, and returns goesOn.

@@ -27,6 +27,7 @@ func (w *world) pollsAfterOneFailure() {
 func TestUnreadable(t *testing.T) {
 	t.Run("one row", testUnreadableOneRow)
 	t.Run("row that hangs", testUnreadableRowThatHangs)
+	t.Run("row that hangs in a short page", testUnreadableRowThatHangsInAShortPage)
 	t.Run("policy that hangs", testUnreadablePolicyThatHangs)
 	t.Run("watermark row", testUnreadableWatermarkRow)
 	t.Run("initial sync", testUnreadableInitialSync)
@@ -96,17 +97,22 @@ func testUnreadableOneRow(t *testing.T) {
 type hangs struct {
 	poller.API
 	bad   func(vbaws.SessionsQuery, *vbaws.SessionsPage) bool
+	row   time.Duration // that an answer takes for each row
 	waits time.Duration // of a minute each, or less
 }
 
 func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
 	page, err := h.API.Sessions(ctx, q)
-	if err == nil && h.bad(q, page) {
-		until, _ := ctx.Deadline()
-		h.waits += time.Until(until).Round(time.Second)
+	if err != nil {
+		return page, err
+	}
+	until, _ := ctx.Deadline()
+	wait := time.Until(until)
+	if h.bad(q, page) || wait < h.row*time.Duration(len(page.Rows)) {
+		h.waits += wait.Round(time.Second)
 		return nil, failure(vbaws.KindTimeout, context.DeadlineExceeded)
 	}
-	return page, err
+	return page, nil
 }
 
 // testUnreadableRowThatHangs: a row that keeps the appliance from answering is stepped over like one
@@ -150,6 +156,27 @@ func testUnreadableRowThatHangs(t *testing.T) {
 			w.mode(mode)
 		})
 	}
+}
+
+// testUnreadableRowThatHangsInAShortPage: a page of fewer rows has time in proportion, and the largest
+// that the appliance returns has all of it.
+func testUnreadableRowThatHangsInAShortPage(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{
+		AccessLifetime: 1000 * time.Hour, MaxPageSize: 100, RefuseLimit: true,
+	}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.ends(3, "Succeeded")
+	w.poll()
+	w.later(time.Hour)
+	w.ends(1000, "Failed")
+	bad := w.end("Warning").ID
+	w.ends(20, "Failed")
+	w.watch(&hangs{API: w.client(w.clock.Now), row: time.Minute / 600, bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+		return slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+	}}, w.clock.Now)
+	w.fails() // in case it passes
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1020})
+	w.skipped(map[string]uint64{"unreadable": 1})
 }
 
 // testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
