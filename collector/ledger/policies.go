@@ -236,12 +236,6 @@ func goneNames(policies map[PolicyKey]*Policy, match func(*Policy) bool) map[str
 
 // livePolicies returns those that are not gone, in order.
 func livePolicies(policies map[PolicyKey]*Policy) []*Policy {
-	var live []*Policy
-	for _, pol := range policies {
-		if !pol.Gone() {
-			live = append(live, pol)
-		}
-	}
-	slices.SortFunc(live, func(a, b *Policy) int { return a.compare(b.PolicyKey) })
-	return live
+	all := slices.SortedFunc(maps.Values(policies), func(a, b *Policy) int { return a.compare(b.PolicyKey) })
+	return slices.DeleteFunc(all, (*Policy).Gone)
 }
