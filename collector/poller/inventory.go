@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -106,16 +107,11 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		factOf(ctx, vbaws.RouteVersion, p.api.Version, &version),
 		factOf(ctx, vbaws.RouteDateTime, p.api.TimeZone, &zone),
 	}
+	facts = slices.DeleteFunc(facts, func(f fact) bool { return p.isAbsent(f.path) })
 	errs := make([]error, len(facts))
-	atOnce(len(facts), func(i int) {
-		if !p.isAbsent(facts[i].path) {
-			errs[i] = facts[i].read()
-		}
-	})
+	atOnce(len(facts), func(i int) { errs[i] = facts[i].read() })
 	for i, f := range facts {
-		if !p.isAbsent(f.path) {
-			p.endpointAnswered(f.path, errs[i])
-		}
+		p.endpointAnswered(f.path, errs[i])
 	}
 	if zone != "" {
 		p.tx.SetZone(zone, p.applianceTime())

@@ -1,7 +1,11 @@
 package poller
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
@@ -102,7 +106,10 @@ func (p *poll) resolve(ctx context.Context) error {
 		}
 	}
 	foundByName := false
-	for _, w := range p.sortedPending() {
+	changes := slices.SortedFunc(maps.Values(p.pending), func(a, b pending) int {
+		return cmp.Or(cmp.Compare(a.session.USN, b.session.USN), strings.Compare(a.session.ID, b.session.ID))
+	})
+	for _, w := range changes {
 		e, err := p.tx.Entry(&w.session)
 		if err != nil {
 			return storageError(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -16,16 +15,9 @@ import (
 
 // poll is the state of one poll, or of the inventory after it. It ends with it.
 type poll struct {
-	cfg *Config
-	api API
-	log log.Logger
-	// known outlives the poll, and ledger has what is saved.
-	known  *known
-	ledger *ledger.Ledger
-	// tx is the transaction under way. endPart saves, publishes and logs it, and
-	// begins the next.
-	tx      *ledger.Tx
-	endPart func(context.Context, *poll) error
+	*Poller
+	// tx is the transaction under way.
+	tx *ledger.Tx
 
 	// start is when the poll began.
 	start time.Time
@@ -61,8 +53,7 @@ type poll struct {
 
 func (p *Poller) newPoll(start time.Time) *poll {
 	return &poll{
-		cfg: &p.cfg, api: p.api, log: p.log, known: p.known, ledger: p.ledger,
-		tx: p.ledger.Begin(start), endPart: p.endPart, start: start,
+		Poller: p, tx: p.ledger.Begin(start), start: start,
 		pending:        make(map[ledger.ID]pending),
 		seenUnfinished: make(map[ledger.ID]bool),
 		usns:           make(map[int64]ledger.ID),
@@ -168,16 +159,16 @@ func storageError(err error) error {
 }
 
 // endPart ends a part of a poll: a transaction of its own.
-func (p *Poller) endPart(ctx context.Context, poll *poll) error {
-	if err := p.keep(poll.tx); err != nil {
+func (p *poll) endPart(ctx context.Context) error {
+	if err := p.keep(p.tx); err != nil {
 		return err
 	}
 	if p.ledger.Synced() {
 		p.publish(func(next *Published) { next.View = p.ledger.View() })
 	}
 	p.step(StepPublished)
-	p.logEvents(ctx, poll)
-	poll.tx = poll.tx.Next()
+	p.logEvents(ctx, p)
+	p.tx = p.tx.Next()
 	return nil
 }
 
@@ -241,5 +232,5 @@ func (p *poll) checkpoint(ctx context.Context) error {
 	if p.resyncDue {
 		p.tx.OweResync() // the watermark is past what made it necessary
 	}
-	return p.endPart(ctx, p)
+	return p.endPart(ctx)
 }

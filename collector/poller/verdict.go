@@ -331,9 +331,6 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 	if p.ledger.Meta().JudgedAt.Before(p.known.applianceTime(done.start)) {
 		tx.JudgeAt(now) // time alone made them different
 	}
-	if tx.Changes().Empty() {
-		return nil
-	}
 	if err := p.save(tx); err != nil {
 		return err
 	}
