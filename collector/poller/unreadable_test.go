@@ -28,6 +28,7 @@ func TestUnreadable(t *testing.T) {
 	t.Run("one row", testUnreadableOneRow)
 	t.Run("row that hangs", testUnreadableRowThatHangs)
 	t.Run("row that hangs in a short page", testUnreadableRowThatHangsInAShortPage)
+	t.Run("row that hangs in a policy", testUnreadableRowThatHangsInAPolicy)
 	t.Run("policy that hangs", testUnreadablePolicyThatHangs)
 	t.Run("watermark row", testUnreadableWatermarkRow)
 	t.Run("initial sync", testUnreadableInitialSync)
@@ -198,6 +199,28 @@ func testUnreadablePolicyThatHangs(t *testing.T) {
 	w.later(61 * time.Minute)
 	want["Broken/Policy/Succeeded"] = 1
 	w.counted(want)
+}
+
+// testUnreadableRowThatHangsInAPolicy: a session that the list has, and that the list of its policy
+// has not in time once, is counted under that policy.
+func testUnreadableRowThatHangsInAPolicy(t *testing.T) {
+	w := policyWorld(t, "1.0-rev0")
+	w.ends(3, "Succeeded")
+	w.poll()
+	w.clock.Advance(time.Minute)
+	late, left := w.endOf("Job", "Nightly", vbawstest.ID(1)), 3 // the page that fails the poll, and in the next one it and the row
+	w.watch(&hangs{API: w.client(w.clock.Now), bad: func(q vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+		if q.PolicyID == "" || left == 0 || !slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == late.ID }) {
+			return false
+		}
+		left--
+		return true
+	}}, w.clock.Now)
+	w.pollsAfterOneFailure()
+	if left > 0 {
+		t.Fatalf("the row can hang %d times more", left)
+	}
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Job/Succeeded": 1})
 }
 
 // testUnreadableWatermarkRow: the row at the top, which was counted, can't be read any more.
