@@ -159,8 +159,6 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 			off := *before
 			off.Instances, published = nil, &off
 		}
-		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
-		p.known.failures.known = before.Failures
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)

@@ -57,7 +57,6 @@ type unreadable struct {
 type knownUnreadable struct {
 	failed   bool // the last poll failed, with unreadable.failed
 	cause    error
-	noted    bool
 	lookedAt time.Time
 }
 
@@ -161,19 +160,19 @@ func (p *poll) recordUnreadable() {
 	}
 	now := p.tx.Meta().Unreadable
 	if now == nil {
-		if known.noted {
+		if known.cause != nil {
 			delete(p.known.endpoints.errs, vbaws.RouteSessions)
 		}
 		*known = knownUnreadable{}
 		return
 	}
+	first := known.cause == nil
 	known.cause = cmp.Or(u.cause, known.cause, errors.New("found by an earlier process"))
 	sessions := "1 session is"
 	if now.Sessions != 1 {
 		sessions = fmt.Sprintf("%d sessions are", now.Sessions)
 	}
-	if !known.noted {
-		known.noted = true
+	if first {
 		p.note("sessions can't be read: they are counted once they can be", "sessions", now.Sessions, "err", known.cause)
 	}
 	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Sprintf("%s not counted yet, since the appliance can't return what it takes: %v", sessions, known.cause)
