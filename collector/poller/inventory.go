@@ -40,10 +40,7 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		p.known.inventoryAt = poll.start
 		within(ctx, poll.fetchFacts)
 		if !done.allListed {
-			within(ctx, func(ctx context.Context) {
-				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
-				poll.dropGone()
-			})
+			within(ctx, poll.refreshPolicies)
 		}
 		if p.cfg.PolicyRetention > 0 {
 			poll.tx.Retire(poll.applianceTime(), p.cfg.PolicyRetention)

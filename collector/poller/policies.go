@@ -69,7 +69,7 @@ func (p *poll) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool
 // session of type Policy has had one of the names.
 func (p *poll) needListing() bool {
 	n := &p.known.names
-	if passed := p.start.Sub(n.waitFrom); passed < 0 || passed >= n.wait {
+	if p.waited(n.waitFrom, n.wait) {
 		return true
 	}
 	for _, w := range p.pending {

@@ -18,6 +18,12 @@ func (p *poll) dropGone() {
 	}
 }
 
+// refreshPolicies lists the policies for what is said of them.
+func (p *poll) refreshPolicies(ctx context.Context) {
+	_, _ = p.listPolicies(ctx) // what failed is an endpoint error
+	p.dropGone()
+}
+
 // listPolicies lists the policies of all workloads that the appliance offers and
 // the account is permitted to see, at once. Each workload whose listing is complete goes
 // into the ledger, whatever becomes of the others; the error is the first.

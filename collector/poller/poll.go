@@ -63,6 +63,17 @@ func (p *Poller) newPoll(start time.Time) *poll {
 	}
 }
 
+// due reports whether what was requested at a time is to be requested with the inventory
+// again.
+func (p *poll) due(at time.Time) bool { return p.waited(at, p.cfg.InventoryInterval) }
+
+// waited reports whether a time has passed since then. A clock that was set back ends every
+// wait.
+func (p *poll) waited(since time.Time, wait time.Duration) bool {
+	passed := p.start.Sub(since)
+	return passed >= wait || passed < 0
+}
+
 // The steps of a poll, and of each part of a long one, that Config.Step is called with.
 const (
 	StepRead      = "read"      // read and folded, nothing saved
@@ -206,7 +217,7 @@ func (p *poll) readChanges(ctx context.Context) error {
 		}
 		p.resyncDue = p.resyncDue || p.mustLookNow()
 	}
-	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || m.ResyncDue(p.start) {
+	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || p.waited(m.ResyncedAt, m.ResyncInterval) {
 		err := p.resync(ctx)
 		p.resyncDue = false
 		return err

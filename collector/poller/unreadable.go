@@ -129,7 +129,7 @@ func (p *poll) lookFrom(from, began time.Time) time.Time {
 		p.unreadable.from, p.unreadable.looked = from, true
 		return from
 	}
-	if passed := p.start.Sub(known.lookedAt); passed < lookEvery && passed >= 0 {
+	if !p.waited(known.lookedAt, lookEvery) {
 		return from
 	}
 	known.lookedAt = p.start
