@@ -59,7 +59,7 @@ func testForgetNothingIsCountedAgain(t *testing.T) {
 			t.Fatalf("%v counted of %d", want, len(all))
 		}
 		for range 3 {
-			cutoff := b.Meta().Cutoff
+			cutoff := b.View().Meta.Cutoff
 			b.now = b.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hours later")) * time.Hour)
 			before := epoch.Add(time.Duration(rapid.IntRange(-10, 500).Draw(t, "hours")) * time.Hour)
 			b.transact(func(tx *ledger.Tx) {
@@ -67,8 +67,8 @@ func testForgetNothingIsCountedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			if b.Meta().Cutoff.Before(cutoff) {
-				t.Fatalf("the cutoff moved back from %v to %v", cutoff, b.Meta().Cutoff)
+			if b.View().Meta.Cutoff.Before(cutoff) {
+				t.Fatalf("the cutoff moved back from %v to %v", cutoff, b.View().Meta.Cutoff)
 			}
 			if rapid.Bool().Draw(t, "restart") {
 				b.restart()
@@ -78,7 +78,7 @@ func testForgetNothingIsCountedAgain(t *testing.T) {
 				b.fold("", ledger.Incremental, s)
 			}
 			if d := cmp.Diff(want, counts(b.View())); d != "" {
-				t.Fatalf("after forgetting what was before %v, with the cutoff at %v: -before +after:\n%s", before, b.Meta().Cutoff, d)
+				t.Fatalf("after forgetting what was before %v, with the cutoff at %v: -before +after:\n%s", before, b.View().Meta.Cutoff, d)
 			}
 		}
 	})
@@ -100,11 +100,11 @@ func testForgetCutoff(t *testing.T) {
 	}
 
 	forget(epoch) // nothing is that old
-	if got := b.Meta().Cutoff; !got.Equal(cutoff) {
+	if got := b.View().Meta.Cutoff; !got.Equal(cutoff) {
 		t.Fatalf("the cutoff moved to %v though nothing was forgotten", got)
 	}
 	forget(b.now)
-	if got, newest := b.Meta().Cutoff, epoch.Add(-50*day); !got.After(newest) || got.Sub(newest) > day {
+	if got, newest := b.View().Meta.Cutoff, epoch.Add(-50*day); !got.After(newest) || got.Sub(newest) > day {
 		t.Fatalf("the cutoff is at %v, the newest that was forgotten at %v", got, newest)
 	}
 	// An unknown session after it is new, one before it is not.

@@ -4,6 +4,8 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -28,13 +30,10 @@ func (l *Ledger) noteHolds(now time.Time) {
 
 // NextLift returns when the next hold ends; the zero time if none is held.
 func (l *Ledger) NextLift() time.Time {
-	var next time.Time
-	for _, t := range l.holds {
-		if next.IsZero() || t.Before(next) {
-			next = t
-		}
+	if len(l.holds) == 0 {
+		return time.Time{}
 	}
-	return next
+	return slices.MinFunc(slices.Collect(maps.Values(l.holds)), time.Time.Compare)
 }
 
 // lift ends the holds that are over.

@@ -215,7 +215,7 @@ func testOddTimesClockFarAhead(t *testing.T) {
 		})
 	}
 	want := b.View()
-	cutoff := b.Meta().Cutoff
+	cutoff := b.View().Meta.Cutoff
 	b.now = b.now.Add(500 * day)
 	forget()
 	b.restart()
@@ -225,7 +225,7 @@ func testOddTimesClockFarAhead(t *testing.T) {
 	if d := cmp.Diff(dump(t, want), dump(t, b.View())); d != "" {
 		t.Errorf("-before +after:\n%s", d)
 	}
-	if got := b.Meta().Cutoff; !got.Equal(cutoff) {
+	if got := b.View().Meta.Cutoff; !got.Equal(cutoff) {
 		t.Errorf("the cutoff moved from %v to %v", cutoff, got)
 	}
 	for n := range 5 {
@@ -247,7 +247,7 @@ func testOddTimesClockFarAhead(t *testing.T) {
 			t.Errorf("%v didn't retire", s.Key)
 		}
 	}
-	if !b.Meta().Cutoff.After(cutoff) {
+	if !b.View().Meta.Cutoff.After(cutoff) {
 		t.Error("nothing was forgotten")
 	}
 }

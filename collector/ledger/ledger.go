@@ -83,7 +83,3 @@ func (l *Ledger) View() *View { return l.view }
 
 // Synced reports whether the initial sync is complete.
 func (l *Ledger) Synced() bool { return !l.state.Meta.SyncedAt.IsZero() }
-
-// Meta returns what is known of the appliance as a whole after the last
-// committed transaction. Its maps, slices and pointers must not be changed.
-func (l *Ledger) Meta() Meta { return l.state.Meta }

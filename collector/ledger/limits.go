@@ -52,7 +52,6 @@ var overLimitSeed = maphash.MakeSeed()
 
 // Exceeded says that a transaction found something beyond a limit for the first time.
 type Exceeded struct {
-	Limit string
 	// Count is how many were new, and Example the first.
 	Count   int
 	Example string
@@ -74,7 +73,7 @@ func (tx *Tx) beyond(limit, name string) {
 	}
 	over[h] = true
 	if tx.exceeded[limit] == nil {
-		tx.exceeded[limit] = &Exceeded{Limit: limit, Example: vbaws.Shorten(name, 100)}
+		tx.exceeded[limit] = &Exceeded{Example: vbaws.Shorten(name, 100)}
 	}
 	tx.exceeded[limit].Count++
 }

@@ -80,8 +80,8 @@ func testLimitsEach(t *testing.T) {
 							s.USN += int64(round * sessions)
 							b.into(tx, s, policies[n], ledger.Incremental)
 						}
-						for _, e := range tx.Exceeded() {
-							exceeded[e.Limit] += e.Count
+						for limit, e := range tx.Exceeded() {
+							exceeded[limit] += e.Count
 							if e.Example == "" {
 								t.Errorf("no example: %+v", e)
 							}

@@ -16,13 +16,7 @@ func (tx *Tx) Agreed(at time.Time) time.Time {
 	if !found {
 		return time.Time{}
 	}
-	agreed := StartOfDay(day).Add(oneDay)
-	for _, t := range []time.Time{tx.now, at} {
-		if t.Before(agreed) {
-			agreed = t
-		}
-	}
-	return agreed
+	return slices.MinFunc([]time.Time{tx.now, at, StartOfDay(day).Add(oneDay)}, time.Time.Compare)
 }
 
 // Forget removes the seen sessions of before the given time. The cutoff moves behind the

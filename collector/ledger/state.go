@@ -142,13 +142,6 @@ type Unreadable struct {
 	Sessions int `json:"sessions"`
 }
 
-// ResyncDue reports whether a resync is due at now, the exporter's clock: the interval is
-// over, or the clock was set back.
-func (m *Meta) ResyncDue(now time.Time) bool {
-	passed := now.Sub(m.ResyncedAt)
-	return passed >= m.ResyncInterval || passed < 0
-}
-
 // Watermark is a row of the list of sessions.
 type Watermark struct {
 	USN int64 `json:"usn"`

@@ -52,13 +52,7 @@ func (tx *Tx) Times(s *vbaws.Session) Times {
 		t.Start = stop
 	default:
 		if stop.IsZero() {
-			t.End = start.Add(t.Duration)
-			if t.End.After(now) {
-				t.End = now
-			}
-			if t.End.Before(start) { // which may be ahead of now
-				t.End = start
-			}
+			t.End = start.Add(max(0, min(t.Duration, now.Sub(start)))) // start may be ahead of now
 		}
 		t.Duration = t.End.Sub(start)
 	}
@@ -91,10 +85,5 @@ func DayOf(t time.Time) int32 {
 	if t.IsZero() {
 		return DayUnknown
 	}
-	s := t.Unix()
-	d := s / secondsPerDay
-	if s%secondsPerDay < 0 {
-		d--
-	}
-	return int32(d)
+	return int32(t.Truncate(oneDay).Unix() / secondsPerDay)
 }

@@ -70,7 +70,7 @@ func BenchmarkInitialSync(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		p.known.inventory.at = now
+		p.known.inventoryAt = now
 		if err := p.Poll(b.Context()); err != nil {
 			b.Fatal(err)
 		}

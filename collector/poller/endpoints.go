@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"vbaws_exporter/vbaws"
@@ -32,11 +31,6 @@ func (e *endpoints) forget() {
 	clear(e.forbidden)
 	clear(e.absent)
 	clear(e.errs)
-}
-
-// publish copies the state of the endpoints.
-func (e *endpoints) publish(s *Status) {
-	s.Forbidden, s.EndpointErrors = maps.Clone(e.forbidden), maps.Clone(e.errs)
 }
 
 // isAbsent reports whether the appliance is known not to offer a route.

@@ -28,8 +28,6 @@ const (
 	messageLength = 500
 	// nameLength is how many bytes of a name a log line has.
 	nameLength = 100
-	// gatherAtOnce bounds what is gathered for Status.Recent.
-	gatherAtOnce = 500
 )
 
 // The types of the parts of a session of type Policy, which repeat its outcome.
@@ -64,9 +62,6 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 				poll.logs++
 				end.Errors = p.errorsOf(ctx, s.ID)
 				poll.errors[sessionEnd{ledger.Key{Type: s.Type, ExtendedType: s.ExtendedType, Policy: e.Policy}, s.Stop}] = end.Errors
-			}
-			if len(ended) == gatherAtOnce {
-				ended = recent(ended, nil) // no more than that is ever shown
 			}
 			ended = append(ended, end)
 			if !e.Backfilled {

@@ -22,14 +22,6 @@ type Failure struct {
 // maxFailures bounds Status.Failures.
 const maxFailures = 500
 
-// failures are the failures that are known, by series, as they are published.
-type failures struct {
-	known map[ledger.Key]Failure
-	// view is the last one that was looked at; nil if it has failures that are yet to be
-	// requested.
-	view *ledger.View
-}
-
 // sessionEnd is the end of a session of a series.
 type sessionEnd struct {
 	key ledger.Key
@@ -37,15 +29,15 @@ type sessionEnd struct {
 }
 
 // completeFailures publishes the errors of the failures that there are now: those that
-// the poll has requested, those that were known, and those whose logs it can
-// still request.
+// the poll has requested, those that were published before, and those whose logs it can
+// still request. It does nothing with a view that was complete: known.failures.
 func (p *Poller) completeFailures(ctx context.Context, poll *poll) {
-	f := &p.known.failures
-	view := p.published.Load().View
-	if view == nil || view == f.view {
+	last := p.Published()
+	view := last.View
+	if view == nil || view == p.known.failures {
 		return
 	}
-	f.view = view
+	p.known.failures = view
 	failing := make(map[ledger.Key]Failure)
 	for i := range view.Series {
 		s := view.Series[i].Series
@@ -53,7 +45,7 @@ func (p *Poller) completeFailures(ctx context.Context, poll *poll) {
 		if c == nil || len(failing) >= maxFailures {
 			continue
 		}
-		known, is := f.known[s.Key]
+		known, is := last.Failures[s.Key]
 		if is {
 			failing[s.Key] = known
 		}
@@ -65,7 +57,7 @@ func (p *Poller) completeFailures(ctx context.Context, poll *poll) {
 		case c.Exemplar == nil || !c.Exemplar.End.Equal(c.End):
 			continue // which session it is isn't known
 		case poll.logs >= logsPerPoll || ctx.Err() != nil:
-			f.view = nil // with the next poll
+			p.known.failures = nil // with the next poll
 			continue
 		default:
 			poll.logs++
@@ -73,10 +65,9 @@ func (p *Poller) completeFailures(ctx context.Context, poll *poll) {
 		}
 		failing[s.Key] = Failure{c.End, errors}
 	}
-	if len(failing) > 0 || len(f.known) > 0 {
+	if len(failing) > 0 || len(last.Failures) > 0 {
 		p.publish(func(next *Published) { next.Failures = failing })
 	}
-	f.known = failing
 }
 
 // lastFailure returns the counter of failed sessions of a series of type Policy if the

@@ -1,11 +1,7 @@
 package poller
 
 import (
-	"cmp"
 	"context"
-	"maps"
-	"slices"
-	"strings"
 
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/vbaws"
@@ -75,11 +71,4 @@ func (p *poll) sawUnfinished(row *vbaws.Row) {
 	if id := ledger.RowID(row); p.tx.IsUnfinished(id) || row.Err == nil && !ledger.Finished(&row.Session) {
 		p.seenUnfinished[id] = true
 	}
-}
-
-// sortedPending returns what waits for its policy, in the order of the changes.
-func (p *poll) sortedPending() []pending {
-	return slices.SortedFunc(maps.Values(p.pending), func(a, b pending) int {
-		return cmp.Or(cmp.Compare(a.session.USN, b.session.USN), strings.Compare(a.session.ID, b.session.ID))
-	})
 }

@@ -78,12 +78,6 @@ func (p *poll) refreshInstances(ctx context.Context, list bool) {
 	p.lookUpBackups(ctx)
 }
 
-// due reports whether what was requested at a time is to be requested again.
-func (p *poll) due(at time.Time) bool {
-	since := p.start.Sub(at)
-	return since >= p.cfg.InventoryInterval || since < 0
-}
-
 // listInstances lists the instances.
 func (p *poll) listInstances(ctx context.Context) {
 	if p.isAbsent(vbaws.RouteInstances) {

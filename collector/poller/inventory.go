@@ -2,6 +2,8 @@ package poller
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -23,13 +25,6 @@ const (
 	maxRepositories = 1000
 )
 
-// inventory is what is known of the appliance's facts.
-type inventory struct {
-	at      time.Time // when it was refreshed last
-	facts   *Facts    // nil before
-	version string    // of the product
-}
-
 // refreshInventory reads what no poll depends on: unfinished sessions that no list
 // showed, policies, their newest sessions, the appliance's facts, and instances. It comes after the
 // publication of a poll, as a transaction of its own. What fails keeps its last values.
@@ -40,16 +35,12 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 	if lookUp {
 		within(ctx, poll.lookUpPolicies)
 	}
-	inv := &p.known.inventory
-	due := poll.due(inv.at)
+	due := poll.due(p.known.inventoryAt)
 	if due {
-		inv.at = poll.start
+		p.known.inventoryAt = poll.start
 		within(ctx, poll.fetchFacts)
 		if !done.allListed {
-			within(ctx, func(ctx context.Context) {
-				_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
-				poll.dropGone()
-			})
+			within(ctx, poll.refreshPolicies)
 		}
 		if p.cfg.PolicyRetention > 0 {
 			poll.tx.Retire(poll.applianceTime(), p.cfg.PolicyRetention)
@@ -72,11 +63,10 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 	p.publish(func(next *Published) {
 		next.View = p.ledger.View()
 		next.Policies = p.known.verdicts.set
-		next.Facts, next.Version = inv.facts, inv.version
 		if k := &p.known.instances; k.changed {
 			next.Instances, k.changed = k.publish(p.ledger.InstanceBackups()), false
 		}
-		p.known.endpoints.publish(&next.Status)
+		next.Forbidden, next.EndpointErrors = maps.Clone(p.known.endpoints.forbidden), maps.Clone(p.known.endpoints.errs)
 	})
 	if err == nil {
 		p.logEvents(ctx, poll)
@@ -90,14 +80,13 @@ func within(ctx context.Context, do func(context.Context)) {
 	do(ctx)
 }
 
-// fetchFacts reads the appliance's facts.
+// fetchFacts reads the appliance's facts, and publishes them.
 func (p *poll) fetchFacts(ctx context.Context) {
-	next := Facts{}
-	inv := &p.known.inventory
-	if inv.facts != nil {
-		next = *inv.facts
+	last := p.Published()
+	next, version := Facts{}, last.Version
+	if last.Facts != nil {
+		next = *last.Facts
 	}
-	version := inv.version
 	var zone string
 	facts := []fact{
 		factOf(ctx, vbaws.RouteSummary, p.api.Summary, &next.Summary),
@@ -106,21 +95,16 @@ func (p *poll) fetchFacts(ctx context.Context) {
 		factOf(ctx, vbaws.RouteVersion, p.api.Version, &version),
 		factOf(ctx, vbaws.RouteDateTime, p.api.TimeZone, &zone),
 	}
+	facts = slices.DeleteFunc(facts, func(f fact) bool { return p.isAbsent(f.path) })
 	errs := make([]error, len(facts))
-	atOnce(len(facts), func(i int) {
-		if !p.isAbsent(facts[i].path) {
-			errs[i] = facts[i].read()
-		}
-	})
+	atOnce(len(facts), func(i int) { errs[i] = facts[i].read() })
 	for i, f := range facts {
-		if !p.isAbsent(f.path) {
-			p.endpointAnswered(f.path, errs[i])
-		}
+		p.endpointAnswered(f.path, errs[i])
 	}
 	if zone != "" {
 		p.tx.SetZone(zone, p.applianceTime())
 	}
-	inv.facts, inv.version = &next, version
+	p.publish(func(s *Published) { s.Facts, s.Version = &next, version })
 }
 
 // fact is one of the appliance's facts, and the endpoint that has it.

@@ -3,6 +3,7 @@ package poller
 import (
 	"time"
 
+	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/listing"
 )
 
@@ -25,10 +26,10 @@ type known struct {
 	unfinished  unfinished      // unfinished.go
 	unreadable  knownUnreadable // unreadable.go
 	endpoints   endpoints       // endpoints.go
-	inventory   inventory       // inventory.go
+	inventoryAt time.Time       // inventory.go: when it was refreshed last
 	instances   instances       // instances.go
 	verdicts    verdicts        // verdict.go
-	failures    failures        // failures.go
+	failures    *ledger.View    // failures.go: the last one that was complete
 }
 
 // setAPIVersion forgets what holds for one API version alone, if that has changed.
@@ -40,7 +41,7 @@ func (k *known) setAPIVersion(v string) {
 		k.endpoints.forget()
 		k.pageSize.Forget()
 		k.names.startsUnordered = false
-		k.inventory.at = time.Time{}
+		k.inventoryAt = time.Time{}
 	}
 	k.apiVersion = v
 }

@@ -85,5 +85,5 @@ func (p *poll) findOwned(ctx context.Context, pol vbaws.Policy, from time.Time, 
 			break
 		}
 	}
-	return list.Whole() || enough(), nil
+	return list.Unreadable() == 0 && (list.Whole() || enough()), nil // the row may be one of unnamed
 }

@@ -1,7 +1,11 @@
 package poller
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"vbaws_exporter/collector/ledger"
@@ -65,7 +69,7 @@ func (p *poll) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool
 // session of type Policy has had one of the names.
 func (p *poll) needListing() bool {
 	n := &p.known.names
-	if passed := p.start.Sub(n.waitFrom); passed < 0 || passed >= n.wait {
+	if p.waited(n.waitFrom, n.wait) {
 		return true
 	}
 	for _, w := range p.pending {
@@ -102,7 +106,10 @@ func (p *poll) resolve(ctx context.Context) error {
 		}
 	}
 	foundByName := false
-	for _, w := range p.sortedPending() {
+	changes := slices.SortedFunc(maps.Values(p.pending), func(a, b pending) int {
+		return cmp.Or(cmp.Compare(a.session.USN, b.session.USN), strings.Compare(a.session.ID, b.session.ID))
+	})
+	for _, w := range changes {
 		e, err := p.tx.Entry(&w.session)
 		if err != nil {
 			return storageError(err)

@@ -18,6 +18,12 @@ func (p *poll) dropGone() {
 	}
 }
 
+// refreshPolicies lists the policies for what is said of them.
+func (p *poll) refreshPolicies(ctx context.Context) {
+	_, _ = p.listPolicies(ctx) // what failed is an endpoint error
+	p.dropGone()
+}
+
 // listPolicies lists the policies of all workloads that the appliance offers and
 // the account is permitted to see, at once. Each workload whose listing is complete goes
 // into the ledger, whatever becomes of the others; the error is the first.
@@ -26,20 +32,18 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 		return p.isAbsent(w.Path)
 	})
 	listings := make([]workloadListing, len(workloads))
-	errs := make([]error, len(workloads))
-	atOnce(len(workloads), func(i int) { listings[i], errs[i] = p.listWorkload(ctx, workloads[i]) })
+	atOnce(len(workloads), func(i int) { listings[i] = p.listWorkload(ctx, workloads[i]) })
 
 	var all []vbaws.Policy
 	var failed error
 	for i, w := range workloads {
-		switch {
-		case vbaws.NotOffered(errs[i]) && !w.Single && !vbaws.NamesSessions(p.api.APIVersion()):
+		switch l := listings[i]; {
+		case vbaws.NotOffered(l.err) && !w.Single && !vbaws.NamesSessions(p.api.APIVersion()):
 			// The revision is documented to have the route: it isn't the appliance
 			// that says so. Believed, it would leave all sessions without a policy.
-			p.endpointFailed(w.Path, errs[i])
-			failed = fmt.Errorf("list policies: %w", errs[i])
-		case errs[i] == nil:
-			l := listings[i]
+			p.endpointFailed(w.Path, l.err)
+			failed = fmt.Errorf("list policies: %w", l.err)
+		case l.err == nil:
 			if l.odd != nil {
 				p.known.endpoints.forbidden[w.Path] = false
 				p.endpointFailed(w.Path, l.odd)
@@ -51,9 +55,9 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 			p.tx.Listed(w.Name, l.policies, l.whole, p.applianceTime())
 			all = append(all, l.policies...)
 		default:
-			p.endpointAnswered(w.Path, errs[i])
+			p.endpointAnswered(w.Path, l.err)
 			if failed == nil && (p.known.endpoints.errs[w.Path] != "" || ctx.Err() != nil) {
-				failed = fmt.Errorf("list policies: %w", errs[i])
+				failed = fmt.Errorf("list policies: %w", l.err)
 			}
 		}
 	}
@@ -66,8 +70,8 @@ type workloadListing struct {
 	policies []vbaws.Policy
 	// whole says that policies are all there are: none was without id or name.
 	whole bool
-	// odd is what could not be understood.
-	odd error
+	// odd is what could not be understood, and err why it isn't a listing.
+	odd, err error
 }
 
 // policySize is what a listed policy takes beside its texts, its schedule included.
@@ -76,9 +80,9 @@ const policySize = 500
 // listWorkload reads one workload's policies. It is an error where fewer came
 // than the appliance says there are: a policy must not seem gone because the
 // list moved.
-func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadListing, error) {
+func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) workloadListing {
 	l := workloadListing{whole: true}
-	all, err := listing.All(&p.known.pageSize, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
+	l.policies, l.err = listing.All(&p.known.pageSize, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
 		ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 		defer cancel()
 		page, err := p.api.Policies(ctx, w, offset, limit)
@@ -91,6 +95,5 @@ func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) (workloadList
 		l.whole = l.whole && len(page.Items) == page.Rows
 		return page, nil
 	}, func(pol *vbaws.Policy) (string, int) { return pol.ID, policySize + len(pol.ID) + len(pol.Name) })
-	l.policies = all
-	return l, err
+	return l
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"vbaws_exporter/collector/ledger"
@@ -16,16 +15,9 @@ import (
 
 // poll is the state of one poll, or of the inventory after it. It ends with it.
 type poll struct {
-	cfg *Config
-	api API
-	log log.Logger
-	// known outlives the poll, and ledger has what is saved.
-	known  *known
-	ledger *ledger.Ledger
-	// tx is the transaction under way. endPart saves, publishes and logs it, and
-	// begins the next.
-	tx      *ledger.Tx
-	endPart func(context.Context, *poll) error
+	*Poller
+	// tx is the transaction under way.
+	tx *ledger.Tx
 
 	// start is when the poll began.
 	start time.Time
@@ -61,8 +53,7 @@ type poll struct {
 
 func (p *Poller) newPoll(start time.Time) *poll {
 	return &poll{
-		cfg: &p.cfg, api: p.api, log: p.log, known: p.known, ledger: p.ledger,
-		tx: p.ledger.Begin(start), endPart: p.endPart, start: start,
+		Poller: p, tx: p.ledger.Begin(start), start: start,
 		pending:        make(map[ledger.ID]pending),
 		seenUnfinished: make(map[ledger.ID]bool),
 		usns:           make(map[int64]ledger.ID),
@@ -70,6 +61,17 @@ func (p *Poller) newPoll(start time.Time) *poll {
 		fresh:          make(map[string]bool),
 		errors:         make(map[sessionEnd][]string),
 	}
+}
+
+// due reports whether what was requested at a time is to be requested with the inventory
+// again.
+func (p *poll) due(at time.Time) bool { return p.waited(at, p.cfg.InventoryInterval) }
+
+// waited reports whether a time has passed since then. A clock that was set back ends every
+// wait.
+func (p *poll) waited(since time.Time, wait time.Duration) bool {
+	passed := p.start.Sub(since)
+	return passed >= wait || passed < 0
 }
 
 // The steps of a poll, and of each part of a long one, that Config.Step is called with.
@@ -168,16 +170,16 @@ func storageError(err error) error {
 }
 
 // endPart ends a part of a poll: a transaction of its own.
-func (p *Poller) endPart(ctx context.Context, poll *poll) error {
-	if err := p.keep(poll.tx); err != nil {
+func (p *poll) endPart(ctx context.Context) error {
+	if err := p.keep(p.tx); err != nil {
 		return err
 	}
 	if p.ledger.Synced() {
 		p.publish(func(next *Published) { next.View = p.ledger.View() })
 	}
 	p.step(StepPublished)
-	p.logEvents(ctx, poll)
-	poll.tx = poll.tx.Next()
+	p.logEvents(ctx, p)
+	p.tx = p.tx.Next()
 	return nil
 }
 
@@ -215,7 +217,7 @@ func (p *poll) readChanges(ctx context.Context) error {
 		}
 		p.resyncDue = p.resyncDue || p.mustLookNow()
 	}
-	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || m.ResyncDue(p.start) {
+	if m := p.tx.Meta(); p.resyncDue || p.known.mode.fromUTC || p.waited(m.ResyncedAt, m.ResyncInterval) {
 		err := p.resync(ctx)
 		p.resyncDue = false
 		return err
@@ -241,5 +243,5 @@ func (p *poll) checkpoint(ctx context.Context) error {
 	if p.resyncDue {
 		p.tx.OweResync() // the watermark is past what made it necessary
 	}
-	return p.endPart(ctx, p)
+	return p.endPart(ctx)
 }

@@ -145,12 +145,12 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 		instances: instances{tried: make(map[string]time.Time)},
 		verdicts:  verdicts{cfg: &p.cfg, api: api, log: p.log, zone: cfg.TimeZone, plans: make(map[planKey]*schedule.Plan)},
 		// The last one that was worth a write; verdicts are judged by it until the first poll.
-		clockOffset: p.ledger.Meta().Clock.Offset,
+		clockOffset: p.ledger.View().Clock.Offset,
 	}
 	published := &Published{Status: Status{Mode: p.known.mode.name()}}
 	if p.ledger.Synced() {
 		published.View = p.ledger.View()
-		judgedAt := cmp.Or(p.ledger.Meta().JudgedAt, p.known.applianceTime(opened))
+		judgedAt := cmp.Or(p.ledger.View().JudgedAt, p.known.applianceTime(opened))
 		published.Policies = p.known.verdicts.judge(published.View, judgedAt, nil)
 	}
 	if before := cfg.Before; before != nil && before.Polls > 0 {
@@ -159,8 +159,6 @@ func New(cfg Config, api API, storage Storage) (*Poller, error) {
 			off := *before
 			off.Instances, published = nil, &off
 		}
-		p.known.inventory.facts, p.known.inventory.version = before.Facts, before.Version
-		p.known.failures.known = before.Failures
 	}
 	p.cfg.Before = nil // large
 	p.published.Store(published)

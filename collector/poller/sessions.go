@@ -59,8 +59,9 @@ func (p *poll) first(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Row, er
 
 // sessions requests one page, a smaller one if the appliance refuses the size.
 func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws.SessionsPage, err error) {
+	timeout := p.pageTimeout(q.Limit) // also if the appliance returns no page of that size
 	err = p.known.pageSize.Ask(q.Limit, func(limit int) error {
-		ctx, cancel := context.WithTimeout(ctx, p.pageTimeout(limit))
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		q.Limit = limit
 		page, err = p.api.Sessions(ctx, q)
@@ -71,7 +72,7 @@ func (p *poll) sessions(ctx context.Context, q vbaws.SessionsQuery) (page *vbaws
 	}
 	p.observeClock(page.Date)
 	for i := range page.Rows {
-		p.judge(&page.Rows[i])
+		p.inspect(&page.Rows[i])
 	}
 	return page, nil
 }
@@ -82,13 +83,13 @@ func (p *poll) session(ctx context.Context, id string) (vbaws.Row, error) {
 	row, date, err := p.api.Session(ctx, id)
 	if err == nil {
 		p.observeClock(date)
-		p.judge(&row)
+		p.inspect(&row)
 	}
 	return row, err
 }
 
-// judge takes in whether a row is a session, and whether it has a USN to read by.
-func (p *poll) judge(row *vbaws.Row) {
+// inspect takes in whether a row is a session, and whether it has a USN to read by.
+func (p *poll) inspect(row *vbaws.Row) {
 	if row.Err != nil {
 		p.bad = cmp.Or(p.bad, row.Err)
 		return

@@ -54,7 +54,7 @@ func (p *poll) planSessionLookUps() {
 		}
 		l := known.looks[id]
 		looks[id] = l
-		if passed := p.start.Sub(l.asked); passed >= l.wait || passed < 0 {
+		if p.waited(l.asked, l.wait) {
 			known.due = append(known.due, u.Session.ID)
 		}
 	}

@@ -29,7 +29,7 @@ const (
 	lookFor   = 7 * 24 * time.Hour
 	lookEvery = 15 * time.Minute
 	// maxHung is for how many answers that do not come a poll waits. The wait for small
-	// pages is this share of the timeout, after the first.
+	// pages is at least this share of the timeout, after the first.
 	maxHung   = 30
 	hungShare = 8
 )
@@ -57,7 +57,6 @@ type unreadable struct {
 type knownUnreadable struct {
 	failed   bool // the last poll failed, with unreadable.failed
 	cause    error
-	noted    bool
 	lookedAt time.Time
 }
 
@@ -83,12 +82,12 @@ func (p *poll) mayHang(err error) bool {
 }
 
 // pageTimeout returns how long to wait for a page. Once one of a poll did not come in time,
-// smaller ones are requested to find the row, which should take little.
+// smaller ones are requested to find the row, which should take as much less.
 func (p *poll) pageTimeout(limit int) time.Duration {
-	if p.unreadable.hung > 0 && limit < listing.PageLimit {
-		return p.cfg.Timeout / hungShare
+	if p.unreadable.hung == 0 {
+		return p.cfg.Timeout
 	}
-	return p.cfg.Timeout
+	return p.cfg.Timeout * time.Duration(max(limit, listing.PageLimit/hungShare)) / listing.PageLimit
 }
 
 // goesOnAfter records an error of one row or policy, and returns goesOn.
@@ -130,7 +129,7 @@ func (p *poll) lookFrom(from, began time.Time) time.Time {
 		p.unreadable.from, p.unreadable.looked = from, true
 		return from
 	}
-	if passed := p.start.Sub(known.lookedAt); passed < lookEvery && passed >= 0 {
+	if !p.waited(known.lookedAt, lookEvery) {
 		return from
 	}
 	known.lookedAt = p.start
@@ -161,19 +160,19 @@ func (p *poll) recordUnreadable() {
 	}
 	now := p.tx.Meta().Unreadable
 	if now == nil {
-		if known.noted {
+		if known.cause != nil {
 			delete(p.known.endpoints.errs, vbaws.RouteSessions)
 		}
 		*known = knownUnreadable{}
 		return
 	}
+	first := known.cause == nil
 	known.cause = cmp.Or(u.cause, known.cause, errors.New("found by an earlier process"))
 	sessions := "1 session is"
 	if now.Sessions != 1 {
 		sessions = fmt.Sprintf("%d sessions are", now.Sessions)
 	}
-	if !known.noted {
-		known.noted = true
+	if first {
 		p.note("sessions can't be read: they are counted once they can be", "sessions", now.Sessions, "err", known.cause)
 	}
 	p.known.endpoints.errs[vbaws.RouteSessions] = fmt.Sprintf("%s not counted yet, since the appliance can't return what it takes: %v", sessions, known.cause)

@@ -27,6 +27,8 @@ func (w *world) pollsAfterOneFailure() {
 func TestUnreadable(t *testing.T) {
 	t.Run("one row", testUnreadableOneRow)
 	t.Run("row that hangs", testUnreadableRowThatHangs)
+	t.Run("row that hangs in a short page", testUnreadableRowThatHangsInAShortPage)
+	t.Run("row that hangs in a policy", testUnreadableRowThatHangsInAPolicy)
 	t.Run("policy that hangs", testUnreadablePolicyThatHangs)
 	t.Run("watermark row", testUnreadableWatermarkRow)
 	t.Run("initial sync", testUnreadableInitialSync)
@@ -96,17 +98,22 @@ func testUnreadableOneRow(t *testing.T) {
 type hangs struct {
 	poller.API
 	bad   func(vbaws.SessionsQuery, *vbaws.SessionsPage) bool
+	row   time.Duration // that an answer takes for each row
 	waits time.Duration // of a minute each, or less
 }
 
 func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.SessionsPage, error) {
 	page, err := h.API.Sessions(ctx, q)
-	if err == nil && h.bad(q, page) {
-		until, _ := ctx.Deadline()
-		h.waits += time.Until(until).Round(time.Second)
+	if err != nil {
+		return page, err
+	}
+	until, _ := ctx.Deadline()
+	wait := time.Until(until)
+	if h.bad(q, page) || wait < h.row*time.Duration(len(page.Rows)) {
+		h.waits += wait.Round(time.Second)
 		return nil, failure(vbaws.KindTimeout, context.DeadlineExceeded)
 	}
-	return page, err
+	return page, nil
 }
 
 // testUnreadableRowThatHangs: a row that keeps the appliance from answering is stepped over like one
@@ -152,6 +159,27 @@ func testUnreadableRowThatHangs(t *testing.T) {
 	}
 }
 
+// testUnreadableRowThatHangsInAShortPage: a page of fewer rows has time in proportion, and the largest
+// that the appliance returns has all of it.
+func testUnreadableRowThatHangsInAShortPage(t *testing.T) {
+	w := newWorld(t, vbawstest.Config{
+		AccessLifetime: 1000 * time.Hour, MaxPageSize: 100, RefuseLimit: true,
+	}, poller.Config{InventoryInterval: 1000 * time.Hour})
+	w.ends(3, "Succeeded")
+	w.poll()
+	w.later(time.Hour)
+	w.ends(1000, "Failed")
+	bad := w.end("Warning").ID
+	w.ends(20, "Failed")
+	w.watch(&hangs{API: w.client(w.clock.Now), row: time.Minute / 600, bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+		return slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+	}}, w.clock.Now)
+	w.fails() // in case it passes
+	w.later(time.Minute)
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1020})
+	w.skipped(map[string]uint64{"unreadable": 1})
+}
+
 // testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
 // those of others from being counted.
 func testUnreadablePolicyThatHangs(t *testing.T) {
@@ -171,6 +199,28 @@ func testUnreadablePolicyThatHangs(t *testing.T) {
 	w.later(61 * time.Minute)
 	want["Broken/Policy/Succeeded"] = 1
 	w.counted(want)
+}
+
+// testUnreadableRowThatHangsInAPolicy: a session that the list has, and that the list of its policy
+// has not in time once, is counted under that policy.
+func testUnreadableRowThatHangsInAPolicy(t *testing.T) {
+	w := policyWorld(t, "1.0-rev0")
+	w.ends(3, "Succeeded")
+	w.poll()
+	w.clock.Advance(time.Minute)
+	late, left := w.endOf("Job", "Nightly", vbawstest.ID(1)), 3 // the page that fails the poll, and in the next one it and the row
+	w.watch(&hangs{API: w.client(w.clock.Now), bad: func(q vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+		if q.PolicyID == "" || left == 0 || !slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == late.ID }) {
+			return false
+		}
+		left--
+		return true
+	}}, w.clock.Now)
+	w.pollsAfterOneFailure()
+	if left > 0 {
+		t.Fatalf("the row can hang %d times more", left)
+	}
+	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Job/Succeeded": 1})
 }
 
 // testUnreadableWatermarkRow: the row at the top, which was counted, can't be read any more.

@@ -300,11 +300,12 @@ func (d *verdicts) plan(s *vbaws.Schedule) *schedule.Plan {
 
 // judge judges the policies after a poll or an inventory was saved, and saves what was
 // decided. If a start would be overdue, and the policies were not listed by done, it lists
-// them first, if mayList. A verdict is not published before it is saved.
+// them first, if mayList; if that failed, it waits for the next inventory. A verdict is not
+// published before it is saved.
 func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error) {
 	d := &p.known.verdicts
 	now := p.known.applianceTime(p.cfg.Now())
-	if clock := p.ledger.Meta().Clock; !clock.ClosedAt.IsZero() && d.set != nil {
+	if !p.ledger.View().Clock.ClosedAt.IsZero() && d.set != nil {
 		return nil // the appliance's clock was set: verdicts stay as they were
 	}
 	old := d.set
@@ -314,14 +315,12 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 		}
 	}()
 	d.judge(p.ledger.View(), now, done.fresh)
-	if mayList && p.mustList(done) {
+	if mayList && done.due(d.listingFailed) && d.mustDecide(done.fresh) {
 		poll := p.newPoll(done.start)
-		within(ctx, func(ctx context.Context) {
-			_, _ = poll.listPolicies(ctx) // what failed is an endpoint error
-			poll.dropGone()
-		})
+		within(ctx, poll.refreshPolicies)
 		if ctx.Err() != nil {
-			return nil // what was cut off says nothing
+			d.set, d.view = old, nil // what was cut off says nothing
+			return nil
 		}
 		if err := p.save(poll.tx); err != nil {
 			return err
@@ -341,25 +340,14 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 			tx.Decide(m.PolicyKey, j.row.Verdict.Decided)
 		}
 	}
-	if p.ledger.Meta().JudgedAt.Before(p.known.applianceTime(done.start)) {
+	if p.ledger.View().JudgedAt.Before(p.known.applianceTime(done.start)) {
 		tx.JudgeAt(now) // time alone made them different
-	}
-	if tx.Changes().Empty() {
-		return nil
 	}
 	if err := p.save(tx); err != nil {
 		return err
 	}
 	d.judge(p.ledger.View(), now, nil)
 	return nil
-}
-
-// mustList reports whether policies must be listed to decide on a start. If that failed,
-// it waits for the next inventory.
-func (p *Poller) mustList(done *poll) bool {
-	d := &p.known.verdicts
-	since := done.start.Sub(d.listingFailed)
-	return (since < 0 || since >= p.cfg.InventoryInterval) && d.mustDecide(done.fresh)
 }
 
 // mustDecide reports whether a start would be overdue if the workload of its policy had

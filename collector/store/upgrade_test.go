@@ -87,7 +87,7 @@ func testStateOf010Counters(t *testing.T) {
 
 	b := openAppliance(t, s, "synced")
 	l := load(b)
-	meta := l.Meta()
+	meta := l.View().Meta
 	want := ledger.Meta{
 		SyncedAt: epoch, Cutoff: epoch.Add(-48 * time.Hour),
 		Watermark:  &ledger.Watermark{USN: 5, ID: ledger.ParseID(vbawstest.ID(5))},
