@@ -220,7 +220,13 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			without += ", and the names of policies on all sessions"
 		}
 		all = append(all, right{path: w.Path, without: without, must: byPolicy && !w.Single,
-			ask: func(ctx context.Context) (any, error) { return nil, listed.read(ctx, p.client, w, &p.pages) }})
+			ask: func(context.Context) (any, error) { // each page has its own timeout, as in a poll
+				return nil, listed.read(w, &p.pages, func(offset, limit int) (*vbaws.PoliciesPage, error) {
+					return ask(ctx, p, func(ctx context.Context) (*vbaws.PoliciesPage, error) {
+						return p.client.Policies(ctx, w, offset, limit)
+					})
+				})
+			}})
 	}
 	var known instances
 	if p.a.Instances {

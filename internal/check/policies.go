@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,11 +28,11 @@ type policies struct {
 	unreadable, odd []string
 }
 
-// read reads the policies of a workload, as the exporter does.
-func (l *policies) read(ctx context.Context, client *vbaws.Client, w vbaws.Workload, size *listing.PageSize) error {
+// read reads the policies of a workload, as the exporter does. get returns a page.
+func (l *policies) read(w vbaws.Workload, size *listing.PageSize, get func(offset, limit int) (*vbaws.PoliciesPage, error)) error {
 	var odd error
 	all, err := listing.All(size, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
-		page, err := client.Policies(ctx, w, offset, limit)
+		page, err := get(offset, limit)
 		if err == nil {
 			odd = cmp.Or(odd, page.Err)
 		}
