@@ -122,7 +122,7 @@ func testRowEachField(t *testing.T) {
 	}
 }
 
-// A USN that can't be understood costs the row nothing but the USN.
+// A row with a USN that can't be understood is a session without a USN.
 func testRowNoUSN(t *testing.T) {
 	for _, usn := range []string{
 		``, `,"usn":null`, `,"usn":"x"`, `,"usn":""`, `,"usn":5.5`, `,"usn":true`, `,"usn":[5]`, `,"usn":9223372036854775808`,
@@ -193,8 +193,8 @@ func testRowNotASession(t *testing.T) {
 	}
 }
 
-// A page with rows that can't be understood has them where they were, with the
-// hash of their bytes.
+// Rows that can't be understood stay at their positions in the page, with the hash of their
+// bytes.
 func testRowBadRowsAmongGoodOnes(t *testing.T) {
 	const good = `{"id":"a","type":"T","status":"S","usn":5}`
 	const bad = `{"id" : "b", "usn":6 }`
@@ -264,8 +264,7 @@ func testPageNotAPage(t *testing.T) {
 	}
 }
 
-// However an answer is cut, it is seen to be cut, and never taken for a shorter
-// page.
+// An answer that is cut at any position is an error, and never a shorter page.
 func testPageTruncated(t *testing.T) {
 	sample, err := os.ReadFile("testdata/sessions-sample.json")
 	if err != nil {
@@ -302,7 +301,7 @@ func testPageLimits(t *testing.T) {
 	}
 }
 
-// A list has no more elements than anybody can want, and its texts no more bytes.
+// The number of elements of a list, and the bytes of its texts, are limited.
 func testPageElements(t *testing.T) {
 	const good = `{"id":"a","type":"T","status":"S","usn":5}`
 	many := func(n int, element string) string {
@@ -351,7 +350,7 @@ func testPageElements(t *testing.T) {
 	}
 }
 
-// A long text is cut, at a rune, and two that differ at the end still differ.
+// A long text is cut between two runes, and two that differ at the end still differ.
 func testPageLongTexts(t *testing.T) {
 	name := strings.Repeat("ü", 1<<19)
 	first := readRow(`{"id":"a","type":"T","status":"S","name":"` + name + `1"}`)
@@ -364,7 +363,7 @@ func testPageLongTexts(t *testing.T) {
 	if first.Name == second.Name {
 		t.Error("two names became one")
 	}
-	// A policy's name is cut as its sessions' is.
+	// A policy's name is cut like the name of its sessions.
 	page, err := decodePolicies(textBody(`{"results":[{"id":"1","name":"`+name+`1"}]}`), Workload{Name: "ec2"})
 	if err != nil || page.Items[0].Name != first.Name {
 		t.Error("policy and session have different names", err)
@@ -374,7 +373,7 @@ func testPageLongTexts(t *testing.T) {
 	}
 }
 
-// endless repeats a text after another, for n bytes, without holding them.
+// endless reads n bytes: begin, and then middle again and again.
 type endless struct {
 	begin, middle string
 	n, at         int
@@ -395,7 +394,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// However an answer is made, little is held of it.
+// No answer makes the client allocate much memory.
 func testPageMemoryOfHostileAnswers(t *testing.T) {
 	const mb = 1 << 20
 	sessions := func(b *body) error { _, err := decodeSessions(b); return err }
@@ -472,7 +471,7 @@ func testAnswersLog(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	// Of a long one the first errors and warnings are kept.
+	// Only the first errors and warnings of a long log are kept.
 	var long strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&long, `{"status":%q,"message":"%d"},`, []string{"Success", "Warning", "Error"}[min(i/100, 2)], i)
@@ -486,7 +485,7 @@ func testAnswersLog(t *testing.T) {
 		t.Errorf("without a line: %v, %v", got, err)
 	}
 	if _, err := decodeLog(textBody(`{"id":"a"}`)); err == nil {
-		t.Error("another document passes for a log")
+		t.Error("another document is accepted as a log")
 	}
 }
 
@@ -534,7 +533,7 @@ func FuzzPage(f *testing.F) {
 				}
 			}
 		}
-		// How it is written doesn't matter.
+		// Another indentation gives the same page.
 		again := jsontext.Value(bytes.Clone(document))
 		if err := again.Indent(append(tolerant, jsontext.WithIndent("\t"))...); err != nil {
 			t.Fatalf("decoded, but not JSON: %v", err)
@@ -630,8 +629,7 @@ func testRowTimesInZones(t *testing.T) {
 	})
 }
 
-// FuzzValues compares the values of a session's members with what other decoders make
-// of them.
+// FuzzValues compares the values of a session's members with those of other decoders.
 func FuzzValues(f *testing.F) {
 	for _, s := range []string{
 		`5`, `"5"`, `5.0`, `"5.50"`, `-0`, `1e3`, `9223372036854775807`, `9223372036854775808`, `" 7 "`, `"00:21:02.5506020"`, `"1.02:03:04"`,
