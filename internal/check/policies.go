@@ -14,17 +14,17 @@ import (
 const (
 	// policyNames is how many policies a finding names.
 	policyNames = 5
-	// policySize is what a policy takes in memory beside its texts.
+	// policySize is how many bytes of memory a policy takes beside its texts.
 	policySize = 500
 )
 
-// policies are those that the appliance lists.
+// policies has the findings about the policies that the appliance lists.
 type policies struct {
 	count int
-	// workloads are those of the policies of a name.
+	// workloads has the workloads of the policies by their name.
 	workloads map[string][]string
-	// unreadable are the policies whose schedule can't be understood, with the reason;
-	// odd is what else can't be, by route.
+	// unreadable has the policies whose schedule can't be understood, with the reason, and
+	// odd the first other mistake of each route.
 	unreadable, odd []string
 }
 

@@ -80,7 +80,7 @@ func TestSlowPages(t *testing.T) {
 	})
 }
 
-// listed returns what is listed of documents by route.
+// listed returns the policies in documents, which are by route.
 func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch document, ok := documents[r.URL.Path]; {
@@ -114,7 +114,7 @@ func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	return &l, err
 }
 
-// TestVPC: the policy of a form of its own is no oddity, and none is none.
+// TestVPC: the VPC policy's own form is understood, and an empty document is no policy.
 func TestVPC(t *testing.T) {
 	const rds = `{"totalCount":1,"results":[{"id":"1","name":"n"}]}`
 	for vpc, want := range map[string]int{
