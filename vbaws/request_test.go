@@ -418,8 +418,7 @@ func raw(t *testing.T, answer string) Config {
 
 // Errors that quote the server are short, and without a secret.
 func testRequestErrorsThatQuoteTheServer(t *testing.T) {
-	const big = 5 << 20
-	long := strings.Repeat("x", big)
+	long := strings.Repeat("x", 1<<20)
 	echo := url.QueryEscape(testPassword)
 	for name, answer := range map[string]string{
 		"location":           "HTTP/1.1 302 Found\r\nLocation: http://%%zz%s\r\n\r\n",
