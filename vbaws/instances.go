@@ -31,12 +31,12 @@ type Instance struct {
 type Protection int
 
 const (
-	// ProtectionUnknown: the row has no protection, as between API versions 1.2 and
-	// 1.7. InstancesQuery.Unprotected then selects the unprotected instances.
+	// ProtectionUnknown means that the row lacks it, as between API versions 1.2 and 1.7.
+	// InstancesQuery.Unprotected then selects the unprotected instances.
 	ProtectionUnknown Protection = iota
-	// Unprotected: no policy has the instance.
+	// Unprotected means that no policy has the instance.
 	Unprotected
-	// Protected: a policy has the instance.
+	// Protected means that a policy has the instance.
 	Protected
 )
 

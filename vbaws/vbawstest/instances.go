@@ -198,8 +198,8 @@ func (a *Appliance) listLicensedWorkloads(q *request) *answer {
 type LicenseIDs int
 
 const (
-	// LicenseIDsOfWorkloads: the ids are those of the workloads in other lists.
+	// LicenseIDsOfWorkloads means the ids of the workloads in other lists.
 	LicenseIDsOfWorkloads LicenseIDs = iota
-	// LicenseIDsOther: the ids are different.
+	// LicenseIDsOther means different ids.
 	LicenseIDsOther
 )
