@@ -119,7 +119,8 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	s := startScraper(t, f, url)
 	log := new(bytes.Buffer)
 	var seen tally
-	for n := 0; n < deaths; n++ {
+	// Fewer sessions would show too little. How many end in a life is a matter of chance.
+	for n := 0; n < deaths || f.sessions() < 5*deaths; n++ {
 		f.begin(rng.IntN(4))
 		if rng.IntN(8) == 0 {
 			f.absence()
@@ -182,9 +183,6 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	seen.told = len(told)
 	if v := f.a.Violations(); len(v) > 0 {
 		t.Errorf("the exporter did what a monitor must not: %v", v)
-	}
-	if seen.sessions < 5*deaths {
-		t.Errorf("%d sessions are too few for %d kills to show anything", seen.sessions, deaths)
 	}
 	return seen
 }
