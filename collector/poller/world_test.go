@@ -52,6 +52,14 @@ func newWorld(t tester, acfg vbawstest.Config, cfg poller.Config) *world {
 	return w
 }
 
+// newPipeWorld is newWorld for a bubble.
+func newPipeWorld(t tester, acfg vbawstest.Config, cfg poller.Config) *world {
+	t.Helper()
+	w := newWorldOn(t, vbawstest.NewPipeServer, epoch, acfg, cfg)
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
+	return w
+}
+
 // newWorldOn returns a world without sessions and policies at a time. cfg needs only
 // what matters to the test.
 func newWorldOn(t tester, serve func(*vbawstest.Appliance) *vbawstest.Server, at time.Time, acfg vbawstest.Config, cfg poller.Config) *world {
