@@ -25,6 +25,9 @@ import (
 const (
 	// maxBackupLookUps is how many instances are looked up after a poll.
 	maxBackupLookUps = 20
+	// restorePoints is how many restore points of an instance are requested. It has the
+	// newest of each of its backups, which are a few.
+	restorePoints = 100
 	// maxInstanceText is how many bytes are kept of a text.
 	maxInstanceText = 256
 	// instanceSize is what a listed instance takes beside its texts.
@@ -191,7 +194,11 @@ func (p *poll) lookUpBackups(ctx context.Context) {
 	}
 	due := p.backupsDue()
 	for n, i := range due {
-		at, err := p.api.NewestRestorePoint(ctx, i.ID)
+		var at time.Time
+		err := p.known.pageSize.Ask(restorePoints, func(limit int) (err error) {
+			at, err = p.api.NewestRestorePoint(ctx, i.ID, limit)
+			return err
+		})
 		switch {
 		case n > 0 && ctx.Err() != nil:
 			return // they took all of the time; the rest is left to the next poll

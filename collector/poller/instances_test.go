@@ -88,6 +88,7 @@ func TestInstances(t *testing.T) {
 	t.Run("endpoints that fail", testInstancesEndpointsThatFail)
 	t.Run("last values are kept", testInstancesLastValuesAreKept)
 	t.Run("restore points that fail", testInstancesRestorePointsThatFail)
+	t.Run("limit rejected", testInstancesLimitRejected)
 	t.Run("impossible times", testInstancesImpossibleTimes)
 	t.Run("left out by its policy", testInstancesLeftOutByItsPolicy)
 }
@@ -376,6 +377,20 @@ func testInstancesRestorePointsThatFail(t *testing.T) {
 	}
 	if err := w.p.Published().EndpointErrors[vbaws.RouteRestorePoints]; !strings.Contains(err, "400") {
 		t.Errorf("endpoint error %q", err)
+	}
+}
+
+// testInstancesLimitRejected: restore points are requested in pages that the appliance accepts.
+func testInstancesLimitRejected(t *testing.T) {
+	for _, most := range []int{50, 5} { // at 5 only no Limit will do
+		w := newWorld(t, vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther, MaxPageSize: most, RefuseLimit: true}, poller.Config{MaxInstances: 100})
+		w.protect(10)
+		w.backUp(item(0), item(9))
+		w.poll()
+		w.isTruth()
+		if got := w.p.Published().EndpointErrors; len(got) > 0 {
+			t.Errorf("at most %d: endpoint errors %v", most, got)
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func (f *fakeAPI) Instances(context.Context, vbaws.InstancesQuery) (*vbaws.Insta
 func (f *fakeAPI) LicensedWorkloads(context.Context, int, int) (*vbaws.LicensedWorkloadsPage, error) {
 	return nil, notThere
 }
-func (f *fakeAPI) NewestRestorePoint(context.Context, string) (time.Time, error) {
+func (f *fakeAPI) NewestRestorePoint(context.Context, string, int) (time.Time, error) {
 	return time.Time{}, notThere
 }
 func (f *fakeAPI) RestorePointsRoute() string   { return vbaws.RouteRestorePoints }

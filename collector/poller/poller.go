@@ -30,7 +30,7 @@ type API interface {
 	Repositories(ctx context.Context, offset, limit int) (*vbaws.RepositoriesPage, error)
 	Instances(context.Context, vbaws.InstancesQuery) (*vbaws.InstancesPage, error)
 	LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error)
-	NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error)
+	NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error)
 	RestorePointsRoute() string
 	APIVersion() string
 	CertificateExpiry() time.Time
