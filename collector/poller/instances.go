@@ -71,14 +71,11 @@ type Instance struct {
 	BackupKnown bool
 }
 
-// refreshInstances lists the instances, if list says so, and looks up those that are due.
-// What fails keeps its last values.
-func (p *poll) refreshInstances(ctx context.Context, list bool) {
-	if list {
-		p.listInstances(ctx)
-		p.listLicensed(ctx)
-	}
-	p.lookUpBackups(ctx)
+// refreshInstances lists the instances and their newest backups. What fails keeps its last
+// values.
+func (p *poll) refreshInstances(ctx context.Context) {
+	p.listInstances(ctx)
+	p.listLicensed(ctx)
 }
 
 // listInstances lists the instances.

@@ -1,12 +1,14 @@
 package poller_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,6 +91,7 @@ func TestInstances(t *testing.T) {
 	t.Run("last values are kept", testInstancesLastValuesAreKept)
 	t.Run("restore points that fail", testInstancesRestorePointsThatFail)
 	t.Run("limit rejected", testInstancesLimitRejected)
+	t.Run("lists that hang", testInstancesListsThatHang)
 	t.Run("impossible times", testInstancesImpossibleTimes)
 	t.Run("left out by its policy", testInstancesLeftOutByItsPolicy)
 }
@@ -392,6 +395,47 @@ func testInstancesLimitRejected(t *testing.T) {
 			t.Errorf("at most %d: endpoint errors %v", most, got)
 		}
 	}
+}
+
+// slowLists is an API whose lists of instances hang while they are slow.
+type slowLists struct {
+	poller.API
+	slow bool
+}
+
+func (s *slowLists) Instances(ctx context.Context, q vbaws.InstancesQuery) (*vbaws.InstancesPage, error) {
+	if s.slow {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return s.API.Instances(ctx, q)
+}
+
+func (s *slowLists) LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error) {
+	if s.slow {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return s.API.LicensedWorkloads(ctx, offset, limit)
+}
+
+// testInstancesListsThatHang: they don't take the time of the look-ups.
+func testInstancesListsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPipeWorld(t, vbawstest.Config{}, poller.Config{MaxInstances: 100})
+		w.protect(3)
+		api := &slowLists{API: w.client(w.clock.Now)}
+		w.watch(api, w.clock.Now)
+		w.poll()
+		w.isTruth()
+		api.slow = true
+		for range 3 {
+			w.clock.Advance(6 * time.Minute)
+			w.backUp(item(0), item(1))
+			w.poll()
+			w.isTruth()
+		}
+	})
 }
 
 // testInstancesImpossibleTimes: times before 2000, or ahead of the appliance's clock, are none.

@@ -16,8 +16,8 @@ import (
 // This file reads the inventory, which no poll depends on, after the poll was published.
 
 const (
-	// inventoryTimeout bounds what slow endpoints can cost the next poll: those of
-	// look-ups, of facts, and of policies.
+	// inventoryTimeout bounds what each part of the inventory can cost the next poll if its
+	// endpoints are slow.
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
 	inventoryParallel = 4
@@ -47,7 +47,10 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		}
 	}
 	if p.cfg.MaxInstances > 0 {
-		within(ctx, func(ctx context.Context) { poll.refreshInstances(ctx, due) })
+		if due {
+			within(ctx, poll.refreshInstances)
+		}
+		within(ctx, poll.lookUpBackups)
 	}
 	if ctx.Err() != nil {
 		return // what was cut off says nothing
