@@ -15,7 +15,7 @@ import (
 )
 
 // This file reads the EC2 instances and their newest backups, which no poll depends on,
-// after the inventory. It does so only if Config.MaxInstances says so.
+// after the inventory, if Config.MaxInstances is set.
 //
 // Two endpoints have the newest backups. One list has those of all protected workloads,
 // but only an administrator is allowed to read it, and it is not documented that its ids
@@ -41,14 +41,14 @@ type instances struct {
 	listed []vbaws.Instance
 	over   int
 	// licensed are the newest backups of workloads by id, as the list of licensed ones
-	// had them at licensedAt; complete says that the last request for it succeeded.
+	// had them at licensedAt; complete is set if the last request for it succeeded.
 	licensed   map[string]time.Time
 	licensedAt time.Time
 	complete   bool
 	// tried is when the look-up of an instance last failed, and pausedAt when any did.
 	tried    map[string]time.Time
 	pausedAt time.Time
-	// changed says that something of it is not published.
+	// changed is set if something of it is not published.
 	changed bool
 }
 

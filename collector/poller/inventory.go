@@ -26,8 +26,9 @@ const (
 )
 
 // refreshInventory reads what no poll depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, the appliance's facts, and instances. It comes after the
-// publication of a poll, as a transaction of its own. What fails keeps its last values.
+// showed, policies, their newest sessions, the appliance's facts, and instances. It comes
+// after the publication of a poll, as a transaction of its own. What fails keeps its last
+// values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	poll := p.newPoll(done.start)
 	poll.logs = done.logs
@@ -53,7 +54,7 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		within(ctx, poll.lookUpBackups)
 	}
 	if ctx.Err() != nil {
-		return // what was cut off says nothing
+		return // an inventory that was cut off shows nothing
 	}
 	p.logExceeded(poll)
 	err := p.save(poll.tx)
