@@ -19,9 +19,9 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-var history = flag.Int("history", 10_000, "sessions that TestHistoryCostsDiskAlone remembers at most")
+var history = flag.Int("history", 10_000, "sessions that TestHistoryCostsDiskAlone stores at most")
 
-// costs are what n remembered sessions cost.
+// costs are what n seen sessions cost.
 type costs struct {
 	n int
 	// heap is what a process that has loaded its state and made a poll adds to the heap,
@@ -134,8 +134,7 @@ func measure(t *testing.T, n int) (c costs) {
 	return c
 }
 
-// remember saves n seen sessions of the 400 days before now, in the
-// order in which they would have come.
+// remember saves n seen sessions of the 400 days before now, in the order of their ends.
 func remember(t *testing.T, storage poller.Storage, n int, now time.Time) {
 	t.Helper()
 	const span = 400 * 24 * time.Hour

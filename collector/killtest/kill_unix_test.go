@@ -38,7 +38,7 @@ const manyKills = 200
 // mean many first contacts.
 const killsAFleet = 24
 
-// points are where a process kills itself.
+// points are the places in which a process kills itself.
 var points = []string{
 	poller.StepRead, store.CrashBegin, store.CrashFilled, store.CrashDone, poller.StepSaved, poller.StepPublished,
 }
@@ -277,8 +277,8 @@ func (l *life) signal(s syscall.Signal) {
 	}
 }
 
-// awaitServing waits until the process answers: one that has just begun would end
-// by a SIGTERM, as any would that doesn't heed it yet.
+// awaitServing waits until the process answers: before it handles SIGTERM, the signal would
+// kill it.
 func (l *life) awaitServing(url string) {
 	l.t.Helper()
 	// On its own connection: no other process can have answered.
@@ -387,15 +387,15 @@ func (s *scraper) take(p *page) {
 	}
 }
 
-// markSynced says that the exporter knows what there was at the beginning.
+// markSynced records that the exporter has counted what was there at the beginning.
 func (f *fleet) markSynced() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.synced = true
 }
 
-// stop ends the scraping, and a scrape that waits for a process that will never
-// come. It may be called twice.
+// stop ends the scraping, and a scrape that waits for a process that will never come. It
+// can be called twice.
 func (s *scraper) stop() {
 	s.cancel()
 	<-s.ended

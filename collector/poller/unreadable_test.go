@@ -17,7 +17,7 @@ import (
 const routeSessions = "/api/v1/sessions"
 
 // pollsAfterOneFailure polls an appliance that has begun to answer some requests with an
-// error: one poll may fail, in case that passes; the next must not.
+// error: one poll is allowed to fail, in case the error is temporary; the next is not.
 func (w *world) pollsAfterOneFailure() {
 	w.Helper()
 	if w.p.Poll(context.Background()) != nil {
@@ -186,7 +186,7 @@ func testUnreadableRowThatHangsInAShortPage(t *testing.T) {
 	})
 }
 
-// testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
+// testUnreadablePolicyThatHangs: a policy whose sessions can't be requested in time does not keep
 // those of others from being counted.
 func testUnreadablePolicyThatHangs(t *testing.T) {
 	w := policyWorld(t, "1.0-rev0")
@@ -459,7 +459,7 @@ func testUnreadablePolicy(t *testing.T) {
 	}
 }
 
-// testUnreadableListingOfPolicies: nor does a workload whose policies can't be listed keep
+// testUnreadableListingOfPolicies: a workload whose policies can't be listed does not keep
 // the sessions of another's from being counted. If no policy can be listed, the poll fails.
 func testUnreadableListingOfPolicies(t *testing.T) {
 	for _, c := range []struct {
