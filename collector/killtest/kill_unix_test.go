@@ -34,8 +34,8 @@ var kills = flag.Int("kills", 48, "how many processes TestKill kills; from 200 o
 // manyKills is the number from which tests are at their full length.
 const manyKills = 200
 
-// killsAFleet is how many deaths the exporter of one fleet dies: many fleets
-// mean many first contacts.
+// killsAFleet is how many processes of one fleet are killed: many fleets mean many initial
+// syncs.
 const killsAFleet = 24
 
 // points are the places in which a process kills itself.
@@ -43,7 +43,7 @@ var points = []string{
 	poller.StepRead, store.CrashBegin, store.CrashFilled, store.CrashDone, poller.StepSaved, poller.StepPublished,
 }
 
-// patience is how long anything may take before it is taken to hang.
+// patience is how long a test waits for what must come. It only ends tests that fail.
 const patience = 2 * time.Minute
 
 // tally is what was seen.

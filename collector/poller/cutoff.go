@@ -10,7 +10,7 @@ import (
 
 // This file keeps a clock that is wrong, the appliance's or the exporter's, from
 // making a new session look old. Times of sessions are compared with times of
-// sessions. A clock only ever has more of the list read.
+// sessions. A clock can only make a poll read more of the list.
 
 // lookback is how far back a list must be read so that no wrong clock hides a session.
 type lookback struct {

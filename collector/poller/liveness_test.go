@@ -81,8 +81,8 @@ var bothModes = []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC}
 
 const runningSeries = `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 
-// A removed session that the appliance answers for in a way of its own keeps no other
-// from being counted, and is gone once that has lasted.
+// If a request for a removed session gets another answer than the documented 404, the other
+// sessions are counted, and after a day it is gone.
 func testByIDSessionThatFails(t *testing.T) {
 	for name, f := range map[string]vbawstest.Fault{
 		"404, another code": {Status: 404, ErrorCode: "SessionNotFound"},
@@ -137,7 +137,7 @@ func testByIDSessionThatFails(t *testing.T) {
 	}
 }
 
-// One that hangs is not asked for before all others each time.
+// A session whose request hangs is not requested before all others each time.
 func testByIDSessionThatHangs(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	var ids []string

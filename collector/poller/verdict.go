@@ -172,7 +172,7 @@ func (d *verdicts) gather(view *ledger.View) (all map[policyName]*judged, list [
 		}
 	}
 	for _, p := range all {
-		// Those under a former name are of another row as well, while the series is there.
+		// Sessions under a former name are of the row of that name, too, while it exists.
 		for _, m := range p.members {
 			if m.Former != nil && m.Former.Name != p.name {
 				for _, s := range sessionsOf(view, m.Former.Name) {

@@ -270,7 +270,7 @@ func testVerdictRestartWhileTheApplianceIsDown(t *testing.T) {
 	}
 	w.haveProblems("once it can be polled", late...)
 
-	// What time alone has made of it is not forgotten.
+	// A verdict that time alone has changed is kept, too.
 	w.Finish(s.ID, "Succeeded", w.Now())
 	w.later(time.Minute)
 	w.haveProblems("after it ended")
