@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -148,26 +147,25 @@ func (c *Client) before12() bool {
 	return v != "" && !since(v, 1, 2)
 }
 
-// restorePointsAsked is how many restore points are requested of an instance. The answer
-// has the newest of each of its backups, of which there are a few.
-const restorePointsAsked = 100
-
 // NewestRestorePoint returns the time of the newest restore point of an EC2 instance: a
 // policy's snapshot, replica or backup, or a manual snapshot. It is zero if there is none.
 // Every account is allowed to read it.
 //
-// From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False);
-// before, Sort=pointInTimeDesc (vendor's description of 1.0-rev0). With OnlyLatest, more
-// restore points than fit on a page are an error, since their order is not known.
-func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error) {
+// From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False),
+// which selects the newest restore point of each backup; before, Sort=pointInTimeDesc
+// (vendor's description of 1.0-rev0). With OnlyLatest, more restore points than limit are an
+// error, since their order is not known. Limit 0 leaves the size of the page to the
+// appliance.
+func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error) {
 	route := c.RestorePointsRoute()
 	sorted := route == RouteRestorePointsOld
-	values := url.Values{"OnlyLatest": {"true"}, "Limit": {strconv.Itoa(restorePointsAsked)}}
+	values := paging(0, limit)
+	values.Set("OnlyLatest", "true")
 	if sorted {
 		values = url.Values{"Sort": {"pointInTimeDesc"}, "Limit": {"1"}}
 	}
 	values.Set("VirtualMachineId", instanceID)
-	points, err := getPage(ctx, c, route, values, restorePointsAsked, decodeRestorePoints)
+	points, err := getPage(ctx, c, route, values, limit, decodeRestorePoints)
 	switch {
 	case err != nil:
 		return time.Time{}, err
