@@ -28,9 +28,10 @@ type member struct {
 	poller *poller.Poller // nil before open
 
 	// stop ends what start began, and stopped is closed when no pass is under way
-	// any more.
+	// any more. busy is held until it has logged out, too.
 	stop    context.CancelFunc
 	stopped chan struct{}
+	busy    sync.Mutex
 	// quiet says that requests are no longer counted: only the logout is left, and
 	// the appliance's series may be gone.
 	quiet atomic.Bool
@@ -106,8 +107,10 @@ func (m *member) start(ctx context.Context, running *sync.WaitGroup) {
 	ctx, m.stop = context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	m.stopped = stopped
-	m.quiet.Store(false)
 	running.Go(func() {
+		m.busy.Lock()
+		defer m.busy.Unlock()
+		m.quiet.Store(false)
 		m.poller.Run(ctx)
 		m.quiet.Store(true)
 		close(stopped)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,10 +71,16 @@ func parse(t *testing.T, settings string, sites ...site) *config.Config {
 // run starts a daemon over the storage of appliances.
 func run(t *testing.T, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
 	t.Helper()
+	return runWith(t, log.NewLogfmtLogger(log.NewSyncWriter(t.Output())), storage, settings, sites...)
+}
+
+// runWith is run with a logger.
+func runWith(t *testing.T, logger log.Logger, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
+	t.Helper()
 	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings, before: make(map[*member]uint64)}
 	d, err := New(Options{
 		Config: parse(t, settings, sites...), Storage: storage,
-		Instruments: collector.NewInstruments(w.registry), Logger: log.NewLogfmtLogger(log.NewSyncWriter(t.Output())),
+		Instruments: collector.NewInstruments(w.registry), Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -232,6 +239,7 @@ func TestReload(t *testing.T) {
 	t.Run("random", testReloadRandom)
 	t.Run("earlier values stay", testReloadEarlierValuesStay)
 	t.Run("failed", testReloadFailed)
+	t.Run("failed while logging out", testReloadFailedWhileLoggingOut)
 	t.Run("appliances come and go", testReloadAppliancesComeAndGo)
 	t.Run("other buckets", testReloadOtherBuckets)
 	t.Run("after the end", testReloadAfterTheEnd)
@@ -432,6 +440,46 @@ func testReloadFailed(t *testing.T) {
 		}
 	}
 	await(t, "what goes on", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
+}
+
+// testReloadFailedWhileLoggingOut: the logout takes the token in use, so a member that goes
+// on after a reload that failed must have logged out before it logs in again.
+func testReloadFailedWhileLoggingOut(t *testing.T) {
+	t.Parallel()
+	a := appliance(t)
+	storage := func(name string) (poller.Storage, error) {
+		return &brokenStorage{store.NewMemory(), func() error {
+			if name == "new" {
+				return errors.New("disk on fire")
+			}
+			return nil
+		}}, nil
+	}
+	var deleted, loggedOut, early atomic.Bool
+	logger := log.LoggerFunc(func(keyvals ...any) error {
+		if slices.ContainsFunc(keyvals, func(v any) bool { return strings.HasPrefix(fmt.Sprint(v), "logout failed") }) {
+			loggedOut.Store(true)
+		}
+		return nil
+	})
+	w := runWith(t, logger, storage, "poll_interval: 5s", site{"a", a.URL, ""})
+	w.awaitPoll("a")
+	polls := w.source("a").Published().Polls
+	a.OnRequest(func(r *http.Request) {
+		switch {
+		case r.Method == http.MethodDelete && deleted.CompareAndSwap(false, true):
+			<-r.Context().Done() // no answer: the logout fails
+		case r.Method == http.MethodPost && deleted.Load() && !loggedOut.Load():
+			early.Store(true)
+		}
+	})
+	if err := w.Reload(parse(t, "", site{"a", a.URL, ", poll_timeout: 1m"}, site{"new", a.URL, ""})); err == nil {
+		t.Error("no error")
+	}
+	await(t, "the next poll", func() bool { return w.source("a").Published().Polls > polls })
+	if !deleted.Load() || early.Load() {
+		t.Errorf("logged out: %v, logged in during the logout: %v", deleted.Load(), early.Load())
+	}
 }
 
 // brokenStorage fails to load if broken says so.
