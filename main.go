@@ -112,6 +112,25 @@ func completesCommand(args []string) bool {
 		slices.ContainsFunc(args[1:], func(word string) bool { return !strings.HasPrefix(word, "-") })
 }
 
+// withFlag returns err, of parsing args, with the name of the flag whose value is invalid:
+// kingpin returns the error of the value alone.
+func withFlag(err error, parser *kingpin.Application, args []string) error {
+	parsed, parseErr := parser.ParseContext(args)
+	if parseErr != nil {
+		return err // err is parseErr, which names what is wrong
+	}
+	for _, e := range parsed.Elements {
+		f, is := e.Clause.(*kingpin.FlagClause)
+		if !is {
+			continue
+		}
+		if invalid := f.Model().Value.Set(*e.Value); invalid != nil && invalid.Error() == err.Error() {
+			return fmt.Errorf("--%s: %w", f.Model().Name, err)
+		}
+	}
+	return err
+}
+
 func main() {
 	if version.Version == "" {
 		// The linker didn't set it. The build information has it for go install and go run.
@@ -122,7 +141,7 @@ func main() {
 	parser, run := newParser(!completesCommand(os.Args[1:]))
 	command, err := parser.UsageWriter(os.Stdout).Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", err)
+		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", withFlag(err, parser, os.Args[1:]))
 		os.Exit(2)
 	}
 	if err := run[command](); err != nil {
