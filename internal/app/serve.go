@@ -86,8 +86,7 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 			}
 		}
 	})
-	addUntil(g, x.Run)
-	return runGroup(g, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
+	return runGroup(g, x.Run, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
 }
 
 // reloader returns what goes over to the configuration that is in the file at that
@@ -125,8 +124,21 @@ func addUntil(g *run.Group, do func(context.Context)) {
 	g.Add(func() error { do(ctx); return nil }, func(error) { cancel() })
 }
 
-// runGroup runs the server, beside what is in g already, until a signal comes or one fails.
-func runGroup(g *run.Group, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+// runGroup runs the server and poll, beside what is in g already, until a signal comes or
+// one fails. The context of poll has ended if the server didn't get to listen.
+func runGroup(g *run.Group, poll func(context.Context), server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+	// An exporter that cannot listen is restarted again and again, and must not log in
+	// each time.
+	listening, listens := context.WithCancel(context.Background())
+	server.BaseContext = func(net.Listener) context.Context { listens(); return context.Background() }
+	addUntil(g, func(ctx context.Context) {
+		select {
+		case <-listening.Done():
+		case <-ctx.Done():
+		}
+		poll(ctx)
+	})
+
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	// Not run.SignalHandler: it stops listening after the first signal, and a second

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	kitlog "github.com/go-kit/log"
+	"github.com/oklog/run"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/apptest"
@@ -131,6 +137,35 @@ func TestCannotStart(t *testing.T) {
 		if status == 0 || stdout != "" || !strings.HasPrefix(last, "vbaws_exporter: ") || !strings.Contains(last, test.want) {
 			t.Errorf("%v: status %d\n%s\n%s", args, status, stdout, stderr)
 		}
+	}
+	if asked := site.Requests(); len(asked) > 0 {
+		t.Errorf("the appliance got %v", asked)
+	}
+}
+
+// TestNoPollWithoutAnAddress: if the address is in use, the supervisor restarts the
+// exporter, which must not log in to the appliances each time.
+func TestNoPollWithoutAnAddress(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	// The others give a poll that doesn't wait the time to begin.
+	addresses := append(slices.Repeat([]string{"127.0.0.1:0"}, 200), listener.Addr().String())
+	file, systemd := "", false
+	flags := &toolkit.FlagConfig{WebListenAddresses: &addresses, WebConfigFile: &file, WebSystemdSocket: &systemd}
+	ended := false
+	poll := func(ctx context.Context) {
+		if ended = true; ctx.Err() == nil {
+			t.Error("it polls")
+		}
+		<-ctx.Done()
+	}
+	err = runGroup(&run.Group{}, poll, &http.Server{}, flags, kitlog.NewNopLogger(), slog.New(slog.DiscardHandler))
+	if !errors.Is(err, syscall.EADDRINUSE) || !ended {
+		t.Errorf("%v, poll was called: %v", err, ended)
 	}
 }
 
