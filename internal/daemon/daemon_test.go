@@ -1,42 +1,29 @@
 package daemon
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vbaws_exporter/collector"
-	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
-	"vbaws_exporter/internal/config"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // site is an entry of the configuration.
 type site struct{ name, url, more string }
 
-func newDaemon(t *testing.T, once bool, sites ...site) (*Daemon, error) {
+// newDaemon returns a daemon for Poll.
+func newDaemon(t *testing.T, sites ...site) (*Daemon, error) {
 	t.Helper()
-	text := "appliances:\n"
-	for _, s := range sites {
-		text += fmt.Sprintf("- {name: %s, url: %q, username: %s, password: %q%s}\n", s.name, s.url, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.more)
-	}
-	cfg, err := config.Parse("config.yml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
 	return New(Options{
-		Config:      cfg,
-		Storage:     func(string) (poller.Storage, error) { return store.NewMemory(), nil },
-		Once:        once,
+		Config:      parse(t, "", sites...),
+		Storage:     memoryStorage,
+		Once:        true,
 		Instruments: collector.NewInstruments(prometheus.NewRegistry()),
 		Logger:      log.NewLogfmtLogger(t.Output()),
 	})
@@ -73,23 +60,12 @@ func TestPoll(t *testing.T) {
 // gives the tokens back.
 func testPollOneThatHangs(t *testing.T) {
 	good := appliance(t)
-	d, err := newDaemon(t, false, site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { d.Run(ctx); close(done) }()
-	for end := time.Now().Add(30 * time.Second); d.Sources()[1].Published().Polls == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the good appliance isn't polled")
-		}
-	}
-	if p := d.Sources()[0].Published(); p.Polls != 0 {
+	w := run(t, memoryStorage, "poll_timeout: 1h", site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
+	w.awaitPoll("good")
+	if p := w.source("hangs").Published(); p.Polls != 0 {
 		t.Errorf("the appliance that hangs had a poll: %+v", p.Status)
 	}
-	cancel()
-	<-done
+	w.stop()
 	// A request that was broken off may arrive after it.
 	if !slices.ContainsFunc(good.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete }) {
 		t.Error("the token wasn't given back")
@@ -97,9 +73,12 @@ func testPollOneThatHangs(t *testing.T) {
 }
 
 func testPollFailures(t *testing.T) {
-	gone := appliance(t)
-	gone.Close()
-	d, err := newDaemon(t, true, site{"gone", gone.URL, ""}, site{"good", appliance(t).URL, ""})
+	gone, release, err := vbawstest.Refusing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	d, err := newDaemon(t, site{"gone", "http://" + gone, ""}, site{"good", appliance(t).URL, ""})
 	if err != nil {
 		t.Fatal(err)
 	}

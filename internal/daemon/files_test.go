@@ -147,7 +147,7 @@ func testFilesMissingAtAReload(t *testing.T) {
 
 // testFilesMissingAtAPoll: so it is where each appliance is polled once.
 func testFilesMissingAtAPoll(t *testing.T) {
-	d, err := newDaemon(t, true, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
+	d, err := newDaemon(t, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
 	if err != nil {
 		t.Fatal(err)
 	}

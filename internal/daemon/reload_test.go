@@ -23,6 +23,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/config"
 	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
@@ -30,7 +31,7 @@ import (
 
 // patience is how long a test waits for what must come. It only ends tests that
 // fail.
-const patience = 30 * time.Second
+const patience = apptest.Patience
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
@@ -125,6 +126,13 @@ func (w *world) awaitPoll(name string) {
 	w.t.Helper()
 	m := w.source(name)
 	await(w.t, "a poll over "+name, func() bool { return m.Published().Polls > w.before[m] })
+}
+
+// awaitInventory waits until the inventory that follows the first poll has been published
+// completely: the workloads of the policies, which are labels, come last.
+func (w *world) awaitInventory(name string) {
+	w.t.Helper()
+	await(w.t, "the inventory of "+name, func() bool { return w.source(name).Published().Forbidden != nil })
 }
 
 // gather returns the values of all series: counters and gauges, and counts of
@@ -222,6 +230,7 @@ func (w *world) watch(over <-chan struct{}) (scrapes int) {
 			v, there := now[name]
 			switch {
 			case strings.Contains(name, `appliance="guest"`):
+			case strings.HasPrefix(name, "vbaws_policy_problem_since_"): // goes with the problem
 			case !there:
 				w.t.Errorf("a gap: %s", name)
 			case v < was && grows(name):
@@ -278,7 +287,10 @@ func testReloadRandom(t *testing.T) {
 
 	w := run(t, diskStorage(t), "poll_interval: 5s\nnew_series_hold: 0s", sites...)
 	for _, name := range names {
-		await(t, "what "+name+" says", func() bool { return w.source(name).Published().Facts != nil && w.sum(counted(name)) == 1 })
+		w.awaitInventory(name)
+		if got := w.sum(counted(name)); got != 1 {
+			t.Fatalf("%s: counted %v", name, got)
+		}
 	}
 	untouched := w.source("untouched").poller
 
@@ -354,8 +366,8 @@ func testReloadEarlierValuesStay(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Succeeded")
-	w := run(t, memoryStorage, "", site{"a", a.URL, ""})
-	await(t, "the inventory", func() bool { return w.source("a").Published().Facts != nil })
+	w := run(t, memoryStorage, "poll_interval: 1h\npoll_timeout: 1h", site{"a", a.URL, ""})
+	w.awaitInventory("a")
 	last := w.source("a")
 	w.reload(site{"a", hanging(t), ""})
 	// The poller of the old address has ended, so what it published last stays.
