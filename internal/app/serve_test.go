@@ -461,7 +461,6 @@ func TestSecrets(t *testing.T) {
 		apptest.Write(t, site.Config, string(good)+line)
 		_, body := p.Send(http.MethodPost, "/-/reload")
 		said.WriteString(body)
-		p.Await("another pass", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
 		listen()
 	}
 	p.Await("the proxy's failure", func() bool {
@@ -536,6 +535,8 @@ func TestFlood(t *testing.T) {
 	}
 	end := make(chan struct{})
 	var wg sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(end); wg.Wait() })
+	defer stop()
 	transport := &http.Transport{MaxIdleConnsPerHost: scrapers}
 	defer transport.CloseIdleConnections()
 	for range scrapers {
@@ -563,8 +564,7 @@ func TestFlood(t *testing.T) {
 	// A scrape can be refused, so the requests of the appliance are counted.
 	asked := len(site.Requests())
 	p.Await("two polls in the flood", func() bool { return len(site.Requests()) >= asked+2 })
-	close(end)
-	wg.Wait()
+	stop()
 	p.Await("a scrape", func() bool { return passes() >= 2 })
 	// So many scrapes as there are processors are worked on at once.
 	most := float64((128 + 4*runtime.GOMAXPROCS(0)) << 20)

@@ -23,7 +23,6 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/poller"
 	"vbaws_exporter/collector/store"
-	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/config"
 	"vbaws_exporter/internal/polltest"
 	"vbaws_exporter/vbaws/vbawstest"
@@ -31,7 +30,7 @@ import (
 
 // patience is how long a test waits for what must come. It only ends tests that
 // fail.
-const patience = apptest.Patience
+const patience = 5 * time.Minute
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
