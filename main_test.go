@@ -57,7 +57,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-// TestInvalidValues: the error names the flag, and what is right.
+// TestInvalidValues: the error names the flag and the valid values.
 func TestInvalidValues(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ args, want string }{
@@ -100,7 +100,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestFlagsOfCommands: serve and demo must not share what a flag is read into.
+// TestFlagsOfCommands: serve and demo must not share the variables of their flags.
 func TestFlagsOfCommands(t *testing.T) {
 	p, run := newParser(true)
 	p.Terminate(nil)
@@ -110,7 +110,7 @@ func TestFlagsOfCommands(t *testing.T) {
 	var defaults, commands []string
 	addresses := make(map[string]string)
 	for _, c := range p.Model().FlattenedCommands() {
-		if c.Name != "help" { // which kingpin runs
+		if c.Name != "help" { // kingpin runs it
 			commands = append(commands, c.FullCommand)
 		}
 		if c.Default {

@@ -36,8 +36,8 @@ func appliance(t *testing.T) *vbawstest.Server {
 	return s
 }
 
-// hanging returns the address of an appliance that takes requests and answers
-// none until the test ends.
+// hanging returns the URL of an appliance that accepts requests and answers none until
+// the test ends.
 func hanging(t *testing.T) string {
 	t.Helper()
 	end := make(chan struct{})
@@ -56,19 +56,18 @@ func TestPoll(t *testing.T) {
 	t.Run("failures", testPollFailures)
 }
 
-// testPollOneThatHangs also shows that Run ends with its context, and
-// gives the tokens back.
+// testPollOneThatHangs also tests that Run ends with its context, and logs out.
 func testPollOneThatHangs(t *testing.T) {
 	good := appliance(t)
 	w := run(t, memoryStorage, "poll_timeout: 1h", site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
 	w.awaitPoll("good")
 	if p := w.source("hangs").Published(); p.Polls != 0 {
-		t.Errorf("the appliance that hangs had a poll: %+v", p.Status)
+		t.Errorf("a poll of the appliance that hangs has ended: %+v", p.Status)
 	}
 	w.stop()
-	// A request that was broken off may arrive after it.
+	// It need not be the last request: one that was cut off can arrive later.
 	if !slices.ContainsFunc(good.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete }) {
-		t.Error("the token wasn't given back")
+		t.Error("it did not log out")
 	}
 }
 

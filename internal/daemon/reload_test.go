@@ -28,27 +28,26 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// patience is how long a test waits for what must come. It only ends tests that
-// fail.
+// patience is how long a test waits for an event. It only ends tests that fail.
 const patience = 5 * time.Minute
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s doesn't come", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// world is a daemon that runs, and what it shows.
+// world is a running daemon with its metrics.
 type world struct {
 	t *testing.T
 	*Daemon
 	registry *prometheus.Registry
 	settings string
 	stop     func()
-	// before has how many polls the predecessors of those that poll now had made.
+	// before has, by current member, the number of polls of the previous ones.
 	before map[*member]uint64
 }
 
@@ -68,7 +67,7 @@ func parse(t *testing.T, settings string, sites ...site) *config.Config {
 	return cfg
 }
 
-// run starts a daemon over the storage of appliances.
+// run starts a daemon that ends with the test.
 func run(t *testing.T, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
 	t.Helper()
 	return runWith(t, log.NewLogfmtLogger(log.NewSyncWriter(t.Output())), storage, settings, sites...)
@@ -120,11 +119,11 @@ func (w *world) source(name string) *member {
 	return nil
 }
 
-// awaitPoll waits for the first poll of the poller that an appliance has now.
+// awaitPoll waits for the first poll of the appliance's current poller.
 func (w *world) awaitPoll(name string) {
 	w.t.Helper()
 	m := w.source(name)
-	await(w.t, "a poll over "+name, func() bool { return m.Published().Polls > w.before[m] })
+	await(w.t, "a poll of "+name, func() bool { return m.Published().Polls > w.before[m] })
 }
 
 // awaitInventory waits until the inventory that follows the first poll has been published
@@ -134,8 +133,8 @@ func (w *world) awaitInventory(name string) {
 	await(w.t, "the inventory of "+name, func() bool { return w.source(name).Published().Forbidden != nil })
 }
 
-// gather returns the values of all series: counters and gauges, and counts of
-// histograms. It may be called by any goroutine.
+// gather returns the values of all counters and gauges, and the counts of all histograms,
+// by series. It is safe to call from any goroutine.
 func (w *world) gather() map[string]float64 { return gather(w.t, w.registry) }
 
 func gather(t *testing.T, from prometheus.Gatherer) map[string]float64 {
@@ -183,7 +182,7 @@ func diskStorage(t *testing.T) func(string) (poller.Storage, error) {
 
 func memoryStorage(string) (poller.Storage, error) { return store.NewMemory(), nil }
 
-// finish puts a session that has ended into an appliance.
+// finish puts a finished session into an appliance.
 func finish(a *vbawstest.Server, policy, status string) {
 	now := a.Now()
 	a.Put(vbawstest.Session{
@@ -194,14 +193,14 @@ func finish(a *vbawstest.Server, policy, status string) {
 
 func counted(name string) string { return fmt.Sprintf(`vbaws_sessions_total{appliance=%q`, name) }
 
-// grows reports whether a series may never fall.
+// grows reports whether a series must not fall.
 func grows(name string) bool {
 	metric, _, _ := strings.Cut(name, "{")
 	return strings.HasSuffix(metric, "_total") || metric == "vbaws_session_duration_seconds" || metric == "vbaws_exporter_poll_duration_seconds"
 }
 
-// watch gathers until the test is over, and reports gaps and falls. What belongs
-// to the appliance "guest" comes and goes; it must not fall in the ledger.
+// watch gathers until over is closed, and reports series that vanish or fall. Those of
+// the appliance "guest" come and go, but its counters of sessions must not fall.
 func (w *world) watch(over <-chan struct{}) (scrapes int) {
 	seen := make(map[string]float64)
 	guests := make(map[string]float64)
@@ -253,8 +252,7 @@ func TestReload(t *testing.T) {
 	t.Run("after the end", testReloadAfterTheEnd)
 }
 
-// testReloadRandom goes over to another configuration a hundred times, while sessions
-// end and a scraper watches.
+// testReloadRandom reloads a hundred times, while sessions finish and a scraper watches.
 func testReloadRandom(t *testing.T) {
 	t.Parallel()
 	const reloads, regulars = 100, 4
@@ -330,7 +328,7 @@ func testReloadRandom(t *testing.T) {
 		want := float64(places[name].finished)
 		await(t, fmt.Sprintf("the count of %s, %v", name, want), func() bool { return w.sum(counted(name)) >= want })
 	}
-	// Another look at all, which must find nothing new.
+	// Another poll of each must find nothing new.
 	for i := range sites {
 		if sites[i].name != "untouched" {
 			sites[i].more = ", poll_timeout: 31s"
@@ -355,12 +353,12 @@ func testReloadRandom(t *testing.T) {
 		}
 	}
 	if logins != 1 {
-		t.Errorf("%d logins where nothing changed", logins)
+		t.Errorf("%d logins, although nothing changed", logins)
 	}
 }
 
-// testReloadEarlierValuesStay: an appliance whose new address hangs shows what
-// the old one said.
+// testReloadEarlierValuesStay: while the new address of an appliance does not answer, the
+// values of the old one stay.
 func testReloadEarlierValuesStay(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
@@ -383,21 +381,20 @@ func testReloadEarlierValuesStay(t *testing.T) {
 		}
 	}
 
-	// It comes back, at another address, and nothing was missed or repeated.
+	// At the old address again, nothing was missed or counted twice.
 	finish(a, "web", "Failed")
 	w.reload(site{"a", a.URL, ", new_series_hold: 0s"})
 	w.awaitPoll("a")
 	if got := w.sum(counted("a")); got != 2 {
 		t.Errorf("counted %v", got)
 	}
-	await(t, "what ended last", func() bool { return len(w.source("a").Published().Recent) == 2 })
+	await(t, "the last sessions", func() bool { return len(w.source("a").Published().Recent) == 2 })
 	if got := w.source("a").Published(); got.Polls != before.Polls+1 || got.Version == "" {
 		t.Errorf("%+v", got.Status)
 	}
 }
 
-// testReloadFailed: what is wrong is found before anything is
-// stopped, or else what was stopped goes on.
+// testReloadFailed: after a reload that failed, all members go on.
 func testReloadFailed(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
@@ -437,7 +434,7 @@ func testReloadFailed(t *testing.T) {
 		mu.Lock()
 		failing = test.failing
 		mu.Unlock()
-		for range 2 { // as those who don't believe it try it
+		for range 2 { // as people do
 			err := w.Reload(parse(t, "poll_interval: 5s", site{"a", a.URL, test.more}, site{"b", b.URL, ", poll_timeout: 1s"}, site{test.add, "http://127.0.0.1:1", ""}))
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: %v", name, err)
@@ -447,10 +444,10 @@ func testReloadFailed(t *testing.T) {
 			t.Errorf("%s: the appliances changed", name)
 		}
 		if w.sum(`vbaws_exporter_polls_total{appliance="c"`)+w.sum(`vbaws_exporter_polls_total{appliance="shut"`) != 0 {
-			t.Errorf("%s: shows an appliance that isn't there", name)
+			t.Errorf("%s: an appliance of the rejected configuration is shown", name)
 		}
 	}
-	await(t, "what goes on", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
+	await(t, "the next polls", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
 }
 
 // testReloadFailedWhileLoggingOut: the logout takes the token in use, so a member that goes
@@ -493,7 +490,7 @@ func testReloadFailedWhileLoggingOut(t *testing.T) {
 	}
 }
 
-// brokenStorage fails to load if broken says so.
+// brokenStorage is a storage whose Load returns the error of fail, if that isn't nil.
 type brokenStorage struct {
 	poller.Storage
 	fail func() error
@@ -506,8 +503,8 @@ func (b *brokenStorage) Load() (*ledger.State, error) {
 	return b.Storage.Load()
 }
 
-// testReloadAppliancesComeAndGo: one that left is gone from the metrics, for good, and
-// continues from its own state when it comes back.
+// testReloadAppliancesComeAndGo: an appliance that is removed leaves the metrics for good,
+// and continues from its own state if it is configured again.
 func testReloadAppliancesComeAndGo(t *testing.T) {
 	t.Parallel()
 	for name, storage := range map[string]func(string) (poller.Storage, error){"store": diskStorage(t), "memory": memoryStorage} {
@@ -549,7 +546,8 @@ func testReloadAppliancesComeAndGo(t *testing.T) {
 	}
 }
 
-// testReloadOtherBuckets, and nothing else.
+// testReloadOtherBuckets: if only the buckets change, the histograms begin again and the
+// counters go on.
 func testReloadOtherBuckets(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
