@@ -13,8 +13,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestServeWithoutLocalFiles: the exporter starts and serves although no appliance's
-// files are there, check finds that, and what is there later is read.
+// TestServeWithoutLocalFiles: the exporter starts and serves although the files of all
+// appliances are missing, check reports them, and files that are created later are read.
 func TestServeWithoutLocalFiles(t *testing.T) {
 	t.Parallel()
 	s := apptest.NewSite(t)
@@ -54,7 +54,7 @@ func TestServeWithoutLocalFiles(t *testing.T) {
 	if _, page := p.Get("/"); !strings.Contains(page, "a local file is missing or broken") || !strings.Contains(page, "ca.pem") {
 		t.Errorf("status page:\n%s", page)
 	}
-	p.Await("the log lines", func() bool { // which follow the publication
+	p.Await("the log lines", func() bool { // they are written after the publication
 		log := p.Log()
 		return strings.Contains(log, `result=config err="login as`) && strings.Contains(log, "ca.pem: no such file")
 	})
