@@ -222,23 +222,17 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 // BenchmarkIdle polls an appliance on which nothing happened. The baseline is what a
 // script does: it reads the newest 50 sessions and decodes them with encoding/json.
 func BenchmarkIdle(b *testing.B) {
-	const at = 10 // polls in a round: one alone is too short to measure
+	const at = 100 // polls in a round: one alone is too short to measure
 	var m meter
 	sim, p := settle(b, &m)
 	script := newScript(b, sim.urls[0])
-	var requests, size int64
-	rounds := 0
+	requests, size := m.requests.Load(), m.bytes.Load()
 	paired.Compare(b, func() time.Duration {
-		wasRequests, wasSize := m.requests.Load(), m.bytes.Load()
-		spent := paired.Spent(func() {
+		return paired.Spent(func() {
 			for range at {
 				poll(b, p)
 			}
-		})
-		rounds++
-		requests += m.requests.Load() - wasRequests
-		size += m.bytes.Load() - wasSize
-		return spent / at
+		}) / at
 	}, func() time.Duration {
 		return paired.Spent(func() {
 			for range at {
@@ -246,8 +240,8 @@ func BenchmarkIdle(b *testing.B) {
 			}
 		}) / at
 	})
-	b.ReportMetric(float64(requests)/float64(rounds*at), "requests/poll")
-	b.ReportMetric(float64(size)/float64(rounds*at), "wire-bytes/poll")
+	b.ReportMetric(float64(m.requests.Load()-requests)/float64(b.N*at), "requests/poll")
+	b.ReportMetric(float64(m.bytes.Load()-size)/float64(b.N*at), "wire-bytes/poll")
 }
 
 // BenchmarkBusy polls an appliance after 100 sessions changed: 50 started, 50 ended. The
@@ -260,14 +254,12 @@ func BenchmarkBusy(b *testing.B) {
 	sim.change(changed) // so the next change ends some
 	poll(b, p)
 	var written int64
-	rounds := 0
 	paired.Compare(b, func() time.Duration {
 		before := counted(p)
 		ended := sim.change(changed)
 		was, sent := wrote(b), m.sent.Load()
 		spent := paired.Spent(func() { poll(b, p) })
 		written += wrote(b) - was - (m.sent.Load() - sent)
-		rounds++
 		if got := counted(p) - before; got != ended {
 			b.Fatalf("%d sessions were counted of %d that ended", got, ended)
 		}
@@ -278,7 +270,7 @@ func BenchmarkBusy(b *testing.B) {
 			script(b)
 		})
 	})
-	b.ReportMetric(float64(written)/float64(rounds*changed), "written-bytes/session")
+	b.ReportMetric(float64(written)/float64(b.N*changed), "written-bytes/session")
 }
 
 // newScript returns a function that reads the newest 50 sessions, with a token that it
