@@ -185,24 +185,49 @@ func TestDashboards(t *testing.T) {
 	promtool(t, string(text))
 }
 
-// TestLinks follows the links of all documents to files and to headings.
-func TestLinks(t *testing.T) {
+// walk calls f for each file of the repository, except what its targets of make write, with
+// the path and that from the root.
+func walk(t *testing.T, f func(path, name string)) {
+	t.Helper()
 	root, err := docstest.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pages []string
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (d.Name() == "node_modules" || path != root && strings.HasPrefix(d.Name(), ".")) {
-			return fs.SkipDir
+		if err != nil {
+			return err
 		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if d.IsDir() {
+			ignored := slices.Contains([]string{"build", "dist", "data"}, name) || d.Name() == "node_modules" ||
+				name != "." && name != ".github" && strings.HasPrefix(d.Name(), ".")
+			if ignored {
+				return fs.SkipDir
+			}
+		} else if d.Type().IsRegular() {
+			f(path, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLinks follows the links of all documents to files and to headings.
+func TestLinks(t *testing.T) {
+	var pages []string
+	walk(t, func(path, _ string) {
 		if filepath.Ext(path) == ".md" {
 			pages = append(pages, path)
 		}
-		return err
 	})
-	if err != nil || len(pages) < 10 {
-		t.Fatalf("%d pages: %v", len(pages), err)
+	if len(pages) < 10 {
+		t.Fatalf("%d pages", len(pages))
 	}
 	headings := make(map[string][]string) // of each page, as anchors
 	links := make(map[string][]string)
