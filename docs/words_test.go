@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// avoided are words and phrases that the project's texts do not use, with the words
-// that they use instead.
+// avoided are words and phrases that the project's texts do not use, with the words to use
+// instead.
 var avoided = []struct{ pattern, instead string }{
 	// The vocabulary of backup monitoring.
 	{`first contact`, "initial sync"},
@@ -43,7 +43,7 @@ var avoided = []struct{ pattern, instead string }{
 	{`stands? (beside|in for|for itself)|stood beside`, "is next to, replaces"},
 }
 
-// notRead are files that the test leaves out, with the reason.
+// notRead has the files that the test leaves out, with the reason.
 var notRead = map[string]string{
 	"docs/words_test.go":                    "it has the list",
 	"CHANGELOG.md":                          "it names what was renamed",
