@@ -14,9 +14,9 @@ import (
 // manyInstances is how many EC2 instances an appliance has in Instances.
 const manyInstances = 5000
 
-// BenchmarkInstances runs an exporter with and one without instances beside each other,
-// and measures what the instances add: requests and answers of the poll that lists them,
-// and of one that looks up restore points; resident memory; the scrape.
+// BenchmarkInstances runs an exporter without instances and then one with them, and measures
+// the difference: requests and answers of a poll that lists instances, and of one that
+// looks up restore points; resident memory; the scrape.
 func BenchmarkInstances(b *testing.B) {
 	for name, ids := range map[string]vbawstest.LicenseIDs{
 		"licensed": vbawstest.LicenseIDsOfWorkloads, "restore_points": vbawstest.LicenseIDsOther,
@@ -73,7 +73,7 @@ func (p process) sizes() (text, gzip int) {
 	return len(body), int(p.scrape())
 }
 
-// answers are how many requests there were, and the bytes of what was answered.
+// answers is a number of answers and of the bytes in them.
 type answers struct{ n, bytes int }
 
 func requested(a *vbawstest.Appliance, routes ...string) (of answers) {

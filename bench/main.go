@@ -1,5 +1,5 @@
-// Command bench runs the benchmarks of what the exporter costs, and prints one table:
-// what, measured, limit. Its status is 1 if a value is above its limit.
+// Command bench runs the benchmarks of the exporter's cost, and prints one table: what,
+// measured, limit. Its status is 1 if a value is above its limit.
 //
 //	go run .              # a million sessions, some fifteen minutes
 //	go run . -quick       # 50,000 sessions, two to three minutes
@@ -20,12 +20,12 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// group is benchmarks that run in one process.
+// group is a set of benchmarks that run in one process.
 type group struct {
 	dir, pattern string
-	// rounds is how often they run, in full and quick.
+	// rounds and quickRounds are how often they run without and with -quick.
 	rounds, quickRounds int
-	// full are further flags if it is not quick.
+	// full has further flags for runs without -quick.
 	full []string
 }
 
@@ -43,7 +43,7 @@ var groups = []group{
 type row struct {
 	what, benchmark, unit string
 	limit                 float64
-	// shown is the unit in the table; empty for a ratio.
+	// shown is the unit in the table; a ratio has none.
 	shown string
 }
 
@@ -155,8 +155,8 @@ func parse(output io.Reader) (map[key]float64, error) {
 	return values, r.Err()
 }
 
-// table writes the table, as Markdown, and returns an error that names the rows above
-// their limits and those without a value.
+// table writes the table as Markdown. The error names the rows above their limits and the
+// rows without a value.
 func table(w io.Writer, rows []row, values map[key]float64) error {
 	var errs []error
 	printf := func(format string, args ...any) {

@@ -80,8 +80,8 @@ func counted(p *poller.Poller) (n int) {
 }
 
 // BenchmarkTakeIn takes in all sessions of an appliance, from the socket to the ledger,
-// which is kept in memory. The baseline is encoding/json, which decodes the same pages,
-// from memory, and drops them.
+// which is kept in memory. The baseline decodes the same pages from memory with
+// encoding/json.
 func BenchmarkTakeIn(b *testing.B) {
 	n := *sessions
 	full := start(b, spec{Appliances: 1, Policies: policies, Sessions: n, Now: epoch})
@@ -148,8 +148,8 @@ func savePages(b *testing.B, address string) *os.File {
 	}
 }
 
-// decode decodes all pages and returns the CPU time of that, without the reading of the
-// file.
+// decode decodes all pages and returns the CPU time of the decoding, without that of reading
+// the file.
 func decode(b *testing.B, pages *os.File, want int) (spent time.Duration) {
 	b.Helper()
 	runtime.GC()
@@ -177,7 +177,7 @@ func decode(b *testing.B, pages *os.File, want int) (spent time.Duration) {
 	return spent
 }
 
-// recorder copies the answers about sessions.
+// recorder copies the answers that list sessions.
 type recorder struct {
 	http.RoundTripper
 	to io.Writer
@@ -194,8 +194,8 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// settle polls an appliance, with the state on disk, until it has no more to do. The
-// clocks stand still, so nothing is due by time.
+// settle polls an appliance, with the state on disk, until polls are idle. The clocks stand
+// still, so nothing is due by time.
 func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 	b.Helper()
 	sim := start(b, spec{Appliances: 1, Policies: policies, Sessions: *sessions, Now: epoch})
@@ -219,8 +219,8 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 	return sim, p
 }
 
-// BenchmarkIdle polls an appliance on which nothing happened. The baseline is what a
-// script does: it reads the newest 50 sessions and decodes them with encoding/json.
+// BenchmarkIdle polls an appliance on which nothing changed. The baseline is a script that
+// reads the newest 50 sessions and decodes them with encoding/json.
 func BenchmarkIdle(b *testing.B) {
 	const at = 100 // polls in a round: one alone is too short to measure
 	var m meter
@@ -245,7 +245,7 @@ func BenchmarkIdle(b *testing.B) {
 }
 
 // BenchmarkBusy polls an appliance after 100 sessions changed: 50 started, 50 ended. The
-// baseline is the script of BenchmarkIdle, twice, for it reads 50 sessions.
+// baseline is two runs of the script of BenchmarkIdle, which reads 50 sessions.
 func BenchmarkBusy(b *testing.B) {
 	const changed = 100
 	var m meter
@@ -273,8 +273,7 @@ func BenchmarkBusy(b *testing.B) {
 	b.ReportMetric(float64(written)/float64(b.N*changed), "written-bytes/session")
 }
 
-// newScript returns a function that reads the newest 50 sessions, with a token that it
-// has already.
+// newScript logs in and returns a function that reads the newest 50 sessions.
 func newScript(b *testing.B, address string) func(*testing.B) {
 	b.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {vbawstest.DefaultUsername}, "password": {vbawstest.DefaultPassword}}

@@ -81,7 +81,7 @@ func (p process) scrape() int64 {
 	return n
 }
 
-// cpu returns the CPU time that it has used so far, user and system.
+// cpu returns the CPU time that the process has used so far, user and system.
 func (p process) cpu() time.Duration {
 	p.b.Helper()
 	const allOfProcess = 2 // CPUCLOCK_SCHED of the kernel: see clock_getcpuclockid(3)
@@ -169,7 +169,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// appliances is how many one exporter has.
+// appliances is how many appliances the large exporter has.
 var appliances = flag.Int("appliances", 100, "appliances of the exporter in Appliances")
 
 // BenchmarkAppliances runs one exporter of many appliances and one of 10 beside it, and
@@ -181,7 +181,7 @@ func BenchmarkAppliances(b *testing.B) {
 	sim := start(b, spec{Appliances: many, Policies: 50, Sessions: 450, Hourly: true})
 	large, small := serve(b, sim.urls), serve(b, sim.urls[:few])
 	for _, p := range []process{large, small} {
-		// The inventory, with the schedules, is between the first poll and the second.
+		// The inventory is read between the first poll and the second.
 		p.await("second polls", func() bool { _, least := p.polls(); return least >= 2 })
 	}
 	polls, _ := large.polls()
@@ -205,8 +205,8 @@ func BenchmarkAppliances(b *testing.B) {
 	small.Stop(syscall.SIGTERM)
 }
 
-// BenchmarkHostile polls one appliance with a hostile answer beside a good one. It
-// measures the resident memory after that, and the scrape.
+// BenchmarkHostile polls an appliance with a hostile answer and a good appliance. It measures
+// the peak of resident memory, and the scrape.
 func BenchmarkHostile(b *testing.B) {
 	good := start(b, spec{Appliances: 1, Policies: 10, Sessions: 100})
 	for _, form := range []struct{ name, begin, row string }{
@@ -230,7 +230,7 @@ func BenchmarkHostile(b *testing.B) {
 							row = fmt.Sprintf(row, i)
 						}
 						if _, err := io.WriteString(w, row); err != nil {
-							return // the exporter has had enough
+							return // the exporter closed the connection
 						}
 					}
 				default:
