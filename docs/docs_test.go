@@ -78,7 +78,7 @@ const maxReadme = 160
 func TestReadme(t *testing.T) {
 	text := docstest.Page(t, "../README.md")
 	if n := strings.Count(text, "\n"); n > maxReadme {
-		t.Errorf("README.md has %d lines, want at most %d: reference belongs into docs", n, maxReadme)
+		t.Errorf("README.md has %d lines, want at most %d: reference belongs in docs", n, maxReadme)
 	}
 	for _, command := range []string{"go run . demo", "go test ./..."} {
 		if !strings.Contains(text, "\n"+command+"\n") {
