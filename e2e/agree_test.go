@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,13 +93,7 @@ func newAgreements(t *testing.T) (s *site, disable string) {
 func TestAgreement(t *testing.T) {
 	t.Parallel()
 	s, disable := newAgreements(t)
-	config := exporterConfig(t, 0, s)
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, config, "backfill: 10d\ninventory_interval: 1m\n"+string(text))
-	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
+	exporter := startExporter(t, "new_series_hold: 0\nbackfill: 10d\ninventory_interval: 1m\n", s)
 	// A policy is disabled for 12 hours before that is an alert.
 	c := startChainOver(t, exporter, edit{`12 \* 3600`, "12"})
 	c.prometheus.awaitQuery(`vbaws_policy_enabled{policy="disabled"}`, 1)
@@ -193,7 +185,7 @@ func (c collected) words() map[string]string {
 // pageRows returns the words of a column of all tables of the page, by policy.
 func (c *chain) pageRows(t *testing.T, column string) map[string]string {
 	browser := newBrowser(t)
-	if err := chromedp.Do(browser, chromedp.Navigate(c.exporter.url()+"/?refresh=off")); err != nil {
+	if err := chromedp.Do(browser, chromedp.Navigate(c.exporter.URL+"/?refresh=off")); err != nil {
 		t.Fatal(err)
 	}
 	all := make(collected)
@@ -210,7 +202,7 @@ func (c *chain) pageProblems(t *testing.T) map[string]string { return c.pageRows
 
 // json returns the states of policies, or their problems.
 func (c *chain) json(t *testing.T, problems bool) map[string]string {
-	body, _ := c.exporter.get("/api/v1/status", "")
+	_, body := c.exporter.Get("/api/v1/status")
 	var status struct {
 		Appliances []struct {
 			Policies []struct {
@@ -219,7 +211,7 @@ func (c *chain) json(t *testing.T, problems bool) map[string]string {
 			}
 		}
 	}
-	if err := json.Unmarshal(body, &status); err != nil {
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
 		t.Fatal(err)
 	}
 	all := make(collected)

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -378,8 +379,8 @@ func TestBoards(t *testing.T) {
 	put(gone, gone.policy("Far away", vbawstest.EC2), begin.Add(-time.Minute), begin, vbawstest.StatusFailed)
 
 	exporter := startExporter(t, hold, eu, gone)
-	prom := startPrometheus(t, exporter.address, prometheusOptions{features: "exemplar-storage"})
-	old := startPrometheus(t, exporter.address, prometheusOptions{classic: true})
+	prom := startPrometheus(t, exporter.Address, prometheusOptions{features: "exemplar-storage"})
+	old := startPrometheus(t, exporter.Address, prometheusOptions{classic: true})
 	before := truth(eu)
 	for _, p := range []*prometheus{prom, old} {
 		p.awaitQuery(`sum(vbaws_sessions_total{appliance="eu"})`, total(before))
@@ -400,20 +401,20 @@ func TestBoards(t *testing.T) {
 		prom.awaitQuery(`sum(vbaws_sessions_total{policy="Slow"})`, float64(i+1))
 	}
 	// Not across the edge of a bar: sessions that end while no sample is taken are in neither.
-	await(t, "the first part of a bar", func() (bool, any) {
+	apptest.Await(t, "the first part of a bar", func() (bool, any) {
 		in := time.Since(time.Now().Truncate(step))
 		return 2*time.Second < in && in < step/3, in
 	})
-	exporter.kill()
+	exporter.Kill()
 	// It will go while it is asked for more than sessions. Policies come last.
 	asked := gone.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/virtualMachines/policies"})
-	exporter.start()
+	exporter.Start()
 	prom.awaitQuery(`vbaws_up`, 1, 1)
-	await(t, "that the appliance is asked for its policies", func() (bool, any) { return asked.Hits() > 0, asked.Hits() })
-	gone.server.Close()
+	apptest.Await(t, "that the appliance is asked for its policies", func() (bool, any) { return asked.Hits() > 0, asked.Hits() })
+	gone.Close()
 	// It is stopped between two runs, when nothing but the stuck session goes on: what runs
 	// then would never end, and in time be stuck.
-	await(t, "that the fleet has run", func() (bool, any) {
+	apptest.Await(t, "that the fleet has run", func() (bool, any) {
 		done, running := total(minus(truth(eu), before)), eu.running()
 		return done > 60 && running == 1, []float64{done, running}
 	})
@@ -446,7 +447,7 @@ func TestBoards(t *testing.T) {
 		name, _ := cutLast(key)
 		names[name] = true
 	}
-	await(t, "the problems", func() (bool, any) {
+	apptest.Await(t, "the problems", func() (bool, any) {
 		overview.at = time.Now()
 		n := []float64{overview.number("Failing"), overview.number("Overdue"), overview.number("Stuck")}
 		return slices.Equal(n, []float64{float64(len(names)), 1, 1}), n
@@ -455,7 +456,7 @@ func TestBoards(t *testing.T) {
 	// points of graphs.
 	scraped := func() time.Time {
 		var at time.Time
-		await(t, "a time with scrapes", func() (bool, any) {
+		apptest.Await(t, "a time with scrapes", func() (bool, any) {
 			if at = time.Now().Truncate(step); at.Before(settled) {
 				return false, at
 			}
@@ -681,7 +682,7 @@ func (a asker) checkManaged() {
 	if err := yaml.Load(data, &file); err != nil {
 		a.p.t.Fatal(err)
 	}
-	await(a.p.t, "the same alerts", func() (bool, any) {
+	apptest.Await(a.p.t, "the same alerts", func() (bool, any) {
 		a.at = time.Now()
 		var differ []string
 		found := map[string]int{}
@@ -770,7 +771,7 @@ func (a *asker) cells(title, ref string) (sum float64) {
 // lie where the sessions' durations are.
 func (a *asker) checkExemplars(s *site) {
 	a.p.t.Helper()
-	resp, err := http.PostForm(a.p.url()+"/api/v1/query_exemplars", url.Values{
+	resp, err := http.PostForm(a.p.URL+"/api/v1/query_exemplars", url.Values{
 		"query": {a.query("How long they took", "A")},
 		"start": {fmt.Sprint(a.from.Add(-25 * time.Hour).Unix())}, "end": {fmt.Sprint(a.at.Unix() + 1)},
 	})

@@ -10,9 +10,9 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// hold is what the chain's exporter holds new counters for: several scrapes, also of a
-// machine that is busy.
-const hold = 8 * time.Second
+// hold is the setting of the chain's exporter, which holds new counters for several
+// scrapes, also of a machine that is busy.
+const hold = "new_series_hold: 8s\n"
 
 func failed(policy string) map[string]string {
 	return map[string]string{"alertname": "VbawsPolicyFailing", "policy": policy}
@@ -221,9 +221,9 @@ func TestNotifications(t *testing.T) {
 	}
 
 	// An appliance that can't be polled is one notification, and its alerts are not resolved.
-	outage.server.Close()
+	outage.Close()
 	unreachable := map[string]string{"alertname": "VbawsApplianceUnreachable", "appliance": "outage"}
-	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || got.labels["instance"] != c.exporter.address || got.labels["job"] != "vbaws" {
+	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || got.labels["instance"] != c.exporter.Address || got.labels["job"] != "vbaws" {
 		t.Errorf("got %v", got)
 	}
 	for _, e := range c.events(map[string]string{"appliance": "outage"}) {

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,14 +17,8 @@ func TestDeletedPolicy(t *testing.T) {
 	s.nightly("kept", due)
 	s.fail(deleted, "PolicyBackup")
 
-	path := exporterConfig(t, 0, s)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, path, "inventory_interval: 1m\n"+string(text))
-	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+path, "--storage.path="+filepath.Join(t.TempDir(), "data"))
-	p := startPrometheus(t, exporter.address, prometheusOptions{})
+	exporter := startExporter(t, "new_series_hold: 0\ninventory_interval: 1m\n", s)
+	p := startPrometheus(t, exporter.Address, prometheusOptions{})
 	alerts := func(policy string) string {
 		return `count(ALERTS{alertstate="firing", policy="` + policy + `"} or {__name__=~"vbaws_.+", policy="` + policy + `"})`
 	}

@@ -21,7 +21,7 @@ func TestInstanceLeftOut(t *testing.T) {
 		Instances:    []vbawstest.Instance{{ID: vbawstest.ID(9), Name: "build-agent", Region: "eu-west-1"}},
 		Repositories: []vbawstest.Repository{{ID: vbawstest.ID(20), Name: "plain", Bucket: "b"}, {ID: vbawstest.ID(21), Name: "sealed", Encrypted: true}},
 	})
-	eu.settings = "    instances: true\n"
+	eu.Settings = "    instances: true\n"
 	item := func(n int, name string) vbawstest.Item {
 		return vbawstest.Item{ID: vbawstest.ID(n), Name: name, Region: "eu-central-1"}
 	}
@@ -70,9 +70,9 @@ func TestInstanceLeftOut(t *testing.T) {
 	expect(t, "unprotected ones", a.number("Not protected"), 1)
 	expect(t, "ones without any backup", a.number("Without any backup"), 0)
 
-	page, _ := c.exporter.get("/", "text/html")
-	first, second := strings.Index(string(page), ">web-02<"), strings.Index(string(page), ">web-01<")
-	if first < 0 || second < first || !strings.Contains(string(page), ">build-agent<") {
+	_, page := c.exporter.Get("/")
+	first, second := strings.Index(page, ">web-02<"), strings.Index(page, ">web-01<")
+	if first < 0 || second < first || !strings.Contains(page, ">build-agent<") {
 		t.Errorf("the page has web-02 at %d and web-01 at %d", first, second)
 	}
 	c.prometheus.checkRules()

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -52,7 +53,7 @@ func newBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.UserDataDir(t.TempDir()),
-		chromedp.WSURLReadTimeout(patience),
+		chromedp.WSURLReadTimeout(apptest.Patience),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
@@ -82,21 +83,19 @@ func TestPage(t *testing.T) {
 		}
 		good.session(p, "PolicySnapshot")
 	}
-	config := exporterConfig(t, 0, good, bad)
-	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
-	write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", other: x}]\n")
-	if err := exporter.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the errors of all failures", func() (bool, any) {
-		body, _ := exporter.get("/api/v1/status", "")
+	config := exporterConfig(t, "new_series_hold: 0\n", good, bad)
+	exporter := apptest.Start(t, "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
+	apptest.Write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", other: x}]\n")
+	exporter.Signal(syscall.SIGHUP)
+	apptest.Await(t, "the errors of all failures", func() (bool, any) {
+		_, body := exporter.Get("/api/v1/status")
 		var status struct {
 			Problems []struct {
 				State  string
 				Errors []string
 			}
 		}
-		if err := json.Unmarshal(body, &status); err != nil {
+		if err := json.Unmarshal([]byte(body), &status); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range status.Problems {
@@ -121,7 +120,7 @@ func TestPage(t *testing.T) {
 						})
 						return err
 					}),
-					chromedp.Navigate(exporter.url()+"/?refresh=off"),
+					chromedp.Navigate(exporter.URL+"/?refresh=off"),
 					chromedp.Reload(),
 				)
 				if err != nil {
@@ -132,7 +131,7 @@ func TestPage(t *testing.T) {
 				if shot, err := chromedp.Run(browser, chromedp.FullScreenshot(100)); err != nil {
 					t.Fatal(err)
 				} else if shots != "" {
-					write(t, filepath.Join(shots, fmt.Sprintf("page-%s-%d.png", scheme, width)), string(shot))
+					apptest.Write(t, filepath.Join(shots, fmt.Sprintf("page-%s-%d.png", scheme, width)), string(shot))
 				}
 				text := js[string](t, browser, `document.body.textContent`)
 				for kind, name := range hostile {
@@ -171,12 +170,12 @@ func TestPage(t *testing.T) {
 	}
 
 	t.Run("it refreshes itself", func(t *testing.T) {
-		if err := chromedp.Do(browser, chromedp.Navigate(exporter.url()+"/")); err != nil {
+		if err := chromedp.Do(browser, chromedp.Navigate(exporter.URL+"/")); err != nil {
 			t.Fatal(err)
 		}
 		made := `document.querySelector("footer").textContent`
 		first := js[string](t, browser, made)
-		await(t, "a newer page", func() (bool, any) {
+		apptest.Await(t, "a newer page", func() (bool, any) {
 			then, err := chromedp.Run(browser, chromedp.Evaluate[string](made))
 			return err == nil && then != first, then // it fails between two pages
 		})

@@ -67,7 +67,7 @@ func TestDistributionEvaluates(t *testing.T) {
 	}
 	s := newSite(t, "eu", vbawstest.Config{Seed: 1})
 	s.fail(s.policy("bad", vbawstest.EC2), "PolicyBackup")
-	p := startPrometheus(t, startExporter(t, hold, s).address, prometheusOptions{binary: path, classic: true})
+	p := startPrometheus(t, startExporter(t, hold, s).Address, prometheusOptions{binary: path, classic: true})
 	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"})`, 1) // longer than the others
 	p.checkRules()
 }

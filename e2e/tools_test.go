@@ -18,6 +18,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"vbaws_exporter/internal/apptest"
 )
 
 // alertmanagerModule is not in go.mod: as a dependency it could not be built,
@@ -26,24 +28,15 @@ const alertmanagerModule = "github.com/prometheus/alertmanager@v0.34.2"
 
 // tools are the paths of what TestMain has built.
 var tools struct {
-	exporter, prometheus, promtool, alertmanager string
+	prometheus, promtool, alertmanager string
 }
 
 func TestMain(m *testing.M) {
-	// The exporter is that of this checkout: others may be tested at the same time.
-	own, err := os.MkdirTemp("", "vbaws_exporter-e2e-")
-	if err == nil {
-		tools.exporter = filepath.Join(own, "vbaws_exporter")
-		err = buildTools()
-	}
-	status := 1
-	if err != nil {
+	if err := buildTools(); err != nil {
 		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
-	} else {
-		status = m.Run()
+		os.Exit(1)
 	}
-	os.RemoveAll(own)
-	os.Exit(status)
+	apptest.Main(m)
 }
 
 func buildTools() error {
@@ -60,9 +53,6 @@ func buildTools() error {
 	tools.promtool = filepath.Join(bin, "promtool")
 	tools.alertmanager = filepath.Join(bin, "alertmanager")
 
-	if err := run("..", "go", "build", "-o", tools.exporter, "."); err != nil {
-		return err
-	}
 	// Without service discovery of clouds, which is most of Prometheus.
 	if err := run(".", "go", "build", "-tags=remove_all_sd", "-o", bin,
 		"github.com/prometheus/prometheus/cmd/prometheus", "github.com/prometheus/prometheus/cmd/promtool"); err != nil {

@@ -1,13 +1,12 @@
 // Package apptest runs the exporter as a process, for tests of what a user sees of
-// it: flags, output, signals and HTTP. It also has a simulated appliance with a
-// configuration for it.
+// it: flags, output, signals and HTTP. It also runs programs that serve HTTP in the same
+// way, such as Prometheus, and simulated appliances with a configuration for them.
 //
 // The exporter is package main, built once for a test binary, and with the race
 // detector if the test has it.
 package apptest
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,21 +23,42 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// Patience is how long a test waits for what must come. It only ends tests that
-// fail.
-const Patience = 2 * time.Minute
+// Patience is how long a test waits for an event. It only ends tests that fail.
+const Patience = 10 * time.Minute
+
+// Await waits until done reports true. The failure has what it saw last.
+func Await(t testing.TB, what string, done func() (ok bool, saw any)) {
+	t.Helper()
+	end := time.Now().Add(Patience)
+	if t, ok := t.(*testing.T); ok {
+		// After its deadline, go test would fail without saying what doesn't come.
+		if deadline, ok := t.Deadline(); ok && deadline.Before(end) {
+			end = deadline.Add(-10 * time.Second)
+		}
+	}
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		ok, saw := done()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s doesn't come; the last that was seen: %v", what, saw)
+		}
+		time.Sleep(pause)
+	}
+}
 
 // binary is the folder of the exporter, and the exporter.
 var binary struct {
@@ -66,33 +86,36 @@ func Main(m *testing.M) {
 // Binary returns the path of the exporter.
 func Binary(t testing.TB) string {
 	t.Helper()
-	binary.once.Do(build)
+	binary.once.Do(func() { binary.err = build() })
 	if binary.err != nil {
 		t.Fatal(binary.err)
 	}
 	return binary.path
 }
 
-func build() {
-	root, err := docstest.Root()
-	if err == nil {
-		// go test knows of files that a test reads, and of packages that it imports, but
-		// not what go build reads: without this, a result of before a change would do.
-		_, err = os.ReadFile(filepath.Join(root, "main.go"))
-	}
-	if err == nil {
-		binary.dir, err = os.MkdirTemp("", "vbaws_exporter")
-	}
+// build builds the exporter, also for tests of the repository's other modules.
+func build() error {
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "vbaws_exporter").Output()
 	if err != nil {
-		binary.err = err
-		return
+		return fmt.Errorf("find the exporter's module: %w", err)
+	}
+	root := strings.TrimSpace(string(module))
+	// go test knows of files that a test reads, and of packages that it imports, but
+	// not what go build reads: without this, a result of before a change would do.
+	if _, err := os.ReadFile(filepath.Join(root, "main.go")); err != nil {
+		return err
+	}
+	if binary.dir, err = os.MkdirTemp("", "vbaws_exporter"); err != nil {
+		return err
 	}
 	binary.path = filepath.Join(binary.dir, "vbaws_exporter")
 	cmd := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector), "-o", binary.path, ".")
 	cmd.Dir = root
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		binary.err = fmt.Errorf("build the exporter: %w\n%s", err, out)
+		return fmt.Errorf("build the exporter: %w\n%s", err, out)
 	}
+	return nil
 }
 
 // Command returns the exporter with arguments, yet to be started.
@@ -122,29 +145,48 @@ func LastLine(s string) string {
 	return s[strings.LastIndex(s, "\n")+1:]
 }
 
-// Process is a running exporter that serves HTTP.
+// hosts counts the addresses that newHost has given.
+var hosts atomic.Uint32
+
+// newHost returns an address of the loopback interface that no other server uses, in this
+// process or another. On a shared one, the port of a server that has ended is soon
+// another's.
+func newHost() string {
+	if runtime.GOOS == "darwin" { // has only one
+		return "127.0.0.1"
+	}
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, 1+hosts.Add(1)%254)
+}
+
+// Process is a program that serves HTTP. It can be started again after it has ended, at
+// the same address.
 type Process struct {
-	URL    string
-	Tmp    string       // its folder for temporary files
-	Stdout bytes.Buffer // complete when it has ended
+	Address string // host and port
+	URL     string
+	Tmp     string       // its folder for temporary files
+	Stdout  bytes.Buffer // complete when it has ended
 	Access
 
-	t    testing.TB
-	cmd  *exec.Cmd
-	logs sync.WaitGroup
-
-	mu  sync.Mutex
-	err bytes.Buffer
+	t     testing.TB
+	path  string
+	args  []string
+	log   log
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+	err   error         // of cmd, when it has ended
 }
 
 // Access is how to reach a process. The zero value is for one without TLS and
 // accounts.
 type Access struct {
-	Client             *http.Client // nil: the default one, and no TLS
+	// Client is for TLS, and nil without. Since each process has an address of its own,
+	// it must set ServerName to verify a certificate.
+	Client             *http.Client
 	Username, Password string
 }
 
-// Start starts the exporter on a port of its choice and waits until it is ready.
+// Start starts the exporter and waits until it is ready.
 func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
 	return StartWith(t, Access{}, args...)
@@ -153,82 +195,125 @@ func Start(t testing.TB, args ...string) *Process {
 // StartWith is Start for an exporter with TLS or accounts.
 func StartWith(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
-	p := Launch(t, how, args...)
-	p.Await("the first poll", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
-	return p
+	return prepare(t, Binary(t), how, args).start(http.StatusOK)
 }
 
 // Launch is StartWith that waits only until the exporter listens.
 func Launch(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, Access: how, cmd: Command(t, append(args, "--web.listen-address=127.0.0.1:0")...), Tmp: t.TempDir()}
-	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.Tmp)
-	p.cmd.Stdout = &p.Stdout
-	stderr, err := p.cmd.StderrPipe()
+	return prepare(t, Binary(t), how, args).start(0)
+}
+
+// StartProgram is Start for another program. It listens where --web.listen-address says,
+// and /-/ready says when it is ready.
+func StartProgram(t testing.TB, path string, args ...string) *Process {
+	t.Helper()
+	return prepare(t, path, Access{}, args).start(http.StatusOK)
+}
+
+func prepare(t testing.TB, path string, how Access, args []string) *Process {
+	t.Helper()
+	l, err := net.Listen("tcp", newHost()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+	defer l.Close()
+	p := &Process{Address: l.Addr().String(), Tmp: t.TempDir(), Access: how, t: t, path: path}
+	p.args = append(slices.Clip(args), "--web.listen-address="+p.Address)
+	p.URL = "https://" + p.Address
+	if how.Client == nil {
+		p.Client, p.URL = http.DefaultClient, "http://"+p.Address
 	}
-	t.Cleanup(func() { p.cmd.Process.Kill(); p.logs.Wait() })
-	address := make(chan string, 1)
-	p.logs.Go(func() { p.readLog(stderr, address) })
-	select {
-	case a, ok := <-address:
-		if !ok {
-			t.Fatalf("it ended: %s", p.Log())
+	t.Cleanup(func() {
+		if p.ended != nil {
+			p.Kill()
 		}
-		p.URL = "http://" + a
-		if how.Client == nil {
-			p.Client = http.DefaultClient
-		} else {
-			p.URL = "https://" + a
+		if t.Failed() {
+			log := p.Log()
+			t.Logf("%s: %s", filepath.Base(path), log[max(0, len(log)-8000):])
 		}
-	case <-time.After(Patience):
-		t.Fatalf("it doesn't listen: %s", p.Log())
-	}
+	})
 	return p
 }
 
-// listening matches the line in either format.
-var listening = regexp.MustCompile(`^{"address":"([^"]+)".*"msg":"Listening on"|msg="Listening on" address=(\S+)`)
+// Start starts it again, after it has ended, and waits until it is ready.
+func (p *Process) Start() {
+	p.t.Helper()
+	p.start(http.StatusOK)
+}
 
-// readLog keeps the log, and says where the process listens.
-func (p *Process) readLog(r io.Reader, address chan<- string) {
-	defer close(address)
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadString('\n')
-		p.mu.Lock()
-		p.err.WriteString(line)
-		p.mu.Unlock()
-		if m := listening.FindStringSubmatch(line); m != nil {
-			address <- m[1] + m[2]
-		}
-		if err != nil {
-			return
-		}
+// start starts it and waits until it answers with a status; 0 is any.
+func (p *Process) start(ready int) *Process {
+	p.t.Helper()
+	// The test's context ends before the cleanup that waits for the process.
+	p.cmd = exec.Command(p.path, p.args...)
+	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.Tmp)
+	p.cmd.Stdout, p.cmd.Stderr = &p.Stdout, &p.log
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
 	}
+	p.ended = make(chan struct{})
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	Await(p.t, filepath.Base(p.path)+" being ready", func() (bool, any) {
+		select {
+		case <-p.ended:
+			p.t.Fatalf("it ended: %v", p.err)
+		default:
+		}
+		resp, _, err := p.try(http.MethodGet, "/-/ready", nil)
+		if err != nil {
+			return false, err
+		}
+		return ready == 0 || resp.StatusCode == ready, resp.Status
+	})
+	return p
+}
+
+// log collects what a process logs.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
 }
 
 // Log returns what it has logged.
 func (p *Process) Log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err.String()
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.text.String()
 }
 
-// Signal sends it a signal.
+// Signal sends it a signal, if it hasn't ended.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatal(err)
 	}
 }
 
-// Kill ends it at once.
-func (p *Process) Kill() { p.cmd.Process.Kill() }
+// Kill ends it at once, as kill -9 does.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// Stop ends it by a signal, which must be no failure.
+func (p *Process) Stop(s os.Signal) {
+	p.t.Helper()
+	p.Signal(s)
+	<-p.ended
+	if p.err != nil {
+		p.t.Errorf("after %v: %v", s, p.err)
+	}
+}
 
 // Pid returns the number of the process.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
@@ -236,11 +321,7 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Await waits until done reports true.
 func (p *Process) Await(what string, done func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(Patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.t.Fatalf("%s doesn't come; log:\n%s", what, p.Log())
-		}
-	}
+	Await(p.t, what, func() (bool, any) { return done(), "see the log" })
 }
 
 // Get returns the answer to a request.
@@ -252,23 +333,38 @@ func (p *Process) Get(path string) (code int, body string) {
 // Send returns the answer to a request with another method.
 func (p *Process) Send(method, path string) (code int, body string) {
 	p.t.Helper()
-	req, err := http.NewRequest(method, p.URL+path, nil)
+	resp, body := p.Do(method, path, nil)
+	return resp.StatusCode, body
+}
+
+// Do returns the answer to a request with more headers, and its body.
+func (p *Process) Do(method, path string, header http.Header) (resp *http.Response, body string) {
+	p.t.Helper()
+	resp, body, err := p.try(method, path, header)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	return resp, body
+}
+
+func (p *Process) try(method, path string, header http.Header) (*http.Response, string, error) {
+	req, err := http.NewRequest(method, p.URL+path, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	if header != nil {
+		req.Header = header
 	}
 	if p.Username != "" {
 		req.SetBasicAuth(p.Username, p.Password)
 	}
 	resp, err := p.Client.Do(req)
 	if err != nil {
-		p.t.Fatal(err)
+		return nil, "", err
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
 }
 
 // Series returns the samples whose line begins with prefix.
@@ -289,16 +385,6 @@ func Lines(text, prefix string) []string {
 	return found
 }
 
-// Stop ends the exporter by a signal, which must be no failure.
-func (p *Process) Stop(s os.Signal) {
-	p.t.Helper()
-	p.Signal(s)
-	p.logs.Wait()
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("after %v: %v; log:\n%s", s, err, p.Log())
-	}
-}
-
 // Value returns the value of the only series that begins with prefix; -1 if
 // there is none, or the scrape was refused.
 func (p *Process) Value(prefix string) float64 {
@@ -314,10 +400,12 @@ func (p *Process) Value(prefix string) float64 {
 	return v
 }
 
-// Site is a simulated appliance and the configuration for it.
+// Site is a simulated appliance that is served over TLS.
 type Site struct {
 	*vbawstest.Server
-	Config string // path of the file
+	Name     string
+	Settings string // more lines of its entry in a configuration
+	Config   string // path of a configuration for it alone, of NewSite
 }
 
 // NewSite returns an appliance with one policy and two days of sessions.
@@ -333,26 +421,45 @@ func NewSite(t testing.TB) *Site {
 		FailureRate: 0.3,
 	}}})
 	fleet.Backfill(now.Add(-48 * time.Hour))
-	server, err := vbawstest.Listen(a, "127.0.0.1:0", true)
+	s := Serve(t, "site", a)
+	s.Config = Config(t, "", s)
+	return s
+}
+
+// Serve serves an appliance at an address of its own.
+func Serve(t testing.TB, name string, a *vbawstest.Appliance) *Site {
+	t.Helper()
+	server, err := vbawstest.Listen(a, newHost()+":0", true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
+	return &Site{Server: server, Name: name}
+}
+
+// Config writes a configuration for sites into a folder of its own, with their
+// common certificate as ca.pem and the password as secret, and returns its path. Each is
+// polled every 5 seconds, the shortest interval. settings are more lines of it.
+func Config(t testing.TB, settings string, sites ...*Site) string {
+	t.Helper()
 	dir := t.TempDir()
-	s := &Site{server, filepath.Join(dir, "config.yml")}
-	Write(t, filepath.Join(dir, "ca.pem"), string(server.CertPEM()))
-	Write(t, filepath.Join(dir, "secret"), vbawstest.DefaultPassword+"\n")
-	Write(t, s.Config, fmt.Sprintf(`
-poll_interval: 5s
-appliances:
-  - name: site
+	var text strings.Builder
+	text.WriteString("poll_interval: 5s\n" + settings + "appliances:\n")
+	for _, s := range sites {
+		fmt.Fprintf(&text, `  - name: %s
     url: %s
     username: %s
     password_file: secret
     tls_config:
       ca_file: ca.pem
-`, server.URL, vbawstest.DefaultUsername))
-	return s
+      server_name: example.com
+%s`, s.Name, s.URL, vbawstest.DefaultUsername, s.Settings)
+	}
+	path := filepath.Join(dir, "config.yml")
+	Write(t, path, text.String())
+	Write(t, filepath.Join(dir, "ca.pem"), string(sites[0].CertPEM()))
+	Write(t, filepath.Join(dir, "secret"), vbawstest.DefaultPassword+"\n")
+	return path
 }
 
 // Write writes a file.
