@@ -14,7 +14,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,6 +53,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/config"
 )
 
@@ -66,6 +66,8 @@ const (
 	// kubernetes is the oldest that the chart is for.
 	kubernetes = "v1.27.0"
 )
+
+func TestMain(m *testing.M) { apptest.Main(m) }
 
 func readValues(t *testing.T, path string) map[string]any {
 	t.Helper()
@@ -579,13 +581,6 @@ func TestMove(t *testing.T) {
 // TestArguments gives the exporter itself what the containers are started with: that
 // something is missing here is one status, that it doesn't know a flag another.
 func TestArguments(t *testing.T) {
-	exporter := filepath.Join(t.TempDir(), "vbaws_exporter")
-	build := exec.Command("go", "build", "-o", exporter, ".")
-	build.Dir = filepath.Join("..", "..")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	var tried int
 	for _, file := range []string{"testdata/full.yaml", "testdata/move.yaml", "testdata/tls.yaml"} {
 		documents, _, err := render(readValues(t, file))
@@ -610,10 +605,8 @@ func TestArguments(t *testing.T) {
 			for _, a := range c.Args {
 				args = append(args, strings.NewReplacer("=/", "="+t.TempDir()+"/").Replace(a))
 			}
-			out, err := exec.Command(exporter, args...).CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("%s: %v: %s", args, err, out)
+			if status, stdout, stderr := apptest.Once(t, args...); status != 1 {
+				t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 			}
 			tried++
 		}
