@@ -169,7 +169,7 @@ func (p *prometheus) query(expr string) model.Vector {
 // queryAt evaluates an expression. Series are in order of their labels.
 func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
 	defer cancel()
 	v, _, _, err := p.api.Query(ctx, expr, at)
 	if err != nil {

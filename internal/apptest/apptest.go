@@ -86,11 +86,17 @@ func Main(m *testing.M) {
 // Binary returns the path of the exporter.
 func Binary(t testing.TB) string {
 	t.Helper()
-	binary.once.Do(func() { binary.err = build() })
-	if binary.err != nil {
-		t.Fatal(binary.err)
+	if err := Build(); err != nil {
+		t.Fatal(err)
 	}
 	return binary.path
+}
+
+// Build builds the exporter, unless it has done so: by default, the first test that needs
+// the exporter waits for that.
+func Build() error {
+	binary.once.Do(func() { binary.err = build() })
+	return binary.err
 }
 
 // build builds the exporter, also for tests of the repository's other modules.
