@@ -7,8 +7,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestDeletedPolicy: a policy that failed and was deleted is gone from Prometheus,
-// with all its alerts; the one beside it stays overdue.
+// TestDeletedPolicy: a policy that failed and was deleted disappears from Prometheus,
+// with all its alerts. The policy beside it stays overdue.
 func TestDeletedPolicy(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "eu", vbawstest.Config{})
@@ -24,12 +24,12 @@ func TestDeletedPolicy(t *testing.T) {
 	}
 	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="deleted"})`, 1)
 
-	// Two listings that lack it are needed, a minute apart.
+	// It disappears with the second listing that lacks it, a minute after the first.
 	s.DeletePolicy(deleted.ID)
 	p.awaitQuery(`count(vbaws_policy_info{policy="kept"}) unless on() `+alerts("deleted"), 1)
 
 	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", policy="kept"}) > 0`, 2) // of both kinds
 	if got := p.query(alerts("deleted")); len(got) != 0 {
-		t.Errorf("of the deleted policy there is %v", got)
+		t.Errorf("the deleted policy has series %v", got)
 	}
 }

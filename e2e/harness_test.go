@@ -37,13 +37,13 @@ func (s *site) policy(name string, w vbawstest.Workload) vbawstest.Policy {
 	return s.PutPolicy(vbawstest.Policy{Name: name, Workload: w, Enabled: true})
 }
 
-// session begins a session of a policy, and returns its id.
+// session starts a session of a policy, and returns its id.
 func (s *site) session(p vbawstest.Policy, extendedType string) string {
 	return s.Start(vbawstest.Session{Type: "Policy", ExtendedType: extendedType, Name: p.Name, PolicyID: p.ID}).ID
 }
 
-// fail adds a session that failed 6 minutes ago: no retry can begin any more, so the policy is
-// failing.
+// fail adds a session that failed 6 minutes ago. A retry would have started by now, so the
+// policy is failing.
 func (s *site) fail(p vbawstest.Policy, extendedType string) {
 	now := s.Now().Add(-6 * time.Minute)
 	s.Put(vbawstest.Session{
@@ -78,8 +78,7 @@ func shipped(t *testing.T, name string) string {
 	return string(b)
 }
 
-// edit is a regular expression, which must occur in what is edited, and what
-// comes in its place.
+// edit is a regular expression, which must match the edited text, and its replacement.
 type edit struct{ pattern, replacement string }
 
 func edited(t *testing.T, text string, edits ...edit) string {
@@ -95,7 +94,7 @@ func edited(t *testing.T, text string, edits ...edit) string {
 }
 
 // hurried are edits of alerts.yml that make a minute a second, and an hour a minute, in
-// what alerts wait for. Windows stay as long as they are.
+// for and keep_firing_for. They leave the ranges of expressions.
 var hurried = []edit{
 	{`(for: \d+)m\b`, "${1}s"},
 	{`(for: \d+)h\b`, "${1}m"},
@@ -115,12 +114,12 @@ type prometheusOptions struct {
 	alertmanager string // address; empty is none
 	rules        []edit // of alerts.yml
 	features     string
-	classic      bool   // scrapes no native histograms, as older ones
+	classic      bool   // scrapes no native histograms, like older versions
 	binary       string // path; empty is the one that the tests build
 }
 
-// startPrometheus starts one with the example's configuration, the shipped alerts,
-// hurried, and a target.
+// startPrometheus starts a Prometheus that scrapes target, with the example's
+// configuration and the hurried alerts.
 func startPrometheus(t *testing.T, target string, o prometheusOptions) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
@@ -166,7 +165,7 @@ func (p *prometheus) query(expr string) model.Vector {
 	return p.queryAt(expr, time.Now())
 }
 
-// queryAt evaluates an expression. Series are in order of their labels.
+// queryAt evaluates an expression. It sorts the series by their labels.
 func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
@@ -180,7 +179,7 @@ func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	return vector
 }
 
-// awaitQuery waits until an expression has the given values, in order of their labels.
+// awaitQuery waits until an expression has the given values, sorted by their labels.
 func (p *prometheus) awaitQuery(expr string, want ...float64) {
 	p.t.Helper()
 	apptest.Await(p.t, expr, func() (bool, any) {
@@ -193,7 +192,8 @@ func (p *prometheus) awaitQuery(expr string, want ...float64) {
 	})
 }
 
-// checkRules fails where a rule can't be evaluated, as where a join isn't unique.
+// checkRules fails the test if a rule can't be evaluated, for example if a join is not
+// unique.
 func (p *prometheus) checkRules() {
 	p.t.Helper()
 	rules, err := p.api.Rules(context.Background(), nil)
@@ -221,7 +221,7 @@ func (p *prometheus) checkRules() {
 	}
 }
 
-// notification is what Alertmanager sends to a webhook.
+// notification is a notification as Alertmanager sends it to a webhook.
 type notification struct {
 	Receiver    string
 	Status      string
@@ -232,7 +232,7 @@ type notification struct {
 	}
 }
 
-// receiver takes Alertmanager's notifications.
+// receiver collects Alertmanager's notifications.
 type receiver struct {
 	mu  sync.Mutex
 	got []notification
@@ -266,7 +266,7 @@ func (e event) String() string {
 	return b.String()
 }
 
-// events returns what was received so far of alerts with these labels, in order.
+// events returns the events so far of alerts with these labels, in order.
 func (r *receiver) events(labels map[string]string) []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -281,7 +281,7 @@ func (r *receiver) events(labels map[string]string) []event {
 	return events
 }
 
-// notifications returns those with an alert that has these labels.
+// notifications returns the notifications with an alert that has these labels.
 func (r *receiver) notifications(labels map[string]string) []notification {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -324,21 +324,21 @@ func (r *receiver) await(t *testing.T, status string, labels map[string]string) 
 	return found
 }
 
-// chain is all that there is between an appliance and who is notified.
+// chain has the programs between an appliance and the receiver of notifications.
 type chain struct {
 	exporter   *apptest.Process
 	prometheus *prometheus
 	*receiver
 }
 
-// startChain starts it, with the example's routing and inhibition. Groups wait
-// some seconds in place of half a minute.
+// startChain starts a chain, with the example's routing and inhibition. Groups of alerts
+// wait for seconds instead of minutes.
 func startChain(t *testing.T, settings string, sites ...*site) *chain {
 	t.Helper()
 	return startChainOver(t, startExporter(t, settings, sites...))
 }
 
-// startChainOver starts what comes after an exporter, with some edits of the rules.
+// startChainOver starts a chain with an exporter that runs, and edits of the rules.
 func startChainOver(t *testing.T, exporter *apptest.Process, rules ...edit) *chain {
 	t.Helper()
 	c := &chain{exporter: exporter, receiver: &receiver{}}

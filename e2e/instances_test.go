@@ -9,9 +9,9 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestInstanceLeftOut: one machine is left out for a week while its policy ends with
-// Warning. The policy has no problem; the alert counts the machine, and board and page have
-// its name.
+// TestInstanceLeftOut: a policy leaves one machine out for a week, and its sessions end
+// with Warning. The policy has no problem. The alert counts the machine, and the board
+// and the page show its name.
 func TestInstanceLeftOut(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -36,7 +36,7 @@ func TestInstanceLeftOut(t *testing.T) {
 	}).Backfill(now.Add(-10 * day))
 	left := eu.Backups()[vbawstest.ID(2)]
 	if age := now.Sub(left); age < 7*day {
-		t.Fatalf("the newest backup of the machine that is left out is %s old", age)
+		t.Fatalf("the newest backup of the machine that is left out is %s old, want 7 days", age)
 	}
 	c := startChain(t, hold, eu)
 
@@ -49,7 +49,7 @@ func TestInstanceLeftOut(t *testing.T) {
 		t.Errorf("the summary is %s", s)
 	}
 	if got := c.events(map[string]string{"policy": "web"}); len(got) > 0 {
-		t.Errorf("of the policy came %v", got)
+		t.Errorf("the policy has notifications %v, want none", got)
 	}
 	c.prometheus.awaitQuery(`vbaws_session_last_status{policy="web", type="Policy", status="Warning"}`, 1)
 

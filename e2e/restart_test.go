@@ -14,8 +14,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestRestart kills the exporter while sessions run: counters stay right, and only new
-// events are notified.
+// TestRestart kills the exporter while sessions run: counters stay right, and no
+// notification is repeated.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 				running = append(running[:i], running[i+1:]...)
 			}
 		}
-		time.Sleep(time.Duration(rng.IntN(6000)) * time.Millisecond) // anywhere in what it is doing
+		time.Sleep(time.Duration(rng.IntN(6000)) * time.Millisecond) // at any point of a poll
 		c.exporter.Kill()
 		c.exporter.Start()
 	}
@@ -55,26 +55,27 @@ func TestRestart(t *testing.T) {
 		}
 		return got
 	}
-	apptest.Await(t, "the truth", func() (bool, any) {
+	apptest.Await(t, "counters of all sessions", func() (bool, any) {
 		got := counts(`vbaws_sessions_total`)
 		return maps.Equal(got, want), cmp.Diff(want, got)
 	})
 	if diff := cmp.Diff(want, counts(`increase(vbaws_sessions_total[1h] anchored)`)); diff != "" {
 		t.Errorf("increase() differs from the truth: %s", diff)
 	}
-	// Histograms are made when they are needed, so their first step is not always seen.
-	apptest.Await(t, "the truth in histograms", func() (bool, any) {
+	// A histogram begins with its first session, so increase() can miss that one.
+	apptest.Await(t, "histograms of all sessions", func() (bool, any) {
 		got := counts(`vbaws_session_duration_seconds_count`)
 		return maps.Equal(got, want), cmp.Diff(want, got)
 	})
 
-	// What fired goes on: it was neither resolved nor raised again.
+	// The alert still fires: it was neither resolved nor raised again.
 	if got := c.events(failed("bad")); len(got) != 1 {
-		t.Errorf("of the bad policy came %v", got)
+		t.Errorf("the bad policy has notifications %v, want one", got)
 	}
 	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 
-	// It stays away: that is what is said, and not that the policy were well again.
+	// While the exporter is down, that is the notification, and the policy's alert is not
+	// resolved.
 	c.exporter.Kill()
 	gone := map[string]string{"alertname": "VbawsExporterGone", "instance": c.exporter.Address}
 	if got := c.await(t, "firing", gone); got.receiver != "pager" {
@@ -85,7 +86,7 @@ func TestRestart(t *testing.T) {
 	c.await(t, "resolved", gone)
 	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 	if got := c.events(failed("bad")); len(got) != 1 {
-		t.Errorf("after the exporter was gone, of the bad policy came %v", got)
+		t.Errorf("after the exporter was gone, the bad policy has notifications %v, want one", got)
 	}
 	if got := c.events(map[string]string{"alertname": "VbawsApplianceNotPolled"}); len(got) > 0 {
 		t.Errorf("got %v", got)
@@ -93,7 +94,7 @@ func TestRestart(t *testing.T) {
 	c.prometheus.checkRules()
 }
 
-// truth returns how many sessions have ended in each series of counters.
+// truth returns the number of sessions that have ended, for each series of the counter.
 func truth(s *site) map[string]float64 {
 	counts := map[string]float64{}
 	for _, h := range s.History() {
@@ -111,9 +112,9 @@ func seriesKey(m model.Metric) string {
 	return fmt.Sprintf("%s %s %s %s", m["type"], m["extended_type"], m["policy"], m["status"])
 }
 
-// TestBirth: the first session that a counter counts is a step of exactly one, for
-// every Prometheus that scrapes in time, whatever of created times it makes, and
-// though the exporter is killed while the counter is held at 0.
+// TestBirth: the first session of a counter is a step of exactly one for every Prometheus
+// that scrapes in time, with and without created times, even if the exporter is killed
+// while it holds the counter at 0.
 func TestBirth(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -159,7 +160,7 @@ func checkStep(t *testing.T, p *prometheus, policy string) {
 			}
 		}
 	}
-	// No older server knows anchored. What extrapolates is near.
+	// Older servers do not support anchored. Their extrapolated increase is near 1.
 	expr := "increase(vbaws_sessions_total" + selector + "[5m])"
 	if got := p.query(expr); len(got) != 1 || got[0].Value < 0.9 || got[0].Value > 1.5 {
 		t.Errorf("%s is %v (%v)", expr, got, p.options)

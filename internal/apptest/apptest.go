@@ -1,9 +1,8 @@
-// Package apptest runs the exporter as a process, for tests of what a user sees of
-// it: flags, output, signals and HTTP. It also runs programs that serve HTTP in the same
-// way, such as Prometheus, and simulated appliances with a configuration for them.
+// Package apptest runs the exporter as a process, to test its flags, output, signals and
+// HTTP. It runs other programs that serve HTTP in the same way, such as Prometheus, and
+// it serves simulated appliances and writes a configuration for them.
 //
-// The exporter is package main, built once for a test binary, and with the race
-// detector if the test has it.
+// A test binary builds the exporter once, with the race detector if the test has it.
 package apptest
 
 import (
@@ -38,12 +37,13 @@ import (
 // Patience is how long a test waits for an event. It only ends tests that fail.
 const Patience = 10 * time.Minute
 
-// Await waits until done reports true. The failure has what it saw last.
+// Await waits until done reports true. If that takes too long, the test fails and shows
+// the last value of saw.
 func Await(t testing.TB, what string, done func() (ok bool, saw any)) {
 	t.Helper()
 	end := time.Now().Add(Patience)
 	if t, ok := t.(*testing.T); ok {
-		// After its deadline, go test would fail without saying what doesn't come.
+		// At its deadline, go test fails without this message.
 		if deadline, ok := t.Deadline(); ok && deadline.Before(end) {
 			end = deadline.Add(-10 * time.Second)
 		}
@@ -54,21 +54,21 @@ func Await(t testing.TB, what string, done func() (ok bool, saw any)) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%s doesn't come; the last that was seen: %v", what, saw)
+			t.Fatalf("timed out waiting for %s; last seen: %v", what, saw)
 		}
 		time.Sleep(pause)
 	}
 }
 
-// binary is the folder of the exporter, and the exporter.
+// binary is the exporter that Build has built.
 var binary struct {
 	once      sync.Once
 	dir, path string
 	err       error
 }
 
-// Main is what TestMain calls: it runs the tests, removes the exporter, and exits. Tests
-// of processes wait most of the time, so more of them are in parallel than by default.
+// Main runs the tests of a package for its TestMain, removes the exporter, and exits.
+// Tests of processes mostly wait, so it runs more of them in parallel than the default.
 func Main(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -92,22 +92,22 @@ func Binary(t testing.TB) string {
 	return binary.path
 }
 
-// Build builds the exporter, unless it has done so: by default, the first test that needs
-// the exporter waits for that.
+// Build builds the exporter, the first time that it is called. Tests call it when they
+// need the exporter.
 func Build() error {
 	binary.once.Do(func() { binary.err = build() })
 	return binary.err
 }
 
-// build builds the exporter, also for tests of the repository's other modules.
+// build builds the exporter. The test can be in another module of the repository.
 func build() error {
 	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "vbaws_exporter").Output()
 	if err != nil {
 		return fmt.Errorf("find the exporter's module: %w", err)
 	}
 	root := strings.TrimSpace(string(module))
-	// go test knows of files that a test reads, and of packages that it imports, but
-	// not what go build reads: without this, a result of before a change would do.
+	// go test caches a result until a package that the test imports changes, or a file
+	// that it reads. No test imports main.go.
 	if _, err := os.ReadFile(filepath.Join(root, "main.go")); err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func build() error {
 	return nil
 }
 
-// Command returns the exporter with arguments, yet to be started.
+// Command returns a command that runs the exporter with arguments.
 func Command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	return exec.CommandContext(t.Context(), Binary(t), args...)
 }
 
-// Once runs the exporter to its end.
+// Once runs the exporter until it ends.
 func Once(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	cmd := Command(t, args...)
@@ -151,7 +151,7 @@ func LastLine(s string) string {
 	return s[strings.LastIndex(s, "\n")+1:]
 }
 
-// hosts counts the addresses that newHost has given.
+// hosts counts the addresses that newHost has returned.
 var hosts atomic.Uint32
 
 // newHost returns an address of the loopback interface that no other server uses, in this
@@ -165,7 +165,7 @@ func newHost() string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, 1+hosts.Add(1)%254)
 }
 
-// Process is a program that serves HTTP. It can be started again after it has ended, at
+// Process is a program that serves HTTP. After it has ended, Start starts it again at
 // the same address.
 type Process struct {
 	Address string // host and port
@@ -183,11 +183,11 @@ type Process struct {
 	err   error         // of cmd, when it has ended
 }
 
-// Access is how to reach a process. The zero value is for one without TLS and
-// accounts.
+// Access has what requests to a process need. The zero value is for a process without
+// TLS and accounts.
 type Access struct {
-	// Client is for TLS, and nil without. Since each process has an address of its own,
-	// it must set ServerName to verify a certificate.
+	// Client is nil without TLS. Each process has an address of its own, so a client
+	// that verifies the certificate of KeyPair sets ServerName.
 	Client             *http.Client
 	Username, Password string
 }
@@ -198,20 +198,20 @@ func Start(t testing.TB, args ...string) *Process {
 	return StartWith(t, Access{}, args...)
 }
 
-// StartWith is Start for an exporter with TLS or accounts.
+// StartWith is like Start, for an exporter with TLS or accounts.
 func StartWith(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
 	return prepare(t, Binary(t), how, args).start(http.StatusOK)
 }
 
-// Launch is StartWith that waits only until the exporter listens.
+// Launch is like StartWith, but waits only until the exporter answers requests.
 func Launch(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
 	return prepare(t, Binary(t), how, args).start(0)
 }
 
-// StartProgram is Start for another program. It listens where --web.listen-address says,
-// and /-/ready says when it is ready.
+// StartProgram is like Start, for another program with the flag --web.listen-address and
+// the path /-/ready.
 func StartProgram(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
 	return prepare(t, path, Access{}, args).start(http.StatusOK)
@@ -242,13 +242,14 @@ func prepare(t testing.TB, path string, how Access, args []string) *Process {
 	return p
 }
 
-// Start starts it again, after it has ended, and waits until it is ready.
+// Start starts the process again, after it has ended, and waits until it is ready.
 func (p *Process) Start() {
 	p.t.Helper()
 	p.start(http.StatusOK)
 }
 
-// start starts it and waits until it answers with a status; 0 is any.
+// start starts the process and waits until /-/ready answers with a status; 0 is any
+// status.
 func (p *Process) start(ready int) *Process {
 	p.t.Helper()
 	// The test's context ends before the cleanup that waits for the process.
@@ -266,7 +267,7 @@ func (p *Process) start(ready int) *Process {
 	Await(p.t, filepath.Base(p.path)+" being ready", func() (bool, any) {
 		select {
 		case <-p.ended:
-			p.t.Fatalf("it ended: %v", p.err)
+			p.t.Fatalf("%s ended: %v", p.path, p.err)
 		default:
 		}
 		resp, _, err := p.try(http.MethodGet, "/-/ready", nil)
@@ -290,14 +291,14 @@ func (l *log) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-// Log returns what it has logged.
+// Log returns what the process has logged.
 func (p *Process) Log() string {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
 	return p.log.text.String()
 }
 
-// Signal sends it a signal, if it hasn't ended.
+// Signal sends the process a signal, unless it has ended.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -305,13 +306,13 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
-// Kill ends it at once, as kill -9 does.
+// Kill ends the process as kill -9 does.
 func (p *Process) Kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// Stop ends it by a signal, which must be no failure.
+// Stop ends the process with a signal. It must exit with status 0.
 func (p *Process) Stop(s os.Signal) {
 	p.t.Helper()
 	p.Signal(s)
@@ -391,8 +392,8 @@ func Lines(text, prefix string) []string {
 	return found
 }
 
-// Value returns the value of the only series that begins with prefix; -1 if
-// there is none, or the scrape was refused.
+// Value returns the value of the only series that begins with prefix, or -1 if there is
+// none or the scrape is refused.
 func (p *Process) Value(prefix string) float64 {
 	p.t.Helper()
 	s := p.Series(prefix)
@@ -411,7 +412,7 @@ type Site struct {
 	*vbawstest.Server
 	Name     string
 	Settings string // more lines of its entry in a configuration
-	Config   string // path of a configuration for it alone, of NewSite
+	Config   string // of NewSite: path of a configuration for this appliance alone
 }
 
 // NewSite returns an appliance with one policy and two days of sessions.
@@ -432,7 +433,7 @@ func NewSite(t testing.TB) *Site {
 	return s
 }
 
-// Serve serves an appliance at an address of its own.
+// Serve serves an appliance at an address of its own, until the test ends.
 func Serve(t testing.TB, name string, a *vbawstest.Appliance) *Site {
 	t.Helper()
 	server, err := vbawstest.Listen(a, newHost()+":0", true)
@@ -476,7 +477,7 @@ func Write(t testing.TB, path, text string) {
 	}
 }
 
-// KeyPair makes a certificate for 127.0.0.1 and returns it, as PEM, with its key.
+// KeyPair makes a certificate for 127.0.0.1 and returns it and its key as PEM.
 func KeyPair(t testing.TB) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
