@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/model"
@@ -163,13 +164,20 @@ func TestInhibitorsFireFirst(t *testing.T) {
 func TestKeptFiring(t *testing.T) {
 	t.Parallel()
 	var missed, kept []model.Duration
+	keeps := make(map[string]model.Duration)
 	for _, a := range alerts(t) {
+		keeps[a.Alert] = a.KeepFiringFor
 		switch {
 		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotPolled":
 			missed = append(missed, a.For)
 		case strings.HasPrefix(a.Alert, "VbawsPolicy") || a.Alert == "VbawsManyPoliciesOverdue":
 			kept = append(kept, a.KeepFiringFor)
 		}
+	}
+	// VbawsExporterGone inhibits VbawsApplianceNotPolled until that is resolved, though the
+	// two are evaluated up to a minute apart.
+	if keeps["VbawsExporterGone"]-keeps["VbawsApplianceNotPolled"] < model.Duration(time.Minute) {
+		t.Errorf("kept firing: %v", keeps)
 	}
 	if len(missed) != 2 || len(kept) == 0 || slices.Min(kept) < 2*slices.Max(missed) {
 		t.Errorf("kept firing for %v; the inhibiting alerts wait for %v", kept, missed)

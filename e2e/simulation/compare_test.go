@@ -226,7 +226,7 @@ var waits = map[string][2]int64{
 	"VbawsPolicyDisabled":        {5, 15},
 	"VbawsManyPoliciesOverdue":   {5, 15},
 	"VbawsWatchdog":              {1, 0},
-	"VbawsExporterGone":          {5, 2},
+	"VbawsExporterGone":          {5, 4},
 	"VbawsApplianceNotPolled":    {5, 2},
 	"VbawsApplianceUnreachable":  {15, 5},
 	"VbawsApplianceLoginRefused": {5, 5},
