@@ -26,10 +26,6 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	if err := os.Chdir(".."); err != nil { // apptest builds the module of the working directory
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	apptest.Main(m)
 }
 

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,13 +15,13 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// agreed is a policy of TestAgreement: its state, and what each view must show of it.
+// agreed is a policy of TestAgreement, and the state that each view must show.
 type agreed struct {
 	name string
-	// state is that of the page and the JSON, and problem that of the other views: empty
-	// for none.
+	// state is the state on the page and in the JSON, and problem the problem in the other
+	// views, empty for none.
 	state, problem string
-	// alert is the one that reaches a receiver; empty for none.
+	// alert is the alert that reaches a receiver, empty for none.
 	alert, receiver string
 }
 
@@ -41,8 +39,7 @@ var agreements = []agreed{
 }
 
 // newAgreements makes the policies on an appliance in UTC, and returns the id of the one
-// that is to be disabled. By its clock, none comes into another state within half an
-// hour.
+// to disable. Time alone changes the state of none within half an hour.
 func newAgreements(t *testing.T) (s *site, disable string) {
 	s = newSite(t, "eu", vbawstest.Config{})
 	now := s.Now().UTC()
@@ -75,7 +72,7 @@ func newAgreements(t *testing.T) (s *site, disable string) {
 		return vbawstest.Session{Start: ago(d), Status: vbawstest.StatusRunning}
 	}
 	const day = 24 * time.Hour
-	fine := daily(ago(12 * time.Hour)) // met by all successes but old ones
+	fine := daily(ago(12 * time.Hour)) // before each success but the old ones
 	late := daily(ago(2 * time.Hour))
 	put("ok", fine, ended(3*time.Hour, vbawstest.StatusSucceeded))
 	put("warning only", fine, ended(3*time.Hour, vbawstest.StatusWarning))
@@ -95,14 +92,8 @@ func newAgreements(t *testing.T) (s *site, disable string) {
 func TestAgreement(t *testing.T) {
 	t.Parallel()
 	s, disable := newAgreements(t)
-	config := exporterConfig(t, 0, s)
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, config, "backfill: 10d\ninventory_interval: 1m\n"+string(text))
-	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
-	// A policy is disabled for 12 hours before that is an alert.
+	exporter := startExporter(t, "new_series_hold: 0\nbackfill: 10d\ninventory_interval: 1m\n", s)
+	// The alert on a disabled policy fires after 12 hours.
 	c := startChainOver(t, exporter, edit{`12 \* 3600`, "12"})
 	c.prometheus.awaitQuery(`vbaws_policy_enabled{policy="disabled"}`, 1)
 	s.EnablePolicy(disable, false)
@@ -112,7 +103,7 @@ func TestAgreement(t *testing.T) {
 			c.await(t, "firing", map[string]string{"alertname": a.alert, "policy": a.name})
 		}
 	}
-	// Nothing more is to come: none is pending, and none fires of another policy.
+	// No alert is pending, and none fires on another policy.
 	c.prometheus.awaitQuery(`count(ALERTS{policy!="", alertstate="pending"}) or vector(0)`, 0)
 	fires, ought := make(map[string]bool), make(map[string]bool)
 	for _, s := range c.prometheus.query(`ALERTS{policy!="", alertstate="firing"}`) {
@@ -146,7 +137,7 @@ func TestAgreement(t *testing.T) {
 			switch v.name {
 			case "page", "JSON, state":
 				want = a.state
-			case "page, problems": // somebody disabled it, and knows
+			case "page, problems": // a disabled policy is no problem there
 				want = strings.TrimPrefix(want, "disabled")
 			case "alert":
 				if a.alert != "" {
@@ -157,7 +148,7 @@ func TestAgreement(t *testing.T) {
 			fmt.Fprint(w, "\t", got)
 			if got != want {
 				fmt.Fprintf(w, " (WANT %s)", want)
-				t.Errorf("%s has %q of the policy %q, want %q", v.name, got, a.name, want)
+				t.Errorf("%s shows %q for the policy %q, want %q", v.name, got, a.name, want)
 			}
 			delete(v.of, a.name)
 		}
@@ -166,13 +157,13 @@ func TestAgreement(t *testing.T) {
 	t.Logf("\n%s", &table)
 	for _, v := range views {
 		if len(v.of) > 0 {
-			t.Errorf("%s has policies that there aren't: %v", v.name, v.of)
+			t.Errorf("%s shows policies that do not exist: %v", v.name, v.of)
 		}
 	}
 	c.prometheus.checkRules()
 }
 
-// collected has, by policy, what a view shows.
+// collected has the words that a view shows, by policy.
 type collected map[string][]string
 
 func (c collected) add(policy, what string) {
@@ -193,7 +184,7 @@ func (c collected) words() map[string]string {
 // pageRows returns the words of a column of all tables of the page, by policy.
 func (c *chain) pageRows(t *testing.T, column string) map[string]string {
 	browser := newBrowser(t)
-	if err := chromedp.Do(browser, chromedp.Navigate(c.exporter.url()+"/?refresh=off")); err != nil {
+	if err := chromedp.Do(browser, chromedp.Navigate(c.exporter.URL+"/?refresh=off")); err != nil {
 		t.Fatal(err)
 	}
 	all := make(collected)
@@ -208,9 +199,9 @@ func (c *chain) page(t *testing.T) map[string]string { return c.pageRows(t, "Sta
 
 func (c *chain) pageProblems(t *testing.T) map[string]string { return c.pageRows(t, "Problem") }
 
-// json returns the states of policies, or their problems.
+// json returns the states of the policies, or their problems, as the JSON shows them.
 func (c *chain) json(t *testing.T, problems bool) map[string]string {
-	body, _ := c.exporter.get("/api/v1/status", "")
+	_, body := c.exporter.Get("/api/v1/status")
 	var status struct {
 		Appliances []struct {
 			Policies []struct {
@@ -219,7 +210,7 @@ func (c *chain) json(t *testing.T, problems bool) map[string]string {
 			}
 		}
 	}
-	if err := json.Unmarshal(body, &status); err != nil {
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
 		t.Fatal(err)
 	}
 	all := make(collected)
@@ -244,7 +235,7 @@ func (c *chain) metric() map[string]string {
 	return all.words()
 }
 
-// alerts returns those that receivers got.
+// alerts returns the alerts on policies that receivers got.
 func (c *chain) alerts() map[string]string {
 	all := make(collected)
 	for _, e := range c.events(nil) {
@@ -259,8 +250,8 @@ func (c *chain) alerts() map[string]string {
 	return all.words()
 }
 
-// dashboard returns what the overview's table of problems has, and checks the numbers
-// and the timeline beside it.
+// dashboard returns the problems in the overview's table, and checks the numbers and the
+// timeline beside it.
 func (c *chain) dashboard(t *testing.T) map[string]string {
 	const window = 5 * time.Minute
 	now := time.Now()

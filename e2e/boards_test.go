@@ -22,10 +22,11 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v4"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// board is a dashboard of ../grafana, as far as it asks something.
+// board has the queries of a dashboard of ../grafana.
 type board struct {
 	name   string
 	Panels []struct {
@@ -55,7 +56,7 @@ func loadBoard(t *testing.T, name string) board {
 	return b
 }
 
-// asker asks what a board asks, with values for the board's variables.
+// asker runs the queries of a board, with values for the board's variables.
 type asker struct {
 	board
 	p         *prometheus
@@ -63,7 +64,7 @@ type asker struct {
 	from, at  time.Time
 }
 
-// step is the distance of the points of graphs, and the length of bars.
+// step is the distance between the points of graphs, and the length of bars.
 const step = time.Minute
 
 var aVariable = regexp.MustCompile(`\$([a-z_]\w*)`) // $1 is a group of label_replace
@@ -96,7 +97,7 @@ func (a *asker) query(title, ref string) string {
 
 func (a *asker) ask(expr string) model.Vector {
 	a.p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
 	defer cancel()
 	v, warnings, _, err := a.p.api.Query(ctx, expr, a.at)
 	if err != nil || len(warnings) > 0 {
@@ -105,10 +106,10 @@ func (a *asker) ask(expr string) model.Vector {
 	return v.(model.Vector)
 }
 
-// course asks as a graph does. Points are at multiples of the step, as Grafana aligns them.
+// course runs a query as a graph does. Like Grafana, it aligns points with the step.
 func (a *asker) course(expr string) model.Matrix {
 	a.p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
 	defer cancel()
 	v, warnings, _, err := a.p.api.QueryRange(ctx, expr, promv1.Range{
 		Start: a.from.Truncate(step), End: a.at.Add(step - 1).Truncate(step), Step: step,
@@ -119,8 +120,7 @@ func (a *asker) course(expr string) model.Matrix {
 	return v.(model.Matrix)
 }
 
-// number is the value of a panel that shows one, NaN where it shows another number of
-// them.
+// number returns the value of a panel that shows one, and NaN if it shows none or several.
 func (a *asker) number(title string) float64 {
 	a.p.t.Helper()
 	v := a.ask(a.query(title, "A"))
@@ -131,7 +131,7 @@ func (a *asker) number(title string) float64 {
 	return float64(v[0].Value)
 }
 
-// rows are the values of a table's query, by some of its labels.
+// rows returns the values of a table's query other than 0, by some of its labels.
 func (a *asker) rows(title, ref string, labels ...model.LabelName) map[string]float64 {
 	a.p.t.Helper()
 	got := map[string]float64{}
@@ -179,7 +179,7 @@ func expect[T any](t *testing.T, what string, got, want T) {
 	}
 }
 
-// empty are the queries that have no data in TestBoards, with the reason.
+// empty are the queries without data in TestBoards, with the reason.
 var empty = map[string]string{
 	"vbaws-policy Problems A":           "this policy has none",
 	"vbaws-policy Problems B":           "this policy has none",
@@ -200,7 +200,7 @@ func (a *asker) askAll() {
 			}
 			reason := empty[a.name+" "+p.Title+" "+q.RefID]
 			if p.Title == "How long the newest one took" && q.RefID == "B" {
-				continue // by chance, as it takes five successes; the overview's is compared with the truth
+				continue // it has data after five successes, which is chance; the overview's is compared with the truth
 			}
 			if (n == 0) != (reason != "") {
 				a.p.t.Errorf("%s: %q, query %s, has %d series (%s)", a.name, p.Title, q.RefID, n, reason)
@@ -237,12 +237,11 @@ func minus(a, b map[string]float64) map[string]float64 {
 	return diff
 }
 
-// grouped adds up what is counted by the fields of a session that f makes of it; what
-// it makes "" of is left out.
+// grouped adds up counts by the key that f returns, and leaves out those with the key "".
 func grouped(counts map[string]float64, f func(typ, ext, policy, status string) string) map[string]float64 {
 	sums := map[string]float64{}
 	for key, n := range counts {
-		// The name may have blanks, the others have none.
+		// Only the name can have blanks.
 		words := strings.Split(key, " ")
 		last := len(words) - 1
 		if k := f(words[0], words[1], strings.Join(words[2:last], " "), words[last]); k != "" {
@@ -259,7 +258,8 @@ func total(counts map[string]float64) (sum float64) {
 	return sum
 }
 
-// newestStatus returns the status of the session that ended last, of each policy and extended type.
+// newestStatus returns the status of the session that ended last, for each policy and
+// extended type.
 func newestStatus(s *site) map[string]string {
 	ends, status := map[string]time.Time{}, map[string]string{}
 	for _, h := range s.History() {
@@ -271,8 +271,8 @@ func newestStatus(s *site) map[string]string {
 	return status
 }
 
-// failingSince returns the end of the first failure that no success followed, of each policy and kind
-// of session. A backup is made of a snapshot, so its success is one of the snapshot too.
+// failingSince returns the end of the first failed session since the last success, for each
+// policy and kind. A backup is made from a snapshot, so its success counts for both.
 func failingSince(s *site) map[string]time.Time {
 	type session struct{ policy, ext string }
 	success, since := map[session]time.Time{}, map[string]time.Time{}
@@ -314,7 +314,7 @@ func (s *site) running() (n float64) {
 }
 
 // companyFleet makes policies of several workloads run about every minute. By the real
-// clock none is due while the test runs: what is due is for the test to say.
+// clock none of their schedules is due while the test runs.
 func companyFleet(now time.Time) vbawstest.FleetConfig {
 	hour := now.UTC().Add(12 * time.Hour).Hour()
 	nightly := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday", RunsPerHour: 1,
@@ -343,25 +343,25 @@ func companyFleet(now time.Time) vbawstest.FleetConfig {
 	}
 }
 
-// TestBoards runs what the dashboards ask against a Prometheus that watched a fleet for some
-// minutes, the exporter being killed meanwhile: there is data, and what is counted is
-// the truth.
+// TestBoards runs the queries of the dashboards against a Prometheus that watched a fleet
+// for some minutes, while the exporter was killed. They have data, and the numbers are
+// right.
 func TestBoards(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()
 	cfg := vbawstest.DemoConfig(1, begin)
-	cfg.Forgetful = false // the test asks for the truth
+	cfg.Forgetful = false // the test reads the whole history
 	eu := newSite(t, "eu", cfg)
 	gone := newSite(t, "gone", vbawstest.Config{Seed: 2, Users: []vbawstest.User{
 		{Name: vbawstest.DefaultUsername, Password: vbawstest.DefaultPassword, Role: "Restore Operator"},
 	}})
 	fleet := vbawstest.NewFleet(eu.Appliance, companyFleet(begin))
 	fleet.Backfill(begin.Add(-24 * time.Hour))
-	// put makes a session of a policy as if it had been there.
+	// put adds a session of a policy at another time.
 	put := func(s *site, p vbawstest.Policy, start, stop time.Time, status string) {
 		s.Put(vbawstest.Session{Type: "Policy", ExtendedType: "PolicyBackup", Name: p.Name, PolicyID: p.ID, Start: start, Stop: stop, Status: status})
 	}
-	// Its last success came before its last start, which it had two hours ago.
+	// It was due two hours ago, and its last success is older.
 	due := begin.UTC().Truncate(time.Minute).Add(-2 * time.Hour)
 	late := eu.PutPolicy(vbawstest.Policy{Name: "Late", Workload: vbawstest.EC2, Enabled: true, Schedule: &vbawstest.ScheduleSettings{
 		WeeklyEnabled: true, Weekly: &vbawstest.WeeklySchedule{
@@ -374,52 +374,69 @@ func TestBoards(t *testing.T) {
 	slow, first := eu.policy("Slow", vbawstest.EC2), eu.policy("First", vbawstest.EC2)
 	stuck := begin.Add(-25 * time.Hour)
 	put(eu, slow, stuck, time.Time{}, vbawstest.StatusRunning)
-	// It goes before that is failing: a retry could come.
-	put(gone, gone.policy("Far away", vbawstest.EC2), begin.Add(-time.Minute), begin, vbawstest.StatusFailed)
+	// A retry runs, so the policy is not failing.
+	away := gone.policy("Far away", vbawstest.EC2)
+	put(gone, away, begin.Add(-time.Minute), begin, vbawstest.StatusFailed)
+	put(gone, away, begin, time.Time{}, vbawstest.StatusRunning)
 
 	exporter := startExporter(t, hold, eu, gone)
-	prom := startPrometheus(t, exporter.address, prometheusOptions{features: "exemplar-storage"})
-	old := startPrometheus(t, exporter.address, prometheusOptions{classic: true})
+	prom := startPrometheus(t, exporter.Address, prometheusOptions{features: "exemplar-storage"})
+	old := startPrometheus(t, exporter.Address, prometheusOptions{classic: true})
 	before := truth(eu)
 	for _, p := range []*prometheus{prom, old} {
 		p.awaitQuery(`sum(vbaws_sessions_total{appliance="eu"})`, total(before))
 		p.awaitQuery(`count(vbaws_policy_enabled{policy="Late"})`, 1)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		fleet.Run(ctx)
-	}()
-	// So long ago that no retry can come.
+	run := func() (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			fleet.Run(ctx)
+		}()
+		return func() {
+			cancel()
+			<-stopped
+		}
+	}
+	stop := run()
+	// A retry would have started by now.
 	put(eu, first, begin.Add(-10*time.Minute), begin.Add(-9*time.Minute), vbawstest.StatusFailed)
-	// The first makes the counter, which the others let step.
+	// The first session makes the counter, and the others increase it.
 	for i := range 7 {
 		now := eu.Now()
 		put(eu, slow, now.Add(-time.Minute), now, vbawstest.StatusSucceeded)
 		prom.awaitQuery(`sum(vbaws_sessions_total{policy="Slow"})`, float64(i+1))
 	}
-	// Not across the edge of a bar: sessions that end while no sample is taken are in neither.
-	await(t, "the first part of a bar", func() (bool, any) {
-		in := time.Since(time.Now().Truncate(step))
-		return 2*time.Second < in && in < step/3, in
-	})
-	exporter.kill()
-	// It will go while it is asked for more than sessions. Policies come last.
+	// No session ends while there is no exporter. If a bar ended at that time too, the session
+	// would be in neither bar.
+	stop()
+	for _, p := range []*prometheus{prom, old} {
+		p.awaitQuery(`sum(vbaws_sessions_total{appliance="eu"})`, total(truth(eu)))
+	}
+	exporter.Kill()
+	// The appliance is gone during the requests that follow those for sessions. The request
+	// for policies is the last.
 	asked := gone.Inject(vbawstest.Fault{Kind: vbawstest.FaultHang, Route: "/api/v1/virtualMachines/policies"})
-	exporter.start()
+	exporter.Start()
 	prom.awaitQuery(`vbaws_up`, 1, 1)
-	await(t, "that the appliance is asked for its policies", func() (bool, any) { return asked.Hits() > 0, asked.Hits() })
-	gone.server.Close()
-	// It is stopped between two runs, when nothing but the stuck session goes on: what runs
-	// then would never end, and in time be stuck.
-	await(t, "that the fleet has run", func() (bool, any) {
+	apptest.Await(t, "the request for policies", func() (bool, any) { return asked.Hits() > 0, asked.Hits() })
+	gone.Close()
+	for _, p := range []*prometheus{prom, old} {
+		p.awaitQuery(`count(vbaws_up == 0)`, 1) // a scrape after the restart
+	}
+	stop = run()
+	// Stop the fleet when only the stuck session runs. Others would never end.
+	apptest.Await(t, "the sessions of the fleet", func() (bool, any) {
 		done, running := total(minus(truth(eu), before)), eu.running()
 		return done > 60 && running == 1, []float64{done, running}
 	})
-	cancel()
-	<-stopped
-	// No retry comes any more. A policy that failed a moment ago is not failing yet: it succeeds instead.
+	for stop(); eu.running() != 1; stop() { // another session has started meanwhile
+		stop = run()
+		apptest.Await(t, "the end of that session", func() (bool, any) { return eu.running() == 1, eu.running() })
+	}
+	// A policy whose last session failed just now is not failing before the time for a retry
+	// is over. Let each of them succeed.
 	for _, p := range eu.Policies() {
 		if slices.Contains([]string{"Web servers", "Customer database", "Home directories"}, p.Name) {
 			ext := map[vbawstest.Workload]string{vbawstest.EC2: "PolicyBackup", vbawstest.RDS: "PolicyRdsBackup", vbawstest.EFS: "PolicyEfsBackup"}[p.Workload]
@@ -432,7 +449,7 @@ func TestBoards(t *testing.T) {
 	for _, p := range []*prometheus{prom, old} {
 		p.awaitQuery(`sum(vbaws_sessions_total{appliance="eu"})`, total(after))
 		p.awaitQuery(`count(vbaws_up == 0)`, 1)
-		p.awaitQuery(`sum(vbaws_sessions_running{type="Policy"})`, eu.running())
+		p.awaitQuery(`sum(vbaws_sessions_running{type="Policy"})`, eu.running()+gone.running())
 	}
 	settled := time.Now()
 	everything := map[string]string{
@@ -446,16 +463,16 @@ func TestBoards(t *testing.T) {
 		name, _ := cutLast(key)
 		names[name] = true
 	}
-	await(t, "the problems", func() (bool, any) {
+	apptest.Await(t, "the problems", func() (bool, any) {
 		overview.at = time.Now()
 		n := []float64{overview.number("Failing"), overview.number("Overdue"), overview.number("Stuck")}
 		return slices.Equal(n, []float64{float64(len(names)), 1, 1}), n
 	})
-	// A time since all was counted, at which no scrape is lost. It is also the last of the
-	// points of graphs.
+	// scraped returns a time since all was counted, at which no scrape is lost. It is also
+	// the last point of the graphs.
 	scraped := func() time.Time {
 		var at time.Time
-		await(t, "a time with scrapes", func() (bool, any) {
+		apptest.Await(t, "a time with scrapes", func() (bool, any) {
 			if at = time.Now().Truncate(step); at.Before(settled) {
 				return false, at
 			}
@@ -495,12 +512,6 @@ func TestBoards(t *testing.T) {
 	for key, at := range problems {
 		ages[key], since[key] = math.Round(overview.at.Sub(at).Seconds()), float64(at.UnixMilli())
 	}
-	round := func(got map[string]float64, unit float64) map[string]float64 {
-		for key, v := range got {
-			got[key] = math.Round(v/unit) * unit
-		}
-		return got
-	}
 	of := []model.LabelName{"problem", "policy", "kind"}
 	near := cmpopts.EquateApprox(0, 2)
 	if diff := cmp.Diff(ages, overview.rows("Problems", "A", of...), near); diff != "" {
@@ -518,13 +529,15 @@ func TestBoards(t *testing.T) {
 		problem, _ := cutLast(key)
 		shown[problem] = 1
 	}
-	maps.DeleteFunc(timeline, func(_ string, now float64) bool { return now == 0 }) // had the problem, and has not now
+	maps.DeleteFunc(timeline, func(_ string, now float64) bool { return now == 0 }) // the problem is over
 	expect(t, "the timeline's end", timeline, shown)
 
 	schedules := func(ref string) map[string]float64 { return overview.rows("Schedules", ref, "policy", "kind") }
 	expect(t, "missed runs", schedules("A"), map[string]float64{"Late backup": 1})
 	expect(t, "when the overdue policy is next due", schedules("B")["Late backup"], float64(due.Add(24*time.Hour).UnixMilli()))
-	expect(t, "its last success", round(schedules("C"), 10)["Late backup"], math.Round(overview.at.Sub(begin.Add(-19*time.Hour)).Seconds()/10)*10)
+	if got, want := schedules("C")["Late backup"], overview.at.Sub(begin.Add(-19*time.Hour)).Seconds(); math.Abs(got-want) > 5 {
+		t.Errorf("its last success was %g seconds ago, want %g", got, want)
+	}
 	expect(t, "its longest gap", schedules("D")["Late backup"], 86400.0)
 	onTime := schedules("E")
 	expect(t, "its time without overdue", onTime["Late backup"], 0.0)
@@ -551,7 +564,7 @@ func TestBoards(t *testing.T) {
 	})
 	expect(t, "bars", overview.sums("Sessions finished, by status", "status"), byStatus)
 	runs := overview.rows("Running sessions", "A", "policy")
-	expect(t, "running", float64(len(runs)), eu.running())
+	expect(t, "running", float64(len(runs)), eu.running()+gone.running())
 	if age := overview.at.Sub(stuck).Seconds(); math.Abs(runs["Slow"]-age) > 2 {
 		t.Errorf("the stuck session runs for %g seconds, want %g", runs["Slow"], age)
 	}
@@ -561,7 +574,7 @@ func TestBoards(t *testing.T) {
 	}
 	expect(t, "unprotected instances", overview.rows("Appliances", "F", "appliance"), map[string]float64{"eu": 16})
 	overview.checkManaged()
-	// What the choice of a policy leaves out.
+	// The variable policy leaves out the others.
 	narrowed := *overview
 	narrowed.variables = maps.Clone(everything)
 	narrowed.variables["policy"] = "Customer database|Late"
@@ -594,8 +607,8 @@ func TestBoards(t *testing.T) {
 			return status
 		})
 		expect(t, "the policy's bars", policy.sums("Sessions finished, by status", "status"), statuses)
-		// The first session of a status makes the histogram, in which increase() doesn't see it. What it adds
-		// is up to the part of a bar that one scrape is.
+		// The first session of a status makes the histogram, so increase() misses it. It
+		// extrapolates by up to one scrape of each bar.
 		want := total(statuses)
 		for key := range ended {
 			if strings.HasPrefix(key, "Policy ") && strings.Contains(key, " "+name+" ") && before[key] == 0 {
@@ -621,10 +634,10 @@ func TestBoards(t *testing.T) {
 		}
 		expect(t, "its newest sessions", policy.rows("By extended type and status", "C", "extended_type", "status"), newestOfAll)
 		if rows := len(policy.course(policy.query("Failed in a row, by session", "A"))); rows != 2 {
-			t.Errorf("the timeline has %d rows, not one for snapshots and one for backups", rows)
+			t.Errorf("the timeline has %d rows, want one for snapshots and one for backups", rows)
 		}
 		policy.checkExemplars(eu)
-		// The overdue one has its problem here too.
+		// The board also shows the problem of the overdue policy.
 		chosen := maps.Clone(vars)
 		chosen["policy"] = "Late"
 		one := &asker{board: policy.board, p: p, variables: chosen, from: begin, at: overview.at}
@@ -662,8 +675,9 @@ func TestBoards(t *testing.T) {
 	expect(t, "calls without an answer", calls, unanswered)
 }
 
-// checkManaged: the alerts for Grafana's own alerting find what Prometheus's find, except for
-// the time between two evaluations, and for those whose offset is shorter in this Prometheus.
+// checkManaged compares the alerts for Grafana's own alerting with those of Prometheus. It
+// waits, since the two evaluate at different times. It leaves out expressions with an
+// offset, since this Prometheus has no older samples.
 func (a asker) checkManaged() {
 	a.p.t.Helper()
 	data, err := os.ReadFile("../grafana/provisioning/alerting/vbaws-alerts.yml")
@@ -681,7 +695,7 @@ func (a asker) checkManaged() {
 	if err := yaml.Load(data, &file); err != nil {
 		a.p.t.Fatal(err)
 	}
-	await(a.p.t, "the same alerts", func() (bool, any) {
+	apptest.Await(a.p.t, "the same alerts", func() (bool, any) {
 		a.at = time.Now()
 		var differ []string
 		found := map[string]int{}
@@ -715,7 +729,8 @@ func (a asker) checkManaged() {
 	})
 }
 
-// consecutiveFailures returns how many sessions of each policy and extended type failed since the last success.
+// consecutiveFailures returns the number of failed sessions since the last success, for
+// each policy and extended type.
 func consecutiveFailures(s *site) map[string]float64 {
 	type session struct {
 		status string
@@ -744,13 +759,13 @@ func consecutiveFailures(s *site) map[string]float64 {
 	return row
 }
 
-// cutLast cuts the last word of a text off.
+// cutLast cuts off the last word of a text.
 func cutLast(text string) (before, last string) {
 	i := strings.LastIndex(text, " ")
 	return text[:i], text[i+1:]
 }
 
-// cells adds up a heat map, of native or of classic buckets.
+// cells returns the number of sessions in a heat map of native or classic buckets.
 func (a *asker) cells(title, ref string) (sum float64) {
 	a.p.t.Helper()
 	for _, s := range a.course(a.query(title, ref)) {
@@ -766,11 +781,11 @@ func (a *asker) cells(title, ref string) (sum float64) {
 	return sum
 }
 
-// checkExemplars: the marks of the heat map carry ids of sessions that there are, and
-// lie where the sessions' durations are.
+// checkExemplars checks that the exemplars of the heat map have the ids of sessions, and
+// their durations.
 func (a *asker) checkExemplars(s *site) {
 	a.p.t.Helper()
-	resp, err := http.PostForm(a.p.url()+"/api/v1/query_exemplars", url.Values{
+	resp, err := http.PostForm(a.p.URL+"/api/v1/query_exemplars", url.Values{
 		"query": {a.query("How long they took", "A")},
 		"start": {fmt.Sprint(a.from.Add(-25 * time.Hour).Unix())}, "end": {fmt.Sprint(a.at.Unix() + 1)},
 	})
@@ -804,7 +819,7 @@ func (a *asker) checkExemplars(s *site) {
 	}
 }
 
-// TestComposePrometheus: the Prometheus of compose.yml would accept its configuration.
+// TestComposePrometheus checks the configuration of Prometheus for compose.yml.
 func TestComposePrometheus(t *testing.T) {
 	t.Parallel()
 	promtool(t, tools.promtool, "check", "config", "--syntax-only", "../deploy/compose/prometheus.yml")

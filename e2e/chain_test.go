@@ -10,15 +10,16 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// hold is what the chain's exporter holds new counters for: several scrapes, also of a
-// machine that is busy.
-const hold = 8 * time.Second
+// hold is a setting for exporters in a chain: several scrapes fall into the series hold,
+// also on a busy machine.
+const hold = "new_series_hold: 8s\n"
 
 func failed(policy string) map[string]string {
 	return map[string]string{"alertname": "VbawsPolicyFailing", "policy": policy}
 }
 
-// TestFailures: what a policy's sessions come to reaches who is to know.
+// TestFailures: failed sessions of policies, and a refused login, reach the right
+// receivers, and nothing else does.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -26,27 +27,27 @@ func TestFailures(t *testing.T) {
 	locked := newSite(t, "locked", vbawstest.Config{Seed: 3})
 	first, abrupt, retried := eu.policy("first", vbawstest.EC2), eu.policy("abrupt", vbawstest.EC2), eu.policy("retried", vbawstest.EC2)
 	well := eu.policy("well", vbawstest.EC2)
-	// Names need not be unique: two of one workload, one of another, one elsewhere.
+	// Names need not be unique: two policies of one workload, one of another workload, and
+	// one of another appliance have the same.
 	twins := [2]vbawstest.Policy{eu.policy("twin", vbawstest.EC2), eu.policy("twin", vbawstest.EC2)}
 	database, elsewhere := eu.policy("twin", vbawstest.RDS), us.policy("twin", vbawstest.EC2)
 	c := startChain(t, hold, eu, us, locked)
-	// The first login that is refused is a step that Prometheus sees: before, it would
-	// say that the appliance is unreachable.
+	// Prometheus must see the step to the first refused login. Otherwise the appliance is
+	// unreachable to the rules.
 	c.prometheus.awaitQuery("vbaws_up", 1, 1, 1)
 	locked.Reconfigure(func(c *vbawstest.Config) { c.Users = []vbawstest.User{{Name: "someone", Password: "else"}} })
 	locked.RevokeTokens()
 
-	// The first session that the policy ever has fails: one is seen running before,
-	// the other isn't.
+	// The first session of each policy fails. The exporter sees only one of them running.
 	id := eu.session(first, "PolicyBackup")
 	c.prometheus.awaitQuery(`vbaws_sessions_running{policy="first"}`, 1)
 	eu.Finish(id, vbawstest.StatusFailed, time.Time{})
 	eu.fail(abrupt, "PolicySnapshot")
-	// Tried again, with success after the time in which it would have been raised.
+	// The retry succeeds later than the alert would have fired.
 	eu.Finish(eu.session(retried, "PolicyBackup"), vbawstest.StatusFailed, time.Time{})
 	retry := eu.session(retried, "PolicyBackup")
 	eu.Finish(eu.session(well, "PolicyBackup"), vbawstest.StatusSucceeded, time.Time{})
-	// Of the twins, the first alone fails; so does the database's.
+	// The first twin and the database's fail, the second twin does not.
 	eu.Finish(eu.session(twins[1], "PolicySnapshot"), vbawstest.StatusSucceeded, time.Time{})
 	eu.fail(twins[0], "PolicyBackup")
 	eu.fail(database, "PolicyRdsSnapshot")
@@ -82,37 +83,37 @@ func TestFailures(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if got := c.events(failed("first")); len(got) != 2 {
-		t.Errorf("of the first policy came %v", got)
+		t.Errorf("the first policy has notifications %v, want two", got)
 	}
 	if got := c.events(failed("abrupt")); len(got) != 1 {
-		t.Errorf("of the abrupt policy came %v", got)
+		t.Errorf("the abrupt policy has notifications %v, want one", got)
 	}
 	for _, innocent := range []map[string]string{
 		{"policy": "retried"}, {"policy": "well"}, {"appliance": "us"}, {"policy": "twin", "workload": "ec2", "kind": "snapshot"},
 	} {
 		if got := c.events(innocent); len(got) > 0 {
-			t.Errorf("of %v came %v", innocent, got)
+			t.Errorf("%v has notifications %v, want none", innocent, got)
 		}
 	}
 	if got := c.prometheus.query(`count_over_time(ALERTS{policy="retried", alertstate="firing"}[1h])`); len(got) > 0 {
-		t.Errorf("was raised: %v", got)
+		t.Errorf("the alert on the retried policy fired: %v", got)
 	}
 	// A refused login is one notification, and does not affect the other appliances.
 	if got := c.await(t, "firing", map[string]string{"appliance": "locked"}); got.receiver != "pager" || got.labels["alertname"] != "VbawsApplianceLoginRefused" {
 		t.Errorf("got %v", got)
 	}
 	if got := c.events(map[string]string{"appliance": "locked"}); len(got) != 1 {
-		t.Errorf("of the refused login came %v", got)
+		t.Errorf("the refused login has notifications %v, want one", got)
 	}
-	// Alerting itself is watched.
+	// The watchdog arrives.
 	if got := c.await(t, "firing", map[string]string{"alertname": "VbawsWatchdog"}); got.receiver != "watchdog" {
 		t.Errorf("got %v", got)
 	}
 	c.prometheus.checkRules()
 }
 
-// nightly adds a policy that makes a snapshot and a backup every day at a time. A run by
-// hand, three hours before that, succeeded.
+// nightly adds a policy that makes a snapshot and a backup every day at a time. A manual
+// run three hours before the last of these times succeeded.
 func (s *site) nightly(name string, due time.Time) vbawstest.Policy {
 	everyDay := vbawstest.Weekdays(vbawstest.Retention{Count: 7},
 		time.Sunday, time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday)
@@ -135,9 +136,9 @@ func (s *site) ran(p vbawstest.Policy, extendedType string, start time.Time, sta
 	})
 }
 
-// TestNotifications: a night that failed is at most two notifications, a run that is overdue is one, and
-// so is one that is stuck, or an appliance of which all are overdue. The exporter finds them at its
-// initial sync.
+// TestNotifications: a failed night causes at most two notifications. An overdue policy
+// causes one, and so does a stuck one, or an appliance whose policies are all overdue. The
+// exporter finds these problems at its initial sync.
 func TestNotifications(t *testing.T) {
 	t.Parallel()
 	due := time.Now().UTC().Truncate(time.Minute).Add(-80 * time.Minute)
@@ -168,7 +169,7 @@ func TestNotifications(t *testing.T) {
 	if got.receiver != "ticket" || !maps.Equal(got.labels, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	// The backup fails while someone reads that.
+	// The backup fails after the first notification.
 	eu.fail(bad, "PolicyBackup")
 	c.await(t, "firing", map[string]string{"alertname": "VbawsPolicyFailing", "policy": "bad", "kind": "backup"})
 
@@ -176,7 +177,7 @@ func TestNotifications(t *testing.T) {
 	if got.receiver != "ticket" || got.labels["alertname"] != "VbawsPolicyOverdue" || got.labels["severity"] != "warning" {
 		t.Errorf("got %v", got)
 	}
-	if d := got.annotations["description"]; !strings.Contains(d, "had to run 1h 2") {
+	if d := got.annotations["description"]; !strings.Contains(d, "had to run 1h ") {
 		t.Errorf("the description is %s", d)
 	}
 	got = c.await(t, "firing", map[string]string{"policy": "stuck"})
@@ -188,10 +189,10 @@ func TestNotifications(t *testing.T) {
 		t.Errorf("got %v: %v", got, got.annotations)
 	}
 
-	// All that fires has had the time to arrive.
+	// All alerts fire.
 	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", appliance="outage"})`, 24)
 	c.prometheus.awaitQuery(`count(ALERTS{alertname="VbawsPolicyOverdue", alertstate="firing", policy="bad"})`, 2)
-	// So has what comes later.
+	// An alert that fires later has arrived, so these have had the time to.
 	eu.fail(later, "PolicyBackup")
 	c.await(t, "firing", failed("later"))
 	for labels, most := range map[[2]string]int{
@@ -209,7 +210,7 @@ func TestNotifications(t *testing.T) {
 		}
 	}
 
-	// A success clears both problems, without another notification but that they are over.
+	// A success resolves both problems, and causes no other notification.
 	eu.Finish(eu.session(bad, "PolicySnapshot"), vbawstest.StatusSucceeded, time.Time{})
 	eu.Finish(eu.session(bad, "PolicyBackup"), vbawstest.StatusSucceeded, time.Time{})
 	c.await(t, "resolved", map[string]string{"alertname": "VbawsPolicyFailing", "policy": "bad"})
@@ -220,10 +221,11 @@ func TestNotifications(t *testing.T) {
 		}
 	}
 
-	// An appliance that can't be polled is one notification, and its alerts are not resolved.
-	outage.server.Close()
+	// An appliance that can't be polled causes one notification, and its alerts are not
+	// resolved.
+	outage.Close()
 	unreachable := map[string]string{"alertname": "VbawsApplianceUnreachable", "appliance": "outage"}
-	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || got.labels["instance"] != c.exporter.address || got.labels["job"] != "vbaws" {
+	if got := c.await(t, "firing", unreachable); got.receiver != "pager" || got.labels["instance"] != c.exporter.Address || got.labels["job"] != "vbaws" {
 		t.Errorf("got %v", got)
 	}
 	for _, e := range c.events(map[string]string{"appliance": "outage"}) {
@@ -234,8 +236,8 @@ func TestNotifications(t *testing.T) {
 	c.prometheus.checkRules()
 }
 
-// TestOverdueByTheHour: a daily schedule, whose hours are numbers since API version 1.2,
-// of a policy that didn't run. The appliance's clock is two hours after the hour.
+// TestOverdueByTheHour: a policy with a daily schedule, whose hours are numbers since API
+// version 1.2, did not run. By the appliance's clock it was due two hours ago.
 func TestOverdueByTheHour(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC()

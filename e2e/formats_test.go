@@ -1,12 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -27,38 +28,48 @@ const (
 	acceptProtobuf    = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 
-// startDemo starts the demo, which has something of everything.
-func startDemo(t *testing.T, args ...string) *process {
+// startDemo starts the demo, which has series of every metric.
+func startDemo(t *testing.T, args ...string) *apptest.Process {
 	t.Helper()
-	return start(t, tools.exporter, "/-/ready", append([]string{"demo"}, args...)...)
+	return apptest.Start(t, append([]string{"demo"}, args...)...)
 }
 
-// TestCheckMetrics: promtool has nothing to say on a whole scrape.
+// scrape returns the metrics in a format.
+func scrape(t *testing.T, p *apptest.Process, accept string) (body, contentType string) {
+	t.Helper()
+	resp, body := p.Do(http.MethodGet, "/metrics", http.Header{"Accept": {accept}})
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("scrape: %s", resp.Status)
+	}
+	return body, resp.Header.Get("Content-Type")
+}
+
+// TestCheckMetrics: promtool finds nothing wrong with a whole scrape.
 func TestCheckMetrics(t *testing.T) {
 	t.Parallel()
-	body, _ := startDemo(t).get("/metrics", acceptText)
-	if len(lines(body, "vbaws_sessions_total{")) < 20 || len(lines(body, "vbaws_policy_expected_interval_seconds{")) == 0 {
-		t.Fatalf("that is not a whole scrape, of %d bytes", len(body))
+	body, _ := scrape(t, startDemo(t), acceptText)
+	if len(apptest.Lines(body, "vbaws_sessions_total{")) < 20 || len(apptest.Lines(body, "vbaws_policy_expected_interval_seconds{")) == 0 {
+		t.Fatalf("the scrape of %d bytes lacks series", len(body))
 	}
 	cmd := exec.Command(tools.promtool, "check", "metrics")
-	cmd.Stdin = bytes.NewReader(body)
+	cmd.Stdin = strings.NewReader(body)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v: %s", err, out)
 	}
 }
 
-// parsed is what Prometheus's own parser finds in a scrape.
+// parsed is the content of a scrape as Prometheus's own parser reads it.
 type parsed struct {
 	series, histograms, exemplars, created int
 	types, units                           map[string]string
-	// names are those of the series' metrics.
+	// names are the names of the metrics.
 	names map[string]bool
 }
 
-func parse(t *testing.T, body []byte, contentType string) parsed {
+func parse(t *testing.T, body, contentType string) parsed {
 	t.Helper()
-	// As Prometheus does with created-timestamp-zero-ingestion.
-	p, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{
+	// The options of Prometheus with created-timestamp-zero-ingestion.
+	p, err := textparse.New([]byte(body), contentType, labels.NewSymbolTable(), textparse.ParserOptions{
 		KeepClassicOnClassicAndNativeHistograms: true,
 		OpenMetricsSkipSTSeries:                 true,
 	})
@@ -103,8 +114,8 @@ func parse(t *testing.T, body []byte, contentType string) parsed {
 	}
 }
 
-// TestOpenMetrics: Prometheus's parser reads every format, and finds in each what
-// it is to carry.
+// TestOpenMetrics: Prometheus's parser reads every format, and each has the exemplars,
+// native histograms and created times that it can have.
 func TestOpenMetrics(t *testing.T) {
 	t.Parallel()
 	for _, created := range []bool{false, true} {
@@ -115,8 +126,8 @@ func TestOpenMetrics(t *testing.T) {
 				args = []string{"--web.openmetrics-created-samples"}
 			}
 			demo := startDemo(t, args...)
-			body, contentType := demo.get("/metrics", acceptOpenMetrics)
-			if !strings.HasPrefix(contentType, "application/openmetrics-text") || !bytes.HasSuffix(body, []byte("# EOF\n")) {
+			body, contentType := scrape(t, demo, acceptOpenMetrics)
+			if !strings.HasPrefix(contentType, "application/openmetrics-text") || !strings.HasSuffix(body, "# EOF\n") {
 				t.Fatalf("%s, ends with %q", contentType, body[max(0, len(body)-10):])
 			}
 			got := parse(t, body, contentType)
@@ -129,11 +140,11 @@ func TestOpenMetrics(t *testing.T) {
 			if got.exemplars < 20 {
 				t.Errorf("%d exemplars", got.exemplars)
 			}
-			if (got.created > 0) != created || bytes.Contains(body, []byte("vbaws_sessions_created{")) != created {
+			if (got.created > 0) != created || strings.Contains(body, "vbaws_sessions_created{") != created {
 				t.Errorf("%d created times", got.created)
 			}
 
-			body, contentType = demo.get("/metrics", acceptProtobuf)
+			body, contentType = scrape(t, demo, acceptProtobuf)
 			if got := parse(t, body, contentType); got.histograms < 20 || got.exemplars < 20 || got.created < 20 {
 				t.Errorf("protobuf has %d native histograms, %d exemplars, %d created times", got.histograms, got.exemplars, got.created)
 			}
@@ -141,8 +152,8 @@ func TestOpenMetrics(t *testing.T) {
 	}
 }
 
-// TestNativeHistogram: a quantile that Prometheus finds is the true one, within
-// the width of a bucket.
+// TestNativeHistogram: a quantile that Prometheus computes is right within the width of
+// a bucket.
 func TestNativeHistogram(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -161,15 +172,15 @@ func TestNativeHistogram(t *testing.T) {
 		took = append(took, d.Seconds())
 	}
 	slices.Sort(took)
-	prom := startPrometheus(t, startExporter(t, hold, eu).address, prometheusOptions{})
+	prom := startPrometheus(t, startExporter(t, hold, eu).Address, prometheusOptions{})
 	const histogram = `vbaws_session_duration_seconds{policy="gold", status="Succeeded"}`
-	var at time.Time // of a scrape, all of which is looked at
-	await(t, "all sessions", func() (bool, any) {
+	var at time.Time // of a scrape, for all queries
+	apptest.Await(t, "all sessions", func() (bool, any) {
 		at = time.Now()
 		got := prom.queryAt("histogram_count("+histogram+")", at)
 		return len(got) == 1 && float64(got[0].Value) == float64(len(took)), got
 	})
-	growth := math.Pow(2, 1.0/8) // a bucket's upper bound by its lower one
+	growth := math.Pow(2, 1.0/8) // a bucket's upper bound divided by its lower one
 	for _, q := range []float64{0.05, 0.25, 0.5, 0.75, 0.9, 0.99} {
 		got := prom.queryAt(fmt.Sprintf("histogram_quantile(%g, %s)", q, histogram), at)
 		if len(got) != 1 {
@@ -188,7 +199,7 @@ func TestNativeHistogram(t *testing.T) {
 	if got := prom.queryAt("histogram_sum("+histogram+")", at); len(got) != 1 || math.Abs(float64(got[0].Value)/sum-1) > 1e-9 {
 		t.Errorf("the sum is %v, want %g", got, sum)
 	}
-	// The classic buckets are scraped beside it.
+	// The classic buckets are scraped as well.
 	if got := prom.queryAt(`vbaws_session_duration_seconds_bucket{policy="gold", status="Succeeded", le="+Inf"}`, at); len(got) != 1 || float64(got[0].Value) != float64(len(took)) {
 		t.Errorf("the last classic bucket is %v", got)
 	}

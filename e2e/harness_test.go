@@ -1,23 +1,18 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,174 +20,16 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// patience is how long a test waits for what must come. It only ends tests that
-// fail.
-const patience = 6 * time.Minute
-
-// await waits until done reports true. What it says otherwise goes into the
-// failure.
-func await(t *testing.T, what string, done func() (ok bool, saw any)) {
-	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		ok, saw := done()
-		if ok {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s doesn't come; the last that was seen: %v", what, saw)
-		}
-	}
-}
-
-// process is a program that serves HTTP. It can be started again after it was
-// killed, at the same address.
-type process struct {
-	t       *testing.T
-	name    string
-	args    []string
-	ready   string // path that answers 200 once it serves
-	address string
-	log     string // path of a file
-	cmd     *exec.Cmd
-	ended   chan struct{} // closed when cmd has ended
-}
-
-// hosts counts the addresses that newHost has given.
-var hosts atomic.Uint32
-
-// newHost returns an address of the loopback interface that no other server has, of this
-// process or another: on a shared one, the port of a server that went away is soon
-// another's.
-func newHost() string {
-	pid := os.Getpid()
-	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, hosts.Add(1))
-}
-
-// freeAddress returns an address without a listener.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", newHost()+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// start starts a program, whose arguments name a free address to listen on, and waits
-// until it is ready.
-func start(t *testing.T, path, ready string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, name: path, args: args, ready: ready, address: freeAddress(t)}
-	p.log = filepath.Join(t.TempDir(), filepath.Base(path)+".log")
-	t.Cleanup(func() {
-		if p.ended != nil {
-			p.kill()
-		}
-		if t.Failed() {
-			t.Logf("%s: %s", filepath.Base(path), tail(p.log))
-		}
-	})
-	p.start()
-	return p
-}
-
-func (p *process) start() {
-	p.t.Helper()
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer log.Close()
-	// Not bound to the test's context, which ends before the cleanup that
-	// waits for the program.
-	p.cmd = exec.Command(p.name, append(p.args, "--web.listen-address="+p.address)...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.ended = make(chan struct{})
-	go func() {
-		p.cmd.Wait() // says no more than that it was killed
-		close(p.ended)
-	}()
-	await(p.t, p.name+" being ready", func() (bool, any) {
-		select {
-		case <-p.ended:
-			p.t.Fatalf("%s ended: %s", p.name, tail(p.log))
-		default:
-		}
-		resp, err := http.Get(p.url() + p.ready)
-		if err != nil {
-			return false, err
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK, resp.Status
-	})
-}
-
-// kill ends it at once, as by kill -9, and waits until it is gone.
-func (p *process) kill() {
-	p.cmd.Process.Kill()
-	<-p.ended
-}
-
-func (p *process) url() string { return "http://" + p.address }
-
-// get returns the body of the answer to a request that wants accept.
-func (p *process) get(path, accept string) (body []byte, contentType string) {
-	p.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, p.url()+path, nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	req.Header.Set("Accept", accept)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		p.t.Fatalf("GET %s: %s, %v", path, resp.Status, err)
-	}
-	return body, resp.Header.Get("Content-Type")
-}
-
-func tail(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-4000):])
-}
-
 // site is a simulated appliance that is served over TLS.
-type site struct {
-	*vbawstest.Appliance
-	name   string
-	server *vbawstest.Server
-	// settings are more lines of its entry in the configuration.
-	settings string
-}
+type site struct{ *apptest.Site }
 
 func newSite(t *testing.T, name string, cfg vbawstest.Config) *site {
 	t.Helper()
-	s := &site{Appliance: vbawstest.New(cfg), name: name}
-	s.serve(t, newHost()+":0")
-	t.Cleanup(func() { s.server.Close() })
-	return s
-}
-
-func (s *site) serve(t *testing.T, address string) {
-	t.Helper()
-	var err error
-	if s.server, err = vbawstest.Listen(s.Appliance, address, true); err != nil {
-		t.Fatal(err)
-	}
+	return &site{apptest.Serve(t, name, vbawstest.New(cfg))}
 }
 
 // policy adds an enabled policy without a schedule.
@@ -200,13 +37,13 @@ func (s *site) policy(name string, w vbawstest.Workload) vbawstest.Policy {
 	return s.PutPolicy(vbawstest.Policy{Name: name, Workload: w, Enabled: true})
 }
 
-// session begins a session of a policy, and returns its id.
+// session starts a session of a policy, and returns its id.
 func (s *site) session(p vbawstest.Policy, extendedType string) string {
 	return s.Start(vbawstest.Session{Type: "Policy", ExtendedType: extendedType, Name: p.Name, PolicyID: p.ID}).ID
 }
 
-// fail adds a session that failed 6 minutes ago: no retry can begin any more, so the policy is
-// failing.
+// fail adds a session that failed 6 minutes ago. A retry would have started by now, so the
+// policy is failing.
 func (s *site) fail(p vbawstest.Policy, extendedType string) {
 	now := s.Now().Add(-6 * time.Minute)
 	s.Put(vbawstest.Session{
@@ -215,34 +52,20 @@ func (s *site) fail(p vbawstest.Policy, extendedType string) {
 	})
 }
 
-// exporterConfig writes a configuration for the sites, into a folder of its own,
-// and returns its path. A poll comes every 5 seconds, which is as often as
-// it may.
-func exporterConfig(t *testing.T, hold time.Duration, sites ...*site) string {
+// exporterConfig writes a configuration for the sites, with more settings, and returns
+// its path.
+func exporterConfig(t *testing.T, settings string, sites ...*site) string {
 	t.Helper()
-	dir := t.TempDir()
-	text := fmt.Sprintf("poll_interval: 5s\nnew_series_hold: %s\nappliances:\n", hold)
-	for _, s := range sites {
-		write(t, filepath.Join(dir, s.name+".pem"), string(s.server.CertPEM()))
-		text += fmt.Sprintf("  - name: %s\n    url: %s\n    username: %s\n    password: %s\n    tls_config: {ca_file: %s.pem, server_name: example.com}\n%s",
-			s.name, s.server.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.name, s.settings)
+	all := make([]*apptest.Site, len(sites))
+	for i, s := range sites {
+		all[i] = s.Site
 	}
-	path := filepath.Join(dir, "config.yml")
-	write(t, path, text)
-	return path
+	return apptest.Config(t, settings, all...)
 }
 
-func startExporter(t *testing.T, hold time.Duration, sites ...*site) *process {
+func startExporter(t *testing.T, settings string, sites ...*site) *apptest.Process {
 	t.Helper()
-	return start(t, tools.exporter, "/-/ready",
-		"--config.file="+exporterConfig(t, hold, sites...), "--storage.path="+filepath.Join(t.TempDir(), "data"))
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return apptest.Start(t, "--config.file="+exporterConfig(t, settings, sites...), "--storage.path="+filepath.Join(t.TempDir(), "data"))
 }
 
 // shipped returns a file of ../prometheus.
@@ -255,8 +78,7 @@ func shipped(t *testing.T, name string) string {
 	return string(b)
 }
 
-// edit is a regular expression, which must occur in what is edited, and what
-// comes in its place.
+// edit is a regular expression, which must match the edited text, and its replacement.
 type edit struct{ pattern, replacement string }
 
 func edited(t *testing.T, text string, edits ...edit) string {
@@ -272,7 +94,7 @@ func edited(t *testing.T, text string, edits ...edit) string {
 }
 
 // hurried are edits of alerts.yml that make a minute a second, and an hour a minute, in
-// what alerts wait for. Windows stay as long as they are.
+// for and keep_firing_for. They leave the ranges of expressions.
 var hurried = []edit{
 	{`(for: \d+)m\b`, "${1}s"},
 	{`(for: \d+)h\b`, "${1}m"},
@@ -280,8 +102,10 @@ var hurried = []edit{
 
 // prometheus is a running Prometheus.
 type prometheus struct {
-	*process
-	api promv1.API
+	*apptest.Process
+	t       *testing.T
+	api     promv1.API
+	options prometheusOptions
 }
 
 // prometheusOptions are how a Prometheus differs from the example.
@@ -290,12 +114,12 @@ type prometheusOptions struct {
 	alertmanager string // address; empty is none
 	rules        []edit // of alerts.yml
 	features     string
-	classic      bool   // scrapes no native histograms, as older ones
+	classic      bool   // scrapes no native histograms, like older versions
 	binary       string // path; empty is the one that the tests build
 }
 
-// startPrometheus starts one with the example's configuration, the shipped alerts,
-// hurried, and a target.
+// startPrometheus starts a Prometheus that scrapes target, with the example's
+// configuration and the hurried alerts.
 func startPrometheus(t *testing.T, target string, o prometheusOptions) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
@@ -305,12 +129,12 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.alertmanager == "" {
 		o.alertmanager = "127.0.0.1:1"
 	}
-	write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), slices.Concat(hurried, o.rules)...))
+	apptest.Write(t, filepath.Join(dir, "alerts.yml"), edited(t, shipped(t, "alerts.yml"), slices.Concat(hurried, o.rules)...))
 	native := []edit{{`# (scrape_native_histograms|always_scrape_classic_histograms): true`, "$1: true"}}
 	if o.classic {
 		native = nil
 	}
-	write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"), append(native,
+	apptest.Write(t, filepath.Join(dir, "prometheus.yml"), edited(t, shipped(t, "prometheus.yml"), append(native,
 		edit{`evaluation_interval: 1m`, "evaluation_interval: 1s"},
 		edit{`scrape_interval: 1m`, "scrape_interval: " + o.interval + "\n    scrape_timeout: " + o.interval},
 		edit{`localhost:9093`, o.alertmanager},
@@ -327,12 +151,12 @@ func startPrometheus(t *testing.T, target string, o prometheusOptions) *promethe
 	if o.binary == "" {
 		o.binary = tools.prometheus
 	}
-	p := start(t, o.binary, "/-/ready", args...)
-	client, err := api.NewClient(api.Config{Address: p.url()})
+	p := apptest.StartProgram(t, o.binary, args...)
+	client, err := api.NewClient(api.Config{Address: p.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &prometheus{p, promv1.NewAPI(client)}
+	return &prometheus{p, t, promv1.NewAPI(client), o}
 }
 
 // query evaluates an expression now.
@@ -341,10 +165,10 @@ func (p *prometheus) query(expr string) model.Vector {
 	return p.queryAt(expr, time.Now())
 }
 
-// queryAt evaluates an expression. Series are in order of their labels.
+// queryAt evaluates an expression. It sorts the series by their labels.
 func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
 	defer cancel()
 	v, _, _, err := p.api.Query(ctx, expr, at)
 	if err != nil {
@@ -355,10 +179,10 @@ func (p *prometheus) queryAt(expr string, at time.Time) model.Vector {
 	return vector
 }
 
-// awaitQuery waits until an expression has the given values, in order of their labels.
+// awaitQuery waits until an expression has the given values, sorted by their labels.
 func (p *prometheus) awaitQuery(expr string, want ...float64) {
 	p.t.Helper()
-	await(p.t, expr, func() (bool, any) {
+	apptest.Await(p.t, expr, func() (bool, any) {
 		v := p.query(expr)
 		got := make([]float64, len(v))
 		for i, s := range v {
@@ -368,7 +192,8 @@ func (p *prometheus) awaitQuery(expr string, want ...float64) {
 	})
 }
 
-// checkRules fails where a rule can't be evaluated, as where a join isn't unique.
+// checkRules fails the test if a rule can't be evaluated, for example if a join is not
+// unique.
 func (p *prometheus) checkRules() {
 	p.t.Helper()
 	rules, err := p.api.Rules(context.Background(), nil)
@@ -396,7 +221,7 @@ func (p *prometheus) checkRules() {
 	}
 }
 
-// notification is what Alertmanager sends to a webhook.
+// notification is a notification as Alertmanager sends it to a webhook.
 type notification struct {
 	Receiver    string
 	Status      string
@@ -407,7 +232,7 @@ type notification struct {
 	}
 }
 
-// receiver takes Alertmanager's notifications.
+// receiver collects Alertmanager's notifications.
 type receiver struct {
 	mu  sync.Mutex
 	got []notification
@@ -441,7 +266,7 @@ func (e event) String() string {
 	return b.String()
 }
 
-// events returns what was received so far of alerts with these labels, in order.
+// events returns the events so far of alerts with these labels, in order.
 func (r *receiver) events(labels map[string]string) []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -456,7 +281,7 @@ func (r *receiver) events(labels map[string]string) []event {
 	return events
 }
 
-// notifications returns those with an alert that has these labels.
+// notifications returns the notifications with an alert that has these labels.
 func (r *receiver) notifications(labels map[string]string) []notification {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -487,7 +312,7 @@ func has(labels, want map[string]string) bool {
 func (r *receiver) await(t *testing.T, status string, labels map[string]string) event {
 	t.Helper()
 	var found event
-	await(t, fmt.Sprintf("%s alert %v", status, labels), func() (bool, any) {
+	apptest.Await(t, fmt.Sprintf("%s alert %v", status, labels), func() (bool, any) {
 		for _, e := range r.events(labels) {
 			if e.status == status {
 				found = e
@@ -499,22 +324,22 @@ func (r *receiver) await(t *testing.T, status string, labels map[string]string) 
 	return found
 }
 
-// chain is all that there is between an appliance and who is notified.
+// chain has the programs between an appliance and the receiver of notifications.
 type chain struct {
-	exporter   *process
+	exporter   *apptest.Process
 	prometheus *prometheus
 	*receiver
 }
 
-// startChain starts it, with the example's routing and inhibition. Groups wait
-// some seconds in place of half a minute.
-func startChain(t *testing.T, hold time.Duration, sites ...*site) *chain {
+// startChain starts a chain, with the example's routing and inhibition. Groups of alerts
+// wait for seconds instead of minutes.
+func startChain(t *testing.T, settings string, sites ...*site) *chain {
 	t.Helper()
-	return startChainOver(t, startExporter(t, hold, sites...))
+	return startChainOver(t, startExporter(t, settings, sites...))
 }
 
-// startChainOver starts what comes after an exporter, with some edits of the rules.
-func startChainOver(t *testing.T, exporter *process, rules ...edit) *chain {
+// startChainOver starts a chain with an exporter that runs, and edits of the rules.
+func startChainOver(t *testing.T, exporter *apptest.Process, rules ...edit) *chain {
 	t.Helper()
 	c := &chain{exporter: exporter, receiver: &receiver{}}
 	server := httptest.NewServer(c.receiver)
@@ -525,21 +350,10 @@ func startChainOver(t *testing.T, exporter *process, rules ...edit) *chain {
 		edit{`group_interval: \d+m`, "group_interval: 1s"},
 		edit{`(?m)^  - name: (pager|ticket|watchdog)$`, "  - name: $1\n    webhook_configs:\n      - url: " + server.URL + "/$1"},
 	)
-	write(t, filepath.Join(dir, "alertmanager.yml"), text)
-	am := start(t, tools.alertmanager, "/-/ready",
+	apptest.Write(t, filepath.Join(dir, "alertmanager.yml"), text)
+	am := apptest.StartProgram(t, tools.alertmanager,
 		"--config.file="+filepath.Join(dir, "alertmanager.yml"), "--storage.path="+filepath.Join(dir, "data"),
 		"--cluster.listen-address=")
-	c.prometheus = startPrometheus(t, c.exporter.address, prometheusOptions{alertmanager: am.address, rules: rules})
+	c.prometheus = startPrometheus(t, c.exporter.Address, prometheusOptions{alertmanager: am.Address, rules: rules})
 	return c
-}
-
-// lines returns the lines of text that begin with prefix.
-func lines(text []byte, prefix string) []string {
-	var found []string
-	for line := range bytes.Lines(text) {
-		if s := strings.TrimSuffix(string(line), "\n"); strings.HasPrefix(s, prefix) {
-			found = append(found, s)
-		}
-	}
-	return found
 }

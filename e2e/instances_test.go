@@ -9,9 +9,9 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestInstanceLeftOut: one machine is left out for a week while its policy ends with
-// Warning. The policy has no problem; the alert counts the machine, and board and page have
-// its name.
+// TestInstanceLeftOut: a policy leaves one machine out for a week, and its sessions end
+// with Warning. The policy has no problem. The alert counts the machine, and the board
+// and the page show its name.
 func TestInstanceLeftOut(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -21,7 +21,7 @@ func TestInstanceLeftOut(t *testing.T) {
 		Instances:    []vbawstest.Instance{{ID: vbawstest.ID(9), Name: "build-agent", Region: "eu-west-1"}},
 		Repositories: []vbawstest.Repository{{ID: vbawstest.ID(20), Name: "plain", Bucket: "b"}, {ID: vbawstest.ID(21), Name: "sealed", Encrypted: true}},
 	})
-	eu.settings = "    instances: true\n"
+	eu.Settings = "    instances: true\n"
 	item := func(n int, name string) vbawstest.Item {
 		return vbawstest.Item{ID: vbawstest.ID(n), Name: name, Region: "eu-central-1"}
 	}
@@ -36,7 +36,7 @@ func TestInstanceLeftOut(t *testing.T) {
 	}).Backfill(now.Add(-10 * day))
 	left := eu.Backups()[vbawstest.ID(2)]
 	if age := now.Sub(left); age < 7*day {
-		t.Fatalf("the newest backup of the machine that is left out is %s old", age)
+		t.Fatalf("the newest backup of the machine that is left out is %s old, want 7 days", age)
 	}
 	c := startChain(t, hold, eu)
 
@@ -49,7 +49,7 @@ func TestInstanceLeftOut(t *testing.T) {
 		t.Errorf("the summary is %s", s)
 	}
 	if got := c.events(map[string]string{"policy": "web"}); len(got) > 0 {
-		t.Errorf("of the policy came %v", got)
+		t.Errorf("the policy has notifications %v, want none", got)
 	}
 	c.prometheus.awaitQuery(`vbaws_session_last_status{policy="web", type="Policy", status="Warning"}`, 1)
 
@@ -70,9 +70,9 @@ func TestInstanceLeftOut(t *testing.T) {
 	expect(t, "unprotected ones", a.number("Not protected"), 1)
 	expect(t, "ones without any backup", a.number("Without any backup"), 0)
 
-	page, _ := c.exporter.get("/", "text/html")
-	first, second := strings.Index(string(page), ">web-02<"), strings.Index(string(page), ">web-01<")
-	if first < 0 || second < first || !strings.Contains(string(page), ">build-agent<") {
+	_, page := c.exporter.Get("/")
+	first, second := strings.Index(page, ">web-02<"), strings.Index(page, ">web-01<")
+	if first < 0 || second < first || !strings.Contains(page, ">build-agent<") {
 		t.Errorf("the page has web-02 at %d and web-01 at %d", first, second)
 	}
 	c.prometheus.checkRules()

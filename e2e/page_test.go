@@ -15,10 +15,12 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// hostile are names of policies that would rather be something else.
+// hostile are names of policies that a page could take for markup or a template, or that
+// could break its layout.
 var hostile = map[string]string{
 	"script":        `<script>window.pwned = 1</script>`,
 	"attribute":     `" onmouseover="window.pwned = 1" x="`,
@@ -28,7 +30,7 @@ var hostile = map[string]string{
 	"long":          strings.Repeat("very-long-name-without-a-break", 130), // 4 kB
 }
 
-// axe returns the script of axe-core, by npm.
+// axe returns the script of axe-core, which npm installs.
 func axe(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +45,7 @@ func axe(t *testing.T) string {
 	return string(script)
 }
 
-// newBrowser starts a headless Chromium that talks to this machine alone.
+// newBrowser starts a headless Chromium that makes no requests of its own.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -52,7 +54,7 @@ func newBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.UserDataDir(t.TempDir()),
-		chromedp.WSURLReadTimeout(patience),
+		chromedp.WSURLReadTimeout(apptest.Patience),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
@@ -62,7 +64,7 @@ func newBrowser(t *testing.T) context.Context {
 }
 
 // TestPage opens the status page in a browser: at the width of a desktop and of a
-// phone, light and dark, with names of policies that are out to break it.
+// phone, light and dark, with hostile names of policies.
 func TestPage(t *testing.T) {
 	good := newSite(t, "good", vbawstest.Config{})
 	bad := newSite(t, "bad", vbawstest.Config{Users: []vbawstest.User{{Name: "someone", Password: "else"}}})
@@ -72,7 +74,7 @@ func TestPage(t *testing.T) {
 			Daily:        &vbawstest.DailySchedule{Kind: "WeekDays", RunsPerHour: 1, Snapshot: vbawstest.Hours(vbawstest.Retention{Count: 7}, 1, 2, 5)},
 		}})
 		now := good.Now()
-		for i := range 20 { // more than are waited for: it is failing
+		for i := range 20 { // the retries of the first have ended: the policy is failing
 			end := now.Add(time.Duration(i-20) * time.Minute)
 			id := good.Put(vbawstest.Session{
 				Type: "Policy", ExtendedType: "PolicyBackup", Name: name, PolicyID: p.ID,
@@ -82,21 +84,19 @@ func TestPage(t *testing.T) {
 		}
 		good.session(p, "PolicySnapshot")
 	}
-	config := exporterConfig(t, 0, good, bad)
-	exporter := start(t, tools.exporter, "/-/ready", "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
-	write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", other: x}]\n")
-	if err := exporter.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the errors of all failures", func() (bool, any) {
-		body, _ := exporter.get("/api/v1/status", "")
+	config := exporterConfig(t, "new_series_hold: 0\n", good, bad)
+	exporter := apptest.Start(t, "--config.file="+config, "--storage.path="+filepath.Join(t.TempDir(), "data"))
+	apptest.Write(t, config, "appliances: [{name: "+strings.Repeat("long", 200)+", other: x}]\n")
+	exporter.Signal(syscall.SIGHUP)
+	apptest.Await(t, "the errors of all failed sessions", func() (bool, any) {
+		_, body := exporter.Get("/api/v1/status")
 		var status struct {
 			Problems []struct {
 				State  string
 				Errors []string
 			}
 		}
-		if err := json.Unmarshal(body, &status); err != nil {
+		if err := json.Unmarshal([]byte(body), &status); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range status.Problems {
@@ -121,27 +121,27 @@ func TestPage(t *testing.T) {
 						})
 						return err
 					}),
-					chromedp.Navigate(exporter.url()+"/?refresh=off"),
+					chromedp.Navigate(exporter.URL+"/?refresh=off"),
 					chromedp.Reload(),
 				)
 				if err != nil {
 					t.Fatal(err)
 				}
-				// All that folds is unfolded, so that everything is looked at.
+				// Unfold everything, so that all of it is checked.
 				js[any](t, browser, `document.querySelectorAll("details").forEach(d => d.open = true); null`)
 				if shot, err := chromedp.Run(browser, chromedp.FullScreenshot(100)); err != nil {
 					t.Fatal(err)
 				} else if shots != "" {
-					write(t, filepath.Join(shots, fmt.Sprintf("page-%s-%d.png", scheme, width)), string(shot))
+					apptest.Write(t, filepath.Join(shots, fmt.Sprintf("page-%s-%d.png", scheme, width)), string(shot))
 				}
 				text := js[string](t, browser, `document.body.textContent`)
 				for kind, name := range hostile {
 					if !strings.Contains(text, name) {
-						t.Errorf("the name that is %q is not there as it is", kind)
+						t.Errorf("the page lacks the %s name, or changes it", kind)
 					}
 				}
 				if js[bool](t, browser, `window.pwned === 1 || document.querySelector("script, img[src=x]") !== null`) {
-					t.Error("a name became a part of the page")
+					t.Error("the page has markup from a name")
 				}
 				if n := js[int](t, browser, `document.querySelectorAll("section.problems tbody tr").length`); n != 1+len(hostile) {
 					t.Errorf("%d problems", n)
@@ -150,9 +150,9 @@ func TestPage(t *testing.T) {
 					t.Errorf("%d marks of sessions", n)
 				}
 				if !strings.Contains(text, "The configuration file was rejected") {
-					t.Error("the rejected configuration isn't there")
+					t.Error("the page does not show the rejected configuration")
 				}
-				// What is not somebody's own words doesn't wrap.
+				// Only names and messages wrap.
 				if broken := js[[]string](t, browser, `[...document.querySelectorAll("td.brief time, ol.strip, thead th")]
 					.filter(e => e.getClientRects().length > 1 || e.offsetHeight > 40).map(e => e.textContent)`); len(broken) > 0 {
 					t.Errorf("wrapped: %q", broken)
@@ -171,19 +171,19 @@ func TestPage(t *testing.T) {
 	}
 
 	t.Run("it refreshes itself", func(t *testing.T) {
-		if err := chromedp.Do(browser, chromedp.Navigate(exporter.url()+"/")); err != nil {
+		if err := chromedp.Do(browser, chromedp.Navigate(exporter.URL+"/")); err != nil {
 			t.Fatal(err)
 		}
 		made := `document.querySelector("footer").textContent`
 		first := js[string](t, browser, made)
-		await(t, "a newer page", func() (bool, any) {
+		apptest.Await(t, "a newer page", func() (bool, any) {
 			then, err := chromedp.Run(browser, chromedp.Evaluate[string](made))
-			return err == nil && then != first, then // it fails between two pages
+			return err == nil && then != first, then // an error is one between two pages
 		})
 	})
 }
 
-// js runs a script in the page, waits for what it promises, and returns its value.
+// js runs a script in the page and returns its value. It waits for a promise.
 func js[T any](t *testing.T, browser context.Context, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(browser, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))

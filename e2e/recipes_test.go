@@ -21,10 +21,10 @@ import (
 // recipeDays is how long the data of recipeData lasts.
 const recipeDays = 31
 
-// recipeData has a policy that is well (good), one with an old backup (old), one
+// recipeData has a policy without problems (good), one with an old backup (old), one
 // that never succeeded (never) and one that is disabled (off). A sample comes
-// every 5 minutes: AGO(n) is the time n seconds before the last one, and STEPS(a, b,
-// n) a value of a that is b in the last n samples.
+// every 5 minutes: AGO(n) is the time n seconds before the last sample, and STEPS(a, b,
+// n) is a, and b in the last n samples.
 const recipeData = `
 vbaws_policy_enabled{appliance="a", policy="good", workload="ec2"} STEPS(1, 1, 1)
 vbaws_policy_enabled{appliance="a", policy="old", workload="ec2"} STEPS(1, 1, 1)
@@ -139,7 +139,7 @@ func TestRecipes(t *testing.T) {
 		for _, s := range vector {
 			var key []string
 			for _, label := range []string{"policy", "kind", "problem", "extended_type", "workload", "instance_name"} {
-				// These are beside others that say enough.
+				// The other labels identify the series.
 				beside := label == "kind" && s.Metric.Has("problem") || label == "workload" && s.Metric.Has("policy")
 				if v := s.Metric.Get(label); v != "" && !beside {
 					key = append(key, v)

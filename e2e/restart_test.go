@@ -10,11 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/model"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestRestart kills the exporter while sessions run: counters stay right, and only new
-// events are notified.
+// TestRestart kills the exporter while sessions run: counters stay right, and no
+// notification is repeated.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
@@ -36,9 +37,9 @@ func TestRestart(t *testing.T) {
 				running = append(running[:i], running[i+1:]...)
 			}
 		}
-		time.Sleep(time.Duration(rng.IntN(6000)) * time.Millisecond) // anywhere in what it is doing
-		c.exporter.kill()
-		c.exporter.start()
+		time.Sleep(time.Duration(rng.IntN(6000)) * time.Millisecond) // at any point of a poll
+		c.exporter.Kill()
+		c.exporter.Start()
 	}
 	for _, id := range running {
 		eu.Finish(id, vbawstest.StatusSucceeded, time.Time{})
@@ -54,37 +55,38 @@ func TestRestart(t *testing.T) {
 		}
 		return got
 	}
-	await(t, "the truth", func() (bool, any) {
+	apptest.Await(t, "counters of all sessions", func() (bool, any) {
 		got := counts(`vbaws_sessions_total`)
 		return maps.Equal(got, want), cmp.Diff(want, got)
 	})
 	if diff := cmp.Diff(want, counts(`increase(vbaws_sessions_total[1h] anchored)`)); diff != "" {
 		t.Errorf("increase() differs from the truth: %s", diff)
 	}
-	// Histograms are made when they are needed, so their first step is not always seen.
-	await(t, "the truth in histograms", func() (bool, any) {
+	// A histogram begins with its first session, so increase() can miss that one.
+	apptest.Await(t, "histograms of all sessions", func() (bool, any) {
 		got := counts(`vbaws_session_duration_seconds_count`)
 		return maps.Equal(got, want), cmp.Diff(want, got)
 	})
 
-	// What fired goes on: it was neither resolved nor raised again.
+	// The alert still fires: it was neither resolved nor raised again.
 	if got := c.events(failed("bad")); len(got) != 1 {
-		t.Errorf("of the bad policy came %v", got)
+		t.Errorf("the bad policy has notifications %v, want one", got)
 	}
 	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 
-	// It stays away: that is what is said, and not that the policy were well again.
-	c.exporter.kill()
-	gone := map[string]string{"alertname": "VbawsExporterGone", "instance": c.exporter.address}
+	// While the exporter is down, that is the notification, and the policy's alert is not
+	// resolved.
+	c.exporter.Kill()
+	gone := map[string]string{"alertname": "VbawsExporterGone", "instance": c.exporter.Address}
 	if got := c.await(t, "firing", gone); got.receiver != "pager" {
 		t.Errorf("got %v", got)
 	}
 	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", alertstate="firing"}`)
-	c.exporter.start()
+	c.exporter.Start()
 	c.await(t, "resolved", gone)
 	c.prometheus.awaitQuery(`ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"}`, 1)
 	if got := c.events(failed("bad")); len(got) != 1 {
-		t.Errorf("after the exporter was gone, of the bad policy came %v", got)
+		t.Errorf("after the exporter was gone, the bad policy has notifications %v, want one", got)
 	}
 	if got := c.events(map[string]string{"alertname": "VbawsApplianceNotPolled"}); len(got) > 0 {
 		t.Errorf("got %v", got)
@@ -92,7 +94,7 @@ func TestRestart(t *testing.T) {
 	c.prometheus.checkRules()
 }
 
-// truth returns how many sessions have ended in each series of counters.
+// truth returns the number of sessions that have ended, for each series of the counter.
 func truth(s *site) map[string]float64 {
 	counts := map[string]float64{}
 	for _, h := range s.History() {
@@ -110,19 +112,18 @@ func seriesKey(m model.Metric) string {
 	return fmt.Sprintf("%s %s %s %s", m["type"], m["extended_type"], m["policy"], m["status"])
 }
 
-// TestBirth: the first session that a counter counts is a step of exactly one, for
-// every Prometheus that scrapes in time, whatever of created times it makes, and
-// though the exporter is killed while the counter is held at 0.
+// TestBirth: the first session of a counter is a step of exactly one for every Prometheus
+// that scrapes in time, with and without created times, even if the exporter is killed
+// while it holds the counter at 0.
 func TestBirth(t *testing.T) {
 	t.Parallel()
 	eu := newSite(t, "eu", vbawstest.Config{Seed: 1})
 	calm, killed := eu.policy("calm", vbawstest.EC2), eu.policy("killed", vbawstest.EC2)
-	const held = 10 * time.Second
-	exporter := startExporter(t, held, eu)
+	exporter := startExporter(t, "new_series_hold: 10s\n", eu)
 	var servers []*prometheus
 	for _, features := range []string{"", "created-timestamp-zero-ingestion"} {
 		for _, interval := range []string{"1s", "3s"} {
-			servers = append(servers, startPrometheus(t, exporter.address, prometheusOptions{interval: interval, features: features}))
+			servers = append(servers, startPrometheus(t, exporter.Address, prometheusOptions{interval: interval, features: features}))
 		}
 	}
 	for _, p := range servers {
@@ -136,13 +137,12 @@ func TestBirth(t *testing.T) {
 
 	eu.fail(killed, "PolicyBackup")
 	const series = `vbaws_sessions_total{appliance="eu",extended_type="PolicyBackup",policy="killed",status="Failed",type="Policy"}`
-	await(t, "the counter at 0", func() (bool, any) {
-		body, _ := exporter.get("/metrics", "text/plain")
-		got := lines(body, series)
+	apptest.Await(t, "the counter at 0", func() (bool, any) {
+		got := exporter.Series(series)
 		return len(got) == 1 && got[0] == series+" 0", got
 	})
-	exporter.kill()
-	exporter.start()
+	exporter.Kill()
+	exporter.Start()
 	for _, p := range servers {
 		checkStep(t, p, "killed")
 	}
@@ -156,13 +156,13 @@ func checkStep(t *testing.T, p *prometheus, policy string) {
 		for _, r := range []string{"5m", "1h"} {
 			expr := fmt.Sprintf("increase(%s%s[%s] anchored)", metric, selector, r)
 			if got := p.query(expr); len(got) != 1 || got[0].Value != 1 {
-				t.Errorf("%s is %v, want 1 (%v)", expr, got, p.args)
+				t.Errorf("%s is %v, want 1 (%v)", expr, got, p.options)
 			}
 		}
 	}
-	// No older server knows anchored. What extrapolates is near.
+	// Older servers do not support anchored. Their extrapolated increase is near 1.
 	expr := "increase(vbaws_sessions_total" + selector + "[5m])"
 	if got := p.query(expr); len(got) != 1 || got[0].Value < 0.9 || got[0].Value > 1.5 {
-		t.Errorf("%s is %v (%v)", expr, got, p.args)
+		t.Errorf("%s is %v (%v)", expr, got, p.options)
 	}
 }

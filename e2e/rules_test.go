@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/model"
@@ -18,7 +19,7 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// rulesDir has what is shipped.
+// rulesDir has the rules and example configurations that are shipped.
 const rulesDir = "../prometheus"
 
 func promtool(t *testing.T, path string, args ...string) {
@@ -46,8 +47,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestRulesOfDistribution checks the rules with the promtool that is installed, as
-// Debian's 2.42: people run what their distribution has.
+// TestRulesOfDistribution checks the rules with the promtool that is installed, such as
+// Debian's 2.42.
 func TestRulesOfDistribution(t *testing.T) {
 	t.Parallel()
 	path, err := exec.LookPath("promtool")
@@ -67,8 +68,8 @@ func TestDistributionEvaluates(t *testing.T) {
 	}
 	s := newSite(t, "eu", vbawstest.Config{Seed: 1})
 	s.fail(s.policy("bad", vbawstest.EC2), "PolicyBackup")
-	p := startPrometheus(t, startExporter(t, hold, s).address, prometheusOptions{binary: path, classic: true})
-	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"})`, 1) // longer than the others
+	p := startPrometheus(t, startExporter(t, hold, s).Address, prometheusOptions{binary: path, classic: true})
+	p.awaitQuery(`count(ALERTS{alertname="VbawsPolicyFailing", policy="bad", alertstate="firing"})`, 1)
 	p.checkRules()
 }
 
@@ -90,7 +91,8 @@ func alerts(t *testing.T) []rulefmt.Rule {
 	return found
 }
 
-// TestAlerts: each has all that a woken person needs, and a section of the runbook.
+// TestAlerts: each alert has a summary, a description, a severity, a section of the
+// runbook and a unit test.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	runbook, err := os.ReadFile("../docs/runbook.md")
@@ -111,7 +113,7 @@ func TestAlerts(t *testing.T) {
 	for _, a := range alerts(t) {
 		names = append(names, a.Alert)
 		if !strings.HasPrefix(a.Alert, "Vbaws") || a.For == 0 || a.Annotations["summary"] == "" || a.Annotations["description"] == "" {
-			t.Errorf("%s has another name, waits for nothing, or says nothing", a.Alert)
+			t.Errorf("%s has no Vbaws prefix, for, summary or description", a.Alert)
 		}
 		if !slices.Contains([]string{"critical", "warning", "info", "none"}, a.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
@@ -123,7 +125,7 @@ func TestAlerts(t *testing.T) {
 			t.Errorf("%s has a summary of %d bytes", a.Alert, len(a.Annotations["summary"]))
 		}
 		if !strings.Contains(tests, "alertname: "+a.Alert+"\n") || !strings.Contains(tests, "runbook_url: "+a.Annotations["runbook_url"]+"\n") {
-			t.Errorf("no unit test lets %s fire", a.Alert)
+			t.Errorf("%s fires in no unit test", a.Alert)
 		}
 	}
 	slices.Sort(names)
@@ -133,8 +135,8 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestInhibitorsFireFirst: an alert that inhibits another waits for less time than that, so that
-// what begins together is one notification.
+// TestInhibitorsFireFirst: an alert waits for less time than the alerts that it inhibits,
+// so that problems that begin together are one notification.
 func TestInhibitorsFireFirst(t *testing.T) {
 	t.Parallel()
 	wait := map[string]model.Duration{}
@@ -151,18 +153,20 @@ func TestInhibitorsFireFirst(t *testing.T) {
 			t.Errorf("%s waits for %v, and %s for %v", pair[0], wait[pair[0]], pair[1], wait[pair[1]])
 		}
 	}
-	// It becomes overdue 5 minutes after the session that failed, at the earliest.
+	// A policy becomes overdue 5 minutes after the failed session, at the earliest.
 	if wait["VbawsPolicyFailing"] > wait["VbawsPolicyOverdue"] {
 		t.Errorf("failing waits for %v, overdue for %v", wait["VbawsPolicyFailing"], wait["VbawsPolicyOverdue"])
 	}
 }
 
-// TestKeptFiring: an alert on a policy outlasts the time in which an exporter that is
-// gone is missed, so that it is inhibited before it seems resolved.
+// TestKeptFiring: after the exporter is gone, an alert on a policy fires for longer than
+// the alerts that inhibit it wait, so that it is inhibited before it seems resolved.
 func TestKeptFiring(t *testing.T) {
 	t.Parallel()
 	var missed, kept []model.Duration
+	keeps := make(map[string]model.Duration)
 	for _, a := range alerts(t) {
+		keeps[a.Alert] = a.KeepFiringFor
 		switch {
 		case a.Alert == "VbawsExporterGone" || a.Alert == "VbawsApplianceNotPolled":
 			missed = append(missed, a.For)
@@ -170,7 +174,12 @@ func TestKeptFiring(t *testing.T) {
 			kept = append(kept, a.KeepFiringFor)
 		}
 	}
+	// VbawsExporterGone inhibits VbawsApplianceNotPolled until that is resolved, though the
+	// two are evaluated up to a minute apart.
+	if keeps["VbawsExporterGone"]-keeps["VbawsApplianceNotPolled"] < model.Duration(time.Minute) {
+		t.Errorf("kept firing: %v", keeps)
+	}
 	if len(missed) != 2 || len(kept) == 0 || slices.Min(kept) < 2*slices.Max(missed) {
-		t.Errorf("kept firing for %v; it is missed after %v", kept, missed)
+		t.Errorf("kept firing for %v; the inhibiting alerts wait for %v", kept, missed)
 	}
 }

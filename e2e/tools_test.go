@@ -1,11 +1,10 @@
-// Package e2e runs the exporter as it is run by people: the built program polls
-// simulated appliances over TLS, a real Prometheus scrapes it and evaluates the
-// rules of ../prometheus, and a real Alertmanager routes to a receiver that the
-// test runs.
+// Package e2e tests the exporter together with Prometheus and Alertmanager. The built
+// exporter polls simulated appliances over TLS, Prometheus scrapes it and evaluates the
+// rules of ../prometheus, and Alertmanager sends notifications to a receiver in the test.
 //
-// It is a module of its own, so that the exporter's doesn't depend on
-// Prometheus. The first run builds Prometheus, promtool and Alertmanager, which
-// takes some minutes; they are kept in the user's cache folder.
+// It is a module of its own, so that the exporter's module does not depend on Prometheus.
+// The first run builds Prometheus, promtool and Alertmanager, which takes some minutes,
+// and keeps them in the user's cache folder.
 package e2e
 
 import (
@@ -18,32 +17,29 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"vbaws_exporter/internal/apptest"
 )
 
-// alertmanagerModule is not in go.mod: as a dependency it could not be built,
-// since what goes into its web interface isn't in the module.
+// alertmanagerModule is not in go.mod, because it does not build as a dependency: the
+// module lacks the files of its web interface.
 const alertmanagerModule = "github.com/prometheus/alertmanager@v0.34.2"
 
-// tools are the paths of what TestMain has built.
+// tools are the paths of the programs that TestMain builds.
 var tools struct {
-	exporter, prometheus, promtool, alertmanager string
+	prometheus, promtool, alertmanager string
 }
 
 func TestMain(m *testing.M) {
-	// The exporter is that of this checkout: others may be tested at the same time.
-	own, err := os.MkdirTemp("", "vbaws_exporter-e2e-")
+	err := buildTools()
 	if err == nil {
-		tools.exporter = filepath.Join(own, "vbaws_exporter")
-		err = buildTools()
+		err = apptest.Build() // before the first test, since tests compare times with their begin
 	}
-	status := 1
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "build what the tests run:", err)
-	} else {
-		status = m.Run()
+		fmt.Fprintln(os.Stderr, "build the tested programs:", err)
+		os.Exit(1)
 	}
-	os.RemoveAll(own)
-	os.Exit(status)
+	apptest.Main(m)
 }
 
 func buildTools() error {
@@ -60,10 +56,7 @@ func buildTools() error {
 	tools.promtool = filepath.Join(bin, "promtool")
 	tools.alertmanager = filepath.Join(bin, "alertmanager")
 
-	if err := run("..", "go", "build", "-o", tools.exporter, "."); err != nil {
-		return err
-	}
-	// Without service discovery of clouds, which is most of Prometheus.
+	// Without the service discovery of clouds, which is most of Prometheus.
 	if err := run(".", "go", "build", "-tags=remove_all_sd", "-o", bin,
 		"github.com/prometheus/prometheus/cmd/prometheus", "github.com/prometheus/prometheus/cmd/promtool"); err != nil {
 		return err
@@ -109,7 +102,7 @@ func buildAlertmanager(dir string) error {
 func run(dir, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	// What is built there is of another module.
+	// The folder has another module.
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -1,7 +1,7 @@
-// Package helm checks the chart beside it: Helm renders it for several values, and
-// what comes of it must be what a Kubernetes API server takes. It is decoded strictly
-// into the types of the API, and validated by the server's own code, which this module
-// is for: none of it is a dependency of the exporter.
+// Package helm tests the chart in this folder: Helm renders it with several values, and
+// a Kubernetes API server must accept the objects. The tests decode them strictly into
+// the types of the API, and validate them with the server's own code. This is a module of
+// its own, so that the exporter's module does not depend on that code.
 package helm
 
 import (
@@ -14,7 +14,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,18 +53,22 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
+	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/internal/config"
 )
 
 const (
 	chartDir = "vbaws-exporter"
-	// archive may name a packed chart, to be rendered in place of the folder.
+	// archive is an environment variable with the path of a packed chart, to test that
+	// instead of the folder.
 	archive   = "VBAWS_EXPORTER_CHART"
 	release   = "backups"
 	namespace = "monitoring"
-	// kubernetes is the oldest that the chart is for.
+	// kubernetes is the oldest supported version.
 	kubernetes = "v1.27.0"
 )
+
+func TestMain(m *testing.M) { apptest.Main(m) }
 
 func readValues(t *testing.T, path string) map[string]any {
 	t.Helper()
@@ -85,7 +88,7 @@ func parseValues(t *testing.T, text string) map[string]any {
 	return values
 }
 
-// render does what helm template does, and returns the documents.
+// render renders the chart like helm template, and returns the documents.
 func render(values map[string]any) (documents [][]byte, notes string, err error) {
 	chart, err := loader.Load(cmp.Or(os.Getenv(archive), chartDir))
 	if err != nil {
@@ -122,7 +125,7 @@ func render(values map[string]any) (documents [][]byte, notes string, err error)
 	}
 }
 
-// objects are what was rendered, in the API's own types.
+// objects are the rendered objects, in the API's own types.
 type objects struct {
 	StatefulSets    map[string]*appsv1.StatefulSet
 	Services        map[string]*corev1.Service
@@ -181,7 +184,7 @@ func decode(t *testing.T, documents [][]byte) objects {
 	return o
 }
 
-// put decodes a document strictly and puts it where its name says.
+// put decodes a document strictly and puts it into a map by its name.
 func put[T any, P interface {
 	*T
 	metav1.Object
@@ -205,14 +208,13 @@ func put[T any, P interface {
 
 var strict = serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict).UniversalDecoder()
 
-// validate decodes a document as an API server does, defaults and all, and asks its
-// code what is wrong.
+// validate decodes a document with its defaults, and validates it, as an API server does.
 func validate(document []byte) error {
 	object, err := runtime.Decode(strict, document)
 	if err != nil {
 		return err
 	}
-	// The server knows the namespace from the request.
+	// The server takes the namespace from the request.
 	accessor := object.(metav1.Object)
 	accessor.SetNamespace(namespace)
 	var wrong field.ErrorList
@@ -241,7 +243,7 @@ func validate(document []byte) error {
 	return wrong.ToAggregate()
 }
 
-// validateJob validates a job as a server that has given it its labels.
+// validateJob validates a job after adding the labels that the server adds.
 func validateJob(job *batch.Job) field.ErrorList {
 	const uid = "e9b4a5a6-6c1d-4a55-9d3e-0c2e7f2a1b3c"
 	job.UID = uid
@@ -265,11 +267,11 @@ func restricted(t *testing.T, name string, meta *metav1.ObjectMeta, spec *corev1
 		}
 	}
 	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
-		t.Errorf("%s has a token of the cluster", name)
+		t.Errorf("%s mounts a token of its service account", name)
 	}
 	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 		if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
-			t.Errorf("%s: container %s may write to its root", name, c.Name)
+			t.Errorf("%s: container %s can write to its root file system", name, c.Name)
 		}
 	}
 }
@@ -311,7 +313,7 @@ func TestRendered(t *testing.T) {
 	}
 }
 
-// exporters are the names of those in values.
+// exporters returns the names of the exporters in values.
 func exporters(values map[string]any) []string {
 	var names []string
 	for name, e := range values["exporters"].(map[string]any) {
@@ -323,14 +325,14 @@ func exporters(values map[string]any) []string {
 	return names
 }
 
-// suffixes are the names of the exporters, as the objects have them.
+// suffixes returns the names of the exporters in the objects.
 func suffixes(t *testing.T, o *objects) []string {
 	t.Helper()
 	var names []string
 	for name, s := range o.StatefulSets {
 		suffix, ok := strings.CutPrefix(name, s.Spec.ServiceName+"-")
 		if !ok {
-			t.Errorf("%s isn't called after the service %s", name, s.Spec.ServiceName)
+			t.Errorf("%s does not begin with the name of the service %s", name, s.Spec.ServiceName)
 		}
 		names = append(names, suffix)
 	}
@@ -338,7 +340,7 @@ func suffixes(t *testing.T, o *objects) []string {
 	return names
 }
 
-// checkExporter checks what the parts of an exporter have to do with each other.
+// checkExporter checks that the objects of an exporter fit together.
 func checkExporter(t *testing.T, o *objects, name string) {
 	t.Helper()
 	s := o.StatefulSets[name]
@@ -348,9 +350,9 @@ func checkExporter(t *testing.T, o *objects, name string) {
 		t.Errorf("%s: %d pods would poll the same appliances", name, *s.Spec.Replicas)
 	}
 	if r := s.Spec.PersistentVolumeClaimRetentionPolicy; r.WhenDeleted != appsv1.RetainPersistentVolumeClaimRetentionPolicyType || r.WhenScaled != r.WhenDeleted {
-		t.Errorf("%s: the state goes away: %v", name, r)
+		t.Errorf("%s: its volume can be deleted: %v", name, r)
 	}
-	// What selects the pods of one exporter selects those of no other.
+	// The selector of an exporter selects its own pods only.
 	for other, o := range o.StatefulSets {
 		selector, err := metav1.LabelSelectorAsSelector(s.Spec.Selector)
 		if err != nil {
@@ -376,7 +378,7 @@ func checkExporter(t *testing.T, o *objects, name string) {
 		authenticated := slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "web" })
 		switch {
 		case authenticated && (probe.Exec == nil || !slices.Equal(probe.Exec.Command, []string{"/bin/vbaws_exporter", "healthcheck"})):
-			t.Errorf("%s: a probe that has no account: %v", name, probe)
+			t.Errorf("%s: with authentication, the probe is %v", name, probe)
 		case !authenticated && (probe.HTTPGet == nil || !strings.HasPrefix(probe.HTTPGet.Path, "/-/") || probe.HTTPGet.Port.String() != c.Ports[0].Name):
 			t.Errorf("%s: probe %v", name, probe)
 		}
@@ -395,7 +397,7 @@ func checkExporter(t *testing.T, o *objects, name string) {
 	if *s.Spec.Replicas == 0 {
 		return
 	}
-	// The exporter itself reads the configuration.
+	// The exporter's own code reads the configuration.
 	configMap := o.ConfigMaps[name]
 	if configMap == nil || mounts["/config"] != "config" || pod.Volumes[0].ConfigMap.Name != name {
 		t.Fatalf("%s: no configuration is mounted", name)
@@ -418,7 +420,7 @@ func checkExporter(t *testing.T, o *objects, name string) {
 			return strings.HasPrefix(path, "/secrets/") && strings.Contains(configMap.Data["config.yml"], "password_file: "+path+"/"+a.Name)
 		})
 		if at < 0 {
-			t.Errorf("%s: the password of %s isn't mounted: %v", name, a.Name, mounts)
+			t.Errorf("%s: the password of %s is not mounted: %v", name, a.Name, mounts)
 		}
 	}
 	if network != nil && !selects(network.Spec.PodSelector.MatchLabels, s.Spec.Template.Labels) {
@@ -448,7 +450,7 @@ func checkMonitor(t *testing.T, o *objects, name string, m *monitoringv1.Service
 	for _, r := range m.Spec.Endpoints[0].RelabelConfigs {
 		job = job || r.TargetLabel == "job" && *r.Replacement == "vbaws"
 		instance = instance || r.TargetLabel == "instance" && slices.Equal(r.SourceLabels, []monitoringv1.LabelName{"__meta_kubernetes_pod_name"})
-		// The operator's label of that name would push the exporter's aside.
+		// The operator adds a label of that name, which would rename the exporter's.
 		endpoint = endpoint || r.Action == "labeldrop" && r.Regex == "endpoint"
 	}
 	if !job || !instance || !endpoint {
@@ -456,7 +458,7 @@ func checkMonitor(t *testing.T, o *objects, name string, m *monitoringv1.Service
 	}
 }
 
-// TestSettings checks where values end up.
+// TestSettings checks the objects for values of all kinds.
 func TestSettings(t *testing.T) {
 	documents, _, err := render(readValues(t, "testdata/full.yaml"))
 	if err != nil {
@@ -481,7 +483,7 @@ func TestSettings(t *testing.T) {
 			got = append(got, p.Port.String())
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s may reach ports %v, want %v", name, got, want)
+			t.Errorf("%s can reach ports %v, want %v", name, got, want)
 		}
 	}
 	image := o.StatefulSets["vbaws-eu"].Spec.Template.Spec.Containers[0].Image
@@ -496,7 +498,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("service monitor %v", m)
 	}
 
-	// What is 0 or empty for one exporter is said as well.
+	// A setting of one exporter can be 0 or empty.
 	documents, _, err = render(parseValues(t, `
 settings: {backfill: 7d, new_series_hold: 2m, types: {exclude: [Task]}}
 networkPolicy: {enabled: true, dnsPorts: []}
@@ -521,7 +523,7 @@ exporters:
 	for name, p := range own.NetworkPolicies {
 		for _, rule := range p.Spec.Egress {
 			if len(rule.Ports) == 0 {
-				t.Errorf("%s may reach all ports", name)
+				t.Errorf("%s can reach all ports", name)
 			}
 		}
 	}
@@ -542,8 +544,8 @@ exporters:
 	}
 }
 
-// TestMove: the volumes that the job reads and writes are the exporters', and no pod of
-// it is taken for one of theirs.
+// TestMove: the job reads and writes the volumes of the exporters, and no exporter selects
+// its pod.
 func TestMove(t *testing.T) {
 	documents, _, err := render(readValues(t, "testdata/move.yaml"))
 	if err != nil {
@@ -567,25 +569,18 @@ func TestMove(t *testing.T) {
 	}
 	world := o.StatefulSets[fullname+"-world"]
 	if diff := gocmp.Diff(world.Spec.VolumeClaimTemplates[0].Spec, claim.Spec); diff != "" {
-		t.Errorf("the claim isn't as the StatefulSet's: %s", diff)
+		t.Errorf("the claim differs from the StatefulSet's: %s", diff)
 	}
 	for name, s := range o.StatefulSets {
 		if selects(s.Spec.Selector.MatchLabels, job.Spec.Template.Labels) || *s.Spec.Replicas != 0 {
-			t.Errorf("%s takes the job's pod for its own, or runs", name)
+			t.Errorf("%s selects the job's pod, or runs", name)
 		}
 	}
 }
 
-// TestArguments gives the exporter itself what the containers are started with: that
-// something is missing here is one status, that it doesn't know a flag another.
+// TestArguments runs the exporter with the arguments of the containers. Its status shows
+// that it accepts the flags, and that a file is missing.
 func TestArguments(t *testing.T) {
-	exporter := filepath.Join(t.TempDir(), "vbaws_exporter")
-	build := exec.Command("go", "build", "-o", exporter, ".")
-	build.Dir = filepath.Join("..", "..")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	var tried int
 	for _, file := range []string{"testdata/full.yaml", "testdata/move.yaml", "testdata/tls.yaml"} {
 		documents, _, err := render(readValues(t, file))
@@ -604,27 +599,25 @@ func TestArguments(t *testing.T) {
 			containers = append(containers, p.Spec.Containers...)
 		}
 		for _, c := range containers {
-			// As the image's entrypoint begins, with a file that isn't there; and nothing
-			// is written outside of the test's folder.
+			// The image's entrypoint has this flag too. The file does not exist, and all
+			// other paths are in the test's folder.
 			args := []string{"--config.file=" + filepath.Join(t.TempDir(), "config.yml")}
 			for _, a := range c.Args {
 				args = append(args, strings.NewReplacer("=/", "="+t.TempDir()+"/").Replace(a))
 			}
-			out, err := exec.Command(exporter, args...).CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("%s: %v: %s", args, err, out)
+			if status, stdout, stderr := apptest.Once(t, args...); status != 1 {
+				t.Errorf("%s: status %d: %s%s", args, status, stdout, stderr)
 			}
 			tried++
 		}
 	}
 	if tried < 7 {
-		t.Errorf("only %d containers", tried)
+		t.Errorf("found only %d containers", tried)
 	}
 }
 
 // TestFiles compares the rules and dashboards that the chart renders with those of the
-// repository. In the tree the chart links to them, so there is one copy of each.
+// repository, to which the chart has links.
 func TestFiles(t *testing.T) {
 	documents, _, err := render(readValues(t, "testdata/full.yaml"))
 	if err != nil {
@@ -640,7 +633,7 @@ func TestFiles(t *testing.T) {
 		link = filepath.Join(chartDir, "files", link)
 		target, err := os.Readlink(link)
 		if err != nil || filepath.Join(filepath.Dir(link), target) != filepath.Join("..", "..", source) {
-			t.Errorf("%s is no link to %s: %q, %v", link, source, target, err)
+			t.Errorf("%s does not link to %s: %q, %v", link, source, target, err)
 		}
 		return want
 	}
@@ -672,7 +665,7 @@ func TestFiles(t *testing.T) {
 		name := "vbaws-" + strings.TrimSuffix(strings.TrimPrefix(file, "vbaws-"), ".json") + "-dashboard"
 		c := o.ConfigMaps[name]
 		if c == nil || c.Data[file] != string(source) || !json.Valid([]byte(c.Data[file])) || c.Labels["grafana_dashboard"] != "1" {
-			t.Errorf("%s isn't %s", name, file)
+			t.Errorf("%s differs from %s", name, file)
 		}
 	}
 	links, err := filepath.Glob(chartDir + "/files/dashboards/*")
@@ -681,8 +674,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestPackage compares what is rendered from the folder, in which files are links, with what
-// is rendered from the archive that helm package makes of it.
+// TestPackage compares the objects that Helm renders from the folder, in which files are
+// links, with those from the archive that helm package makes of it.
 func TestPackage(t *testing.T) {
 	values := readValues(t, "testdata/full.yaml")
 	want, _, err := render(values)
@@ -705,7 +698,7 @@ func TestPackage(t *testing.T) {
 	}
 }
 
-// TestExtra checks where the values that add to the pods and the manifests end up.
+// TestExtra checks the values that add to the pods and the manifests.
 func TestExtra(t *testing.T) {
 	documents, _, err := render(readValues(t, "testdata/full.yaml"))
 	if err != nil {
@@ -755,7 +748,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestRefused: what would go wrong later is refused, in words.
+// TestRefused: the chart refuses wrong values with a message.
 func TestRefused(t *testing.T) {
 	const appliance = "{name: a, url: 'https://a:11005', username: u, password_file: /secrets/s/a}"
 	const good = "exporters: {main: {appliances: [" + appliance + "]}}\n"

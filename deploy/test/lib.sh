@@ -22,11 +22,11 @@ need() {
   DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# await WHAT COMMAND...: until it succeeds, at most a minute.
+# await WHAT COMMAND...: until it succeeds, at most five minutes.
 await() {
   local what=$1 i
   shift
-  for ((i = 0; i < 300; i++)); do
+  for ((i = 0; i < 1500; i++)); do
     ! "$@" >/dev/null 2>&1 || return 0
     sleep 0.2
   done

@@ -11,20 +11,19 @@ import (
 	"vbaws_exporter/collector/verdict/oracle"
 )
 
-// This file compares what was reported and what fired with what the oracle says, which
-// knows the script alone. Of the exporter's doing it is given no more than when polls
-// succeeded and when they listed the policies.
+// This file compares the metrics and the alerts with the oracle, which has only the script
+// and the times at which polls succeeded and listed the policies.
 
-// tolerance is two polls: how much later than by the script an alert can fire.
+// tolerance is how much later than by the script an alert can fire: two polls.
 const tolerance = 2 * minute
 
-// fact is a problem that the oracle knows of.
+// fact is a problem that the oracle finds.
 type fact struct {
 	since int64
 	runs  int // overdue
 }
 
-// state is what the oracle says of a policy, by kind and problem.
+// state has the problems of a policy that the oracle finds, by kind and problem.
 type state struct {
 	verdict string
 	facts   map[[2]string]fact
@@ -38,7 +37,7 @@ func parseState(verdict string) *state {
 		var kind, what string
 		var f fact
 		if n, err := fmt.Sscan(line, &kind, &what, &f.since, &f.runs); n < 3 {
-			panic(fmt.Sprintf("the oracle says %q: %v", line, err))
+			panic(fmt.Sprintf("the oracle returns %q: %v", line, err))
 		}
 		if kind == "-" {
 			kind = ""
@@ -48,10 +47,11 @@ func parseState(verdict string) *state {
 	return s
 }
 
-// truth is what the oracle says of a policy: at each minute from from on, until until.
+// truth has the states that the oracle finds for a policy, one for each minute between
+// from and until.
 type truth struct {
 	*policy
-	script      oracle.Script // as it can be seen
+	script      oracle.Script // as the exporter can see it
 	from, until int64
 	states      []*state
 }
@@ -78,7 +78,7 @@ func visible(pol *policy, seen []int64) (oracle.Script, bool) {
 		}
 		if last >= 0 && pol.changes[last].id == pol.changes[i].id && pol.Eras[last].Enabled == e.Enabled &&
 			reflect.DeepEqual(pol.Eras[last].Plan, e.Plan) {
-			continue // changed and back
+			continue // the change was undone
 		}
 		last = i
 		e.From = seen[i]
@@ -91,14 +91,14 @@ func visible(pol *policy, seen []int64) (oracle.Script, bool) {
 	return script, true
 }
 
-// doubling is a time with two policies, the newer one of an era.
+// doubling is a time with two policies of one name. The newer one began with an era.
 type doubling struct {
 	span
 	era int
 }
 
-// doubled are the times in which the exporter has two policies of that name: one is gone
-// with the second listing that lacks it.
+// doubled returns the times in which the exporter has two policies of that name: it drops
+// the old one at the second listing that lacks it.
 func (p *play) doubled(pol *policy) (times []doubling) {
 	for i, c := range pol.changes {
 		first := p.seen[pol][i]
@@ -114,7 +114,7 @@ func (p *play) doubled(pol *policy) (times []doubling) {
 	return times
 }
 
-// truths asks the oracle about all policies.
+// truths returns the oracle's states of all policies.
 func truths(p *play) []*truth {
 	var all []*truth
 	for _, pol := range p.world.policies {
@@ -132,7 +132,7 @@ func truths(p *play) []*truth {
 			}
 			tr.states = append(tr.states, now)
 		}
-		// Of two policies, both can be overdue.
+		// Both policies can be overdue.
 		for _, s := range p.doubled(pol) {
 			if s.from <= tr.from {
 				continue
@@ -155,8 +155,8 @@ func truths(p *play) []*truth {
 	return all
 }
 
-// condition says for which kinds of a policy an alert's condition holds, given what was
-// the state at the last successful poll.
+// condition returns the kinds of a policy for which an alert's condition holds, given the
+// state at the last successful poll.
 type condition func(now int64, s *state) []string
 
 func kindsWith(problem string, also func(now int64, f fact) bool) condition {
@@ -170,7 +170,8 @@ func kindsWith(problem string, also func(now int64, f fact) bool) condition {
 	}
 }
 
-// conditions are those of the alerts of one policy, in words other than the rules'.
+// conditions are the conditions of the alerts on policies, written independently of the
+// rules.
 var conditions = map[string]condition{
 	"VbawsPolicyFailing": kindsWith("failing", nil),
 	"VbawsPolicyStuck":   kindsWith("stuck", nil),
@@ -184,10 +185,10 @@ var conditions = map[string]condition{
 	}),
 }
 
-// machine is the life of an alert while its rule is evaluated each minute.
+// machine is the state of an alert whose rule is evaluated each minute.
 type machine struct {
 	holds, keeps   int64 // for and keep_firing_for
-	active, firing int64 // since when; 0: not
+	active, firing int64 // since when; 0 if it is not
 	ends           int64 // since when the condition doesn't hold
 	spans          []span
 }
@@ -215,8 +216,7 @@ func (m *machine) step(now int64, holds bool) {
 	}
 }
 
-// waits are how long conditions hold before an alert fires, and after that until it is
-// resolved, in minutes.
+// waits has for and keep_firing_for of the alerts, in minutes.
 var waits = map[string][2]int64{
 	"VbawsPolicyFailing":         {10, 15},
 	"VbawsPolicyOverdue":         {10, 15},
@@ -226,7 +226,7 @@ var waits = map[string][2]int64{
 	"VbawsPolicyDisabled":        {5, 15},
 	"VbawsManyPoliciesOverdue":   {5, 15},
 	"VbawsWatchdog":              {1, 0},
-	"VbawsExporterGone":          {5, 2},
+	"VbawsExporterGone":          {5, 4},
 	"VbawsApplianceNotPolled":    {5, 2},
 	"VbawsApplianceUnreachable":  {15, 5},
 	"VbawsApplianceLoginRefused": {5, 5},
@@ -244,19 +244,19 @@ func (m *machine) end(to int64) []span {
 	return m.spans
 }
 
-// result is what became of a world.
+// result is the comparison of a world with the oracle.
 type result struct {
 	policyDays float64
-	lost       float64 // policy-days that the oracle can't say anything of
+	lost       float64 // policy-days that the oracle can't judge
 	minutes    int
-	// incidents counts those of each alert that lasted for long enough, and short those
-	// that did not.
+	// incidents counts the incidents of each alert that lasted for long enough to fire, and
+	// short the others.
 	incidents, short map[string]int
-	// delayed counts incidents of which nothing could be known in time.
+	// delayed counts incidents that no poll could find in time.
 	delayed map[string]int
-	// again counts those that fired again since nothing was known meanwhile.
+	// again counts incidents that fired again after the exporter was gone.
 	again map[string]int
-	// mismatches are described with their timelines.
+	// mismatches have a description and a timeline each.
 	mismatches []string
 }
 
@@ -278,7 +278,7 @@ func (res *result) add(o *result) {
 
 func (res *result) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%.0f policy-days, %.1f of which can't be said anything of, %d minutes, %d mismatches", res.policyDays+res.lost, res.lost, res.minutes, len(res.mismatches))
+	fmt.Fprintf(&b, "%.0f policy-days, %.1f of which can't be judged, %d minutes, %d mismatches", res.policyDays+res.lost, res.lost, res.minutes, len(res.mismatches))
 	for _, name := range slices.Sorted(maps.Keys(conditions)) {
 		fmt.Fprintf(&b, "\n  %-26s %4d incidents, %3d of them alerted after an outage and %3d again after one; %3d were over before the alert",
 			name, res.incidents[name], res.delayed[name], res.again[name], res.short[name])
@@ -332,7 +332,8 @@ func (p *play) lastPoll(t int64) int64 {
 	return p.polls[i-1]
 }
 
-// compareAlert compares when an alert fired for a policy with when it should have.
+// compareAlert compares the times at which an alert fired on a policy with those of the
+// oracle.
 func (res *result) compareAlert(p *play, tr *truth, name string, holds condition) {
 	kinds := make(map[string]bool)
 	for _, s := range slices.Compact(slices.Clone(tr.states)) {
@@ -381,11 +382,11 @@ func (res *result) compareAlert(p *play, tr *truth, name string, holds condition
 	}
 }
 
-// incident checks that one that is true by the script alone is alerted once and in time,
-// and says what is wrong.
+// incident checks that an incident by the script alone is alerted once and in time. It
+// returns what is wrong, or "".
 func (res *result) incident(p *play, name string, m *machine, in span, fired []span, until int64) string {
 	deadline := in.from + m.holds + tolerance
-	// What can't be known is known as soon as a poll succeeds.
+	// While polls and scrapes fail, the deadline moves.
 	for t := in.from; t <= deadline && t <= until; t += minute {
 		if !p.scrapes[t] || p.lastPoll(t) != t {
 			deadline = max(deadline, t+minute+m.holds+tolerance)
@@ -429,8 +430,8 @@ func alike(a, b []span) bool {
 
 func abs(n int64) int64 { return max(n, -n) }
 
-// compareOthers compares the alerts that are not of one policy. Those without a
-// condition never fire.
+// compareOthers compares the alerts that are not on one policy. Alerts without a condition
+// here never fire.
 func (res *result) compareOthers(p *play, all []*truth) {
 	w := p.world
 	failed := func(t int64, outages []span) bool {
@@ -479,7 +480,7 @@ func (res *result) compareOthers(p *play, all []*truth) {
 		if conditions[name] != nil {
 			continue
 		}
-		// How many are overdue is known as long as the oracle can say it of each.
+		// The number of overdue policies is known while the oracle can judge all of them.
 		until := w.to
 		for _, tr := range all {
 			if name == "VbawsManyPoliciesOverdue" {
@@ -503,7 +504,7 @@ func (res *result) compareOthers(p *play, all []*truth) {
 	}
 }
 
-// outages writes what happens to the world.
+// outages describes the outages of the world.
 func (w *world) outages() string {
 	text := fmt.Sprintf("\nthe world: %v; unreachable %v, refused %v, off %v, no exporter %v, restarts", w.span, w.unreachable, w.refused, w.off, w.gone)
 	for _, t := range slices.Sorted(maps.Keys(w.restarts)) {
@@ -512,7 +513,7 @@ func (w *world) outages() string {
 	return text
 }
 
-// mismatch notes a mismatch with its timeline.
+// mismatch records a mismatch with its timeline.
 func (res *result) mismatch(p *play, tr *truth, what string) {
 	w := p.world
 	var b strings.Builder
@@ -553,7 +554,7 @@ func (res *result) mismatch(p *play, tr *truth, what string) {
 
 func oneLine(verdict string) string { return strings.ReplaceAll(readable(verdict), "\n", "; ") }
 
-// readable writes the times in a verdict.
+// readable returns a verdict with its times in words.
 func readable(verdict string) string {
 	var lines []string
 	for line := range strings.Lines(verdict) {

@@ -36,9 +36,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// This file plays a world minute by minute: the simulated appliance does what the
-// script says, the exporter polls it, Prometheus scrapes the exporter and evaluates the
-// rules.
+// This file plays a world minute by minute: the simulated appliance follows the script,
+// the exporter polls it, Prometheus scrapes the exporter and evaluates the rules.
 
 const appliance = polltest.Appliance
 
@@ -57,7 +56,7 @@ type play struct {
 	nextPoll    int64              // of the exporter
 	unreachable bool
 
-	// listed are the workloads whose policies are listed in this minute.
+	// listed has the workloads whose policies the current poll lists.
 	mu       sync.Mutex
 	listed   map[string]bool
 	seen     map[*policy][]int64 // when each era was seen; 0: never
@@ -68,13 +67,14 @@ type play struct {
 	reports  map[string][]report // of each policy
 
 	prometheus *prometheus
-	// disturbed is the last minute without an exporter, with a restart of it or with a
-	// failed poll. An hour later, alerts that are not of policies change no more.
+	// disturbed is the last minute without an exporter, with a restart or with a failed
+	// poll. After another hour, alerts that are not on policies no longer change.
 	disturbed int64
 	thorough  bool // evaluate all rules each minute
 }
 
-// report is what metrics have of a policy from a minute on, as the oracle writes it.
+// report is the verdict on a policy in the metrics, from a minute on, in the form of the
+// oracle.
 type report struct {
 	at      int64
 	verdict string
@@ -157,7 +157,7 @@ func (p *play) run() {
 	p.prometheus.end(p.world.to)
 }
 
-// operate ends, starts and polls with the exporter.
+// operate ends, starts or polls with the exporter.
 func (p *play) operate() {
 	w := p.world
 	switch {
@@ -175,7 +175,7 @@ func (p *play) operate() {
 	p.unreachable = inAny(w.unreachable, p.now)
 	var refused *vbawstest.Injection
 	if inAny(w.refused, p.now) {
-		// Those of the API too: a token from before is still valid.
+		// Also for requests other than the login, since the token is still valid.
 		refused = p.a.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: http.StatusUnauthorized, Count: -1})
 	}
 	p.listed = make(map[string]bool)
@@ -189,7 +189,7 @@ func (p *play) operate() {
 	p.nextPoll = p.now + minute
 	if err != nil {
 		p.disturbed = p.now
-		// The poller's own delay is drawn.
+		// The real delay is random.
 		p.failures++
 		p.nextPoll = p.now + int64(min(5, 1<<min(p.failures-1, 3)))*minute
 		return
@@ -211,7 +211,7 @@ func (p *play) operate() {
 	}
 }
 
-// RoundTrip is that of the exporter's client: there is no network.
+// RoundTrip is the transport of the exporter's client. It needs no network.
 func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	if p.unreachable {
 		return nil, errors.New("connect: no route to host")
@@ -228,7 +228,7 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, r.Context().Err()
 }
 
-// start starts an exporter with the state of the last one.
+// start starts an exporter with the state of the previous one.
 func (p *play) start() {
 	registry := client.NewRegistry()
 	instruments := collector.NewInstruments(registry)
@@ -248,7 +248,7 @@ func (p *play) start() {
 	p.failures, p.nextPoll, p.disturbed = 0, 0, p.now
 }
 
-// scrape takes what /metrics has into Prometheus.
+// scrape appends the metrics of the exporter to Prometheus's storage.
 func (p *play) scrape() {
 	if p.exporter == nil {
 		p.prometheus.scrape(p.now, nil)
@@ -260,7 +260,7 @@ func (p *play) scrape() {
 	p.report(families)
 }
 
-// report notes what metrics have of the policies, as the oracle writes it.
+// report records the verdicts on the policies in the metrics, in the form of the oracle.
 func (p *play) report(families []*dto.MetricFamily) {
 	lines := make(map[string][]string)
 	runs := make(map[string]float64)
@@ -309,7 +309,7 @@ func (p *play) report(families []*dto.MetricFamily) {
 	}
 }
 
-// prometheus is the part of Prometheus that has samples and rules.
+// prometheus is the storage and the rules of Prometheus.
 type prometheus struct {
 	t      *testing.T
 	db     *tsdb.DB
@@ -330,7 +330,7 @@ type series struct {
 	last   int64
 }
 
-// alert is an alert of a policy's kind, or of the appliance.
+// alert is an alert on a kind of a policy, or on the appliance.
 type alert struct{ name, policy, kind string }
 
 func newPrometheus(t *testing.T, path string) *prometheus {
@@ -384,8 +384,8 @@ func newPrometheus(t *testing.T, path string) *prometheus {
 	return p
 }
 
-// scrape appends samples, and marks as stale what is there no more; nil is a scrape
-// that failed.
+// scrape appends samples, and marks series that are gone as stale. families is nil if the
+// scrape failed.
 func (p *prometheus) scrape(now int64, families []*dto.MetricFamily) {
 	app := p.db.AppenderV2(context.Background())
 	add := func(key string, newLabels func() labels.Labels, v float64) {
@@ -452,7 +452,8 @@ func (p *prometheus) scrape(now int64, families []*dto.MetricFamily) {
 	}
 }
 
-// evaluate evaluates the rules, all or those on policies alone, and notes what fires.
+// evaluate evaluates all rules, or only those on policies, and records the alerts that
+// fire.
 func (p *prometheus) evaluate(now int64, all bool) {
 	firing := make(map[alert]bool)
 	for _, g := range p.groups {
@@ -495,7 +496,7 @@ func (p *prometheus) evaluate(now int64, all bool) {
 	}
 }
 
-// end ends what still fires.
+// end ends the alerts that still fire.
 func (p *prometheus) end(now int64) {
 	for key, since := range p.firing {
 		p.fired[key] = append(p.fired[key], span{since, now})

@@ -12,8 +12,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// This file draws what happens: to the appliance and the exporter, and to each policy.
-// All times are whole minutes, in seconds of Unix time.
+// This file draws the events of the appliance, of the exporter and of each policy. All
+// times are whole minutes, in seconds of Unix time.
 
 const (
 	minute = 60
@@ -24,7 +24,7 @@ const (
 // grace is the configuration's overdue_grace.
 const grace = hour
 
-// span is a time from an instant until before another.
+// span is the time from one instant until before another.
 type span struct{ from, to int64 }
 
 func (s span) has(t int64) bool { return t >= s.from && t < s.to }
@@ -33,7 +33,7 @@ func inAny(spans []span, t int64) bool {
 	return slices.ContainsFunc(spans, func(s span) bool { return s.has(t) })
 }
 
-// scene is where the policies of a world live.
+// scene is a time zone, a date and a kind of appliance.
 type scene struct {
 	name, zone string
 	middle     string // of the world
@@ -51,27 +51,28 @@ var scenes = []scene{
 	{name: "Berlin, spring", zone: "Europe/Berlin", middle: "2026-03-29"},
 }
 
-// world is all that happens on one appliance and to the exporter that watches it.
+// world has all events of one appliance and of the exporter that polls it.
 type world struct {
 	*rand.Rand
 	seed uint64
 	scene
 	span
 	policies []*policy
-	// unreachable and refused are when polls fail, gone when there is no exporter.
+	// Polls fail while the appliance is unreachable or refuses the login. While gone, there
+	// is no exporter.
 	unreachable, refused, gone []span
-	// off is when the appliance runs nothing either.
+	// While off, the appliance runs no policies either.
 	off []span
-	// restarts are when the exporter is restarted at once.
+	// restarts are the times at which the exporter restarts.
 	restarts map[int64]bool
 }
 
-// away reports whether nothing new can be known.
+// away reports whether no poll succeeds.
 func (w *world) away(t int64) bool {
 	return inAny(w.unreachable, t) || inAny(w.refused, t) || inAny(w.gone, t)
 }
 
-// back returns when something new can be known from t on.
+// back returns the first time from t on at which a poll can succeed.
 func (w *world) back(t int64) int64 {
 	for t < w.to && w.away(t) {
 		t += minute
@@ -79,8 +80,7 @@ func (w *world) back(t int64) int64 {
 	return t
 }
 
-// policy is a script of the oracle, in which an era begins when the policy is changed
-// on the appliance, and what the appliance has to do for it.
+// policy is a script of the oracle, with the changes on the appliance that begin its eras.
 type policy struct {
 	oracle.Script
 	name     string
@@ -88,7 +88,7 @@ type policy struct {
 	changes  []change // one for each era
 }
 
-// change is what makes an era.
+// change is the change of a policy that begins an era.
 type change struct {
 	id       string
 	schedule *vbawstest.ScheduleSettings
@@ -99,7 +99,7 @@ func (w *world) chance(percent int) bool { return w.IntN(100) < percent }
 
 func pick[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }
 
-// between returns a minute, the last one excluded.
+// between draws a minute before to.
 func (w *world) between(from, to int64) int64 {
 	return from + int64(w.IntN(int((to-from)/minute)))*minute
 }
@@ -120,8 +120,7 @@ func drawWorld(seed uint64, policies, days int) *world {
 	return w
 }
 
-// drawOutages draws some outages of each kind for ten days, which are apart from each
-// other.
+// drawOutages draws outages of each kind. They are at least two hours apart.
 func (w *world) drawOutages(days int) {
 	var all []span
 	draw := func(lengths ...int64) (span, bool) {
@@ -154,7 +153,7 @@ func (w *world) drawOutages(days int) {
 			w.restarts[t] = true
 		}
 	}
-	// One while nothing can be polled: it has no more than what is stored.
+	// An exporter that restarts while the appliance is unreachable has only its state.
 	for _, s := range w.unreachable {
 		if s.to-s.from > 20*minute && w.chance(50) {
 			w.restarts[w.between(s.from+10*minute, s.to)] = true
@@ -207,12 +206,12 @@ func (w *world) drawPolicy(i int) *policy {
 	for i := range p.Eras {
 		w.drawRuns(p, i)
 	}
-	if first.Plan == nil && first.Interval == 0 { // by hand
+	if first.Plan == nil && first.Interval == 0 { // manual runs
 		for t := p.From + w.between(hour, day); t < w.to && w.chance(80); t += w.between(10*hour, 4*day) {
 			w.drawStages(p, t, []string{"backup"}, habits{typical: 10, fails: 10})
 		}
 	}
-	if p.From > w.from { // it is seen before it runs
+	if p.From > w.from { // the exporter sees it before it runs
 		seen := w.back(p.From) + 7*minute
 		p.Sessions = slices.DeleteFunc(p.Sessions, func(s oracle.Session) bool { return s.Start < seen })
 	}
@@ -228,14 +227,14 @@ func (w *world) drawPolicy(i int) *policy {
 
 var everyDay = [7]bool{true, true, true, true, true, true, true}
 
-// drawPlan draws a schedule, as the oracle has it and as the appliance does.
+// drawPlan draws a schedule, and writes it for the oracle and for the appliance.
 func (w *world) drawPlan(e *oracle.Era, c *change, dense bool) {
 	e.Plan, c.schedule = oracle.Plan{}, &vbawstest.ScheduleSettings{}
 	keep := vbawstest.Retention{Count: 7}
 	kinds := pick(w, []string{"backup"}, []string{"snapshot", "backup"}, []string{"snapshot", "replica", "backup"}, []string{"snapshot"})
 	first := w.IntN(24)
 	if w.chance(40) {
-		first = w.IntN(4) // clocks are put at night
+		first = w.IntN(4) // clocks change at night
 	}
 	if w.chance(15) {
 		times := oracle.Times{Minutes: []int{first*60 + 30}}
@@ -292,15 +291,15 @@ func (w *world) drawPlan(e *oracle.Era, c *change, dense bool) {
 	}
 }
 
-// habits are how the runs of a policy go.
+// habits describes the runs of a policy.
 type habits struct {
 	typical int // minutes of a session
-	fails   int // percent of the tries
+	fails   int // percent of the attempts
 	retries int
 }
 
-// drawRuns draws what the appliance does at the starts of an era: mostly well, and in
-// some time every try fails, nothing runs, or what runs is canceled.
+// drawRuns draws the runs of an era. Most succeed. For some time all attempts fail, are
+// missed, or are canceled.
 func (w *world) drawRuns(p *policy, i int) {
 	e, to := &p.Eras[i], w.to
 	if i+1 < len(p.Eras) {
@@ -415,8 +414,8 @@ func (p *policy) add(s oracle.Session) {
 	case p.workload == vbawstest.VPC && s.Kind != "none":
 		s.Type = "VpcBackup"
 	}
-	// Which of several sessions with equal times is the newest is decided by their ids,
-	// which the oracle does not have.
+	// Of sessions with equal times, the id decides which is the newest. The oracle has no
+	// ids.
 	for slices.ContainsFunc(p.Sessions, func(o oracle.Session) bool {
 		return o.Type == s.Type && o.Start == s.Start && o.End == s.End
 	}) {
@@ -425,9 +424,9 @@ func (p *policy) add(s oracle.Session) {
 	p.Sessions = append(p.Sessions, s)
 }
 
-// moveEra moves a change to when nothing of the policy runs or has just ended, by the
-// time at which the exporter can see it: what is derived from sessions goes by the
-// schedule of now. If there is no such time, the change is never made.
+// moveEra moves a change to a time when the exporter can see it and no session of the
+// policy runs or has just ended, since the exporter judges sessions by the current
+// schedule. If there is no such time, the change is not made.
 func (w *world) moveEra(p *policy, i int) {
 	e := &p.Eras[i]
 	e.From = max(e.From, p.Eras[i-1].From+10*minute)

@@ -19,7 +19,7 @@ var (
 	days       = flag.Int("days", 0, "how long a world lasts; 0: 1, 3 or 9 days, by -policy-days")
 )
 
-// perWorld is how many policies a world has, at most.
+// perWorld is the largest number of policies of a world.
 const perWorld = 50
 
 func unix(s string) int64 {
@@ -32,8 +32,8 @@ func unix(s string) int64 {
 
 func stamp(t int64) string { return time.Unix(t, 0).UTC().Format("01-02 15:04Z") }
 
-// rulesFile writes the shipped rules without their texts, after some edits, and returns
-// the path. Texts take half of the time and decide nothing.
+// rulesFile edits the shipped rules, writes them without their annotations, and returns
+// the path. Annotations take half of the time and have no effect.
 func rulesFile(t *testing.T, edits ...[2]string) string {
 	b, err := os.ReadFile("../../prometheus/alerts.yml")
 	if err != nil {
@@ -49,7 +49,7 @@ func rulesFile(t *testing.T, edits ...[2]string) string {
 	}
 	text = regexp.MustCompile(`(?m)^ {8}annotations:\n( {10}.*\n)+`).ReplaceAllString(text, "")
 	if strings.Contains(text, "summary:") {
-		t.Fatal("the rules have texts yet")
+		t.Fatal("the rules still have annotations")
 	}
 	path := filepath.Join(t.TempDir(), "alerts.yml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -58,15 +58,15 @@ func rulesFile(t *testing.T, edits ...[2]string) string {
 	return path
 }
 
-// simulate plays a world and compares it.
+// simulate plays a world and compares it with the oracle.
 func simulate(t *testing.T, w *world, rules string) *result {
 	p := newPlay(t, w, rules)
 	p.run()
 	return compare(p)
 }
 
-// TestSimulation is the simulation. Others than the default one, and one world of those
-// alone:
+// TestSimulation plays worlds of -policy-days in total. A longer simulation, and a single
+// world of one:
 //
 //	go test ./simulation -run TestSimulation -v -timeout 0 -args -policy-days 10000
 //	go test ./simulation -run TestSimulation -v -timeout 0 -args -policy-days 450 -days 9 -seed 7
@@ -115,8 +115,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// TestShortcuts plays a world with the texts of the alerts and all rules each minute: the
-// alerts are as without. No text has an error.
+// TestShortcuts plays a world with annotations, and with all rules each minute. The same
+// alerts fire as without, and no annotation has an error.
 func TestShortcuts(t *testing.T) {
 	t.Parallel()
 	with := newPlay(t, drawWorld(1, 12, 1), "../../prometheus/alerts.yml")
@@ -125,11 +125,11 @@ func TestShortcuts(t *testing.T) {
 	without := newPlay(t, drawWorld(1, 12, 1), rulesFile(t))
 	without.run()
 	if len(with.prometheus.fired) == 0 || !maps.EqualFunc(with.prometheus.fired, without.prometheus.fired, slices.Equal) {
-		t.Errorf("with texts there fired %v, without %v", with.prometheus.fired, without.prometheus.fired)
+		t.Errorf("with annotations %v fired, without %v", with.prometheus.fired, without.prometheus.fired)
 	}
 }
 
-// TestMutations shows that the simulation notices rules that are wrong.
+// TestMutations checks that the simulation finds wrong rules.
 func TestMutations(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string][2]string{
@@ -147,7 +147,7 @@ func TestMutations(t *testing.T) {
 					return
 				}
 			}
-			t.Error("no world notices it")
+			t.Error("no world has a mismatch")
 		})
 	}
 }

@@ -24,7 +24,7 @@ func TestServeWithoutLocalFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	apptest.Write(t, s.Config, string(text)+fmt.Sprintf(`
-  - {name: other, url: %q, username: %s, password_file: later, tls_config: {ca_file: ca.pem}}
+  - {name: other, url: %q, username: %s, password_file: later, tls_config: {ca_file: ca.pem, server_name: example.com}}
 `, s.URL, vbawstest.DefaultUsername))
 	if status, stdout, stderr := apptest.Once(t, "check", "--offline", "--config.file="+s.Config); status != 1 || !strings.Contains(stdout, "later: no such file") || strings.Count(stdout, "fail") != 1 || !strings.Contains(stderr, "cannot be monitored: other") {
 		t.Errorf("check --offline: status %d\n%s%s", status, stdout, stderr)

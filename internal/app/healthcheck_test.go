@@ -26,7 +26,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}}}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", Certificates: []tls.Certificate{own}}}}
 	t.Cleanup(client.CloseIdleConnections)
 
 	const tlsConfig = "tls_server_config: {cert_file: web.pem, key_file: web.key%s}\n"

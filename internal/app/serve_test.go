@@ -412,7 +412,7 @@ func TestSecrets(t *testing.T) {
 	apptest.Write(t, ca, string(cert)) // not that of the appliance
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}}}
 	t.Cleanup(client.CloseIdleConnections)
 	p := apptest.StartWith(t, apptest.Access{Client: client, Username: webUsername, Password: webPassword},
 		"--config.file="+site.Config, "--storage.path="+filepath.Join(dir, "data"), "--log.level=debug",

@@ -1,13 +1,11 @@
-// Package apptest runs the exporter as a process, for tests of what a user sees of
-// it: flags, output, signals and HTTP. It also has a simulated appliance with a
-// configuration for it.
+// Package apptest runs the exporter as a process, to test its flags, output, signals and
+// HTTP. It runs other programs that serve HTTP in the same way, such as Prometheus, and
+// it serves simulated appliances and writes a configuration for them.
 //
-// The exporter is package main, built once for a test binary, and with the race
-// detector if the test has it.
+// A test binary builds the exporter once, with the race detector if the test has it.
 package apptest
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,31 +22,53 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"vbaws_exporter/internal/docstest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// Patience is how long a test waits for what must come. It only ends tests that
-// fail.
-const Patience = 2 * time.Minute
+// Patience is how long a test waits for an event. It only ends tests that fail.
+const Patience = 10 * time.Minute
 
-// binary is the folder of the exporter, and the exporter.
+// Await waits until done reports true. If that takes too long, the test fails and shows
+// the last value of saw.
+func Await(t testing.TB, what string, done func() (ok bool, saw any)) {
+	t.Helper()
+	end := time.Now().Add(Patience)
+	if t, ok := t.(*testing.T); ok {
+		// At its deadline, go test fails without this message.
+		if deadline, ok := t.Deadline(); ok && deadline.Before(end) {
+			end = deadline.Add(-10 * time.Second)
+		}
+	}
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		ok, saw := done()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("timed out waiting for %s; last seen: %v", what, saw)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// binary is the exporter that Build has built.
 var binary struct {
 	once      sync.Once
 	dir, path string
 	err       error
 }
 
-// Main is what TestMain calls: it runs the tests, removes the exporter, and exits. Tests
-// of processes wait most of the time, so more of them are in parallel than by default.
+// Main runs the tests of a package for its TestMain, removes the exporter, and exits.
+// Tests of processes mostly wait, so it runs more of them in parallel than the default.
 func Main(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -66,42 +86,51 @@ func Main(m *testing.M) {
 // Binary returns the path of the exporter.
 func Binary(t testing.TB) string {
 	t.Helper()
-	binary.once.Do(build)
-	if binary.err != nil {
-		t.Fatal(binary.err)
+	if err := Build(); err != nil {
+		t.Fatal(err)
 	}
 	return binary.path
 }
 
-func build() {
-	root, err := docstest.Root()
-	if err == nil {
-		// go test knows of files that a test reads, and of packages that it imports, but
-		// not what go build reads: without this, a result of before a change would do.
-		_, err = os.ReadFile(filepath.Join(root, "main.go"))
-	}
-	if err == nil {
-		binary.dir, err = os.MkdirTemp("", "vbaws_exporter")
-	}
+// Build builds the exporter, the first time that it is called. Tests call it when they
+// need the exporter.
+func Build() error {
+	binary.once.Do(func() { binary.err = build() })
+	return binary.err
+}
+
+// build builds the exporter. The test can be in another module of the repository.
+func build() error {
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "vbaws_exporter").Output()
 	if err != nil {
-		binary.err = err
-		return
+		return fmt.Errorf("find the exporter's module: %w", err)
+	}
+	root := strings.TrimSpace(string(module))
+	// go test caches a result until a package that the test imports changes, or a file
+	// that it reads. No test imports main.go.
+	if _, err := os.ReadFile(filepath.Join(root, "main.go")); err != nil {
+		return err
+	}
+	if binary.dir, err = os.MkdirTemp("", "vbaws_exporter"); err != nil {
+		return err
 	}
 	binary.path = filepath.Join(binary.dir, "vbaws_exporter")
 	cmd := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector), "-o", binary.path, ".")
 	cmd.Dir = root
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		binary.err = fmt.Errorf("build the exporter: %w\n%s", err, out)
+		return fmt.Errorf("build the exporter: %w\n%s", err, out)
 	}
+	return nil
 }
 
-// Command returns the exporter with arguments, yet to be started.
+// Command returns a command that runs the exporter with arguments.
 func Command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	return exec.CommandContext(t.Context(), Binary(t), args...)
 }
 
-// Once runs the exporter to its end.
+// Once runs the exporter until it ends.
 func Once(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	cmd := Command(t, args...)
@@ -122,113 +151,176 @@ func LastLine(s string) string {
 	return s[strings.LastIndex(s, "\n")+1:]
 }
 
-// Process is a running exporter that serves HTTP.
-type Process struct {
-	URL    string
-	Tmp    string       // its folder for temporary files
-	Stdout bytes.Buffer // complete when it has ended
-	Access
+// hosts counts the addresses that newHost has returned.
+var hosts atomic.Uint32
 
-	t    testing.TB
-	cmd  *exec.Cmd
-	logs sync.WaitGroup
-
-	mu  sync.Mutex
-	err bytes.Buffer
+// newHost returns an address of the loopback interface that no other server uses, in this
+// process or another. On a shared one, the port of a server that has ended is soon
+// another's.
+func newHost() string {
+	if runtime.GOOS == "darwin" { // has only one
+		return "127.0.0.1"
+	}
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%254, pid%256, 1+hosts.Add(1)%254)
 }
 
-// Access is how to reach a process. The zero value is for one without TLS and
-// accounts.
+// Process is a program that serves HTTP. After it has ended, Start starts it again at
+// the same address.
+type Process struct {
+	Address string // host and port
+	URL     string
+	Tmp     string       // its folder for temporary files
+	Stdout  bytes.Buffer // complete when it has ended
+	Access
+
+	t     testing.TB
+	path  string
+	args  []string
+	log   log
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+	err   error         // of cmd, when it has ended
+}
+
+// Access has what requests to a process need. The zero value is for a process without
+// TLS and accounts.
 type Access struct {
-	Client             *http.Client // nil: the default one, and no TLS
+	// Client is nil without TLS. Each process has an address of its own, so a client
+	// that verifies the certificate of KeyPair sets ServerName.
+	Client             *http.Client
 	Username, Password string
 }
 
-// Start starts the exporter on a port of its choice and waits until it is ready.
+// Start starts the exporter and waits until it is ready.
 func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
 	return StartWith(t, Access{}, args...)
 }
 
-// StartWith is Start for an exporter with TLS or accounts.
+// StartWith is like Start, for an exporter with TLS or accounts.
 func StartWith(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
-	p := Launch(t, how, args...)
-	p.Await("the first poll", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
-	return p
+	return prepare(t, Binary(t), how, args).start(http.StatusOK)
 }
 
-// Launch is StartWith that waits only until the exporter listens.
+// Launch is like StartWith, but waits only until the exporter answers requests.
 func Launch(t testing.TB, how Access, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, Access: how, cmd: Command(t, append(args, "--web.listen-address=127.0.0.1:0")...), Tmp: t.TempDir()}
-	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.Tmp)
-	p.cmd.Stdout = &p.Stdout
-	stderr, err := p.cmd.StderrPipe()
+	return prepare(t, Binary(t), how, args).start(0)
+}
+
+// StartProgram is like Start, for another program with the flag --web.listen-address and
+// the path /-/ready.
+func StartProgram(t testing.TB, path string, args ...string) *Process {
+	t.Helper()
+	return prepare(t, path, Access{}, args).start(http.StatusOK)
+}
+
+func prepare(t testing.TB, path string, how Access, args []string) *Process {
+	t.Helper()
+	l, err := net.Listen("tcp", newHost()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+	defer l.Close()
+	p := &Process{Address: l.Addr().String(), Tmp: t.TempDir(), Access: how, t: t, path: path}
+	p.args = append(slices.Clip(args), "--web.listen-address="+p.Address)
+	p.URL = "https://" + p.Address
+	if how.Client == nil {
+		p.Client, p.URL = http.DefaultClient, "http://"+p.Address
 	}
-	t.Cleanup(func() { p.cmd.Process.Kill(); p.logs.Wait() })
-	address := make(chan string, 1)
-	p.logs.Go(func() { p.readLog(stderr, address) })
-	select {
-	case a, ok := <-address:
-		if !ok {
-			t.Fatalf("it ended: %s", p.Log())
+	t.Cleanup(func() {
+		if p.ended != nil {
+			p.Kill()
 		}
-		p.URL = "http://" + a
-		if how.Client == nil {
-			p.Client = http.DefaultClient
-		} else {
-			p.URL = "https://" + a
+		if t.Failed() {
+			log := p.Log()
+			t.Logf("%s: %s", filepath.Base(path), log[max(0, len(log)-8000):])
 		}
-	case <-time.After(Patience):
-		t.Fatalf("it doesn't listen: %s", p.Log())
-	}
+	})
 	return p
 }
 
-// listening matches the line in either format.
-var listening = regexp.MustCompile(`^{"address":"([^"]+)".*"msg":"Listening on"|msg="Listening on" address=(\S+)`)
+// Start starts the process again, after it has ended, and waits until it is ready.
+func (p *Process) Start() {
+	p.t.Helper()
+	p.start(http.StatusOK)
+}
 
-// readLog keeps the log, and says where the process listens.
-func (p *Process) readLog(r io.Reader, address chan<- string) {
-	defer close(address)
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadString('\n')
-		p.mu.Lock()
-		p.err.WriteString(line)
-		p.mu.Unlock()
-		if m := listening.FindStringSubmatch(line); m != nil {
-			address <- m[1] + m[2]
-		}
-		if err != nil {
-			return
-		}
+// start starts the process and waits until /-/ready answers with a status; 0 is any
+// status.
+func (p *Process) start(ready int) *Process {
+	p.t.Helper()
+	// The test's context ends before the cleanup that waits for the process.
+	p.cmd = exec.Command(p.path, p.args...)
+	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.Tmp)
+	p.cmd.Stdout, p.cmd.Stderr = &p.Stdout, &p.log
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
 	}
+	p.ended = make(chan struct{})
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	Await(p.t, filepath.Base(p.path)+" being ready", func() (bool, any) {
+		select {
+		case <-p.ended:
+			p.t.Fatalf("%s ended: %v", p.path, p.err)
+		default:
+		}
+		resp, _, err := p.try(http.MethodGet, "/-/ready", nil)
+		if err != nil {
+			return false, err
+		}
+		return ready == 0 || resp.StatusCode == ready, resp.Status
+	})
+	return p
 }
 
-// Log returns what it has logged.
+// log collects what a process logs.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// Log returns what the process has logged.
 func (p *Process) Log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err.String()
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.text.String()
 }
 
-// Signal sends it a signal.
+// Signal sends the process a signal, unless it has ended.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatal(err)
 	}
 }
 
-// Kill ends it at once.
-func (p *Process) Kill() { p.cmd.Process.Kill() }
+// Kill ends the process as kill -9 does.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// Stop ends the process with a signal. It must exit with status 0.
+func (p *Process) Stop(s os.Signal) {
+	p.t.Helper()
+	p.Signal(s)
+	<-p.ended
+	if p.err != nil {
+		p.t.Errorf("after %v: %v", s, p.err)
+	}
+}
 
 // Pid returns the number of the process.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
@@ -236,11 +328,7 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Await waits until done reports true.
 func (p *Process) Await(what string, done func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(Patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.t.Fatalf("%s doesn't come; log:\n%s", what, p.Log())
-		}
-	}
+	Await(p.t, what, func() (bool, any) { return done(), "see the log" })
 }
 
 // Get returns the answer to a request.
@@ -252,23 +340,38 @@ func (p *Process) Get(path string) (code int, body string) {
 // Send returns the answer to a request with another method.
 func (p *Process) Send(method, path string) (code int, body string) {
 	p.t.Helper()
-	req, err := http.NewRequest(method, p.URL+path, nil)
+	resp, body := p.Do(method, path, nil)
+	return resp.StatusCode, body
+}
+
+// Do returns the answer to a request with more headers, and its body.
+func (p *Process) Do(method, path string, header http.Header) (resp *http.Response, body string) {
+	p.t.Helper()
+	resp, body, err := p.try(method, path, header)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	return resp, body
+}
+
+func (p *Process) try(method, path string, header http.Header) (*http.Response, string, error) {
+	req, err := http.NewRequest(method, p.URL+path, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	if header != nil {
+		req.Header = header
 	}
 	if p.Username != "" {
 		req.SetBasicAuth(p.Username, p.Password)
 	}
 	resp, err := p.Client.Do(req)
 	if err != nil {
-		p.t.Fatal(err)
+		return nil, "", err
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
 }
 
 // Series returns the samples whose line begins with prefix.
@@ -289,18 +392,8 @@ func Lines(text, prefix string) []string {
 	return found
 }
 
-// Stop ends the exporter by a signal, which must be no failure.
-func (p *Process) Stop(s os.Signal) {
-	p.t.Helper()
-	p.Signal(s)
-	p.logs.Wait()
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("after %v: %v; log:\n%s", s, err, p.Log())
-	}
-}
-
-// Value returns the value of the only series that begins with prefix; -1 if
-// there is none, or the scrape was refused.
+// Value returns the value of the only series that begins with prefix, or -1 if there is
+// none or the scrape is refused.
 func (p *Process) Value(prefix string) float64 {
 	p.t.Helper()
 	s := p.Series(prefix)
@@ -314,10 +407,12 @@ func (p *Process) Value(prefix string) float64 {
 	return v
 }
 
-// Site is a simulated appliance and the configuration for it.
+// Site is a simulated appliance that is served over TLS.
 type Site struct {
 	*vbawstest.Server
-	Config string // path of the file
+	Name     string
+	Settings string // more lines of its entry in a configuration
+	Config   string // of NewSite: path of a configuration for this appliance alone
 }
 
 // NewSite returns an appliance with one policy and two days of sessions.
@@ -333,26 +428,45 @@ func NewSite(t testing.TB) *Site {
 		FailureRate: 0.3,
 	}}})
 	fleet.Backfill(now.Add(-48 * time.Hour))
-	server, err := vbawstest.Listen(a, "127.0.0.1:0", true)
+	s := Serve(t, "site", a)
+	s.Config = Config(t, "", s)
+	return s
+}
+
+// Serve serves an appliance at an address of its own, until the test ends.
+func Serve(t testing.TB, name string, a *vbawstest.Appliance) *Site {
+	t.Helper()
+	server, err := vbawstest.Listen(a, newHost()+":0", true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
+	return &Site{Server: server, Name: name}
+}
+
+// Config writes a configuration for sites into a folder of its own, with their
+// common certificate as ca.pem and the password as secret, and returns its path. Each is
+// polled every 5 seconds, the shortest interval. settings are more lines of it.
+func Config(t testing.TB, settings string, sites ...*Site) string {
+	t.Helper()
 	dir := t.TempDir()
-	s := &Site{server, filepath.Join(dir, "config.yml")}
-	Write(t, filepath.Join(dir, "ca.pem"), string(server.CertPEM()))
-	Write(t, filepath.Join(dir, "secret"), vbawstest.DefaultPassword+"\n")
-	Write(t, s.Config, fmt.Sprintf(`
-poll_interval: 5s
-appliances:
-  - name: site
+	var text strings.Builder
+	text.WriteString("poll_interval: 5s\n" + settings + "appliances:\n")
+	for _, s := range sites {
+		fmt.Fprintf(&text, `  - name: %s
     url: %s
     username: %s
     password_file: secret
     tls_config:
       ca_file: ca.pem
-`, server.URL, vbawstest.DefaultUsername))
-	return s
+      server_name: example.com
+%s`, s.Name, s.URL, vbawstest.DefaultUsername, s.Settings)
+	}
+	path := filepath.Join(dir, "config.yml")
+	Write(t, path, text.String())
+	Write(t, filepath.Join(dir, "ca.pem"), string(sites[0].CertPEM()))
+	Write(t, filepath.Join(dir, "secret"), vbawstest.DefaultPassword+"\n")
+	return path
 }
 
 // Write writes a file.
@@ -363,7 +477,7 @@ func Write(t testing.TB, path, text string) {
 	}
 }
 
-// KeyPair makes a certificate for 127.0.0.1 and returns it, as PEM, with its key.
+// KeyPair makes a certificate for 127.0.0.1 and returns it and its key as PEM.
 func KeyPair(t testing.TB) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -2,5 +2,5 @@
 
 package apptest
 
-// raceDetector says whether the test has the race detector.
+// raceDetector reports whether the test has the race detector.
 const raceDetector = true
