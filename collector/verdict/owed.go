@@ -79,8 +79,10 @@ func (j *judgement) allOwed(row *Kind, decided time.Time) (owed []start, first t
 		oldest, starts := of(m, row.Kind, success, from)
 		owed = slices.Grow(owed, len(starts))
 		for i := 1; i < len(starts)-1; i++ {
-			owed = append(owed, start{starts[i], row.Kind, m, starts[i-1].At, starts[i+1].Later})
-			first = earliest(first, oldest)
+			if s := starts[i]; !s.Skipped || !j.beganOn(s) {
+				owed = append(owed, start{s, row.Kind, m, starts[i-1].At, starts[i+1].Later})
+				first = earliest(first, oldest)
+			}
 		}
 	}
 	j.at(row.NextDue)
@@ -91,10 +93,7 @@ func (j *judgement) allOwed(row *Kind, decided time.Time) (owed []start, first t
 // isOverdue reports whether a start that no success has met is overdue. What was
 // decided stays so.
 func (j *judgement) isOverdue(s *start, decided time.Time) bool {
-	switch {
-	case s.Skipped && j.beganOn(s):
-		return false
-	case !s.Skipped && !s.At.After(decided):
+	if !s.Skipped && !s.At.After(decided) {
 		return true
 	}
 	if deadline := j.deadline(s); deadline.After(j.Now) {
@@ -121,7 +120,11 @@ func (j *judgement) owed(m *Member, k schedule.Kind, success, from time.Time) (f
 	if m.Plan.LastDue(k, j.Now).Before(since) {
 		return since, nil
 	}
-	first = m.Plan.Next(k, since.Add(-1)).At
+	next := m.Plan.Next(k, since.Add(-1))
+	if next.Skipped && j.beganOn(next) {
+		next = m.Plan.Next(k, next.At)
+	}
+	first = next.At
 	oldest := latest(first, m.Plan.LastDue(k, from))
 	starts = m.Plan.Starts(k, oldest, j.Now)
 	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, j.Now)})
