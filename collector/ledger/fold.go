@@ -183,7 +183,11 @@ func (e *Entry) record(series *Series, status string, times Times) {
 	if s.Start.IsZero() {
 		s.Start = s.End.Add(-times.Duration)
 	}
-	series.History = series.History.Insert(s)
+	if e.indexed && !e.seen.Uncounted {
+		series.History = series.History.Update(s)
+	} else {
+		series.History = series.History.Insert(s)
+	}
 }
 
 func newer(a, b Last) bool {

@@ -15,6 +15,7 @@ import (
 func TestJudged(t *testing.T) {
 	t.Run("history", testJudgedHistory)
 	t.Run("history of equal times", testJudgedHistoryOfEqualTimes)
+	t.Run("history, listed again", testJudgedHistoryListedAgain)
 	t.Run("unreadable schedule", testJudgedUnreadableSchedule)
 	t.Run("disabled since", testJudgedDisabledSince)
 	t.Run("initial sync", testJudgedInitialSync)
@@ -133,6 +134,25 @@ func testJudgedDisabledSince(t *testing.T) {
 	pol.Enabled = true
 	if got := b.list(pol).DisabledSince; !got.IsZero() {
 		t.Errorf("enabled: disabled since %v", got)
+	}
+}
+
+// testJudgedHistoryListedAgain: a failed session that is older than those that are kept
+// counts once, however often it changes.
+func testJudgedHistoryListedAgain(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	all := make([]vbaws.Session, verdict.Keep+5)
+	for n := range all {
+		all[n] = ended(n, vbaws.StatusFailed, epoch.Add(time.Duration(n)*time.Hour))
+	}
+	for range 3 { // after each the USN starts over
+		for n := range all {
+			all[n].USN += 1000
+		}
+		b.fold("Nightly", ledger.Incremental, all...)
+		if n := series(b.View(), "Nightly").History.ConsecutiveFailures(); n != len(all) {
+			t.Fatalf("%d consecutive failures, want %d", n, len(all))
+		}
 	}
 }
 

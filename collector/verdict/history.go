@@ -69,6 +69,15 @@ func (h History) Insert(s Session) History {
 	return h
 }
 
+// Update is Insert of a session that was inserted before. A failure that Recent no longer
+// holds is not counted again.
+func (h History) Update(s Session) History {
+	if s.failed() && len(h.Recent) == Keep && s.compare(h.Recent[0]) < 0 && !slices.ContainsFunc(h.Recent, s.same) {
+		return h
+	}
+	return h.Insert(s)
+}
+
 // Empty reports whether nothing is known of any session.
 func (h History) Empty() bool {
 	return len(h.Recent) == 0 && h.Success.IsZero() && h.Failures == 0 && h.FirstFailure.IsZero()

@@ -35,6 +35,9 @@ func TestHistory(t *testing.T) {
 			all = append(all, s)
 			h = h.Insert(s).Insert(s) // twice is once
 		}
+		for _, i := range random.Perm(n) {
+			h = h.Update(all[i])
+		}
 		slices.SortFunc(all, Session.compare)
 		if diff := cmp.Diff(all[max(0, len(all)-Keep):], append([]Session{}, h.Recent...)); n > 0 && diff != "" {
 			t.Fatalf("kept (-want +got):\n%s", diff)
