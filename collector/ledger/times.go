@@ -60,6 +60,30 @@ func (tx *Tx) Times(s *vbaws.Session) Times {
 	return t
 }
 
+// putBack puts back the sessions that ended more than an hour after now, by both clocks:
+// the appliance's may be wrong again. Until then, they would hide what ends.
+func (tx *Tx) putBack(by time.Duration) {
+	now := tx.clock()
+	limit := slices.MaxFunc([]time.Time{now, tx.now}, time.Time.Compare).Add(ahead)
+	for _, k := range tx.keys() {
+		if !slices.ContainsFunc(tx.seriesOf(k).Counters, func(c *Counter) bool { return c.End.After(limit) }) {
+			continue
+		}
+		s := tx.touch(k)
+		put := func(end time.Time) time.Time {
+			if !end.After(limit) {
+				return end
+			}
+			return slices.MinFunc([]time.Time{end.Add(-by), now}, time.Time.Compare)
+		}
+		for _, c := range s.Counters {
+			c.End = put(c.End)
+		}
+		s.Last.End = put(s.Last.End)
+		s.History = s.History.PutBack(limit, now, by)
+	}
+}
+
 func usable(t, now time.Time) bool { return !t.Before(earliest) && !t.After(now.Add(ahead)) }
 
 // Finished reports whether s has finished. An unknown status

@@ -16,6 +16,7 @@ func TestJudged(t *testing.T) {
 	t.Run("history", testJudgedHistory)
 	t.Run("history of equal times", testJudgedHistoryOfEqualTimes)
 	t.Run("history, listed again", testJudgedHistoryListedAgain)
+	t.Run("clock put back", testJudgedClockPutBack)
 	t.Run("unreadable schedule", testJudgedUnreadableSchedule)
 	t.Run("disabled since", testJudgedDisabledSince)
 	t.Run("initial sync", testJudgedInitialSync)
@@ -152,6 +153,57 @@ func testJudgedHistoryListedAgain(t *testing.T) {
 		b.fold("Nightly", ledger.Incremental, all...)
 		if n := series(b.View(), "Nightly").History.ConsecutiveFailures(); n != len(all) {
 			t.Fatalf("%d consecutive failures, want %d", n, len(all))
+		}
+	}
+}
+
+// testJudgedClockPutBack: a session that ended while the appliance's clock was ahead hides
+// none that ends after the clock was put right.
+func testJudgedClockPutBack(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.ahead = 48 * time.Hour
+	at := func() time.Time { return b.now.Add(b.ahead) }
+	poll := func(s ...vbaws.Session) {
+		t.Helper()
+		b.now = b.now.Add(10 * time.Minute)
+		b.transact(func(tx *ledger.Tx) {
+			tx.SetClock(at())
+			for i := range s {
+				b.into(tx, s[i], "Nightly", ledger.Incremental)
+			}
+			tx.ObserveClocks(b.now, at())
+		})
+	}
+	poll()
+	poll(ended(1, "Failed", at().Add(-2*time.Minute)), ended(2, "Succeeded", at()))
+	b.ahead = 0
+	poll(session(3, "Failed", b.now.Add(5*time.Minute), b.now.Add(9*time.Minute)))
+	want := series(b.View(), "Nightly").History
+	b.ahead = -1000 * time.Hour // it is wrong again, and right: nothing is put back
+	poll()
+	b.ahead = 0
+	poll()
+	b.restart()
+	s := series(b.View(), "Nightly")
+	if d := cmp.Diff(want, s.History); d != "" {
+		t.Error(d)
+	}
+	var statuses []string
+	for _, r := range s.History.Recent {
+		statuses = append(statuses, r.Status)
+		if r.End.After(b.now) || r.Start.After(r.End) {
+			t.Errorf("a session from %v to %v, and it is %v", r.Start, r.End, b.now)
+		}
+	}
+	if d := cmp.Diff([]string{"Failed", "Succeeded", "Failed"}, statuses); d != "" {
+		t.Error(d)
+	}
+	if s.Last.Status != "Failed" || s.Last.End.After(b.now) {
+		t.Errorf("last: %+v", s.Last)
+	}
+	for _, c := range s.Counters {
+		if c.End.After(b.now) {
+			t.Errorf("%s ended at %v, and it is %v", c.Status, c.End, b.now)
 		}
 	}
 }
