@@ -45,7 +45,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
 		pol.Decided, pol.DisabledSince = old.Decided, old.DisabledSince
-		pol.Former = formerOf(old, l.Name, at)
+		pol.Former = tx.formerOf(old, l.Name, at)
 		pol.keepSchedule(old)
 	}
 	switch {
@@ -96,18 +96,42 @@ func (p *Policy) keepSchedule(old *Policy) {
 	p.Since, p.InitialSync = old.Since, old.InitialSync
 }
 
-// formerFor is how long the former name of a policy is of interest.
-const formerFor = 35 * oneDay
+// formerFor is how long the former name of a policy is of interest: longer than a policy
+// that runs once a year waits for its next start.
+const formerFor = 400 * oneDay
+
+// formerRuns is how long after it was renamed a session of a policy can begin under the
+// former name: those that begin later are of another policy, which has the name now.
+const formerRuns = oneDay
 
 // formerOf returns the Former of a policy that is listed as name at the given time.
-func formerOf(old *Policy, name string, at time.Time) *Former {
+func (tx *Tx) formerOf(old *Policy, name string, at time.Time) *Former {
 	switch {
 	case old.Name != name:
-		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second)}
+		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second), Histories: tx.historiesOf(old)}
 	case old.Former != nil && at.Sub(old.Former.Until) > formerFor:
 		return nil
 	}
 	return old.Former
+}
+
+// historiesOf returns the histories of a policy, under its name and the one before, as they
+// are now: sessions of another policy that takes the name will not replace them.
+func (tx *Tx) historiesOf(pol *Policy) map[string]verdict.History {
+	all := make(map[string]verdict.History)
+	if pol.Former != nil {
+		maps.Copy(all, pol.Former.Histories)
+	}
+	shared := slices.ContainsFunc(livePolicies(tx.allPolicies(), anyPolicy), func(o *Policy) bool {
+		return o.Name == pol.Name && o.Workload != pol.Workload
+	})
+	for _, k := range tx.keys() {
+		if k.Type == vbaws.TypePolicy && k.Policy == pol.Name && (!shared || verdict.Concerns(pol.Workload, k.ExtendedType)) {
+			all[k.ExtendedType] = all[k.ExtendedType].Merge(tx.seriesOf(k).History)
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, h verdict.History) bool { return h.Empty() })
+	return all
 }
 
 // keepFormer keeps the history of a series that is dropped for the policies that had its
@@ -125,7 +149,7 @@ func (tx *Tx) keepFormer(s *Series) {
 		if f.Histories == nil {
 			f.Histories = make(map[string]verdict.History)
 		}
-		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History)
+		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History.Before(f.Until.Add(formerRuns)))
 		tx.editPolicy(k).Former = &f
 	}
 }

@@ -21,6 +21,7 @@ func TestJudged(t *testing.T) {
 	t.Run("disabled since", testJudgedDisabledSince)
 	t.Run("initial sync", testJudgedInitialSync)
 	t.Run("former name", testJudgedFormerName)
+	t.Run("former name, of another", testJudgedFormerNameOfAnother)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -239,9 +240,50 @@ func testJudgedFormerName(t *testing.T) {
 	if series(b.View(), "Nightly") != nil {
 		t.Error("the series of the former name is still there")
 	}
-	b.now = b.now.Add(36 * 24 * time.Hour)
+	b.now = b.now.Add(401 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
-		t.Errorf("after 36 days: %+v", f)
+		t.Errorf("after 401 days: %+v", f)
+	}
+}
+
+// testJudgedFormerNameOfAnother: the last success of a policy that runs once a year is known
+// after it was renamed, once or twice, although many sessions of another policy have the
+// name since, and that policy is removed.
+func testJudgedFormerNameOfAnother(t *testing.T) {
+	for _, names := range [][]string{{"Old"}, {"Mistake", "Old"}} {
+		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+		pol := vbaws.Policy{ID: "1", Name: "Yearly", Enabled: true}
+		other := vbaws.Policy{ID: "2", Name: "Yearly", Enabled: true}
+		list := func(all ...vbaws.Policy) {
+			b.now = b.now.Add(time.Hour)
+			b.transact(func(tx *ledger.Tx) {
+				tx.Listed("ec2", all, true, b.now)
+				tx.DropGone(true)
+			})
+		}
+		list(pol)
+		b.fold("Yearly", ledger.Incremental, session(1, "Succeeded", epoch, epoch.Add(time.Minute)))
+		for _, pol.Name = range names {
+			list(pol, other)
+		}
+		for n := range 2 * verdict.Keep {
+			b.now = b.now.Add(24 * time.Hour)
+			b.fold("Yearly", ledger.Incremental, ended(10+n, "Succeeded", b.now))
+		}
+		b.now = b.now.Add(300 * 24 * time.Hour)
+		list(pol)
+		list(pol)
+		if series(b.View(), "Yearly") != nil {
+			t.Error("the series of the other policy is still there")
+		}
+		b.restart()
+		f := b.View().Policies[0].Former
+		if f == nil {
+			t.Fatal("the former name is forgotten")
+		}
+		if h := f.Histories[""]; !h.LastSuccess().Equal(epoch.Add(time.Minute)) {
+			t.Errorf("%q: former %+v, want a success at %v", names, f, epoch.Add(time.Minute))
+		}
 	}
 }
 

@@ -174,11 +174,14 @@ func (h History) typicalAt(t time.Time) (time.Duration, bool) {
 	return (d[(n-1)/2] + d[n/2]) / 2, true
 }
 
-// before returns the history without the sessions that did not begin before t.
-func (h History) before(t time.Time) History {
+// Before returns the history without the sessions that did not begin before t.
+func (h History) Before(t time.Time) History {
 	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), func(s Session) bool { return !s.Start.Before(t) })
 	if h.Success.After(t) {
 		h.Success = time.Time{}
+	}
+	if h.FirstFailure.After(t) {
+		h.Failures, h.FirstFailure = 0, time.Time{}
 	}
 	return h
 }

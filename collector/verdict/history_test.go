@@ -84,6 +84,24 @@ func TestHistoryIsImmutable(t *testing.T) {
 	}
 }
 
+// TestHistoryBefore: of many sessions that began later nothing is left.
+func TestHistoryBefore(t *testing.T) {
+	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	for _, status := range []string{"Failed", "Succeeded", "Canceled"} {
+		var h History
+		for i := range Keep + 5 {
+			start := at.Add(time.Duration(i) * time.Hour)
+			h = h.Insert(Session{start, start.Add(time.Minute), status, 0})
+		}
+		if got := h.Before(at); !got.Empty() {
+			t.Errorf("%s: %+v", status, got)
+		}
+		if got := h.Before(at.Add(1000 * time.Hour)); cmp.Diff(h, got) != "" {
+			t.Errorf("%s: %+v, want %+v", status, got, h)
+		}
+	}
+}
+
 // TestHistoryPutBack: sessions that ended in the future are put back with the clock, in
 // order, and what began before the clock was wrong stays.
 func TestHistoryPutBack(t *testing.T) {
