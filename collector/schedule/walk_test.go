@@ -83,7 +83,7 @@ func walk(zone *time.Location) []slot {
 var walks = map[string]func() []slot{}
 
 func init() {
-	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"} {
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "America/Santiago", "Africa/Cairo", "Australia/Lord_Howe", "Asia/Kolkata"} {
 		walks[name] = sync.OnceValue(func() []slot { return walk(zone(name)) })
 	}
 }
