@@ -14,8 +14,7 @@ import (
 type Times struct {
 	// Start is zero if it isn't known at all.
 	Start time.Time
-	// End is that of a finished session, and says nothing of another. It is never
-	// zero.
+	// End is that of a finished session, and has no meaning for another. It is never zero.
 	End time.Time
 	// Duration is never below zero, and to the microsecond.
 	Duration time.Duration

@@ -11,7 +11,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// The walk knows nothing of how a Plan works: it watches a wall clock for ten years,
+// The walk shares no code with Plan: it watches a wall clock for ten years,
 // half-hour by half-hour, and asks of each whether the schedule starts in it.
 
 var (

@@ -154,7 +154,7 @@ const (
 // if there are fewer than 5.
 func (h History) Typical() (time.Duration, bool) { return h.typicalAt(time.Time{}) }
 
-// typicalAt is Typical as it was at t: a session that runs is measured by those that
+// typicalAt is Typical as it was at t: a running session is measured by the sessions that
 // ended before it began, so that its limit never moves. A zero t is now.
 func (h History) typicalAt(t time.Time) (time.Duration, bool) {
 	var d []time.Duration

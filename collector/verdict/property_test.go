@@ -357,7 +357,7 @@ func (r *draw) add(s oracle.Session) {
 	r.Sessions = append(r.Sessions, s)
 }
 
-// moveEra moves the beginning of an era to where the schedule before it makes no
+// moveEra moves the beginning of an era to a time at which the schedule before it makes no
 // difference to failures: no session has just ended, runs for long already, or may be a
 // retry.
 func (r *draw) moveEra(i int) {
@@ -410,7 +410,7 @@ type exporter struct {
 	oldName  map[int]bool
 }
 
-// playScript returns where the verdict differs from the oracle's; empty if nowhere.
+// playScript returns when the verdict differs from the oracle's; empty if it never does.
 // noGrace is another rule that is off.
 func playScript(seed uint64, m mutation, noGrace bool) string {
 	r := drawScript(seed)
