@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vbaws_exporter/collector/verdict"
@@ -19,10 +20,11 @@ import (
 func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
 	tx.names = nil
 	present := make(map[PolicyKey]bool, len(listing))
+	known := sync.OnceValue(tx.histories)
 	for _, l := range listing {
 		k := PolicyKey{Workload: workload, ID: l.ID}
 		present[k] = true
-		tx.listedPolicy(k, l, at)
+		tx.listedPolicy(k, l, at, known)
 	}
 	for k, old := range tx.allPolicies() {
 		if whole && k.Workload == workload && !present[k] && !old.Gone() {
@@ -31,7 +33,7 @@ func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at tim
 	}
 }
 
-func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
+func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time, known func() histories) {
 	day := tx.now.Truncate(oneDay)
 	at, inDoubt := tx.seenAt(at)
 	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
@@ -45,7 +47,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
 		pol.Decided, pol.DisabledSince = old.Decided, old.DisabledSince
-		pol.Former = tx.formerOf(old, l.Name, at)
+		pol.Former = formerOf(old, l.Name, at, known)
 		pol.keepSchedule(old)
 	}
 	switch {
@@ -104,33 +106,59 @@ const formerFor = 400 * oneDay
 // former name: those that begin later are of another policy, which has the name now.
 const formerRuns = oneDay
 
-// formerOf returns the Former of a policy that is listed as name at the given time.
-func (tx *Tx) formerOf(old *Policy, name string, at time.Time) *Former {
+// maxFormer is of how many extended types what is known is kept through another renaming.
+const maxFormer = 16
+
+// formerOf returns the Former of a policy that is listed as name at the given time. What is
+// known of its sessions then is kept: those of another policy that takes the former name
+// will not replace them.
+func formerOf(old *Policy, name string, at time.Time, known func() histories) *Former {
 	switch {
 	case old.Name != name:
-		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second), Histories: tx.historiesOf(old)}
+		f := &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second), Histories: known().of(old)}
+		if old.Former != nil && len(old.Former.Histories) <= maxFormer {
+			for extendedType, h := range old.Former.Histories {
+				f.Histories[extendedType] = f.Histories[extendedType].Merge(h)
+			}
+		}
+		return f
 	case old.Former != nil && at.Sub(old.Former.Until) > formerFor:
 		return nil
 	}
 	return old.Former
 }
 
-// historiesOf returns the histories of a policy, under its name and the one before, as they
-// are now: sessions of another policy that takes the name will not replace them.
-func (tx *Tx) historiesOf(pol *Policy) map[string]verdict.History {
-	all := make(map[string]verdict.History)
-	if pol.Former != nil {
-		maps.Copy(all, pol.Former.Histories)
-	}
-	shared := slices.ContainsFunc(livePolicies(tx.allPolicies(), anyPolicy), func(o *Policy) bool {
-		return o.Name == pol.Name && o.Workload != pol.Workload
-	})
+// histories are the series of type Policy that have one, and the workloads of the policies,
+// by the name of the policy.
+type histories struct {
+	series    map[string][]*Series
+	workloads map[string]map[string]bool
+}
+
+func (tx *Tx) histories() histories {
+	h := histories{make(map[string][]*Series), make(map[string]map[string]bool)}
 	for _, k := range tx.keys() {
-		if k.Type == vbaws.TypePolicy && k.Policy == pol.Name && (!shared || verdict.Concerns(pol.Workload, k.ExtendedType)) {
-			all[k.ExtendedType] = all[k.ExtendedType].Merge(tx.seriesOf(k).History)
+		if s := tx.seriesOf(k); k.Type == vbaws.TypePolicy && !s.History.Empty() {
+			h.series[k.Policy] = append(h.series[k.Policy], s)
 		}
 	}
-	maps.DeleteFunc(all, func(_ string, h verdict.History) bool { return h.Empty() })
+	for k, pol := range tx.allPolicies() {
+		if h.workloads[pol.Name] == nil {
+			h.workloads[pol.Name] = make(map[string]bool)
+		}
+		h.workloads[pol.Name][k.Workload] = true
+	}
+	return h
+}
+
+// of returns what is known of a policy's sessions under its name, by extended type.
+func (h histories) of(pol *Policy) map[string]verdict.History {
+	all := make(map[string]verdict.History)
+	for _, s := range h.series[pol.Name] {
+		if len(h.workloads[pol.Name]) == 1 || verdict.Concerns(pol.Workload, s.Key.ExtendedType) {
+			all[s.Key.ExtendedType] = s.History
+		}
+	}
 	return all
 }
 
