@@ -108,7 +108,7 @@ func (d *discard) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// BenchmarkRender measures what the first scrape after a pass has to do for one
+// BenchmarkRender measures what the first scrape after a poll does for one
 // appliance of 1,000 series.
 func BenchmarkRender(b *testing.B) {
 	var views []ledger.SeriesView

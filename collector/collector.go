@@ -1,10 +1,9 @@
-// Package collector shows Prometheus what is known of the appliances.
+// Package collector exposes to Prometheus what the pollers have published.
 //
-// It knows the table of metrics, and how what a poller has published is spelled
-// in it. It doesn't know how that came about: it asks no appliance, keeps no
-// state, reads no clock, starts no goroutine and waits for nothing. Collector
-// shows what is published at the moment of a scrape; Instruments counts the
-// exporter's own doing while it happens.
+// It has the table of metrics, and renders a poller.Published by it. It requests
+// nothing from an appliance, keeps no state, reads no clock, starts no goroutine and
+// waits for nothing. Collector exposes what is published at the moment of a scrape;
+// Instruments counts what the exporter itself does.
 package collector
 
 import (
@@ -17,29 +16,27 @@ import (
 	"vbaws_exporter/collector/poller"
 )
 
-// Source is one appliance, as the collector reads it. Any number of goroutines
-// may call its methods, and none of them waits.
+// Source is what the collector reads of one appliance. Its methods are safe for
+// concurrent use, and none of them waits.
 type Source interface {
 	// Name is the value of the label "appliance": no two sources have the same.
 	Name() string
-	// Published returns what may be seen now; never nil.
+	// Published returns what is published now; never nil.
 	Published() *poller.Published
 }
 
-// Collector is a prometheus.Collector over appliances. Any number of scrapes may
-// go on at once.
+// Collector is a prometheus.Collector over appliances. It is safe for concurrent use.
 type Collector struct {
 	sources func() []Source
-	// rendered has what the last scrape showed, by appliance. Neither the map nor
-	// what is in it is ever changed. Where two scrapes part over what is newest,
-	// the one that ends last wins, and the next scrape renders again what it
-	// lost.
+	// rendered has what the last scrape exposed, by appliance. The map and its
+	// values are immutable. Of two concurrent scrapes, the one that ends last stores
+	// what it exposed, and the next scrape renders again what is missing there.
 	rendered atomic.Pointer[map[string]*rendering]
 }
 
-// New returns a collector over the appliances that sources lists at the time of
-// a scrape. Several goroutines may call sources at once; it must not wait, and
-// what it returns is not changed.
+// New returns a collector over the appliances that sources returns at the time of
+// a scrape. sources must be safe for concurrent use, and must not wait. What it
+// returns is not changed.
 func New(sources func() []Source) *Collector {
 	c := &Collector{sources: sources}
 	c.rendered.Store(&map[string]*rendering{})

@@ -36,7 +36,7 @@ var formats = map[string]string{
 	"protobuf":    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 }
 
-// scrape returns what a scrape that accepts accept is answered.
+// scrape returns the response to a scrape that accepts accept.
 func scrape(t testing.TB, g prometheus.Gatherer, name, accept string, options ...func(*promhttp.HandlerOpts)) *http.Response {
 	t.Helper()
 	opts := promhttp.HandlerOpts{EnableOpenMetrics: true}
@@ -77,7 +77,7 @@ func newRegistry(sources func() []Source) *prometheus.Registry {
 	return reg
 }
 
-// lint reports what in g is not as Prometheus would have it.
+// lint reports what in g is against the conventions of Prometheus.
 func lint(t *testing.T, g prometheus.Gatherer) {
 	t.Helper()
 	families, err := g.Gather()
@@ -202,10 +202,10 @@ func testScrapeAbsentValues(t *testing.T) {
 		with   *poller.Published
 		absent *poller.Published
 	}{
-		{"up before the first pass", up,
+		{"up before the first poll", up,
 			&poller.Published{Status: poller.Status{Polls: 1}},
 			&poller.Published{Status: poller.Status{Up: true}}},
-		{"info before a revision is agreed on", applianceInfo,
+		{"info before an API version is agreed on", applianceInfo,
 			&poller.Published{Status: poller.Status{APIVersion: "1.0-rev0"}},
 			&poller.Published{Status: poller.Status{Version: "9.0", Polls: 1}}},
 		{"last poll", lastPoll,
@@ -292,7 +292,7 @@ func testScrapeConcurrent(t *testing.T) {
 				seen := seenOf("stays", decode(t, resp))
 				for what, v := range seen {
 					if v != seen[watermarkUSN.Name] {
-						t.Errorf("%s is %v where the watermark is %v", what, v, seen[watermarkUSN.Name])
+						t.Errorf("%s is %v while the watermark is %v", what, v, seen[watermarkUSN.Name])
 					}
 				}
 				if seen[watermarkUSN.Name] < last {
@@ -310,8 +310,8 @@ func testScrapeConcurrent(t *testing.T) {
 	publisher.Wait()
 }
 
-// testScrapeSameLabels: an appliance can make a name that is what another one is cut to. It must not
-// cost the scrape, which is that of all appliances.
+// testScrapeSameLabels: a name can be what another one is cut to. That must not fail the
+// scrape, which is that of all appliances.
 func testScrapeSameLabels(t *testing.T) {
 	long := strings.Repeat("n", maxLabelValue+1)
 	cut := labelValue(long)
@@ -398,7 +398,7 @@ func TestReuse(t *testing.T) {
 	t.Run("same values", testReuseSameValues)
 }
 
-// A scrape hands out again what has not changed, and only that.
+// A scrape uses again the metrics that have not changed, and no others.
 func testReuseAllocations(t *testing.T) {
 	s := newSource("a", moment(1))
 	other := newSource("b", moment(1))
@@ -465,7 +465,7 @@ func testReuseSameValues(t *testing.T) {
 		s := newSource("a", &poller.Published{})
 		kept := newRegistry(fixed(s))
 		series := map[ledger.Key]*ledger.Series{}
-		for range rapid.IntRange(1, 8).Draw(t, "passes") {
+		for range rapid.IntRange(1, 8).Draw(t, "polls") {
 			for range rapid.IntRange(0, 4).Draw(t, "changes") {
 				key := ledger.Key{
 					Type:         rapid.SampledFrom([]string{"Job", "Policy"}).Draw(t, "type"),
@@ -506,7 +506,7 @@ func testReuseSameValues(t *testing.T) {
 }
 
 // Families come sorted by labels, whatever the order of series and appliances:
-// the registry sorts at every scrape, which costs little where nothing is to do.
+// the registry sorts at every scrape, which costs little if nothing is to do.
 func testScrapeOrder(t *testing.T) {
 	ch := make(chan prometheus.Metric, 1000)
 	New(fixed(fleet()...)).Collect(ch)

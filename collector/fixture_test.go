@@ -28,7 +28,7 @@ func newSource(name string, p *poller.Published) *source {
 func (s *source) Name() string                 { return s.name }
 func (s *source) Published() *poller.Published { return s.published.Load() }
 
-// fixed returns what New wants, over the same sources for ever.
+// fixed returns the argument of New for sources that stay the same.
 func fixed(sources ...*source) func() []Source {
 	var list []Source
 	for _, s := range sources {
@@ -110,7 +110,7 @@ func newView(series ...ledger.SeriesView) *ledger.View {
 	return &ledger.View{Series: series, Meta: ledger.Meta{Bounds: testBounds, Skipped: map[string]uint64{}}}
 }
 
-// history is that of sessions which succeeded, and then of some that failed.
+// history returns the history of sessions that succeeded, and then of some that failed.
 func history(succeeded, failed int) (h verdict.History) {
 	for i := range succeeded + failed {
 		s := verdict.Session{Start: epoch.Add(time.Duration(i) * time.Hour), Status: vbaws.StatusSucceeded}
@@ -123,9 +123,9 @@ func history(succeeded, failed int) (h verdict.History) {
 	return h
 }
 
-// fleet returns appliances in every state that matters: one that was read well,
-// one that cannot be read, one whose state comes from the store while no pass has
-// ended, and one of which nothing is known.
+// fleet returns appliances in every state that matters: one whose polls succeed, one
+// whose polls fail, one with stored state before its first poll, and one of which nothing
+// is known.
 func fleet() []*source {
 	policy := func(i int) string { return fmt.Sprintf("policy-%d", i) }
 	held := tally(vbaws.StatusFailed, epoch.Add(time.Hour), testBounds,

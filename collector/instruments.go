@@ -15,9 +15,8 @@ import (
 // codeNone is the label "code" of a request that got no answer.
 const codeNone = "error"
 
-// Instruments are the metrics of what the exporter itself does, which grow as
-// things happen. They belong to the process: none is stored. Any number of
-// goroutines may call its methods.
+// Instruments are the metrics of what the exporter itself does. None is stored. They
+// are safe for concurrent use.
 type Instruments struct {
 	polls              *prometheus.CounterVec
 	pollDuration       *prometheus.HistogramVec
@@ -28,7 +27,7 @@ type Instruments struct {
 }
 
 // NewInstruments registers the instruments, and the build's information, with
-// reg. It panics where one is registered already.
+// reg. It panics if one is registered already.
 func NewInstruments(reg prometheus.Registerer) *Instruments {
 	reg.MustRegister(version.NewCollector("vbaws_exporter"))
 	auto := promauto.With(reg)
@@ -45,8 +44,8 @@ func NewInstruments(reg prometheus.Registerer) *Instruments {
 	}
 }
 
-// Add begins an appliance's series: every result at 0, so that the first failure
-// is a step. An appliance that is there already keeps what it has.
+// Add adds an appliance's series, every result at 0, so that increase() shows the
+// first failure. Series that exist keep their values.
 func (i *Instruments) Add(appliance string) {
 	appliance = labelValue(appliance)
 	for _, result := range poller.Results {
@@ -55,8 +54,8 @@ func (i *Instruments) Add(appliance string) {
 	i.pollDuration.WithLabelValues(appliance)
 }
 
-// Remove forgets an appliance's series. Its poller must have ended: what it
-// reports later brings them back.
+// Remove removes an appliance's series. Its poller must have ended: what it
+// reports later adds them again.
 func (i *Instruments) Remove(appliance string) {
 	of := prometheus.Labels{"appliance": labelValue(appliance)}
 	i.polls.DeletePartialMatch(of)
@@ -72,7 +71,7 @@ func (i *Instruments) Polled(appliance string, result poller.Result, d time.Dura
 }
 
 // Requested counts a request. Its label "code" is the HTTP status in decimal,
-// and "error" where no answer came.
+// or "error" if no answer arrived.
 func (i *Instruments) Requested(appliance string, r vbaws.Request) {
 	code := codeNone
 	if r.Code != 0 {
@@ -82,8 +81,8 @@ func (i *Instruments) Requested(appliance string, r vbaws.Request) {
 	i.apiRequestDuration.WithLabelValues(r.Endpoint).Observe(r.Duration.Seconds())
 }
 
-// Reloaded says how reading the configuration at the given time went, the first
-// time at the start of the process included.
+// Reloaded records whether the configuration was loaded at the given time, at the
+// start of the process or by a reload.
 func (i *Instruments) Reloaded(ok bool, at time.Time) {
 	i.reloadSuccessful.Set(boolean(ok))
 	if ok {

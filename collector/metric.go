@@ -16,10 +16,10 @@ import (
 )
 
 // metric is one series of a family, ready to be handed out: a scrape copies
-// pointers. It is immutable, with all it points to, and so may be part of any
-// number of scrapes at once. Exactly one of counter, gauge and histogram is set.
+// pointers. It is immutable, with all it points to, and so any number of scrapes
+// can share it. Exactly one of counter, gauge and histogram is set.
 //
-// The library's own constant metrics would not do: those with exemplars must
+// The library's own constant metrics do not suffice: those with exemplars must
 // not be shared between scrapes, and none has both classic and native buckets.
 type metric struct {
 	family    *family
@@ -54,7 +54,7 @@ func newSessionCounter(c *ledger.Counter) *dto.Counter {
 	return out
 }
 
-// noLabels describes a histogram that the library spells, and that is not exposed itself.
+// noLabels describes a histogram that the library builds, and that is not exposed itself.
 var noLabels = prometheus.NewDesc("histogram", "", nil, nil)
 
 // newSessionHistogram returns what the histogram of c, which must have one, is
@@ -107,7 +107,7 @@ func addExemplars(out *dto.Histogram, h *ledger.Histogram, bounds []float64) {
 			continue
 		}
 		if i == len(bounds) {
-			// Formats know the bucket of +Inf without being told, save its exemplar.
+			// Formats add the bucket of +Inf themselves, but not its exemplar.
 			out.Bucket = append(out.Bucket, &dto.Bucket{CumulativeCount: out.SampleCount, UpperBound: new(math.Inf(+1))})
 		}
 		out.Bucket[i].Exemplar = exemplar
@@ -123,7 +123,7 @@ func addExemplars(out *dto.Histogram, h *ledger.Histogram, bounds []float64) {
 // exemplarLabel is the label of every exemplar.
 const exemplarLabel = "session_id"
 
-// newExemplar returns nil where the session's id is too long for an exemplar.
+// newExemplar returns nil if the session's id is too long for an exemplar.
 func newExemplar(e *ledger.Exemplar, value float64) *dto.Exemplar {
 	id := validUTF8(e.SessionID)
 	if len(exemplarLabel)+utf8.RuneCountInString(id) > prometheus.ExemplarMaxRunes {
@@ -156,7 +156,7 @@ const maxLabelValue = 256
 // labelValue returns s as the value of a label.
 func labelValue(s string) string { return vbaws.Shorten(validUTF8(s), maxLabelValue) }
 
-// validUTF8 makes s fit for a label: one that isn't would cost the whole scrape.
+// validUTF8 makes s valid for a label: an invalid one fails the whole scrape.
 func validUTF8(s string) string {
 	return strings.ToValidUTF8(s, string(utf8.RuneError))
 }

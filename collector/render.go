@@ -21,7 +21,7 @@ type rendering struct {
 	bounds []float64
 }
 
-// part is what something in poller.Published is published as: its metrics, each family's
+// part has the metrics of one value in poller.Published, each family's
 // together and sorted by label values. That is the order in which they are exposed, so
 // that a scrape finds them sorted.
 type part struct {
@@ -29,14 +29,14 @@ type part struct {
 	metrics []*metric
 }
 
-// seriesRendering is what a series is published as, except what runs.
+// seriesRendering has the metrics of a series, except those of running sessions.
 type seriesRendering struct {
 	labels  []*dto.LabelPair // those of bySeries
 	metrics []*metric
 }
 
-// render returns p as metrics. What old, which may be nil, has of the same
-// appliance is used again if it still holds.
+// render returns p as metrics. It uses again what still holds of old, the earlier
+// rendering of the appliance or nil.
 func render(appliance string, p *poller.Published, old *rendering) *rendering {
 	if old == nil {
 		old = &rendering{}
@@ -53,8 +53,8 @@ func render(appliance string, p *poller.Published, old *rendering) *rendering {
 	return r
 }
 
-// renderPart returns old if that is what of is published as. Otherwise it renders of,
-// unless that is nil.
+// renderPart returns old if that is the part of of. Otherwise it renders of, unless that is
+// nil.
 func renderPart[T any](old part, of *T, appliance []*dto.LabelPair, render func(*builder, *T)) part {
 	if old.of == any(of) {
 		return old
@@ -147,7 +147,7 @@ func (b *builder) problem(kind []*dto.LabelPair, problem verdict.State, p verdic
 
 func (b *builder) facts(f *poller.Facts) {
 	known := func(f *family, value float64) {
-		if value >= 0 { // the client says -1 for what the appliance didn't say
+		if value >= 0 { // the client returns -1 for what the answer lacks
 			b.gauge(f, b.appliance, value)
 		}
 	}
@@ -253,7 +253,7 @@ func renderSeries(appliance []*dto.LabelPair, s *ledger.Series, bounds []float64
 }
 
 // with returns labels and more of them, a name and a value each, sorted by name. It shares
-// the pairs of labels, which are most of what a series weighs.
+// the pairs of labels, which take most of the memory of a series.
 func with(labels []*dto.LabelPair, more ...string) []*dto.LabelPair {
 	all := make([]*dto.LabelPair, len(labels), len(labels)+len(more)/2)
 	copy(all, labels)
@@ -264,9 +264,9 @@ func with(labels []*dto.LabelPair, more ...string) []*dto.LabelPair {
 	return all
 }
 
-// inOrder returns metrics in the order of exposition. Of those with the same labels, which
-// the registry would refuse together with all others, it returns one: an appliance can make
-// a name that is what another one is cut to.
+// inOrder returns metrics in the order of exposition. Of those with the same labels it
+// returns one, since the registry would reject the whole scrape: a name can be what another
+// one is cut to.
 func inOrder(metrics []*metric) []*metric {
 	byFamily := make(map[*family][]*metric)
 	for _, m := range metrics {

@@ -19,8 +19,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// seenBy returns the metrics about an appliance that an account of a role sees by
-// a revision, where there is one of everything.
+// seenBy returns the metrics that an account of a role gets by an API version, from an
+// appliance that has one of everything.
 func seenBy(t *testing.T, role, revision string) map[string]bool {
 	t.Helper()
 	clock := vbawstest.NewClock(time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC))
@@ -80,7 +80,7 @@ func TestRoles(t *testing.T) {
 }
 
 // testRolesDocumentation compares the table of roles with what accounts of
-// these roles see of a simulated appliance, by every revision.
+// these roles see of a simulated appliance, by every API version.
 func testRolesDocumentation(t *testing.T) {
 	roles := []string{"any", vbawstest.RoleOperator, vbawstest.RoleAdministrator} // each sees what those before it see
 	least := make(map[string]string)
@@ -115,7 +115,7 @@ func testRolesDocumentation(t *testing.T) {
 }
 
 // testRolesAPIVersions: what an administrator sees doesn't depend on the
-// revision, though the labels extended_type and kind do.
+// API version, though the labels extended_type and kind do.
 func testRolesAPIVersions(t *testing.T) {
 	newest := vbaws.KnownAPIVersions()[0]
 	want := seenBy(t, vbawstest.RoleAdministrator, newest)

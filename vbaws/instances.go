@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -148,26 +147,24 @@ func (c *Client) before12() bool {
 	return v != "" && !since(v, 1, 2)
 }
 
-// restorePointsAsked is how many restore points are requested of an instance. A request
-// has the newest of each of its backups, of which an instance has a few.
-const restorePointsAsked = 100
-
 // NewestRestorePoint returns when the newest restore point of an EC2 instance was made,
 // whatever made it: a policy's snapshot, replica or backup, or a snapshot by hand. It is
 // zero if there is none. Every account may ask for it.
 //
 // From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False);
 // before, Sort=pointInTimeDesc (vendor's description of 1.0-rev0). It is an error if
-// OnlyLatest leaves more than fit a page, since their order is not known.
-func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error) {
+// OnlyLatest leaves more than limit, since their order is not known: it leaves the newest of
+// each backup of the instance. Limit 0 leaves the size of the page to the appliance.
+func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error) {
 	route := c.RestorePointsRoute()
 	sorted := route == RouteRestorePointsOld
-	values := url.Values{"OnlyLatest": {"true"}, "Limit": {strconv.Itoa(restorePointsAsked)}}
+	values := paging(0, limit)
+	values.Set("OnlyLatest", "true")
 	if sorted {
 		values = url.Values{"Sort": {"pointInTimeDesc"}, "Limit": {"1"}}
 	}
 	values.Set("VirtualMachineId", instanceID)
-	points, err := getPage(ctx, c, route, values, restorePointsAsked, decodeRestorePoints)
+	points, err := getPage(ctx, c, route, values, limit, decodeRestorePoints)
 	switch {
 	case err != nil:
 		return time.Time{}, err

@@ -70,7 +70,7 @@ func testInstancesRows(t *testing.T) {
 			t.Errorf("product %d: licensed workloads: %v %s", product, err, diff)
 		}
 		for id, want := range map[string]time.Time{web: now.Add(2 * time.Hour), db: {}} {
-			if got, err := c.NewestRestorePoint(t.Context(), id); err != nil || !got.Equal(want) {
+			if got, err := c.NewestRestorePoint(t.Context(), id, 100); err != nil || !got.Equal(want) {
 				t.Errorf("product %d: newest restore point of %s: %s, %v, want %s", product, id, got, err, want)
 			}
 		}
@@ -100,7 +100,7 @@ func testInstancesByRole(t *testing.T) {
 			return err
 		}},
 		RouteRestorePoints: {[]string{"admin", "operator", "viewer"}, func(ctx context.Context, c *Client) error {
-			_, err := c.NewestRestorePoint(ctx, vbawstest.ID(1))
+			_, err := c.NewestRestorePoint(ctx, vbawstest.ID(1), 100)
 			return err
 		}},
 	} {
@@ -163,7 +163,7 @@ func testInstancesRestorePointsOutOfOrder(t *testing.T) {
 		a.mu.Lock()
 		a.routes[RouteRestorePoints] = answer(200, "Content-Type: application/json", document)
 		a.mu.Unlock()
-		_, err := c.NewestRestorePoint(t.Context(), "1")
+		_, err := c.NewestRestorePoint(t.Context(), "1", 100)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), want) || KindOf(err) != KindDecode) {
 			t.Errorf("%s: %v, want %q", document, err, want)
 		}

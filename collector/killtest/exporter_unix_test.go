@@ -52,7 +52,7 @@ type exporter struct {
 	// kills itself at its Visit-th visit. Empty: it lives on.
 	DieAt string
 	Visit int
-	// Scraped says that what is published there is to be scraped first.
+	// Scraped is set if what is published there is to be scraped first.
 	Scraped bool
 
 	// scrapes counts those that were answered.
@@ -182,7 +182,7 @@ func (e *exporter) poller(a target, s *store.Store, instruments *collector.Instr
 	return one.Poller, nil
 }
 
-// die ends the process where it is to die.
+// die ends the process at the point and the visit of its orders.
 func (e *exporter) die(point string) {
 	if point != e.DieAt {
 		return
@@ -190,7 +190,7 @@ func (e *exporter) die(point string) {
 	if e.Visit--; e.Visit > 0 {
 		return
 	}
-	// The one that comes after a whole one says that the other has arrived.
+	// The scrape after a whole one shows that the client has that one.
 	for after := e.scrapes.Load() + 3; e.Scraped && e.scrapes.Load() < after; {
 		time.Sleep(time.Millisecond)
 	}

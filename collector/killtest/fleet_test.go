@@ -44,7 +44,7 @@ type fleet struct {
 	// storm is how many more requests find the world moving fast, and in a faulty
 	// fleet the network failing. Then it calms down, so that long readings end.
 	storm int
-	// resting says that nothing happens, synced that the exporter knows what
+	// resting is set if nothing happens, synced if the exporter has counted what
 	// was there at the beginning.
 	resting, synced bool
 	// setTime is called with the time when it changes; it can be nil.
@@ -57,7 +57,7 @@ func newFleet(seed uint64, faulty bool, cfg vbawstest.Config) *fleet {
 	return newFleetBy(vbawstest.NewClock(epoch), seed, faulty, cfg)
 }
 
-// newFleetBy is newFleet by a clock that others may go by too.
+// newFleetBy is newFleet with a clock that fleets can share.
 func newFleetBy(clock *vbawstest.Clock, seed uint64, faulty bool, cfg vbawstest.Config) *fleet {
 	cfg.Now, cfg.Seed = clock.Now, seed
 	f := &fleet{
@@ -210,9 +210,9 @@ func (f *fleet) absence() {
 	}
 }
 
-// inject turns the faults of the network on. Before initial sync they spare
-// what says which names are policies': where it can't be read, sessions other
-// than those of type Policy are counted of no policy, and for good.
+// inject turns the faults of the network on. Before the initial sync they spare the lists
+// of policies: if these can't be read, sessions other than those of type Policy are counted
+// of no policy, and for good.
 func (f *fleet) inject() {
 	routes := []string{""}
 	if !f.synced {
@@ -260,7 +260,7 @@ func (f *fleet) sessions() (n int) {
 	return n
 }
 
-// truth is what /metrics must say of sessions, by family and labels.
+// truth returns what /metrics must have of sessions, by family and labels.
 func (f *fleet) truth(revision string) map[string]float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -321,8 +321,8 @@ func (f *fleet) truth(revision string) map[string]float64 {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
-// nonzero leaves the zeros out: a counter that stands at 0 says as much as one
-// that is not there.
+// nonzero leaves the zeros out: a counter that stands at 0 is the same as one that is not
+// there.
 func nonzero(m map[string]float64) map[string]float64 {
 	maps.DeleteFunc(m, func(_ string, v float64) bool { return v == 0 })
 	return m

@@ -34,16 +34,16 @@ var kills = flag.Int("kills", 48, "how many processes TestKill kills; from 200 o
 // manyKills is the number from which tests are at their full length.
 const manyKills = 200
 
-// killsAFleet is how many deaths the exporter of one fleet dies: many fleets
-// mean many first contacts.
+// killsAFleet is how many processes of one fleet are killed: many fleets mean many initial
+// syncs.
 const killsAFleet = 24
 
-// points are where a process kills itself.
+// points are the places in which a process kills itself.
 var points = []string{
 	poller.StepRead, store.CrashBegin, store.CrashFilled, store.CrashDone, poller.StepSaved, poller.StepPublished,
 }
 
-// patience is how long anything may take before it is taken to hang.
+// patience is how long a test waits for what must come. It only ends tests that fail.
 const patience = 2 * time.Minute
 
 // tally is what was seen.
@@ -119,7 +119,8 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	s := startScraper(t, f, url)
 	log := new(bytes.Buffer)
 	var seen tally
-	for n := 0; n < deaths; n++ {
+	// Fewer sessions would show too little. How many end in a life is a matter of chance.
+	for n := 0; n < deaths || f.sessions() < 5*deaths; n++ {
 		f.begin(rng.IntN(4))
 		if rng.IntN(8) == 0 {
 			f.absence()
@@ -182,9 +183,6 @@ func killFleet(t *testing.T, kind int, faulty bool, deaths int) tally {
 	seen.told = len(told)
 	if v := f.a.Violations(); len(v) > 0 {
 		t.Errorf("the exporter did what a monitor must not: %v", v)
-	}
-	if seen.sessions < 5*deaths {
-		t.Errorf("%d sessions are too few for %d kills to show anything", seen.sessions, deaths)
 	}
 	return seen
 }
@@ -279,8 +277,8 @@ func (l *life) signal(s syscall.Signal) {
 	}
 }
 
-// awaitServing waits until the process answers: one that has just begun would end
-// by a SIGTERM, as any would that doesn't heed it yet.
+// awaitServing waits until the process answers: before it handles SIGTERM, the signal would
+// kill it.
 func (l *life) awaitServing(url string) {
 	l.t.Helper()
 	// On its own connection: no other process can have answered.
@@ -389,15 +387,15 @@ func (s *scraper) take(p *page) {
 	}
 }
 
-// markSynced says that the exporter knows what there was at the beginning.
+// markSynced records that the exporter has counted what was there at the beginning.
 func (f *fleet) markSynced() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.synced = true
 }
 
-// stop ends the scraping, and a scrape that waits for a process that will never
-// come. It may be called twice.
+// stop ends the scraping, and a scrape that waits for a process that will never come. It
+// can be called twice.
 func (s *scraper) stop() {
 	s.cancel()
 	<-s.ended

@@ -40,12 +40,12 @@ type process struct {
 	close   func()
 }
 
-// setup says what a process is made of; the zero value keeps its state in memory.
+// setup is what a process is made of; the zero value keeps its state in memory.
 type setup struct {
 	dir       string
 	hold      time.Duration
 	forgetful bool
-	// wrap, where not nil, stands between the poller and its storage.
+	// wrap, if not nil, stands between the poller and its storage.
 	wrap func(poller.Storage) poller.Storage
 }
 
@@ -87,7 +87,7 @@ func start(t tester, f *fleet, server *vbawstest.Server, s setup) *process {
 	return p
 }
 
-// poll makes a poll, which must be good.
+// poll makes a poll, which must succeed.
 func (p *process) poll() {
 	p.t.Helper()
 	if err := p.Poll(context.Background()); err != nil {

@@ -164,8 +164,8 @@ func native(h *dto.Histogram) map[int32]int64 {
 	return buckets
 }
 
-// after says what Prometheus would mistake, of p scraped after before: what fell,
-// what vanished, what claims to be younger or older than it was.
+// after returns what Prometheus would mistake in p, scraped after before: what fell, what
+// vanished, and created times that changed.
 func (p *page) after(before *page) (wrong []string) {
 	for _, k := range slices.Sorted(maps.Keys(before.growing)) {
 		was := before.values[k]
@@ -184,7 +184,7 @@ func (p *page) after(before *page) (wrong []string) {
 	return wrong
 }
 
-// sessions is what the page says of sessions, zeros left out.
+// sessions is what the page has of sessions, zeros left out.
 func (p *page) sessions() map[string]float64 {
 	m := make(map[string]float64)
 	for k, v := range p.values {

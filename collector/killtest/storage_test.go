@@ -21,7 +21,7 @@ var errDisk = errors.New("no space left on device")
 type faulty struct {
 	poller.Storage
 	failSave, failRead bool
-	saves              int // good ones
+	saves              int // that succeeded
 }
 
 func (b *faulty) Save(c *ledger.Changes) error {
@@ -65,7 +65,7 @@ func (p *process) failed() {
 		p.t.Fatal("a view was published that is not on the disk")
 	}
 	if after.LastSuccess != before.LastSuccess {
-		p.t.Fatal("the poll counts as a good one")
+		p.t.Fatal("the poll counts as successful")
 	}
 }
 

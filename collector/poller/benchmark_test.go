@@ -37,7 +37,7 @@ func (a *listed) Sessions(_ context.Context, q vbaws.SessionsQuery) (*vbaws.Sess
 	return &vbaws.SessionsPage{Rows: rows, TotalCount: total, Date: a.now}, nil
 }
 
-// forgetful is storage that remembers no session: none comes twice.
+// forgetful is storage that keeps no seen session: none comes twice.
 type forgetful struct{ Storage }
 
 func (b forgetful) Save(c *ledger.Changes) error {

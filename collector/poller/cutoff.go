@@ -10,14 +10,14 @@ import (
 
 // This file keeps a clock that is wrong, the appliance's or the exporter's, from
 // making a new session look old. Times of sessions are compared with times of
-// sessions. A clock only ever has more of the list read.
+// sessions. A clock can only make a poll read more of the list.
 
 // lookback is how far back a list must be read so that no wrong clock hides a session.
 type lookback struct {
 	// newest is the session with the newest start that was seen.
 	newest vbaws.Session
-	// extended says that a list did not show it though it should have: FromUtc is read
-	// as a later time than it is.
+	// extended is set if a list did not show it though it should have: the appliance
+	// takes FromUtc for a later time.
 	extended bool
 	// known is the newest start that was known at the end of the last complete resync;
 	// zero before the first one of the process.
@@ -35,8 +35,8 @@ func (l *lookback) reach(daily bool) time.Duration {
 	return settle
 }
 
-// newestRow reads the session with the newest start, whatever clock it has; nil if
-// there is none that says when it started.
+// newestRow reads the session with the newest start, whatever clock it has; nil if no
+// session has a start.
 func (p *poll) newestRow(ctx context.Context) (*vbaws.Row, error) {
 	row, err := p.first(ctx, vbaws.SessionsQuery{Sort: vbaws.SortStartTimeDesc})
 	if err != nil || row == nil || row.Err != nil || row.Start.IsZero() {

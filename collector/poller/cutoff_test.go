@@ -205,7 +205,7 @@ func testCutoffDateHeaderThatSteps(t *testing.T) {
 }
 
 // An appliance that was empty at its initial sync gets the sessions of another, when the
-// configuration of that one is restored: they are not all news.
+// configuration of that one is restored: they are not all new.
 func testCutoffApplianceRestoredFromABackup(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
@@ -237,8 +237,8 @@ func testCutoffApplianceRestoredFromABackup(t *testing.T) {
 	}
 }
 
-// A clock of ours that is far ahead for a while forgets nothing, with no Date to be
-// compared with.
+// If the exporter's clock is far ahead for a while, nothing is forgotten, although no Date
+// can be compared with it.
 func testCutoffOwnClockYearsAheadNoDateHeader(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
@@ -291,7 +291,7 @@ func testCutoffOtherWatermark(t *testing.T) {
 			w.ends(2, "Warning")
 			w.clock.Advance(time.Hour)
 			w.Finish(running.ID, "Canceled", time.Time{})
-			w.cfg.Watermark, w.cfg.Backfill = to, 20*day // neither has a say in what was
+			w.cfg.Watermark, w.cfg.Backfill = to, 20*day // neither changes what is counted of before
 			w.restart()
 			lines := len(w.log.with(""))
 			w.ResetRequests()

@@ -163,7 +163,7 @@ func testRowsNoRowCanBeDecoded(t *testing.T) {
 					w.poll()
 					w.is("vbaws_up", "", 1)
 				}
-				other := func(n int) { // as of a later version that calls the status another name
+				other := func(n int) { // like a later version, in which the status has another name
 					for _, id := range ids[:n] {
 						w.PutRaw(id, 100, w.Now(), fmt.Appendf(nil, `{"id":%q,"type":"Policy","state":"Succeeded","usn":100}`, id))
 					}

@@ -69,7 +69,7 @@ func kind(t *testing.T, r *poller.PolicyRow, name string) verdict.Kind {
 			}
 		}
 	}
-	t.Fatalf("nothing is said of kind %q in %+v", name, r)
+	t.Fatalf("no kind %q in %+v", name, r)
 	return verdict.Kind{}
 }
 
@@ -141,7 +141,7 @@ func testDueDueAndNextStart(t *testing.T) {
 		t.Errorf("a missed night: %+v", k)
 	}
 
-	// A restart says the same before its first poll.
+	// The next process has the same before its first poll.
 	d.restart()
 	if diff := cmp.Diff(r, row(d.p, "Nightly")); diff != "" {
 		t.Errorf("after a restart: %s", diff)
@@ -167,7 +167,7 @@ func testDueDueAndNextStart(t *testing.T) {
 	}
 }
 
-// testDueHourlySnapshotsAndAMissingBackup has snapshots go well for two days.
+// testDueHourlySnapshotsAndAMissingBackup has snapshots succeed for two days.
 func testDueHourlySnapshotsAndAMissingBackup(t *testing.T) {
 	d := newBerlin(t, "2026-03-28 12:00", vbawstest.Config{}, poller.Config{}) // summer time begins on the 29th
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Busy", Enabled: true, Schedule: nightly(2)})
@@ -186,7 +186,7 @@ func testDueHourlySnapshotsAndAMissingBackup(t *testing.T) {
 	}
 }
 
-// testDueRevisionWithoutKinds watches a policy whose sessions don't say what they make.
+// testDueRevisionWithoutKinds watches a policy whose sessions have no extended type.
 func testDueRevisionWithoutKinds(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})
@@ -198,7 +198,7 @@ func testDueRevisionWithoutKinds(t *testing.T) {
 	if len(r.Kinds) != 1 || k.Due.IsZero() || k.Success.Before(k.Due) || k.Interval != 13*time.Hour {
 		t.Errorf("%+v", r)
 	}
-	// Nor does the first poll of the next process, which changes nothing.
+	// The first poll of the next process changes nothing.
 	d.PutPolicy(vbawstest.Policy{Name: "Never", Enabled: true, Schedule: nightly(2)})
 	d.after(6*time.Minute, "Never")
 	d.after(time.Minute, "Never")
@@ -471,8 +471,8 @@ func testInventoryRepositoriesThatMove(t *testing.T) {
 	d.p.Families(t)
 }
 
-// testInventoryLicenseThatIsRemoved: that of before is not told any more, and the next one is as
-// soon as it is there.
+// testInventoryLicenseThatIsRemoved: the earlier license is not exposed any more, and the
+// next one is as soon as it is there.
 func testInventoryLicenseThatIsRemoved(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	d.after(0, "")
@@ -486,12 +486,11 @@ func testInventoryLicenseThatIsRemoved(t *testing.T) {
 	in.Remove()
 	d.after(6*time.Minute, "")
 	if d.p.Published().Facts.License == nil {
-		t.Error("the next license isn't told")
+		t.Error("the next license is not exposed")
 	}
 }
 
-// testInventoryRejectedLogin: some refuse it by the status that a wrong
-// question has.
+// testInventoryRejectedLogin: some appliances reject it by the status of a bad request.
 func testInventoryRejectedLogin(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{LoginRefusedStatus: http.StatusBadRequest}, poller.Config{})
 	d.after(0, "")
@@ -500,7 +499,7 @@ func testInventoryRejectedLogin(t *testing.T) {
 	})
 	d.RevokeTokens()
 	if err := d.p.Poll(context.Background()); err == nil {
-		t.Fatal("the password is wrong and the poll is good")
+		t.Fatal("the password is wrong and the poll succeeds")
 	}
 	if got := d.p.Published(); got.Result != "auth" || got.Mode != "usn" {
 		t.Errorf("result %s, read by %s, want auth and usn", got.Result, got.Mode)
@@ -530,7 +529,7 @@ func testInventoryListingThatFails(t *testing.T) {
 			}
 		}
 		if want := min(failing, 2) + 1; polls != want {
-			t.Errorf("%d failures of the listing: good in poll %d, want %d", failing, polls, want)
+			t.Errorf("%d failures of the listing: poll %d succeeds, want %d", failing, polls, want)
 		}
 		if s := d.p.Published().View.Series; len(s) != 1 || s[0].Key.Policy != policy {
 			t.Errorf("%d failures of the listing: counted as %+v, want policy %q", failing, s, policy)

@@ -15,14 +15,14 @@ import (
 type endpoints struct {
 	// forbidden is false for an endpoint that was allowed.
 	forbidden map[string]bool
-	// absent is when the appliance said of a route that it doesn't offer it.
+	// absent is when the appliance answered that it doesn't offer a route.
 	absent map[string]time.Time
 	// errs are what endpoints failed with last.
 	errs map[string]string
 }
 
-// askAgain is when a route is requested again that was said to be absent: it may
-// have been a proxy that said so.
+// askAgain is after how long a route that was absent is requested again: the answer may
+// have been that of a proxy.
 const askAgain = 24 * time.Hour
 
 // forget drops what another API version can change: it can have other routes, and those

@@ -19,8 +19,8 @@ import (
 
 const (
 	// logsPerPoll bounds how many logs of sessions a poll requests, logMessages
-	// how many messages of each are shown, and logTimeout how long all of it may
-	// take: the next poll waits for it.
+	// how many messages of each are shown, and logTimeout how long all of it takes
+	// at most: the next poll waits for it.
 	logsPerPoll = 10
 	logMessages = 3
 	logTimeout  = 30 * time.Second
@@ -79,8 +79,8 @@ func (p *Poller) logEvents(ctx context.Context, poll *poll) {
 	p.completeFailures(ctx, poll)
 }
 
-// finished returns the logger for the line of a session that finished. What its parts
-// say is said by the session of type Policy.
+// finished returns the logger for the line of a session that finished. Lines of the parts
+// of a session of type Policy are for debugging, since they repeat its outcome.
 func finished(l log.Logger, s *vbaws.Session) log.Logger {
 	switch {
 	case s.Type == typeJob || s.Type == typeTask:
@@ -121,13 +121,13 @@ func logRank(s *vbaws.Session) int {
 	return 0
 }
 
-// failed reports whether a session's log has something to say.
+// failed reports whether a session's log is worth a request.
 func failed(s *vbaws.Session) bool {
 	return s.Status == vbaws.StatusFailed || s.Status == vbaws.StatusWarning
 }
 
-// errorsOf returns the first errors of a session's log, or warnings where it has
-// no errors; nil where the log can't be had.
+// errorsOf returns the first errors of a session's log, or warnings if it has no errors;
+// nil if the log can't be read.
 func (p *Poller) errorsOf(ctx context.Context, id string) []string {
 	items, err := p.api.SessionLog(ctx, id)
 	if err != nil {
@@ -203,7 +203,7 @@ func (p *Poller) logExceeded(poll *poll) {
 	}
 }
 
-// beyond is what a log line says of what is beyond each limit.
+// beyond has the message of the log line about each limit.
 var beyond = map[string]string{
 	ledger.LimitPolicies:      "too many policies: their sessions are counted as sessions of no policy",
 	ledger.LimitTypes:         "too many session types: counted as other",

@@ -22,8 +22,8 @@ func TestFinishedLog(t *testing.T) {
 	t.Run("failed since", testFinishedLogFailedSince)
 }
 
-// testFinishedLogLevels: what failed is a warning, and the parts of a policy's
-// session repeat what that one says.
+// testFinishedLogLevels: a failed session is a warning, and the parts of a policy's session,
+// which repeat its outcome, are for debugging.
 func testFinishedLogLevels(t *testing.T) {
 	var text strings.Builder
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Logger: log.NewLogfmtLogger(&text)})

@@ -92,7 +92,7 @@ func testFilterCountedSessions(t *testing.T) {
 }
 
 // testFilterTooManyPolicies: the first keep their series, the others are counted together,
-// and it is said once.
+// and it is logged once.
 func testFilterTooManyPolicies(t *testing.T) {
 	var log strings.Builder
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{
@@ -150,8 +150,8 @@ func testFilterTooManyPolicies(t *testing.T) {
 	}
 }
 
-// testFilterFilterThatChanges: what is left out later isn't shown from then on, nor does it
-// take the room of others, and it is there again when it is let in again.
+// testFilterFilterThatChanges: a policy that is left out later isn't shown from then on and
+// takes no room of others. It is there again once the filter selects it again.
 func testFilterFilterThatChanges(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{MaxPolicies: 1}})
 	w.ends(2, "Failed")
@@ -178,7 +178,7 @@ func testFilterFilterThatChanges(t *testing.T) {
 	w.skipped(map[string]uint64{})
 }
 
-// testFilterFilteredTypesAreNotLookedUp: nor are they looked up.
+// testFilterFilteredTypesAreNotLookedUp: types that are left out are not looked up.
 func testFilterFilteredTypesAreNotLookedUp(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{
 		Backfill: time.Hour, Ledger: ledger.Options{Filter: ledger.Filter{Type: func(typ string) bool { return typ == "Job" }}},
@@ -190,7 +190,7 @@ func testFilterFilteredTypesAreNotLookedUp(t *testing.T) {
 	if got := w.p.Published().View.Series; len(got) > 0 {
 		t.Errorf("there is %+v", got[0].Key)
 	}
-	// Nor is anything due that can't be seen to be done.
+	// If its sessions are left out, nothing of the policy is due.
 	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true, Schedule: nightly(2)})
 	w.later(6 * time.Minute)
 	w.later(24 * time.Hour)
@@ -199,7 +199,8 @@ func testFilterFilteredTypesAreNotLookedUp(t *testing.T) {
 	}
 }
 
-// testFilterPoliciesThatCanNoLongerBeListed: so does one that was listed before.
+// testFilterPoliciesThatCanNoLongerBeListed: a policy that was listed before is removed a
+// long time after its last session.
 func testFilterPoliciesThatCanNoLongerBeListed(t *testing.T) {
 	const day = 24 * time.Hour
 	w := newWorld(t, vbawstest.Config{}, poller.Config{PolicyRetention: 35 * day})

@@ -83,7 +83,7 @@ func testHoldInitialSync(t *testing.T) {
 	}
 }
 
-// backfillStart is the start of the window of a the initial sync that was made now.
+// backfillStart is the start of the backfill window of an initial sync that is made now.
 func (w *world) backfillStart() time.Time { return w.Now().Truncate(time.Second).Add(-backfill) }
 
 // created returns the created time of a counter or a histogram.
@@ -141,7 +141,7 @@ func testHoldWhilePollsFail(t *testing.T) {
 		t.Error("it is published, and not saved")
 	}
 
-	// Where it can't be saved it isn't published.
+	// If it can't be saved, it isn't published.
 	w = newWorld(t, vbawstest.Config{}, holding())
 	w.poll()
 	w.clock.Advance(time.Minute)

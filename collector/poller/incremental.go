@@ -21,7 +21,7 @@ const (
 
 // readMode is how the list of sessions is read, and why.
 type readMode struct {
-	// fromUTC says that the list is not read by USN (any more).
+	// fromUTC is set if the list is not read by USN (any more).
 	fromUTC bool
 	// lateResyncs counts resyncs that found what the incremental read should have.
 	lateResyncs int
@@ -92,8 +92,8 @@ func (p *poll) incrementalRead(ctx context.Context) (resync bool, err error) {
 	return resync || p.known.mode.fromUTC || p.tx.WasReset(), nil
 }
 
-// compareTop compares the top of the list with the watermark. enough says that the list
-// need not be read down from there, and resync that a resync must follow.
+// compareTop compares the top of the list with the watermark. enough is set if the list
+// need not be read down from there, and resync if a resync must follow.
 func (p *poll) compareTop(top *ledger.Watermark) (enough, resync bool) {
 	mark, mode := p.before, &p.known.mode
 	if mark == nil {

@@ -94,7 +94,7 @@ func testIncrementalWatermarkRowRemoved(t *testing.T) {
 	w.poll()
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1})
 	w.resets(0)
-	// Where it was the top, the top falls.
+	// If it was the top, the top falls.
 	all := w.ends(1, "Warning")
 	w.poll()
 	w.Delete(all[0])
@@ -141,7 +141,7 @@ func testUSNStartsOver(t *testing.T) {
 	w.mode(poller.WatermarkUSN)
 }
 
-// The sequence has overtaken the watermark before anyone looked: no fall is seen.
+// The sequence has overtaken the watermark before the next poll, which sees no fall.
 func testUSNStartsOverAndOvertakes(t *testing.T) {
 	for _, size := range pageSizes {
 		t.Run(fmt.Sprintf("%d rows a page", size), func(t *testing.T) {
@@ -260,7 +260,7 @@ func testIncrementalNoSortByUSN(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 2})
 	w.mode(poller.WatermarkFromUTC)
 
-	// It may come to refuse what it did before.
+	// An appliance that sorted by USN can refuse it later.
 	w = newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.ends(3, "Succeeded")
 	w.poll()

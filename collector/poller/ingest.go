@@ -55,7 +55,7 @@ func (p *poll) ingest(row *vbaws.Row, from ledger.Origin) error {
 		if put, aside := p.pending[e.ID()]; aside {
 			from = put.from
 			if from != ledger.Incremental && !ledger.Finished(&put.session) {
-				from = ledger.RunningAtStart // which its end, seen later, must not be taken for one before the initial sync
+				from = ledger.RunningAtStart // so that its end, seen later, is not taken for one before the initial sync
 			}
 		}
 		p.pending[e.ID()] = pending{row.Session, from}

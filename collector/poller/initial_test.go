@@ -124,7 +124,7 @@ func testCostIdlePoll(t *testing.T) {
 	}
 }
 
-// From 1.2 on, where sessions have names, reading k changes costs in the order of k.
+// From 1.2 on sessions have names, and reading k changes costs in the order of k.
 func testCostOrderOfChanges(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.2-rev0"}, AccessLifetime: 24 * time.Hour}, poller.Config{})
 	w.clock.Advance(-5000 * 6 * time.Minute)
@@ -215,8 +215,8 @@ func testInitialSyncNoStateDirectory(t *testing.T) {
 	w.counted(map[string]int{"Nightly/Policy/Failed": 1, "Nightly/Policy/Warning": 1})
 }
 
-// What ends while the initial sync is read is news, whichever list shows it, how often,
-// and however long it takes to learn its policy.
+// A session that ends during the initial sync is new, whichever lists show it, and however
+// long it takes to find its policy.
 func testInitialSyncSessionsThatEndMeanwhile(t *testing.T) {
 	for _, test := range []struct {
 		name          string
@@ -297,7 +297,7 @@ func testInitialSyncSessionThatStartedLongBefore(t *testing.T) {
 	}
 }
 
-// Nor is it lost where it ends while the rest is read.
+// A session that started long before is counted, too, if it ends while the rest is read.
 func testInitialSyncLongSessionThatEndsMeanwhile(t *testing.T) {
 	pages := 0
 	for during := true; during; {
@@ -331,8 +331,8 @@ func testInitialSyncLongSessionThatEndsMeanwhile(t *testing.T) {
 	}
 }
 
-// The initial sync that is cut off after a part of it was saved goes on as the one that it
-// is: what ended since it began is news.
+// An initial sync that is cut off after a part of it was saved is continued by the next
+// poll: what ended since it began is new.
 func testInitialSyncInterrupted(t *testing.T) {
 	for _, test := range []struct {
 		typ string

@@ -15,7 +15,7 @@ import (
 )
 
 // This file reads the EC2 instances and their newest backups, which no poll depends on,
-// after the inventory. It does so only if Config.MaxInstances says so.
+// after the inventory, if Config.MaxInstances is set.
 //
 // Two endpoints have the newest backups. One list has those of all protected workloads,
 // but only an administrator is allowed to read it, and it is not documented that its ids
@@ -25,6 +25,9 @@ import (
 const (
 	// maxBackupLookUps is how many instances are looked up after a poll.
 	maxBackupLookUps = 20
+	// restorePoints is how many restore points of an instance are requested. It has the
+	// newest of each of its backups, which are a few.
+	restorePoints = 100
 	// maxInstanceText is how many bytes are kept of a text.
 	maxInstanceText = 256
 	// instanceSize is what a listed instance takes beside its texts.
@@ -38,14 +41,14 @@ type instances struct {
 	listed []vbaws.Instance
 	over   int
 	// licensed are the newest backups of workloads by id, as the list of licensed ones
-	// had them at licensedAt; complete says that the last request for it succeeded.
+	// had them at licensedAt; complete is set if the last request for it succeeded.
 	licensed   map[string]time.Time
 	licensedAt time.Time
 	complete   bool
 	// tried is when the look-up of an instance last failed, and pausedAt when any did.
 	tried    map[string]time.Time
 	pausedAt time.Time
-	// changed says that something of it is not published.
+	// changed is set if something of it is not published.
 	changed bool
 }
 
@@ -68,14 +71,11 @@ type Instance struct {
 	BackupKnown bool
 }
 
-// refreshInstances lists the instances, if list says so, and looks up those that are due.
-// What fails keeps its last values.
-func (p *poll) refreshInstances(ctx context.Context, list bool) {
-	if list {
-		p.listInstances(ctx)
-		p.listLicensed(ctx)
-	}
-	p.lookUpBackups(ctx)
+// refreshInstances lists the instances and their newest backups. What fails keeps its last
+// values.
+func (p *poll) refreshInstances(ctx context.Context) {
+	p.listInstances(ctx)
+	p.listLicensed(ctx)
 }
 
 // listInstances lists the instances.
@@ -191,7 +191,11 @@ func (p *poll) lookUpBackups(ctx context.Context) {
 	}
 	due := p.backupsDue()
 	for n, i := range due {
-		at, err := p.api.NewestRestorePoint(ctx, i.ID)
+		var at time.Time
+		err := p.known.pageSize.Ask(restorePoints, func(limit int) (err error) {
+			at, err = p.api.NewestRestorePoint(ctx, i.ID, limit)
+			return err
+		})
 		switch {
 		case n > 0 && ctx.Err() != nil:
 			return // they took all of the time; the rest is left to the next poll

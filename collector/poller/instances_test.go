@@ -1,12 +1,14 @@
 package poller_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,6 +90,8 @@ func TestInstances(t *testing.T) {
 	t.Run("endpoints that fail", testInstancesEndpointsThatFail)
 	t.Run("last values are kept", testInstancesLastValuesAreKept)
 	t.Run("restore points that fail", testInstancesRestorePointsThatFail)
+	t.Run("limit rejected", testInstancesLimitRejected)
+	t.Run("lists that hang", testInstancesListsThatHang)
 	t.Run("impossible times", testInstancesImpossibleTimes)
 	t.Run("left out by its policy", testInstancesLeftOutByItsPolicy)
 }
@@ -377,6 +381,61 @@ func testInstancesRestorePointsThatFail(t *testing.T) {
 	if err := w.p.Published().EndpointErrors[vbaws.RouteRestorePoints]; !strings.Contains(err, "400") {
 		t.Errorf("endpoint error %q", err)
 	}
+}
+
+// testInstancesLimitRejected: restore points are requested in pages that the appliance accepts.
+func testInstancesLimitRejected(t *testing.T) {
+	for _, most := range []int{50, 5} { // at 5 only no Limit will do
+		w := newWorld(t, vbawstest.Config{LicenseIDs: vbawstest.LicenseIDsOther, MaxPageSize: most, RefuseLimit: true}, poller.Config{MaxInstances: 100})
+		w.protect(10)
+		w.backUp(item(0), item(9))
+		w.poll()
+		w.isTruth()
+		if got := w.p.Published().EndpointErrors; len(got) > 0 {
+			t.Errorf("at most %d: endpoint errors %v", most, got)
+		}
+	}
+}
+
+// slowLists is an API whose lists of instances hang while they are slow.
+type slowLists struct {
+	poller.API
+	slow bool
+}
+
+func (s *slowLists) Instances(ctx context.Context, q vbaws.InstancesQuery) (*vbaws.InstancesPage, error) {
+	if s.slow {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return s.API.Instances(ctx, q)
+}
+
+func (s *slowLists) LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error) {
+	if s.slow {
+		<-ctx.Done()
+		return nil, failure(vbaws.KindTimeout, ctx.Err())
+	}
+	return s.API.LicensedWorkloads(ctx, offset, limit)
+}
+
+// testInstancesListsThatHang: they don't take the time of the look-ups.
+func testInstancesListsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPipeWorld(t, vbawstest.Config{}, poller.Config{MaxInstances: 100})
+		w.protect(3)
+		api := &slowLists{API: w.client(w.clock.Now)}
+		w.watch(api, w.clock.Now)
+		w.poll()
+		w.isTruth()
+		api.slow = true
+		for range 3 {
+			w.clock.Advance(6 * time.Minute)
+			w.backUp(item(0), item(1))
+			w.poll()
+			w.isTruth()
+		}
+	})
 }
 
 // testInstancesImpossibleTimes: times before 2000, or ahead of the appliance's clock, are none.

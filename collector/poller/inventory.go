@@ -16,8 +16,8 @@ import (
 // This file reads the inventory, which no poll depends on, after the poll was published.
 
 const (
-	// inventoryTimeout bounds what slow endpoints can cost the next poll: those of
-	// look-ups, of facts, and of policies.
+	// inventoryTimeout bounds what each part of the inventory can cost the next poll if its
+	// endpoints are slow.
 	inventoryTimeout = 20 * time.Second
 	// inventoryParallel is how many requests are under way at once.
 	inventoryParallel = 4
@@ -26,8 +26,9 @@ const (
 )
 
 // refreshInventory reads what no poll depends on: unfinished sessions that no list
-// showed, policies, their newest sessions, the appliance's facts, and instances. It comes after the
-// publication of a poll, as a transaction of its own. What fails keeps its last values.
+// showed, policies, their newest sessions, the appliance's facts, and instances. It comes
+// after the publication of a poll, as a transaction of its own. What fails keeps its last
+// values.
 func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) {
 	poll := p.newPoll(done.start)
 	poll.logs = done.logs
@@ -47,10 +48,13 @@ func (p *Poller) refreshInventory(ctx context.Context, done *poll, lookUp bool) 
 		}
 	}
 	if p.cfg.MaxInstances > 0 {
-		within(ctx, func(ctx context.Context) { poll.refreshInstances(ctx, due) })
+		if due {
+			within(ctx, poll.refreshInstances)
+		}
+		within(ctx, poll.lookUpBackups)
 	}
 	if ctx.Err() != nil {
-		return // what was cut off says nothing
+		return // an inventory that was cut off shows nothing
 	}
 	p.logExceeded(poll)
 	err := p.save(poll.tx)

@@ -32,7 +32,7 @@ type known struct {
 	failures    *ledger.View    // failures.go: the last one that was complete
 }
 
-// setAPIVersion forgets what holds for one API version alone, if that has changed.
+// setAPIVersion drops what holds for one API version alone, if that has changed.
 func (k *known) setAPIVersion(v string) {
 	if v == k.apiVersion {
 		return

@@ -64,8 +64,8 @@ func testLimitsOddTimes(t *testing.T) {
 	}
 }
 
-// testLimitsTimesAfterARestart: what ends while a poll takes hours ends when the
-// appliance says.
+// testLimitsTimesAfterARestart: a session that ends while a poll takes hours has the end
+// that the appliance returned.
 func testLimitsTimesAfterARestart(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{MaxPageSize: 5}, poller.Config{})
 	w.ends(20, "Succeeded")
@@ -155,7 +155,7 @@ func testLimitsLogLines(t *testing.T) {
 	if v := w.p.Published().View; v.OverLimit[ledger.LimitPolicies] != n-3 || v.OverLimit[ledger.LimitStatuses] != n-ledger.MaxWords+4 {
 		t.Errorf("over the limits: %v", v.OverLimit)
 	}
-	// The next poll that has news may log again.
+	// The next poll that has news logs again.
 	w.end("Failed")
 	w.later(2 * time.Hour) // a resync: the rows above have higher USNs
 	if got := len(w.log.with(`msg="session finished"`)); got != 101 {
@@ -164,7 +164,7 @@ func testLimitsLogLines(t *testing.T) {
 }
 
 // testLimitsRunningSessionsOfAFilteredType: it counts if it ends after it is wanted again, at the
-// revision that says nothing of policies as well.
+// API version whose sessions have no policies as well.
 func testLimitsRunningSessionsOfAFilteredType(t *testing.T) {
 	for _, revision := range []string{"1.0-rev0", "1.8-rev0"} {
 		for left, filter := range map[string]ledger.Filter{

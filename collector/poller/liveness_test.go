@@ -16,8 +16,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// changed is an API between which and the appliance something changes questions and
-// answers, each nil for nothing.
+// changed is an API that changes requests to the appliance and its answers. A function that
+// is nil changes nothing.
 type changed struct {
 	poller.API
 	query    func(q *vbaws.SessionsQuery) error
@@ -81,8 +81,8 @@ var bothModes = []poller.Watermark{poller.WatermarkUSN, poller.WatermarkFromUTC}
 
 const runningSeries = `extended_type="PolicyBackup" policy="Nightly" type="Policy"`
 
-// A removed session that the appliance answers for in a way of its own keeps no other
-// from being counted, and is gone once that has lasted.
+// If a request for a removed session gets another answer than the documented 404, the other
+// sessions are counted, and after a day it is gone.
 func testByIDSessionThatFails(t *testing.T) {
 	for name, f := range map[string]vbawstest.Fault{
 		"404, another code": {Status: 404, ErrorCode: "SessionNotFound"},
@@ -137,7 +137,7 @@ func testByIDSessionThatFails(t *testing.T) {
 	}
 }
 
-// One that hangs is not asked for before all others each time.
+// A session whose request hangs is not requested before all others each time.
 func testByIDSessionThatHangs(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	var ids []string
@@ -229,14 +229,14 @@ func testEndlessUnfinishedSessionsThatNoListHas(t *testing.T) {
 				w.later(time.Minute)
 				now := w.requests("/api/v1/sessions/{id}")
 				if total += now; now > 50 {
-					t.Errorf("poll %d: %d questions", n, now)
+					t.Errorf("poll %d: %d requests", n, now)
 				}
 				if n == 8 && len(asked) != many {
 					t.Errorf("%d of %d were asked for after 9 polls", len(asked), many)
 				}
 			}
 			if total > 6*many {
-				t.Errorf("%d questions in an hour", total)
+				t.Errorf("%d requests in an hour", total)
 			}
 			clear(asked)
 			for range 60 {
@@ -247,7 +247,7 @@ func testEndlessUnfinishedSessionsThatNoListHas(t *testing.T) {
 				total += n
 			}
 			if len(asked) != many || total > many*3/2 {
-				t.Errorf("%d questions for %d sessions in the next hour", total, len(asked))
+				t.Errorf("%d requests for %d sessions in the next hour", total, len(asked))
 			}
 			for _, id := range ids {
 				w.Finish(id, "Canceled", time.Time{})
@@ -378,7 +378,7 @@ func testEndlessLimitRejected(t *testing.T) {
 	}
 }
 
-// A question that is refused whatever the size of the page fails as it did.
+// A request that is refused whatever the size of the page fails the poll.
 func testEndlessQueryRejected(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	w.ends(3, "Failed")
@@ -391,7 +391,7 @@ func testEndlessQueryRejected(t *testing.T) {
 		return nil
 	}
 	if err := w.fails(); !strings.Contains(err.Error(), "InvalidParameter") || asked > 12 {
-		t.Errorf("after %d questions: %v", asked, err)
+		t.Errorf("after %d requests: %v", asked, err)
 	}
 	c.query = nil
 	w.poll()

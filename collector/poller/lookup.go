@@ -28,9 +28,9 @@ const (
 // failedLookUps counts how often the look-up of a policy failed.
 type failedLookUps map[ledger.PolicyKey]int
 
-// lookUpPolicies asks for what gauges say of policies and no list that was read has: the
-// newest session of each extended type, and the newest success of each kind. Its failure is no failure
-// of the poll; the policy that it failed for comes after the others in the next.
+// lookUpPolicies requests what gauges of policies need and no list that was read has: the
+// newest session of each extended type, and the newest success of each kind. If it fails,
+// the poll does not, and the policy that it failed for comes after the others in the next.
 func (p *poll) lookUpPolicies(ctx context.Context) {
 	if !p.cfg.Ledger.Filter.MatchesType(vbaws.TypePolicy) {
 		return
@@ -70,14 +70,14 @@ func (p *poll) lookUpPolicies(ctx context.Context) {
 	}
 }
 
-// refuses reports whether the appliance itself says that it won't answer a question,
-// however often it is asked.
+// refuses reports whether the appliance itself refuses a request, however often it is
+// made.
 func refuses(err error) bool {
 	return vbaws.NotFound(err) || vbaws.HasStatus(err, 403) || listing.Refused(err)
 }
 
 // lookUpPolicy reads a policy's sessions, the newest first, until there is one, and a
-// success of each kind that is scheduled. It reports whether it had to ask.
+// success of each kind that is scheduled. It reports whether it made a request.
 func (p *poll) lookUpPolicy(ctx context.Context, pol *ledger.Policy) (asked bool, err error) {
 	known := false
 	newest := make(map[string]bool) // the extended types of which a session is known

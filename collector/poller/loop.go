@@ -16,7 +16,7 @@ const (
 	// maxBackoff; refused logins at most maxRefused, since accounts lock.
 	maxBackoff = 5 * time.Minute
 	maxRefused = 10 * time.Minute
-	// maxRetryAfter bounds how long an appliance may ask to be left alone.
+	// maxRetryAfter is the longest Retry-After of an appliance that is observed.
 	maxRetryAfter = time.Hour
 	// jitter is how far the time between two polls strays, to either side, so
 	// that appliances don't fall into step.

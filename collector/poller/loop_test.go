@@ -21,7 +21,7 @@ import (
 // fakeAPI is an appliance without a session. It needs no network, so that it works
 // in a bubble.
 type fakeAPI struct {
-	// hold, where not nil, is received from before each answer about sessions.
+	// hold, if not nil, is received from before each answer about sessions.
 	hold chan struct{}
 	// asked is sent to before that.
 	asked chan struct{}
@@ -66,7 +66,7 @@ func (f *fakeAPI) Instances(context.Context, vbaws.InstancesQuery) (*vbaws.Insta
 func (f *fakeAPI) LicensedWorkloads(context.Context, int, int) (*vbaws.LicensedWorkloadsPage, error) {
 	return nil, notThere
 }
-func (f *fakeAPI) NewestRestorePoint(context.Context, string) (time.Time, error) {
+func (f *fakeAPI) NewestRestorePoint(context.Context, string, int) (time.Time, error) {
 	return time.Time{}, notThere
 }
 func (f *fakeAPI) RestorePointsRoute() string   { return vbaws.RouteRestorePoints }
@@ -85,7 +85,7 @@ type loop struct {
 	api     *fakeAPI
 	results []poller.Result
 	ends    []time.Time
-	// polled, where not nil, is called after each poll.
+	// polled, if not nil, is called after each poll.
 	polled func(n int)
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -203,7 +203,7 @@ func testLoopBackoff(t *testing.T) {
 			})
 		})
 	}
-	t.Run("until a poll is good", func(t *testing.T) {
+	t.Run("until a poll succeeds", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			down := failure(vbaws.KindUnreachable, errors.New("refused"))
 			l := loop{api: &fakeAPI{err: down}}
@@ -251,7 +251,7 @@ func testAnotherSecret(t *testing.T, wait time.Duration) {
 	})
 }
 
-// hanging is an API with a policy that was never looked up; what is named hangs.
+// hanging is an API with a policy that was never looked up; the request that is named hangs.
 type hanging struct {
 	*fakeAPI
 	what string
@@ -316,8 +316,8 @@ func testLoopEndpointThatHangs(t *testing.T) {
 func testLoopRetryAfter(t *testing.T) {
 	for asked, want := range map[time.Duration][2]time.Duration{
 		7 * time.Minute:  {7 * time.Minute, 7*time.Minute + 42*time.Second},
-		10 * time.Second: {54 * time.Second, 66 * time.Second}, // no reason to come earlier
-		48 * time.Hour:   {time.Hour, 66 * time.Minute},        // no appliance may silence us
+		10 * time.Second: {54 * time.Second, 66 * time.Second}, // no reason to poll earlier
+		48 * time.Hour:   {time.Hour, 66 * time.Minute},        // no appliance stops the polls for longer
 	} {
 		t.Run(asked.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -361,7 +361,7 @@ func testLoopEnd(t *testing.T) {
 				if took := time.Since(stopped); took != 0 {
 					t.Errorf("it took %v to stop", took)
 				}
-				// A poll that was cut off is neither good nor bad.
+				// A poll that was cut off neither succeeds nor fails.
 				if polls := int(l.p.Published().Polls); polls != len(l.ends) || l.p.Published().Err != nil {
 					t.Errorf("%d polls, %v", polls, l.p.Published().Err)
 				}
@@ -520,7 +520,7 @@ func testLoopEarlierPoller(t *testing.T) {
 	case p.Polls != before.Polls+1 || p.Err == nil || p.Up || !p.LastSuccess.Equal(before.LastSuccess):
 		t.Errorf("after a failed poll: %+v", p.Status)
 	case p.Facts != before.Facts || p.Version != before.Version || p.APIVersion != before.APIVersion || len(p.Recent) != len(before.Recent):
-		t.Errorf("a failed poll took away what was known: %+v", p)
+		t.Errorf("a failed poll removed what was known: %+v", p)
 	case len(p.View.Series) != 0 || len(p.Policies.Rows) != 0:
 		t.Errorf("shows the series of a policy that is filtered out: %+v, %+v", p.View.Series, p.Policies.Rows)
 	}

@@ -17,8 +17,8 @@ import (
 // This file finds the policies of sessions that have no name, as before API version
 // 1.2: each policy is asked for its sessions.
 
-// findOwners asks policy by policy, the one with the newest change first, for its
-// sessions, until each of unnamed is found. A policy that can't be asked keeps no
+// findOwners requests the sessions of each policy, of the one with the newest change
+// first, until each of unnamed is found. A policy that can't be asked keeps no
 // other from being asked; failed is the first one's error, and nil if all were found.
 func (p *poll) findOwners(ctx context.Context, policies []vbaws.Policy, unnamed map[ledger.ID]vbaws.Session, owner map[ledger.ID]string) (failed, err error) {
 	policies = slices.SortedFunc(slices.Values(policies), func(a, b vbaws.Policy) int {
@@ -66,7 +66,7 @@ func (p *poll) findOwned(ctx context.Context, pol vbaws.Policy, from time.Time, 
 	list := p.reader(vbaws.SessionsQuery{PolicyID: pol.ID}, listing.ShortPage)
 	rows, older := 0, false
 	unordered := &p.known.names.startsUnordered
-	// enough says that all that come after are older, if the list is sorted.
+	// enough reports whether all that come after are older, if the list is sorted.
 	enough := func() bool { return older && rows >= inOrder && !*unordered }
 	for row, err := range list.UntilWhole(ctx) {
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// This file finds the policy of a session: by its name, or by asking policy by policy
-// (owners.go) where sessions have no names.
+// This file finds the policy of a session: by its name, or by the sessions of each policy
+// (owners.go) if sessions have no names.
 
 const (
 	// unlistedLimit is how many polls in a row can fail because the policies can't be
@@ -33,7 +33,7 @@ type policyNames struct {
 	waitFrom time.Time
 	// failed counts the polls in a row that could not list policies they needed.
 	failed int
-	// startsUnordered says that the appliance was seen to ignore Sort by start time.
+	// startsUnordered is set if the appliance was seen to ignore Sort by start time.
 	startsUnordered bool
 }
 
@@ -46,7 +46,7 @@ func (n *policyNames) addNone(name string) {
 }
 
 // policyOf returns the name of the policy that s is of, empty for none; ok is
-// false where it takes a question to know.
+// false if it takes a request to know.
 func (p *poll) policyOf(e *ledger.Entry, s *vbaws.Session) (name string, ok bool) {
 	if policy, known := e.Policy(); known {
 		return policy, true
@@ -148,8 +148,8 @@ func (p *poll) resolve(ctx context.Context) error {
 }
 
 // askForPolicies lists the policies, and asks each for those of the sessions that wait
-// and have no name: owner has the policies that were found so. complete says that all
-// policies were listed, and unasked that some could not be asked.
+// and have no name: owner has the policies that were found so. complete is set if all
+// policies were listed, and unasked if some could not be asked.
 func (p *poll) askForPolicies(ctx context.Context) (owner map[ledger.ID]string, complete, unasked bool, err error) {
 	named := vbaws.NamesSessions(p.api.APIVersion())
 	limited := ctx

@@ -24,8 +24,8 @@ func (w *world) endOf(typ, name, policyID string) vbawstest.Session {
 	return w.Put(vbawstest.Session{Type: typ, Name: name, PolicyID: policyID, Status: "Succeeded", Start: now.Add(-time.Minute), Stop: now})
 }
 
-// claims returns the policies that were asked for their sessions since
-// ResetRequests, in order.
+// claims returns the policies whose sessions were requested since ResetRequests, in
+// order.
 func (w *world) claims() (ids []string) {
 	for _, q := range w.queries() {
 		if id := q.Get("PolicyId"); id != "" && !slices.Contains(ids, id) {
@@ -90,7 +90,7 @@ func testOwnersSessionsOfPolicies(t *testing.T) {
 	want["Weekly/Policy/Failed"] = 1
 	w.counted(want)
 
-	// One that none claims is of no policy.
+	// One that is in the list of no policy is of none.
 	w.endOf("RetentionActivity", "", "")
 	check(1, weekly, vbawstest.ID(1), hourly)
 	want["/RetentionActivity/Succeeded"] = 1
@@ -99,7 +99,7 @@ func testOwnersSessionsOfPolicies(t *testing.T) {
 	w.counted(want)
 }
 
-// Where Sort is ignored, an older session of the policy proves nothing of what comes
+// If Sort is ignored, an older session of the policy proves nothing about those that come
 // after it.
 func testOwnersAnyOrder(t *testing.T) {
 	for _, order := range []vbawstest.Order{
@@ -138,7 +138,7 @@ func testOwnersAnyOrder(t *testing.T) {
 	}
 }
 
-// Where it is obeyed, one page of each policy shows that it does not have a session.
+// If Sort is observed, one page of each policy shows that it does not have a session.
 func testOwnersCost(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}, AccessLifetime: 100 * time.Hour}, poller.Config{InventoryInterval: 1000 * time.Hour})
 	for i := range 9 {
@@ -167,8 +167,8 @@ func testOwnersCost(t *testing.T) {
 	}
 }
 
-// Where a policy's own sessions can't be asked for, the poll fails: there is no
-// other way to know, and a session is counted only once.
+// If policies can't be listed, the poll fails: there is no other way to know the policy of
+// a session, and a session is counted only once.
 func testOwnersFailure(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
 	w.poll()
@@ -195,7 +195,7 @@ func testOwners404OfAProxy(t *testing.T) {
 		hits := f.Hits()
 		f.Remove()
 		if hits > 0 && err == nil {
-			t.Errorf("question %d is answered with a 404, and the poll is good", skip+1)
+			t.Errorf("request %d is answered with a 404, and the poll succeeds", skip+1)
 		}
 		w.poll()
 		w.counted(map[string]int{"Nightly/Policy/Succeeded": 1})
@@ -220,7 +220,7 @@ func TestPolicies(t *testing.T) {
 	t.Run("undecodable policy", testPoliciesUndecodablePolicy)
 }
 
-// Nor that the appliance has no policies: by this revision it has.
+// None of these answers shows that the appliance has no policies: by this API version it has.
 func testPolicies404OfAListing(t *testing.T) {
 	for _, f := range []vbawstest.Fault{{Status: 404, HTML: true}, {Status: 405}, {Status: 501}, {Status: 400, ErrorCode: "UnsupportedApiVersion"}} {
 		w := newWorld(t, vbawstest.Config{Revisions: []string{"1.0-rev0"}}, poller.Config{})
@@ -262,7 +262,7 @@ func testOwnersNamesOfSessions(t *testing.T) {
 	want := map[string]int{
 		// A Policy's name is a policy's, listed or not.
 		"Nightly/Policy/Succeeded": 1, "Removed/Policy/Succeeded": 1,
-		// Others' are one only where there is such a policy.
+		// Another type's name is one only if there is such a policy.
 		"Nightly/Job/Succeeded": 1, "Nightly/Task/Succeeded": 1,
 		"/Task/Succeeded": 2, "/RestoreTask/Succeeded": 1, "/RetentionActivity/Succeeded": 1,
 	}
@@ -299,7 +299,7 @@ func testOwnersNamesOfSessions(t *testing.T) {
 	}
 }
 
-// Its first session may come before the next listing.
+// The first session of a policy can come before the next listing.
 func testPoliciesNewSinceTheLastListing(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{})
 	w.poll()
@@ -469,7 +469,7 @@ func testPolicyGoneRenamedWhileItRuns(t *testing.T) {
 		w.counted(failed)
 		w.later(4 * time.Minute)
 		w.counted(failed)
-		// Nor does it go with a process.
+		// A restart does not end it either.
 		w.restart()
 		w.counted(failed)
 		w.later(time.Minute)
@@ -521,7 +521,7 @@ func testPolicyGoneNameUsedAgain(t *testing.T) {
 	}
 }
 
-// Where each poll is a process of its own, what is gone goes too.
+// A policy that is gone is removed, too, if each poll is a process of its own.
 func testPolicyGoneBetweenProcesses(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Ledger: ledger.Options{OneShot: true}})
 	w.ends(1, "Failed")
@@ -569,7 +569,7 @@ func testPolicyGoneOtherWorkloadFails(t *testing.T) {
 	w.counted(map[string]int{})
 	w.is("vbaws_up", "", 1)
 
-	// Nor where it is put off, as while one of its sessions runs.
+	// Also if its removal is put off because one of its sessions runs.
 	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
 	s := w.begin()
 	w.later(6 * time.Minute)
@@ -624,8 +624,8 @@ func testPoliciesListingInPages(t *testing.T) {
 	w.counted(want)
 }
 
-// Where the list moves between two pages, it is read again: what it lacked would be
-// counted without its policy, for good.
+// If the list moves between two pages, it is read again: a session whose policy it lacked
+// would be counted without it, for good.
 func testPoliciesListingThatMoves(t *testing.T) {
 	for _, test := range []struct{ revision, route, typ string }{
 		{"1.0-rev0", "/api/v1/policies", "Policy"}, {"1.8-rev0", vmPolicies, "Job"},
@@ -717,7 +717,7 @@ func testPoliciesUndecodablePolicy(t *testing.T) {
 		t.Errorf("endpoint error is %q", got)
 	}
 	if got := w.log.with("it is odd"); len(got) != 1 {
-		t.Errorf("it was said %q", got)
+		t.Errorf("log lines: %q", got)
 	}
 	api.odd = false
 	w.later(6 * time.Minute)
@@ -791,7 +791,7 @@ func testLookUpTriedAgain(t *testing.T) {
 		w.poll()
 		f.Kind, f.Route, f.Skip, f.Count = vbawstest.FaultStatus, "/api/v1/sessions", 1, -1
 		in := w.Inject(f)
-		w.later(time.Minute) // the incremental read is well
+		w.later(time.Minute) // the incremental read succeeds
 		if _, ok := w.sample("vbaws_session_last_status", failedSeries); ok || in.Hits() == 0 {
 			t.Fatalf("%d: it was looked up", f.Status)
 		}
@@ -807,7 +807,7 @@ func testLookUpTriedAgain(t *testing.T) {
 	}
 }
 
-// refusing is an API that never says what sessions a policy has.
+// refusing is an API that returns an error if it is asked for the sessions of a policy.
 type refusing struct {
 	poller.API
 	policyID string
@@ -820,7 +820,7 @@ func (r *refusing) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.
 	return r.API.Sessions(ctx, q)
 }
 
-// A look-up that always fails keeps no other from being made, and is said once.
+// A look-up that always fails keeps no other from being made, and is logged once.
 func testLookUpFailsAlways(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Backfill: time.Hour})
 	w.watch(&refusing{w.client(w.clock.Now), vbawstest.ID(1)}, w.clock.Now)
@@ -839,7 +839,7 @@ func testLookUpFailsAlways(t *testing.T) {
 		t.Errorf("endpoint errors %v", w.p.Published().EndpointErrors)
 	}
 	if lines := w.log.with("endpoint failed"); len(lines) != 1 {
-		t.Errorf("it was said %q", lines)
+		t.Errorf("log lines: %q", lines)
 	}
 	w.DeletePolicy(vbawstest.ID(1))
 	for range 3 {
@@ -850,7 +850,7 @@ func testLookUpFailsAlways(t *testing.T) {
 	}
 }
 
-// What an endpoint was forbidden or broken with is over when it is said not to be.
+// An endpoint that was forbidden or failed is neither once the appliance does not offer it.
 func testLookUpRouteThatGoes(t *testing.T) {
 	for _, status := range []int{403, 500} {
 		w := newWorld(t, vbawstest.Config{}, poller.Config{})
@@ -868,7 +868,7 @@ func testLookUpRouteThatGoes(t *testing.T) {
 	}
 }
 
-// What an older revision forbade is of no account for a newer one, which has other
+// What an older API version forbade does not matter for a newer one, which has other
 // routes.
 func testLookUpRevisionThatGoes(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{Revisions: []string{"1.1-rev0"}}, poller.Config{})

@@ -18,7 +18,7 @@ func (p *poll) dropGone() {
 	}
 }
 
-// refreshPolicies lists the policies for what is said of them.
+// refreshPolicies lists the policies for what is published of them.
 func (p *poll) refreshPolicies(ctx context.Context) {
 	_, _ = p.listPolicies(ctx) // what failed is an endpoint error
 	p.dropGone()
@@ -39,8 +39,8 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 	for i, w := range workloads {
 		switch l := listings[i]; {
 		case vbaws.NotOffered(l.err) && !w.Single && !vbaws.NamesSessions(p.api.APIVersion()):
-			// The revision is documented to have the route: it isn't the appliance
-			// that says so. Believed, it would leave all sessions without a policy.
+			// The API version is documented to have the route, so it isn't the appliance
+			// that answered. Taken for true, it would leave all sessions without a policy.
 			p.endpointFailed(w.Path, l.err)
 			failed = fmt.Errorf("list policies: %w", l.err)
 		case l.err == nil:
@@ -68,7 +68,7 @@ func (p *poll) listPolicies(ctx context.Context) ([]vbaws.Policy, error) {
 // workloadListing is what one workload's listing had.
 type workloadListing struct {
 	policies []vbaws.Policy
-	// whole says that policies are all there are: none was without id or name.
+	// whole is set if policies are all there are: none was without id or name.
 	whole bool
 	// odd is what could not be understood, and err why it isn't a listing.
 	odd, err error
@@ -77,9 +77,8 @@ type workloadListing struct {
 // policySize is what a listed policy takes beside its texts, its schedule included.
 const policySize = 500
 
-// listWorkload reads one workload's policies. It is an error where fewer came
-// than the appliance says there are: a policy must not seem gone because the
-// list moved.
+// listWorkload reads one workload's policies. It is an error if fewer came than
+// totalCount: a policy must not seem gone because the list moved.
 func (p *poll) listWorkload(ctx context.Context, w vbaws.Workload) workloadListing {
 	l := workloadListing{whole: true}
 	l.policies, l.err = listing.All(&p.known.pageSize, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {

@@ -25,8 +25,8 @@ type poll struct {
 	clock time.Time
 	// before is the watermark as it stood before the poll; nil for none.
 	before *ledger.Watermark
-	// resyncDue says that a resync is under way which must be completed, whenever the
-	// next would be due.
+	// resyncDue is set while a resync is under way that must be completed, whenever the
+	// next is due.
 	resyncDue bool
 	// pending are sessions whose policy is not known yet.
 	pending map[ledger.ID]pending
@@ -36,17 +36,17 @@ type poll struct {
 	usns map[int64]ledger.ID
 	// policyNames are the names of sessions of type Policy that were read.
 	policyNames map[string]bool
-	// fresh are the workloads whose policies were listed, and allListed says that all were.
+	// fresh are the workloads whose policies were listed, and allListed is set if all were.
 	fresh     map[string]bool
 	allListed bool
-	// understood says that a row was a session, and bad why the first that was not
-	// isn't.
+	// understood is set once a row was a session, and bad is the error of the first that
+	// was not.
 	understood bool
 	bad        error
 	// unreadable is what could not be taken in.
 	unreadable unreadable
-	// logs counts the logs of sessions that were requested, and errors has what
-	// they said.
+	// logs counts the logs of sessions that were requested, and errors has their
+	// messages.
 	logs   int
 	errors map[sessionEnd][]string
 }
@@ -108,7 +108,7 @@ func (p *Poller) Poll(ctx context.Context) error {
 		err = p.judge(ctx, poll, true)
 	}
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // a poll that was cut off says nothing of the appliance
+		return ctx.Err() // a poll that was cut off shows nothing of the appliance
 	}
 	if lift := p.ledger.NextLift(); err != nil && !lift.IsZero() && !p.cfg.Now().Before(lift) {
 		// Holds end though the appliance can't be read.

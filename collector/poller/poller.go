@@ -30,7 +30,7 @@ type API interface {
 	Repositories(ctx context.Context, offset, limit int) (*vbaws.RepositoriesPage, error)
 	Instances(context.Context, vbaws.InstancesQuery) (*vbaws.InstancesPage, error)
 	LicensedWorkloads(ctx context.Context, offset, limit int) (*vbaws.LicensedWorkloadsPage, error)
-	NewestRestorePoint(ctx context.Context, instanceID string) (time.Time, error)
+	NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error)
 	RestorePointsRoute() string
 	APIVersion() string
 	CertificateExpiry() time.Time
@@ -45,7 +45,7 @@ type Storage interface {
 	Save(*ledger.Changes) error
 }
 
-// Watermark says by what the list of sessions is read.
+// Watermark is what the list of sessions is read by.
 type Watermark string
 
 // The values of the configuration key watermark.
@@ -111,7 +111,7 @@ type Poller struct {
 
 	ledger *ledger.Ledger
 	known  *known
-	// failures counts the failed polls in a row, and polled says that there was a poll.
+	// failures counts the failed polls in a row, and polled is set once there was a poll.
 	failures int
 	polled   bool
 	// published has one writer after New: publish.

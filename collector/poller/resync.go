@@ -13,8 +13,8 @@ import (
 // that no order of USNs does, and running sessions, however long ago they started.
 
 const (
-	// settle is how long a session can take to show in the list, or to show with
-	// another USN than the order of things would have it.
+	// settle is how long a session can take to show in the list, or to show with a USN
+	// that is out of order.
 	settle = time.Hour
 	// zones is more than any mistake of time zone can make of FromUtc.
 	zones = 26 * time.Hour
@@ -75,7 +75,7 @@ func (p *poll) resync(ctx context.Context) error {
 		return err
 	}
 	if !newest.Start.Before(from) && !sawNewest && !p.seenUnfinished[ledger.ParseID(newest.ID)] && !back.extended && rows.Unreadable() == 0 {
-		// It reads FromUtc as a later time than it is.
+		// The appliance takes FromUtc for a later time.
 		back.extended = true
 		p.note("a session that started after FromUtc was not listed: reading further back",
 			"session_id", newest.ID, "start", newest.Start, "from_utc", from)

@@ -89,8 +89,8 @@ func testResyncDoublingIntervals(t *testing.T) {
 	}
 }
 
-// apart gives the exporter a clock of its own, and returns it, with what makes a good
-// poll after a while by both.
+// apart gives the exporter a clock of its own, and returns it, with a function that makes a
+// poll after a while by both, which must succeed.
 func (w *world) apart() (ours *vbawstest.Clock, later func(time.Duration)) {
 	ours = vbawstest.NewClock(epoch)
 	w.watch(w.client(ours.Now), ours.Now)
@@ -208,7 +208,7 @@ func testByIDUnfinishedSessions(t *testing.T) {
 	w.ResetRequests()
 	w.later(time.Minute)
 	if n := w.requests("/api/v1/sessions/{id}"); n != 0 {
-		t.Errorf("%d questions by id though nothing is unfinished", n)
+		t.Errorf("%d requests by id though nothing is unfinished", n)
 	}
 }
 
@@ -239,7 +239,7 @@ func testByIDRemovedSession(t *testing.T) {
 	}
 }
 
-// A 404 of a proxy says nothing of a session, and of the others neither.
+// A 404 of a proxy shows nothing about a session, nor about the others.
 func testByID404OfAProxy(t *testing.T) {
 	w := newWorld(t, vbawstest.Config{}, poller.Config{Watermark: poller.WatermarkFromUTC})
 	s := w.begin()
@@ -353,7 +353,7 @@ func testResyncUndecodableRow(t *testing.T) {
 			if lines := w.log.with("not understood"); len(lines) != 3 {
 				t.Errorf("log lines: %q", lines)
 			}
-			// Of one that comes to its senses there is a first final status.
+			// Once a row is understood, its first final status counts.
 			w.Put(vbawstest.Session{ID: vbawstest.ID(7), Type: "Policy", ExtendedType: "PolicyBackup", Name: "Nightly", Status: "Failed", Start: w.Now(), Stop: w.Now()})
 			w.later(time.Minute)
 			want["Nightly/Policy/Failed"]++

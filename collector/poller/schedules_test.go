@@ -21,16 +21,16 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// documented is an appliance that serves documents as they are. Of a query it knows
-// no more than Offset, and that nothing runs.
+// documented is an appliance that serves documents as they are. Of a query it observes
+// Offset alone, and nothing runs.
 type documented struct {
 	minor     int
 	clock     *vbawstest.Clock
 	documents map[string]string // by route below /api/v1
 	mu        sync.Mutex
 	asked     map[string]int
-	// unfiltered counts the questions for a policy's sessions that name no policy. A
-	// question for one row is for the newest session of all.
+	// unfiltered counts the requests for a policy's sessions that name no policy. A
+	// request for one row is for the newest session of all.
 	unfiltered int
 }
 
@@ -232,7 +232,7 @@ func testPayloadsVPCSessionWithoutAName(t *testing.T) {
 		t.Errorf("%d questions for the sessions of a policy without an id", d.unfiltered)
 	}
 
-	// Nor does an appliance of that version need to have it.
+	// An appliance of that version need not have it.
 	delete(d.documents, "/vpc/policy")
 	p, _, metrics = d.watch(t)
 	if err := p.Poll(t.Context()); err != nil {
@@ -300,8 +300,8 @@ func testPayloadsUnreadableSchedule(t *testing.T) {
 	}
 }
 
-// testPayloadsHealthCheck: what its name says besides doesn't matter, and an unknown
-// word stands for every kind.
+// testPayloadsHealthCheck: a health check meets no start, whatever else is in its name, and
+// an unknown word stands for every kind.
 func testPayloadsHealthCheck(t *testing.T) {
 	d := newBerlin(t, "2026-06-10 18:30", vbawstest.Config{}, poller.Config{})
 	pol := d.PutPolicy(vbawstest.Policy{Name: "Nightly", Enabled: true, Schedule: nightly(2)})

@@ -25,33 +25,33 @@ type Published struct {
 	Status
 }
 
-// PolicySet is what is said of an appliance's policies. It is immutable.
+// PolicySet has the policies of an appliance and the verdicts on them. It is immutable.
 type PolicySet struct {
 	// All are the policies, each on its own.
 	All []*ledger.Policy
-	// Rows are the same where those that share name and workload are one: names
-	// need not be unique. Policies that have sessions and are not listed have one too.
+	// Rows are the same, but those that share name and workload are one: names need not
+	// be unique. Policies that have sessions and are not listed have one, too.
 	Rows []PolicyRow
 	// Unreadable is how many of All have a schedule that could not be understood.
 	Unreadable int
 }
 
-// PolicyRow is what is said of the policies of one name and workload. Where they
-// differ, it is what is worse: enabled if one is, the shortest interval, the newest
+// PolicyRow is the policies of one name and workload, and the verdict on them. If they
+// differ, it has what is worse: enabled if one is, the shortest interval, the newest
 // start that was due.
 type PolicyRow struct {
 	Name, Workload string
-	// Unlisted says that only sessions are known of it: policies can't be listed.
+	// Unlisted is set if only its sessions are known: policies can't be listed.
 	Unlisted bool
 	Enabled  bool
-	// Unreadable says what of the schedule could not be understood, and why; empty if
+	// Unreadable is what of the schedule could not be understood, and why; empty if
 	// all could.
 	Unreadable string
 	verdict.Verdict
 }
 
-// Facts is what an appliance says of itself. It is immutable. What could not be
-// asked for keeps its last value; nil where there never was one.
+// Facts is what an appliance reports about itself. It is immutable. What could not be
+// requested keeps its last value; nil if there never was one.
 type Facts struct {
 	Summary      *vbaws.Summary
 	License      *vbaws.License
@@ -65,13 +65,12 @@ type Repositories struct {
 	Over int
 }
 
-// Status is how the polling of one appliance goes. It belongs to the process:
-// none of it is stored.
+// Status is the state of the polling of one appliance. None of it is stored.
 type Status struct {
 	// Polls counts finished polls, successful or not.
 	Polls uint64
-	// Up says that the last finished poll read the appliance. It means nothing
-	// while Polls is 0.
+	// Up is set if the last finished poll read the appliance. It means nothing while
+	// Polls is 0.
 	Up bool
 	// LastPoll is the end of the last poll, LastSuccess of the last successful one;
 	// zero if there was none.
@@ -82,9 +81,9 @@ type Status struct {
 	Err error
 	// Next is when the next poll is due.
 	Next time.Time
-	// APIVersion is the revision in use; empty before one was agreed on.
+	// APIVersion is the API version in use; empty before one was agreed on.
 	APIVersion string
-	// Version is the product's version; empty where it isn't known.
+	// Version is the product's version; empty if it isn't known.
 	Version string
 	// Mode is how the list is read: usn or from_utc.
 	Mode string
@@ -115,7 +114,7 @@ type Ended struct {
 	Session  vbaws.Session
 	Policy   string
 	Duration time.Duration
-	// Errors are the first errors of its log, or warnings where it has no errors.
+	// Errors are the first errors of its log, or warnings if it has no errors.
 	Errors []string
 }
 

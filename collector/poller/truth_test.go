@@ -195,8 +195,8 @@ type life struct {
 	// owners are the policies that sessions belonged to when they began.
 	owners map[string]string
 	polls  int
-	// refusals are faults of questions for one session, which fail no poll: it is
-	// asked for again later.
+	// refusals are faults of requests for one session, which fail no poll: it is
+	// requested again later.
 	refusals []*vbawstest.Injection
 	// broken are the ids of what the appliance can't return for now.
 	broken []string
@@ -464,7 +464,7 @@ func (l *life) poll() {
 	}
 }
 
-// succeeds makes polls until one is good.
+// succeeds makes polls until one succeeds.
 func (l *life) succeeds() {
 	var err error
 	for range 30 {
@@ -474,7 +474,7 @@ func (l *life) succeeds() {
 		}
 		l.clock.Advance(time.Minute)
 	}
-	l.Fatalf("no poll gets through: %v", err)
+	l.Fatalf("no poll succeeds: %v", err)
 }
 
 // settle lets the fleet rest for as long as anything may take to be seen, and
@@ -492,7 +492,7 @@ func (l *life) settle() {
 		l.clock.Advance(61 * time.Minute)
 		l.succeeds()
 	}
-	// Where FromUtc is misread, only the daily resync of each day is sure to see.
+	// If FromUtc is misread, only the daily resync is sure to show everything.
 	l.clock.Advance(25 * time.Hour)
 	l.succeeds()
 	l.succeeds()
@@ -526,7 +526,7 @@ func (l *life) key(s vbawstest.Session) string {
 	return fmt.Sprintf("extended_type=%q policy=%q type=%q", ext, l.owners[s.ID], s.Type)
 }
 
-// truth says what /metrics must say.
+// truth returns what /metrics must have.
 func (l *life) truth() map[string]float64 {
 	m := make(map[string]float64)
 	sums := make(map[string]time.Duration)
@@ -625,7 +625,7 @@ func (l *life) wasInWindow(ended vbawstest.State, since time.Time) bool {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
-// scrape gathers what the truth speaks of.
+// scrape gathers what truth returns.
 func scrape(w *world) map[string]float64 {
 	m := make(map[string]float64)
 	for _, f := range w.p.Families(w) {

@@ -15,7 +15,7 @@ import (
 const (
 	// maxSessionLookUps is how many unfinished sessions are asked for after one poll.
 	maxSessionLookUps = 50
-	// firstSessionLookUp is how long after a question for a session that has not changed
+	// firstSessionLookUp is how long after a request for a session that has not changed
 	// the next one comes; the time doubles up to settle.
 	firstSessionLookUp = time.Minute
 	// unanswered is for how long a session can't be asked for, and no list shows it,
@@ -33,10 +33,10 @@ type unfinished struct {
 	due   []string
 }
 
-// sessionLookUp is what is known of the questions for one session.
+// sessionLookUp is what is known of the requests for one session.
 type sessionLookUp struct {
 	asked time.Time     // when it was asked for last
-	wait  time.Duration // from then to the next question
+	wait  time.Duration // from then to the next request
 	since time.Time     // since when it could not be answered; zero: it could
 }
 
@@ -146,8 +146,8 @@ func anyUnanswered(looks map[ledger.ID]sessionLookUp) bool {
 	return false
 }
 
-// ofOneSession reports whether a failed question for one session says nothing of the
-// others: the appliance answered, and is not too busy to.
+// ofOneSession reports whether the error of a request for one session is that of no other:
+// the appliance answered, and is not too busy to.
 func ofOneSession(err error) bool {
 	switch vbaws.KindOf(err) {
 	case vbaws.KindHTTP, vbaws.KindDecode:

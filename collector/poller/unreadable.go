@@ -16,12 +16,12 @@ import (
 // list that the appliance can't return, and, before API version 1.2, sessions that may
 // belong to a policy that can't be asked for its sessions.
 //
-// The first poll that gets such an answer, or none in time, fails, since the error may pass. The next goes
-// on without those sessions. The watermark moves past them, and it is stored from which
-// start on resyncs must look for them. They are reported as skipped and as an endpoint
-// error. None of them is in the seen index, so whatever list shows one later counts it,
-// once, and under its policy. A resync that finds all of them ends this, and so does
-// their age.
+// The first poll that gets such an answer, or none in time, fails, since the error can be
+// temporary. The next goes on without those sessions. The watermark moves past them, and the
+// start from which resyncs must look for them is stored. They are reported as skipped and as
+// an endpoint error. None of them is in the seen index, so whatever list shows one later
+// counts it, once, and under its policy. This ends when a resync finds all of them, or when
+// they are too old.
 
 const (
 	// lookFor is how old sessions are that resyncs look for, at most, and lookEvery how
@@ -42,11 +42,11 @@ type unreadable struct {
 	// starts.
 	waiting int
 	oldest  time.Time
-	// from is the start from which a list was read, if it was, and looked says that all
+	// from is the start from which a list was read, if it was, and looked is set if all
 	// that is looked for started after it.
 	from   time.Time
 	looked bool
-	// failed says that a request failed in a way that may be that of one row or policy,
+	// failed is set if a request failed as one does that fails for one row or policy,
 	// and hung counts those that got no answer in time.
 	failed bool
 	hung   int

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vbaws_exporter/collector/poller"
@@ -16,7 +17,7 @@ import (
 const routeSessions = "/api/v1/sessions"
 
 // pollsAfterOneFailure polls an appliance that has begun to answer some requests with an
-// error: one poll may fail, in case that passes; the next must not.
+// error: one poll is allowed to fail, in case the error is temporary; the next is not.
 func (w *world) pollsAfterOneFailure() {
 	w.Helper()
 	if w.p.Poll(context.Background()) != nil {
@@ -94,7 +95,8 @@ func testUnreadableOneRow(t *testing.T) {
 	}
 }
 
-// hangs is an API that gets no answer to a question for sessions that asks for bad.
+// hangs is an API that gets no answer to a question for sessions that asks for bad. A
+// test that measures waits uses it in a bubble, in which answers take no time.
 type hangs struct {
 	poller.API
 	bad   func(vbaws.SessionsQuery, *vbaws.SessionsPage) bool
@@ -110,7 +112,7 @@ func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Ses
 	until, _ := ctx.Deadline()
 	wait := time.Until(until)
 	if h.bad(q, page) || wait < h.row*time.Duration(len(page.Rows)) {
-		h.waits += wait.Round(time.Second)
+		h.waits += wait
 		return nil, failure(vbaws.KindTimeout, context.DeadlineExceeded)
 	}
 	return page, nil
@@ -121,40 +123,42 @@ func (h *hangs) Sessions(ctx context.Context, q vbaws.SessionsQuery) (*vbaws.Ses
 func testUnreadableRowThatHangs(t *testing.T) {
 	for _, mode := range bothModes {
 		t.Run(string(mode), func(t *testing.T) {
-			w := newWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
-			w.ends(3, "Succeeded")
-			w.poll()
-			w.later(time.Hour)
-			w.ends(300, "Failed")
-			bad := w.end("Warning").ID
-			w.ends(200, "Failed")
-			all := false
-			api := &hangs{API: w.client(w.clock.Now), bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
-				return all || slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
-			}}
-			w.watch(api, w.clock.Now)
-			w.fails() // in case it passes
-			w.later(time.Minute)
-			want := map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 500}
-			w.counted(want)
-			w.skipped(map[string]uint64{"unreadable": 1})
-			if api.waits > 7*time.Minute { // of a resync as well
-				t.Errorf("the polls wait for %s", api.waits)
-			}
-			// If nothing is answered, a poll waits once.
-			all, api.waits = true, 0
-			w.clock.Advance(time.Minute)
-			w.fails()
-			if api.waits != time.Minute {
-				t.Errorf("the poll waits for %s", api.waits)
-			}
-			all, bad = false, ""
-			w.later(61 * time.Minute)
-			w.later(61 * time.Minute)
-			want["Nightly/Policy/Warning"] = 1
-			w.counted(want)
-			w.skipped(map[string]uint64{"unreadable": 1})
-			w.mode(mode)
+			synctest.Test(t, func(t *testing.T) {
+				w := newPipeWorld(t, vbawstest.Config{AccessLifetime: 1000 * time.Hour}, poller.Config{Watermark: mode, InventoryInterval: 1000 * time.Hour})
+				w.ends(3, "Succeeded")
+				w.poll()
+				w.later(time.Hour)
+				w.ends(300, "Failed")
+				bad := w.end("Warning").ID
+				w.ends(200, "Failed")
+				all := false
+				api := &hangs{API: w.client(w.clock.Now), bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+					return all || slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+				}}
+				w.watch(api, w.clock.Now)
+				w.fails() // in case it passes
+				w.later(time.Minute)
+				want := map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 500}
+				w.counted(want)
+				w.skipped(map[string]uint64{"unreadable": 1})
+				if api.waits > 7*time.Minute { // of a resync as well
+					t.Errorf("the polls wait for %s", api.waits)
+				}
+				// If nothing is answered, a poll waits once.
+				all, api.waits = true, 0
+				w.clock.Advance(time.Minute)
+				w.fails()
+				if api.waits != time.Minute {
+					t.Errorf("the poll waits for %s", api.waits)
+				}
+				all, bad = false, ""
+				w.later(61 * time.Minute)
+				w.later(61 * time.Minute)
+				want["Nightly/Policy/Warning"] = 1
+				w.counted(want)
+				w.skipped(map[string]uint64{"unreadable": 1})
+				w.mode(mode)
+			})
 		})
 	}
 }
@@ -162,25 +166,27 @@ func testUnreadableRowThatHangs(t *testing.T) {
 // testUnreadableRowThatHangsInAShortPage: a page of fewer rows has time in proportion, and the largest
 // that the appliance returns has all of it.
 func testUnreadableRowThatHangsInAShortPage(t *testing.T) {
-	w := newWorld(t, vbawstest.Config{
-		AccessLifetime: 1000 * time.Hour, MaxPageSize: 100, RefuseLimit: true,
-	}, poller.Config{InventoryInterval: 1000 * time.Hour})
-	w.ends(3, "Succeeded")
-	w.poll()
-	w.later(time.Hour)
-	w.ends(1000, "Failed")
-	bad := w.end("Warning").ID
-	w.ends(20, "Failed")
-	w.watch(&hangs{API: w.client(w.clock.Now), row: time.Minute / 600, bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
-		return slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
-	}}, w.clock.Now)
-	w.fails() // in case it passes
-	w.later(time.Minute)
-	w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1020})
-	w.skipped(map[string]uint64{"unreadable": 1})
+	synctest.Test(t, func(t *testing.T) {
+		w := newPipeWorld(t, vbawstest.Config{
+			AccessLifetime: 1000 * time.Hour, MaxPageSize: 100, RefuseLimit: true,
+		}, poller.Config{InventoryInterval: 1000 * time.Hour})
+		w.ends(3, "Succeeded")
+		w.poll()
+		w.later(time.Hour)
+		w.ends(1000, "Failed")
+		bad := w.end("Warning").ID
+		w.ends(20, "Failed")
+		w.watch(&hangs{API: w.client(w.clock.Now), row: time.Minute / 600, bad: func(_ vbaws.SessionsQuery, page *vbaws.SessionsPage) bool {
+			return slices.ContainsFunc(page.Rows, func(r vbaws.Row) bool { return r.ID == bad })
+		}}, w.clock.Now)
+		w.fails() // in case it passes
+		w.later(time.Minute)
+		w.counted(map[string]int{"Nightly/Policy/Succeeded": 3, "Nightly/Policy/Failed": 1020})
+		w.skipped(map[string]uint64{"unreadable": 1})
+	})
 }
 
-// testUnreadablePolicyThatHangs: nor does a policy that can't be asked for its sessions in time keep
+// testUnreadablePolicyThatHangs: a policy whose sessions can't be requested in time does not keep
 // those of others from being counted.
 func testUnreadablePolicyThatHangs(t *testing.T) {
 	w := policyWorld(t, "1.0-rev0")
@@ -453,7 +459,7 @@ func testUnreadablePolicy(t *testing.T) {
 	}
 }
 
-// testUnreadableListingOfPolicies: nor does a workload whose policies can't be listed keep
+// testUnreadableListingOfPolicies: a workload whose policies can't be listed does not keep
 // the sessions of another's from being counted. If no policy can be listed, the poll fails.
 func testUnreadableListingOfPolicies(t *testing.T) {
 	for _, c := range []struct {

@@ -17,7 +17,7 @@ import (
 )
 
 // This file judges the policies: it gathers what the ledger has of each, keeps the
-// verdicts, and says when they have to be looked at again.
+// verdicts, and decides when to judge again.
 
 // verdicts is the last PolicySet and what it was made of.
 type verdicts struct {
@@ -32,10 +32,10 @@ type verdicts struct {
 	from, until time.Time
 	// undecided has the workloads whose policies must be listed before a start is overdue.
 	undecided map[string]bool
-	// typed says that sessions say what they make.
+	// typed is set if sessions have an extended type.
 	typed bool
-	// zone is that of the schedules, which the appliance calls zoneName; nil if it is not
-	// known. Before the appliance names one it is Config.TimeZone.
+	// zone is that of the schedules, and zoneName its name on the appliance; nil if it is not
+	// known. Before the appliance returns one it is Config.TimeZone.
 	zone     *time.Location
 	zoneName string
 	// policies are those of the set, by name and workload.
@@ -74,7 +74,7 @@ func (p *judged) sameFacts(o *judged) bool {
 }
 
 // holds reports whether the verdict on p, whose facts are the same, is still that of now;
-// fresh says that policies of its workload were listed.
+// fresh is set if policies of its workload were listed.
 func (p *judged) holds(now time.Time, fresh bool) bool {
 	v := &p.row.Verdict
 	return !now.Before(p.from) && (v.Next.IsZero() || now.Before(v.Next)) && !(v.Undecided && fresh)
@@ -172,7 +172,7 @@ func (d *verdicts) gather(view *ledger.View) (all map[policyName]*judged, list [
 		}
 	}
 	for _, p := range all {
-		// Those under a former name are of another row as well, while the series is there.
+		// Sessions under a former name are of the row of that name, too, while it exists.
 		for _, m := range p.members {
 			if m.Former != nil && m.Former.Name != p.name {
 				for _, s := range sessionsOf(view, m.Former.Name) {
@@ -193,8 +193,8 @@ func (p *judged) take(s ledger.SeriesView, sameName []*judged) {
 	}
 }
 
-// sessionsTyped reports whether sessions say what they make: from API 1.1 on. Before the
-// first poll those that are known decide.
+// sessionsTyped reports whether sessions have an extended type: from API 1.1 on. Before the
+// first poll the sessions that are known decide.
 func (d *verdicts) sessionsTyped(view *ledger.View) bool {
 	if v := d.api.APIVersion(); v != "" {
 		return vbaws.TypesSessions(v)
@@ -222,7 +222,7 @@ func sessionsOf(view *ledger.View, policy string) []ledger.SeriesView {
 	return view.Series[i:end:end]
 }
 
-// judgePolicy fills in what is said of p.
+// judgePolicy fills in the row of p.
 func (d *verdicts) judgePolicy(p *judged, now time.Time, stale bool) {
 	unlisted := len(p.members) == 0
 	p.from, p.row = now, PolicyRow{Name: p.name, Workload: p.workload, Unlisted: unlisted, Enabled: unlisted}
@@ -319,7 +319,7 @@ func (p *Poller) judge(ctx context.Context, done *poll, mayList bool) (err error
 		poll := p.newPoll(done.start)
 		within(ctx, poll.refreshPolicies)
 		if ctx.Err() != nil {
-			d.set, d.view = old, nil // what was cut off says nothing
+			d.set, d.view = old, nil // a listing that was cut off decides nothing
 			return nil
 		}
 		if err := p.save(poll.tx); err != nil {

@@ -1,8 +1,10 @@
 package poller_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -79,6 +81,7 @@ func (w *world) backups(name string, want float64) {
 func TestVerdict(t *testing.T) {
 	t.Run("overdue", testVerdictOverdue)
 	t.Run("unsaved", testVerdictUnsaved)
+	t.Run("cut off", testVerdictCutOff)
 	t.Run("stale listing", testVerdictStaleListing)
 	t.Run("failing", testVerdictFailing)
 	t.Run("stuck", testVerdictStuck)
@@ -153,6 +156,32 @@ func testVerdictUnsaved(t *testing.T) {
 	w.storage.err = nil
 	w.poll()
 	w.haveProblems("once it is saved", "Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00")
+}
+
+// testVerdictCutOff: a poll whose context ends while policies are listed for a verdict keeps
+// all of the earlier verdicts. The next poll judges.
+func testVerdictCutOff(t *testing.T) {
+	w, _ := newJudged(t)
+	w.later(7*time.Hour + 40*time.Minute) // 2:10
+	w.end("Failed")
+	w.later(time.Minute)
+	w.haveProblems("while a retry can begin")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.OnRequest(func(r *http.Request) {
+		if r.URL.Path == listsOfPolicies {
+			cancel()
+			<-r.Context().Done()
+		}
+	})
+	w.clock.Advance(50 * time.Minute) // 3:01
+	if err := w.p.Poll(ctx); err != nil || ctx.Err() == nil {
+		t.Fatalf("the poll ended with %v, and its context with %v", err, ctx.Err())
+	}
+	w.OnRequest(nil)
+	w.haveProblems("after the poll that was cut off")
+	w.later(time.Second)
+	w.haveProblems("after the next poll",
+		"Nightly backup failing since 11 02:10", "Nightly backup overdue since 11 02:00", "Nightly snapshot overdue since 11 02:00")
 }
 
 // testVerdictStaleListing: a policy that was disabled or rescheduled is not
@@ -241,7 +270,7 @@ func testVerdictRestartWhileTheApplianceIsDown(t *testing.T) {
 	}
 	w.haveProblems("once it can be polled", late...)
 
-	// What time alone has made of it is not forgotten.
+	// A verdict that time alone has changed is kept, too.
 	w.Finish(s.ID, "Succeeded", w.Now())
 	w.later(time.Minute)
 	w.haveProblems("after it ended")

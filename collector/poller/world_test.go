@@ -52,6 +52,14 @@ func newWorld(t tester, acfg vbawstest.Config, cfg poller.Config) *world {
 	return w
 }
 
+// newPipeWorld is newWorld for a bubble.
+func newPipeWorld(t tester, acfg vbawstest.Config, cfg poller.Config) *world {
+	t.Helper()
+	w := newWorldOn(t, vbawstest.NewPipeServer, epoch, acfg, cfg)
+	w.PutPolicy(vbawstest.Policy{ID: vbawstest.ID(1), Name: "Nightly", Enabled: true})
+	return w
+}
+
 // newWorldOn returns a world without sessions and policies at a time. cfg needs only
 // what matters to the test.
 func newWorldOn(t tester, serve func(*vbawstest.Appliance) *vbawstest.Server, at time.Time, acfg vbawstest.Config, cfg poller.Config) *world {
@@ -104,7 +112,7 @@ func (w *world) client(now func() time.Time) *vbaws.Client {
 	return c
 }
 
-// poll makes a poll that must be good.
+// poll makes a poll that must succeed.
 func (w *world) poll() {
 	w.Helper()
 	if err := w.p.Poll(context.Background()); err != nil {
@@ -112,7 +120,7 @@ func (w *world) poll() {
 	}
 }
 
-// later makes a good poll after a while.
+// later makes a poll that must succeed, after a while.
 func (w *world) later(d time.Duration) {
 	w.Helper()
 	w.clock.Advance(d)
@@ -124,7 +132,7 @@ func (w *world) fails() error {
 	w.Helper()
 	err := w.p.Poll(context.Background())
 	if err == nil {
-		w.Fatal("the poll is good")
+		w.Fatal("the poll succeeds")
 	}
 	return err
 }
@@ -244,7 +252,7 @@ func (w *world) requests(route string) (n int) {
 }
 
 // afterPages calls f after each page of sessions, with the page's number from 1,
-// until f says that it is done.
+// until f reports that it is done.
 func (w *world) afterPages(f func(n int) (done bool)) {
 	var mu sync.Mutex
 	n, done := 0, false

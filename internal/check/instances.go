@@ -43,7 +43,10 @@ func (i *instances) rights(client *vbaws.Client, pages *listing.PageSize) []righ
 				if i.list == nil || len(i.list.Items) == 0 {
 					return nil, errNotAsked
 				}
-				return client.NewestRestorePoint(ctx, i.list.Items[0].ID)
+				return nil, pages.Ask(sample, func(limit int) error {
+					_, err := client.NewestRestorePoint(ctx, i.list.Items[0].ID, limit)
+					return err
+				})
 			}},
 	}
 }
