@@ -118,7 +118,7 @@ func drawScript(seed uint64) *draw {
 		middle = r.Zone[1+r.IntN(2)].From
 	}
 	length := pick(r, int64(2), 3, 6, 10) * days
-	if r.dated = r.chance(6); r.dated {
+	if r.dated = r.chance(3); r.dated {
 		length, r.Unzoned = 70*days, false
 	}
 	r.From = middle - length/2 - middle%days + int64(r.IntN(24*60))*minutes
@@ -217,15 +217,14 @@ func (r *draw) drawPlan(e *oracle.Era, dense bool) {
 		} else if r.chance(30) {
 			step = 24
 		}
-		e.Plan[kind] = []oracle.Times{times}
+		e.Plan[kind] = times
 	}
 	if !dense && r.chance(20) { // weekly, at one time
-		for _, all := range e.Plan {
-			times := all[0]
+		for _, times := range e.Plan {
 			times.Days = [7]bool{r.chance(80), r.chance(30), r.chance(30), r.chance(30), true, r.chance(30), r.chance(30)}
 			times.Minutes = []int{first*60 + 30}
 			for kind := range e.Plan {
-				e.Plan[kind] = []oracle.Times{times}
+				e.Plan[kind] = times
 			}
 			break
 		}
@@ -239,7 +238,11 @@ func (r *draw) drawPlan(e *oracle.Era, dense bool) {
 			monthly.Date = oracle.Date{Week: 1 + r.IntN(5), Weekday: r.IntN(7)}
 		}
 		for _, kind := range pick(r, []string{"backup"}, []string{"snapshot", "backup"}, []string{"backup", "archive"}, []string{"snapshot", "replica", "backup", "archive"}) {
-			e.Plan[kind] = append(e.Plan[kind], monthly)
+			times, both := e.Plan[kind]
+			if times.Also = &monthly; !both {
+				times = monthly
+			}
+			e.Plan[kind] = times
 		}
 	}
 }
@@ -639,9 +642,10 @@ func (x *exporter) plan(e *oracle.Era) *schedule.Plan {
 // settings writes a plan as the appliance does.
 func settings(plan oracle.Plan) *vbaws.Schedule {
 	var s vbaws.Schedule
-	for kind, all := range plan {
-		for _, times := range all {
-			addTimes(&s, kind, times)
+	for kind, times := range plan {
+		addTimes(&s, kind, times)
+		if times.Also != nil {
+			addTimes(&s, kind, *times.Also)
 		}
 	}
 	return &s

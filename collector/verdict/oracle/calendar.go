@@ -50,13 +50,14 @@ func (z Zone) wall(t int64) int64 {
 }
 
 // Plan is, by kind, when it starts.
-type Plan map[string][]Times
+type Plan map[string]Times
 
-// Times are some of the starts of a kind.
+// Times are the starts of a kind.
 type Times struct {
 	Minutes []int // since midnight, ascending
 	Days    [7]bool
-	Date    Date // zero: every one
+	Date    Date   // zero: every one
+	Also    *Times // others; nil: none
 }
 
 // Date is a day of each month: that with the number Day or, if that is 0, the Week-th
@@ -66,7 +67,7 @@ type Date struct{ Day, Week, Weekday int }
 func (t Times) has(wall int64) bool {
 	weekday := int((wall/day + 4) % 7) // 1 January 1970 was a Thursday
 	_, found := slices.BinarySearch(t.Minutes, int(wall%day/minute))
-	return found && t.Days[weekday] && (t.Date == Date{} || t.Date.is(wall, weekday))
+	return found && t.Days[weekday] && (t.Date == Date{} || t.Date.is(wall, weekday)) || t.Also != nil && t.Also.has(wall)
 }
 
 func (d Date) is(wall int64, weekday int) bool {
@@ -83,14 +84,12 @@ func (d Date) is(wall int64, weekday int) bool {
 // has reports whether a kind starts when the wall clock shows that; the empty kind is
 // any.
 func (p Plan) has(kind string, wall int64) bool {
-	for k, all := range p {
-		if kind != "" && kind != k {
-			continue
-		}
-		for _, t := range all {
-			if t.has(wall) {
-				return true
-			}
+	if kind != "" {
+		return p[kind].has(wall)
+	}
+	for _, t := range p {
+		if t.has(wall) {
+			return true
 		}
 	}
 	return false
@@ -155,14 +154,13 @@ const someMonth = 28 * day
 // makes no gap of other times shorter, in every year.
 func (p Plan) longestGap(z Zone, kind string) int64 {
 	weekly := make(Plan)
-	for k, all := range p {
-		for _, t := range all {
-			if (t.Date == Date{}) {
-				weekly[k] = append(weekly[k], t)
-			}
+	for k, t := range p {
+		if (t.Date == Date{}) { // what starts by dates comes last
+			t.Also = nil
+			weekly[k] = t
 		}
 	}
-	if len(weekly[kind]) == 0 && (kind != "" || len(weekly) == 0) {
+	if _, found := weekly[kind]; !found && (kind != "" || len(weekly) == 0) {
 		return someMonth
 	}
 	var longest int64

@@ -31,7 +31,7 @@ func TestImports(t *testing.T) {
 // TestStarts checks the calendar of the oracle, by hand.
 func TestStarts(t *testing.T) {
 	every := [7]bool{true, true, true, true, true, true, true}
-	plan := Plan{"backup": {{Minutes: []int{150, 180}, Days: every}}} // 02:30 and 03:00
+	plan := Plan{"backup": {Minutes: []int{150, 180}, Days: every}} // 02:30 and 03:00
 	for _, test := range []struct {
 		zone, from, to string
 		want           []Start
@@ -72,7 +72,7 @@ func TestDates(t *testing.T) {
 		"2026-01-31 2026-02-28 2026-03-28 2026-04-25 2026-05-30": {Week: 5, Weekday: 6},
 	} {
 		var got []string
-		plan := Plan{"backup": {{Minutes: []int{60}, Days: every, Date: date}}}
+		plan := Plan{"backup": {Minutes: []int{60}, Days: every, Date: date}}
 		for _, s := range plan.Starts(Zones["UTC"], "backup", at("2026-01-01 00:00"), at("2026-06-01 00:00")) {
 			got = append(got, time.Unix(s.At, 0).UTC().Format(time.DateOnly))
 		}
