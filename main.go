@@ -20,8 +20,8 @@ import (
 // defaultAddress is where the exporter listens.
 const defaultAddress = ":10105"
 
-// newParser returns the parser of the command line, and what each command runs after it
-// was parsed. defaultCommand is whether serve is run when no command is named.
+// newParser returns the parser of the command line, and by command the function to call
+// after it was parsed. defaultCommand says that serve is the default command.
 func newParser(defaultCommand bool) (*kingpin.Application, map[string]func() error) {
 	p := kingpin.New("vbaws_exporter", "Prometheus exporter for the backup sessions of Veeam Backup for AWS appliances.")
 	p.HelpFlag.Short('h')
@@ -73,7 +73,7 @@ func newParser(defaultCommand bool) (*kingpin.Application, map[string]func() err
 	return p, run
 }
 
-// addState adds the commands that move states.
+// addState adds the commands that list and move states.
 func addState(state *kingpin.CmdClause, run map[string]func() error) {
 	add := func(name, help string) (c *kingpin.CmdClause, storage *string) {
 		c = state.Command(name, help)
@@ -96,6 +96,7 @@ func addState(state *kingpin.CmdClause, run map[string]func() error) {
 	run["state list"] = func() error { return app.ListStates(*listStorage, *format == "json", os.Stdout) }
 }
 
+// addWeb adds the flags of the web server to a command.
 func addWeb(c *kingpin.CmdClause) *app.Web {
 	w := &app.Web{Toolkit: kingpinflag.AddFlags(c, defaultAddress)}
 	c.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&w.TelemetryPath)
@@ -112,6 +113,25 @@ func completesCommand(args []string) bool {
 		slices.ContainsFunc(args[1:], func(word string) bool { return !strings.HasPrefix(word, "-") })
 }
 
+// withFlag returns err, of parsing args, with the name of the flag whose value is invalid:
+// kingpin returns the error of the value alone.
+func withFlag(err error, parser *kingpin.Application, args []string) error {
+	parsed, parseErr := parser.ParseContext(args)
+	if parseErr != nil {
+		return err // the same error, which names the flag or the argument
+	}
+	for _, e := range parsed.Elements {
+		f, is := e.Clause.(*kingpin.FlagClause)
+		if !is {
+			continue
+		}
+		if invalid := f.Model().Value.Set(*e.Value); invalid != nil && invalid.Error() == err.Error() {
+			return fmt.Errorf("--%s: %w", f.Model().Name, err)
+		}
+	}
+	return err
+}
+
 func main() {
 	if version.Version == "" {
 		// The linker didn't set it. The build information has it for go install and go run.
@@ -122,7 +142,7 @@ func main() {
 	parser, run := newParser(!completesCommand(os.Args[1:]))
 	command, err := parser.UsageWriter(os.Stdout).Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", err)
+		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", withFlag(err, parser, os.Args[1:]))
 		os.Exit(2)
 	}
 	if err := run[command](); err != nil {

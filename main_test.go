@@ -57,6 +57,28 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
+// TestInvalidValues: the error names the flag and the valid values.
+func TestInvalidValues(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ args, want string }{
+		{"--log.level=loud", "--log.level: enum value must be one of debug,info,warn,error, got 'loud'"},
+		{"--log.level loud", "--log.level: enum value must be one of debug,info,warn,error, got 'loud'"},
+		{"serve --log.format=xml", "--log.format: enum value must be one of logfmt,json, got 'xml'"},
+		{"check --log.level=debug --output=xml", "--output: enum value must be one of table,json, got 'xml'"},
+		{"check --output=", "--output: enum value must be one of table,json, got ''"},
+		{"state list --storage.path=x --output=xml", "--output: enum value must be one of table,json, got 'xml'"},
+		{"check --offline=perhaps", "unexpected perhaps"},
+		{"check --output=json --output=json", "flag 'output' cannot be repeated"},
+		{"check --output", "expected argument for flag '--output'"},
+		{"state list", "required flag(s) '--storage.path' not provided"},
+	} {
+		status, stdout, stderr := apptest.Once(t, strings.Fields(test.args)...)
+		if want := "vbaws_exporter: " + test.want + "; try --help\n"; status != 2 || stdout != "" || stderr != want {
+			t.Errorf("%s: status %d, %q, %q, want %q", test.args, status, stdout, stderr, want)
+		}
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ words, want string }{
@@ -78,7 +100,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestFlagsOfCommands: serve and demo must not share what a flag is read into.
+// TestFlagsOfCommands: serve and demo must not share the variables of their flags.
 func TestFlagsOfCommands(t *testing.T) {
 	p, run := newParser(true)
 	p.Terminate(nil)
@@ -88,7 +110,7 @@ func TestFlagsOfCommands(t *testing.T) {
 	var defaults, commands []string
 	addresses := make(map[string]string)
 	for _, c := range p.Model().FlattenedCommands() {
-		if c.Name != "help" { // which kingpin runs
+		if c.Name != "help" { // kingpin runs it
 			commands = append(commands, c.FullCommand)
 		}
 		if c.Default {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -13,9 +14,9 @@ import (
 // manyInstances is how many EC2 instances an appliance has in Instances.
 const manyInstances = 5000
 
-// BenchmarkInstances runs an exporter with and one without instances beside each other,
-// and measures what the instances add: requests and answers of the poll that lists them,
-// and of one that looks up restore points; resident memory; the scrape.
+// BenchmarkInstances runs an exporter without instances and then one with them, and measures
+// the difference: requests and answers of a poll that lists instances, and of one that
+// looks up restore points; resident memory; the scrape.
 func BenchmarkInstances(b *testing.B) {
 	for name, ids := range map[string]vbawstest.LicenseIDs{
 		"licensed": vbawstest.LicenseIDsOfWorkloads, "restore_points": vbawstest.LicenseIDsOther,
@@ -43,8 +44,7 @@ func measureInstances(b *testing.B, ids vbawstest.LicenseIDs) {
 	defer server.Close()
 
 	without := serve(b, []string{server.URL})
-	without.await("initial sync without instances", without.ready)
-	time.Sleep(2 * time.Second)
+	without.await("inventory", func() bool { return len(without.Series("vbaws_policy_enabled{")) == 1 })
 	plain, _ := without.sizes()
 	peak := without.peak()
 	without.Stop(syscall.SIGTERM)
@@ -52,29 +52,15 @@ func measureInstances(b *testing.B, ids vbawstest.LicenseIDs) {
 	a.ResetRequests()
 	with := serve(b, []string{server.URL}, "instances: true")
 	with.await("list of instances", func() bool { return len(with.Series("vbaws_instance_protected{")) == manyInstances })
-	with.await("end of the first poll", func() bool {
-		return ids == vbawstest.LicenseIDsOfWorkloads || requested(a, vbaws.RouteRestorePoints).n >= 20
+	with.await("three polls with look-ups", func() bool {
+		return ids == vbawstest.LicenseIDsOfWorkloads || requested(a, vbaws.RouteRestorePoints).n >= 60
 	})
-	list := requested(a, vbaws.RouteInstances, vbaws.RouteLicensed)
-	a.ResetRequests()
-	polls := func() int {
-		n := 0
-		for _, r := range a.Requests() {
-			if r.Route == vbaws.RouteSessions {
-				n++ // an idle poll is one request
-			}
-		}
-		return n
-	}
-	with.await("three polls", func() bool { return polls() >= 3 })
-	time.Sleep(time.Second) // for the look-ups of the last
-	lookUps := requested(a, vbaws.RouteRestorePoints)
+	list, lookUps := requested(a, vbaws.RouteInstances, vbaws.RouteLicensed), lookUpsOfAPoll(a)
 	text, gzip := with.sizes()
-	n := float64(polls())
 	b.ReportMetric(float64(list.n), "requests/list")
 	b.ReportMetric(float64(list.bytes)/1024, "list-KiB")
-	b.ReportMetric(1+float64(lookUps.n)/n, "requests/poll")
-	b.ReportMetric(float64(lookUps.bytes)/1024/n, "poll-KiB")
+	b.ReportMetric(float64(1+lookUps.n), "requests/poll") // an idle poll is one request
+	b.ReportMetric(float64(lookUps.bytes)/1024, "poll-KiB")
 	b.ReportMetric(with.peak()-peak, "more-MiB")
 	b.ReportMetric(float64(text-plain)/1024, "scrape-KiB")
 	b.ReportMetric(float64(gzip)/1024, "gzip-KiB")
@@ -87,17 +73,30 @@ func (p process) sizes() (text, gzip int) {
 	return len(body), int(p.scrape())
 }
 
-// answers are how many requests there were, and the bytes of what was answered.
+// answers is a number of answers and of the bytes in them.
 type answers struct{ n, bytes int }
 
 func requested(a *vbawstest.Appliance, routes ...string) (of answers) {
 	for _, r := range a.Requests() {
-		for _, route := range routes {
-			if r.Route == route {
-				of.n++
-				of.bytes += r.Bytes
-			}
+		if slices.Contains(routes, r.Route) {
+			of = answers{of.n + 1, of.bytes + r.Bytes}
 		}
 	}
 	return of
+}
+
+// lookUpsOfAPoll returns the most look-ups of restore points between two requests for
+// sessions.
+func lookUpsOfAPoll(a *vbawstest.Appliance) (most answers) {
+	var n answers
+	for _, r := range a.Requests() {
+		switch r.Route {
+		case vbaws.RouteSessions:
+			n = answers{}
+		case vbaws.RouteRestorePoints:
+			n = answers{n.n + 1, n.bytes + r.Bytes}
+			most = answers{max(most.n, n.n), max(most.bytes, n.bytes)}
+		}
+	}
+	return most
 }

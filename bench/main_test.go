@@ -39,7 +39,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestRows compares the limits with the benchmarks that run: each group has rows.
+// TestRows: each group of benchmarks has rows, and each row has a limit.
 func TestRows(t *testing.T) {
 	for _, g := range groups {
 		found := false

@@ -80,8 +80,8 @@ func counted(p *poller.Poller) (n int) {
 }
 
 // BenchmarkTakeIn takes in all sessions of an appliance, from the socket to the ledger,
-// which is kept in memory. The baseline is encoding/json, which decodes the same pages,
-// from memory, and drops them.
+// which is kept in memory. The baseline decodes the same pages from memory with
+// encoding/json.
 func BenchmarkTakeIn(b *testing.B) {
 	n := *sessions
 	full := start(b, spec{Appliances: 1, Policies: policies, Sessions: n, Now: epoch})
@@ -148,8 +148,8 @@ func savePages(b *testing.B, address string) *os.File {
 	}
 }
 
-// decode decodes all pages and returns the CPU time of that, without the reading of the
-// file.
+// decode decodes all pages and returns the CPU time of the decoding, without that of reading
+// the file.
 func decode(b *testing.B, pages *os.File, want int) (spent time.Duration) {
 	b.Helper()
 	runtime.GC()
@@ -177,7 +177,7 @@ func decode(b *testing.B, pages *os.File, want int) (spent time.Duration) {
 	return spent
 }
 
-// recorder copies the answers about sessions.
+// recorder copies the answers that list sessions.
 type recorder struct {
 	http.RoundTripper
 	to io.Writer
@@ -194,8 +194,8 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// settle polls an appliance, with the state on disk, until it has no more to do. The
-// clocks stand still, so nothing is due by time.
+// settle polls an appliance, with the state on disk, until polls are idle. The clocks stand
+// still, so nothing is due by time.
 func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 	b.Helper()
 	sim := start(b, spec{Appliances: 1, Policies: policies, Sessions: *sessions, Now: epoch})
@@ -219,26 +219,20 @@ func settle(b *testing.B, m *meter) (*simulator, *poller.Poller) {
 	return sim, p
 }
 
-// BenchmarkIdle polls an appliance on which nothing happened. The baseline is what a
-// script does: it reads the newest 50 sessions and decodes them with encoding/json.
+// BenchmarkIdle polls an appliance on which nothing changed. The baseline is a script that
+// reads the newest 50 sessions and decodes them with encoding/json.
 func BenchmarkIdle(b *testing.B) {
-	const at = 10 // polls in a round: one alone is too short to measure
+	const at = 100 // polls in a round: one alone is too short to measure
 	var m meter
 	sim, p := settle(b, &m)
 	script := newScript(b, sim.urls[0])
-	var requests, size int64
-	rounds := 0
+	requests, size := m.requests.Load(), m.bytes.Load()
 	paired.Compare(b, func() time.Duration {
-		wasRequests, wasSize := m.requests.Load(), m.bytes.Load()
-		spent := paired.Spent(func() {
+		return paired.Spent(func() {
 			for range at {
 				poll(b, p)
 			}
-		})
-		rounds++
-		requests += m.requests.Load() - wasRequests
-		size += m.bytes.Load() - wasSize
-		return spent / at
+		}) / at
 	}, func() time.Duration {
 		return paired.Spent(func() {
 			for range at {
@@ -246,12 +240,12 @@ func BenchmarkIdle(b *testing.B) {
 			}
 		}) / at
 	})
-	b.ReportMetric(float64(requests)/float64(rounds*at), "requests/poll")
-	b.ReportMetric(float64(size)/float64(rounds*at), "wire-bytes/poll")
+	b.ReportMetric(float64(m.requests.Load()-requests)/float64(b.N*at), "requests/poll")
+	b.ReportMetric(float64(m.bytes.Load()-size)/float64(b.N*at), "wire-bytes/poll")
 }
 
 // BenchmarkBusy polls an appliance after 100 sessions changed: 50 started, 50 ended. The
-// baseline is the script of BenchmarkIdle, twice, for it reads 50 sessions.
+// baseline is two runs of the script of BenchmarkIdle, which reads 50 sessions.
 func BenchmarkBusy(b *testing.B) {
 	const changed = 100
 	var m meter
@@ -260,14 +254,12 @@ func BenchmarkBusy(b *testing.B) {
 	sim.change(changed) // so the next change ends some
 	poll(b, p)
 	var written int64
-	rounds := 0
 	paired.Compare(b, func() time.Duration {
 		before := counted(p)
 		ended := sim.change(changed)
 		was, sent := wrote(b), m.sent.Load()
 		spent := paired.Spent(func() { poll(b, p) })
 		written += wrote(b) - was - (m.sent.Load() - sent)
-		rounds++
 		if got := counted(p) - before; got != ended {
 			b.Fatalf("%d sessions were counted of %d that ended", got, ended)
 		}
@@ -278,11 +270,10 @@ func BenchmarkBusy(b *testing.B) {
 			script(b)
 		})
 	})
-	b.ReportMetric(float64(written)/float64(rounds*changed), "written-bytes/session")
+	b.ReportMetric(float64(written)/float64(b.N*changed), "written-bytes/session")
 }
 
-// newScript returns a function that reads the newest 50 sessions, with a token that it
-// has already.
+// newScript logs in and returns a function that reads the newest 50 sessions.
 func newScript(b *testing.B, address string) func(*testing.B) {
 	b.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {vbawstest.DefaultUsername}, "password": {vbawstest.DefaultPassword}}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -17,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vbaws_exporter/internal/apptest"
-	"vbaws_exporter/internal/paired"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
@@ -37,22 +37,18 @@ func serve(b *testing.B, urls []string, settings ...string) process {
 	dir := b.TempDir()
 	config := filepath.Join(dir, "config.yml")
 	var text strings.Builder
-	text.WriteString("poll_interval: 5s\nbackfill: 91d\n")
-	for _, s := range settings {
-		text.WriteString(s + "\n")
-	}
-	text.WriteString("appliances:\n")
+	fmt.Fprintf(&text, "poll_interval: 5s\nbackfill: 91d\n%s\nappliances:\n", strings.Join(settings, "\n"))
 	for i, u := range urls {
 		fmt.Fprintf(&text, "- {name: appliance-%03d, url: %q, username: %s, password: %q}\n", i, u, vbawstest.DefaultUsername, vbawstest.DefaultPassword)
 	}
 	apptest.Write(b, config, text.String())
-	return process{apptest.Launch(b, apptest.Access{}, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data")), b}
+	return process{apptest.Launch(b, apptest.Access{}, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"), "--web.enable-pprof"), b}
 }
 
-// await waits until done reports true, at most some minutes.
+// await waits until done reports true. The limit only ends benchmarks that fail.
 func (p process) await(what string, done func() bool) {
 	p.b.Helper()
-	for end := time.Now().Add(5 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			p.b.Fatalf("no %s; log:\n%s", what, p.Log())
 		}
@@ -85,7 +81,7 @@ func (p process) scrape() int64 {
 	return n
 }
 
-// cpu returns the CPU time that it has used so far, user and system.
+// cpu returns the CPU time that the process has used so far, user and system.
 func (p process) cpu() time.Duration {
 	p.b.Helper()
 	const allOfProcess = 2 // CPUCLOCK_SCHED of the kernel: see clock_getcpuclockid(3)
@@ -102,21 +98,49 @@ func (p process) peak() float64 {
 	return float64(procField(p.b, fmt.Sprintf("/proc/%d/status", p.Pid()), "VmHWM")) / 1024
 }
 
+// heap returns the size of the heap after a garbage collection, in MiB.
+func (p process) heap() float64 {
+	_, text := p.Get("/debug/pprof/heap?gc=1&debug=1")
+	return float64(number(p.b, text, "# HeapAlloc = ")) / (1 << 20)
+}
+
+// polls returns how many polls have ended: of all appliances, and of the one with the
+// fewest.
+func (p process) polls() (sum, least int) {
+	p.b.Helper()
+	_, text := p.Get("/api/v1/status")
+	var status struct{ Appliances []struct{ Polls int } }
+	if err := json.Unmarshal([]byte(text), &status); err != nil || len(status.Appliances) == 0 {
+		p.b.Fatalf("%v: %s", err, text)
+	}
+	least = status.Appliances[0].Polls
+	for _, a := range status.Appliances {
+		sum, least = sum+a.Polls, min(least, a.Polls)
+	}
+	return sum, least
+}
+
 // wrote returns the bytes that this process has written so far, to files and sockets.
 func wrote(b *testing.B) int64 { return procField(b, "/proc/self/io", "wchar") }
 
-// procField reads the number after a name from a file of /proc.
+// procField returns the number after a name in a file of /proc.
 func procField(b *testing.B, path, name string) int64 {
 	b.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		b.Fatal(err)
 	}
-	lines := apptest.Lines(string(text), name+":")
+	return number(b, string(text), name+":")
+}
+
+// number returns the number after prefix, which must begin one line of text.
+func number(b *testing.B, text, prefix string) int64 {
+	b.Helper()
+	lines := apptest.Lines(text, prefix)
 	if len(lines) != 1 {
-		b.Fatalf("%s has %d lines of %s", path, len(lines), name)
+		b.Fatalf("%d lines begin with %s", len(lines), prefix)
 	}
-	n, err := strconv.ParseInt(strings.Fields(lines[0])[1], 10, 64)
+	n, err := strconv.ParseInt(strings.Fields(lines[0][len(prefix):])[0], 10, 64)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -129,7 +153,6 @@ func BenchmarkMemory(b *testing.B) {
 	sim := start(b, spec{Appliances: 1, Policies: policies, Sessions: *sessions})
 	for _, scraped := range []bool{false, true} {
 		b.Run(map[bool]string{false: "unscraped", true: "scraped"}[scraped], func(b *testing.B) {
-			var peaks []float64
 			for b.Loop() {
 				p := serve(b, sim.urls)
 				p.await("initial sync", p.ready)
@@ -139,58 +162,51 @@ func BenchmarkMemory(b *testing.B) {
 					}
 					time.Sleep(time.Second)
 				}
-				peaks = append(peaks, p.peak())
+				b.ReportMetric(p.peak(), "peak-MiB")
 				p.Stop(syscall.SIGTERM)
 			}
-			b.ReportMetric(paired.Median(peaks), "peak-MiB")
 		})
 	}
 }
 
-// appliances is how many one exporter has.
+// appliances is how many appliances the large exporter has.
 var appliances = flag.Int("appliances", 100, "appliances of the exporter in Appliances")
 
 // BenchmarkAppliances runs one exporter of many appliances and one of 10 beside it, and
-// compares the CPU time that an appliance takes in a poll. Both poll every 5 s, and 4
-// sessions of each appliance change meanwhile.
+// compares the CPU time of a poll. Both poll every 5 s, and 4 sessions of each appliance
+// change meanwhile.
 func BenchmarkAppliances(b *testing.B) {
 	const few = 10
 	many := *appliances
 	sim := start(b, spec{Appliances: many, Policies: 50, Sessions: 450, Hourly: true})
 	large, small := serve(b, sim.urls), serve(b, sim.urls[:few])
-	large.await("initial sync of the large one", large.ready)
-	small.await("initial sync of the small one", small.ready)
-	// spent lets both poll all appliances once, and returns the CPU time an appliance.
-	spent := func() (own, base time.Duration) {
-		own, base = large.cpu(), small.cpu()
+	for _, p := range []process{large, small} {
+		// The inventory is read between the first poll and the second.
+		p.await("second polls", func() bool { _, least := p.polls(); return least >= 2 })
+	}
+	polls, _ := large.polls()
+	basePolls, _ := small.polls()
+	own, base := large.cpu(), small.cpu()
+	for b.Loop() {
 		sim.change(4)
 		time.Sleep(5 * time.Second)
-		return (large.cpu() - own) / time.Duration(many), (small.cpu() - base) / few
 	}
-	// The inventory, with the schedules, follows the initial sync, and takes longer.
-	for own, _ := spent(); ; {
-		next, _ := spent()
-		if next > own*9/10 {
-			break
-		}
-		own = next
-	}
-	var owns, bases time.Duration
-	n := 0
-	for b.Loop() {
-		own, base := spent()
-		owns, bases, n = owns+own, bases+base, n+1
-	}
+	own, base = large.cpu()-own, small.cpu()-base
+	end, _ := large.polls()
+	baseEnd, _ := small.polls()
+	perPoll, basePerPoll := float64(own)/float64(end-polls), float64(base)/float64(baseEnd-basePolls)
+	b.ReportMetric(perPoll, "own-cpu-ns")
+	b.ReportMetric(basePerPoll, "base-cpu-ns")
+	b.ReportMetric(perPoll/basePerPoll, "ratio")
+	large.scrape()
+	b.ReportMetric(large.heap()/float64(many), "heap-MiB/appliance")
 	b.ReportMetric(large.peak()/float64(many), "peak-MiB/appliance")
-	b.ReportMetric(float64(owns)/float64(n), "own-cpu-ns")
-	b.ReportMetric(float64(bases)/float64(n), "base-cpu-ns")
-	b.ReportMetric(float64(owns)/float64(bases), "ratio") // of sums, since no round has exactly one poll of each
 	large.Stop(syscall.SIGTERM)
 	small.Stop(syscall.SIGTERM)
 }
 
-// BenchmarkHostile polls one appliance with a hostile answer beside a good one. It
-// measures the resident memory after that, and the scrape.
+// BenchmarkHostile polls an appliance with a hostile answer and a good appliance. It measures
+// the peak of resident memory, and the scrape.
 func BenchmarkHostile(b *testing.B) {
 	good := start(b, spec{Appliances: 1, Policies: 10, Sessions: 100})
 	for _, form := range []struct{ name, begin, row string }{
@@ -214,7 +230,7 @@ func BenchmarkHostile(b *testing.B) {
 							row = fmt.Sprintf(row, i)
 						}
 						if _, err := io.WriteString(w, row); err != nil {
-							return // the exporter has had enough
+							return // the exporter closed the connection
 						}
 					}
 				default:

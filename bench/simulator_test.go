@@ -14,8 +14,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// simulatorEnv is set in the process that simulates appliances: this test binary again,
-// so that their CPU time and memory are not counted as the exporter's.
+// simulatorEnv is set in the process that simulates appliances. It runs the same test
+// binary, so that their CPU time and memory are not counted as the exporter's.
 const simulatorEnv = "VBAWS_BENCH_SIMULATOR"
 
 func TestMain(m *testing.M) {
@@ -33,12 +33,12 @@ func TestMain(m *testing.M) {
 	apptest.Main(m)
 }
 
-// spec describes simulated appliances, all of the same form.
+// spec describes simulated appliances, which are all alike.
 type spec struct {
 	Appliances, Policies int
 	// Sessions is how many of each appliance have ended, in the 90 days before Now.
 	Sessions int
-	// Now is the time at which the clock stands; zero: it is the real one.
+	// Now is the time at which the clock stands; zero selects the real clock.
 	Now time.Time
 	// Hourly says that the policies have a schedule.
 	Hourly bool
@@ -55,7 +55,7 @@ type simulator struct {
 	out  *json.Decoder
 }
 
-// start starts simulated appliances. They end with the benchmark.
+// start starts simulated appliances, which run until the end of the benchmark.
 func start(b testing.TB, s spec) *simulator {
 	b.Helper()
 	self, err := os.Executable()
@@ -93,8 +93,8 @@ func (p *simulator) call(request, answer any) {
 	}
 }
 
-// change changes n sessions of each appliance: half of them start, and those that the
-// change before started end. It returns how many ended, of one appliance.
+// change starts n/2 sessions of each appliance, and ends those that the previous change
+// started. It returns how many ended on one appliance.
 func (p *simulator) change(n int) (ended int) {
 	p.b.Helper()
 	p.call(n, &ended)
@@ -175,10 +175,9 @@ func newAppliance(s spec, i int, now func() time.Time) *appliance {
 	return a
 }
 
-// next returns the next session, as if it had ended. Each policy in turn has one of its
-// own, then two of its parts. Its first three runs end in each of the ways that there
-// are, so the series are the same however many sessions there are. Later ones succeed
-// mostly.
+// next returns the next session, finished. Each policy in turn has a session of type Policy,
+// then one of type Job and one of type Task. The first three runs have all statuses, so the
+// number of series does not depend on that of sessions. Most later runs succeed.
 func (a *appliance) next() vbawstest.Session {
 	i := a.sessions
 	a.sessions++

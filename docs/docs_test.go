@@ -37,7 +37,7 @@ func TestDocsHaveEveryMetric(t *testing.T) {
 	}
 }
 
-// promtool checks rules; where it isn't installed, the test is skipped.
+// promtool checks rules. It skips the test if promtool is not installed.
 func promtool(t *testing.T, rules string) {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
@@ -53,7 +53,7 @@ func promtool(t *testing.T, rules string) {
 	}
 }
 
-// knownMetrics checks that an expression uses only metrics that there are.
+// knownMetrics checks that an expression uses only metrics of the exporter.
 func knownMetrics(t *testing.T, expr string) {
 	t.Helper()
 	known := map[string]bool{}
@@ -70,15 +70,15 @@ func knownMetrics(t *testing.T, expr string) {
 	}
 }
 
-// maxReadme is how many lines README.md can have: it leads to the pages.
+// maxReadme limits the lines of README.md, which leads to the pages.
 const maxReadme = 160
 
-// TestReadme: the first page is short, has the commands to begin with, and lists the
-// API versions that the client knows.
+// TestReadme: README.md is short, has the commands to begin with, and lists the API versions
+// that the client knows.
 func TestReadme(t *testing.T) {
 	text := docstest.Page(t, "../README.md")
 	if n := strings.Count(text, "\n"); n > maxReadme {
-		t.Errorf("README.md has %d lines, want at most %d: reference belongs into docs", n, maxReadme)
+		t.Errorf("README.md has %d lines, want at most %d: reference belongs in docs", n, maxReadme)
 	}
 	for _, command := range []string{"go run . demo", "go test ./..."} {
 		if !strings.Contains(text, "\n"+command+"\n") {
@@ -138,15 +138,14 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestDashboards: whatever promtool is installed, as an old one of a distribution, understands
-// the queries of all panels. What else must hold of them is tested beside what makes
-// them, in grafana/generate.
+// TestDashboards: the installed promtool, such as the old one of a distribution, accepts the
+// queries of all panels. grafana/generate has the other tests of dashboards.
 func TestDashboards(t *testing.T) {
 	paths, err := filepath.Glob("../grafana/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no dashboards", err)
 	}
-	// What Grafana puts in place of its variables.
+	// Values for the variables of Grafana.
 	variables := strings.NewReplacer("$__rate_interval", "4m", "$__interval", "5m", "$__range_s", "86400", "$__range", "1d", "$", "")
 	type rule struct {
 		Record string
@@ -185,24 +184,49 @@ func TestDashboards(t *testing.T) {
 	promtool(t, string(text))
 }
 
-// TestLinks follows the links of all documents to files and to headings.
-func TestLinks(t *testing.T) {
+// walk calls f for each file of the repository, except those that targets of make build, with
+// its path and its path from the root.
+func walk(t *testing.T, f func(path, name string)) {
+	t.Helper()
 	root, err := docstest.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pages []string
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (d.Name() == "node_modules" || path != root && strings.HasPrefix(d.Name(), ".")) {
-			return fs.SkipDir
+		if err != nil {
+			return err
 		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if d.IsDir() {
+			ignored := slices.Contains([]string{"build", "dist", "data"}, name) || d.Name() == "node_modules" ||
+				name != "." && name != ".github" && strings.HasPrefix(d.Name(), ".")
+			if ignored {
+				return fs.SkipDir
+			}
+		} else if d.Type().IsRegular() {
+			f(path, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLinks follows the links of all documents to files and to headings.
+func TestLinks(t *testing.T) {
+	var pages []string
+	walk(t, func(path, _ string) {
 		if filepath.Ext(path) == ".md" {
 			pages = append(pages, path)
 		}
-		return err
 	})
-	if err != nil || len(pages) < 10 {
-		t.Fatalf("%d pages: %v", len(pages), err)
+	if len(pages) < 10 {
+		t.Fatalf("%d pages", len(pages))
 	}
 	headings := make(map[string][]string) // of each page, as anchors
 	links := make(map[string][]string)

@@ -3,18 +3,16 @@ package docs
 import (
 	"go/scanner"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
-
-	"vbaws_exporter/internal/docstest"
 )
 
-// avoided are words and phrases that the project's texts do not use, with the words
-// that they use instead.
+// avoided are words and phrases that the project's texts do not use, with the words to use
+// instead.
 var avoided = []struct{ pattern, instead string }{
 	// The vocabulary of backup monitoring.
 	{`first contact`, "initial sync"},
@@ -45,7 +43,7 @@ var avoided = []struct{ pattern, instead string }{
 	{`stands? (beside|in for|for itself)|stood beside`, "is next to, replaces"},
 }
 
-// notRead are files that the test leaves out, with the reason.
+// notRead has the files that the test leaves out, with the reason.
 var notRead = map[string]string{
 	"docs/words_test.go":                    "it has the list",
 	"CHANGELOG.md":                          "it names what was renamed",
@@ -56,10 +54,6 @@ var notRead = map[string]string{
 // TestWords looks for words to avoid in comments and strings of Go files and in all
 // other text files.
 func TestWords(t *testing.T) {
-	root, err := docstest.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	type rule struct {
 		expr    *regexp.Regexp
 		instead string
@@ -76,42 +70,30 @@ func TestWords(t *testing.T) {
 		}
 	}
 	files := 0
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(root, path)
-		if d.IsDir() {
-			skip := d.Name() == "testdata" || d.Name() == "node_modules" || name != "." && strings.HasPrefix(d.Name(), ".") && name != ".github"
-			if skip {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if notRead[filepath.ToSlash(name)] != "" || d.Type()&fs.ModeSymlink != 0 {
-			return nil
+	walk(t, func(path, name string) {
+		if notRead[name] != "" || slices.Contains(strings.Split(name, "/"), "testdata") {
+			return
 		}
 		switch filepath.Ext(path) {
 		case ".go", ".md", ".yml", ".yaml", ".html", ".tmpl", ".gotmpl", ".tpl", ".txt", ".service", ".libsonnet", ".jsx":
 		default:
-			return nil
+			return
 		}
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		files++
 		if filepath.Ext(path) != ".go" {
 			check(name, 1, string(text))
-			return nil
+			return
 		}
 		for line, part := range goTexts(text) {
 			check(name, line, part)
 		}
-		return nil
 	})
-	if err != nil || files < 200 {
-		t.Fatalf("read %d files: %v", files, err)
+	if files < 200 {
+		t.Fatalf("read %d files", files)
 	}
 }
 

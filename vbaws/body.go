@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Limits on what an answer may make the client hold or read. Answers are decoded as
-// they come, so what is held is one value, the rows, and their texts: below 100 MiB for
-// the worst list that keeps to all limits, and 30 MiB for 100,000 real sessions.
+// Limits on what the client holds and reads of an answer. Answers are decoded while they
+// are received, so the client holds one value, the rows, and their texts: below 100 MiB
+// for the worst list within all limits, and 30 MiB for 100,000 real sessions.
 const (
 	maxValue   = 4 << 20  // bytes of one row, of one other member of a page, or of a document without a list
 	maxLog     = 64 << 20 // bytes of a session's log, of which little is held
@@ -18,15 +18,15 @@ const (
 
 	// maxPage is in bytes of an answer, uncompressed. An appliance that ignores Limit
 	// sends all sessions at once, of about 600 bytes each with their links, so 100,000
-	// of them fit four times. None of it is held as it came: the limit bounds the time.
+	// of them fit four times. The limit bounds the time: the bytes are not held.
 	maxPage = 256 << 20
-	// maxElements is how many elements a list may have, unless ten times as many were
-	// asked for. An element may be two bytes long and cost 100 times as much.
+	// maxElements is how many elements a list can have; more if a tenth of that number
+	// was requested. An element of two bytes can take 200 bytes of memory.
 	maxElements = 100_000
-	// maxHeld is in bytes of the texts that are held of an answer.
+	// maxHeld is in bytes of the texts that are kept of an answer.
 	maxHeld = 16 << 20
-	// maxWords is how many words an answer shares among its rows. There are a few of each
-	// status and type, and as many as policies of names.
+	// maxWords is how many words the rows of an answer share. There are a few statuses and
+	// types, and a name for each policy.
 	maxWords = 1000
 	// maxLogLines is how many errors, and how many warnings, are kept of a log.
 	maxLogLines = 20
@@ -35,18 +35,18 @@ const (
 // body reads an answer within limits.
 type body struct {
 	r     io.Reader
-	head  []byte            // how the answer begins
+	head  []byte            // the beginning of the answer
 	date  time.Time         // of the answer, to the second; zero if it has none
-	value int64             // bytes that the current value may still take
-	page  int64             // bytes that the answer may still take
-	held  int               // bytes of texts that were kept of it
-	most  int               // elements that a list in it may have
+	value int64             // bytes left for the current value
+	page  int64             // bytes left for the answer
+	held  int               // bytes of the texts that were kept
+	most  int               // the largest number of elements of a list
 	words map[string]string // of rows
 	err   error             // of r: the transport's, not the document's
 }
 
-// maxHead is how much of an answer is kept to say what came instead: more than
-// is shown, so that a secret in it is whole when it is looked for.
+// maxHead is how much of an answer is kept for an error: more than the error shows, so
+// that the search for secrets finds whole ones.
 const maxHead = 4 << 10
 
 func newBody(r io.Reader) *body {
@@ -75,7 +75,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// asked says how many elements were asked for.
+// asked sets how many elements were requested.
 func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
 
 // next begins another value.

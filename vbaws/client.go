@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Config says how to reach one appliance.
+// Config has the address and the account of one appliance.
 type Config struct {
-	// URL has a scheme (https, or http), a host, and perhaps a path that the
-	// API's routes are below. It has no user.
+	// URL has a scheme (https or http), a host, and optionally a path, which is the
+	// prefix of the API's routes. It has no user.
 	URL      *url.URL
 	Username string
-	// Password is called at each login, so a password that was changed needs no
-	// new client. Its error must not repeat the password.
+	// Password is called at each login, so a changed password needs no new client. Its
+	// error must not quote the password.
 	Password func() (string, error)
 	// APIVersion is the API version to use, such as 1.7-rev0. Empty: the newest known
 	// one that the appliance accepts.
@@ -34,13 +34,13 @@ type Config struct {
 	// Now is the clock by which tokens expire and API versions newer than the known
 	// ones are tried once an hour. Nil: time.Now.
 	Now func() time.Time
-	// Observe, where set, is called once an HTTP exchange, retries and refused API
-	// versions included, when the answer was read. It may be called by several
-	// goroutines at once.
+	// Observe, if set, is called once for each HTTP exchange, retries and refused API
+	// versions included, after the answer was read. Several goroutines can call it at
+	// once.
 	Observe func(Request)
 	// UserAgent is sent with every request. Empty: vbaws.
 	UserAgent string
-	// RetryInitial is about how long the first retry of a request waits. 0: half
+	// RetryInitial is the approximate wait before the first retry of a request. 0: half
 	// a second.
 	RetryInitial time.Duration
 }
@@ -53,8 +53,8 @@ type Config struct {
 // *APIError; the end of a call's context is visible to errors.Is and, as a kind,
 // KindTimeout.
 //
-// A GET is tried three times where the connection failed or the appliance was
-// busy; how long each call may take at most is up to its context.
+// A GET is tried three times if the connection fails or the appliance is busy. Only
+// the context bounds the duration of a call.
 type Client struct {
 	cfg      Config
 	http     *http.Client
@@ -68,7 +68,7 @@ type Client struct {
 	stop    context.CancelFunc // ends the login that began last
 }
 
-// CertificateExpiry returns when the certificate expires that the appliance presented
+// CertificateExpiry returns the expiry of the certificate that the appliance presented
 // last; zero if none was accepted yet, or without TLS.
 func (c *Client) CertificateExpiry() time.Time {
 	return *c.expiry.Load()
@@ -113,7 +113,7 @@ func (c *Client) APIVersion() string {
 	return version
 }
 
-// Sessions returns the page of sessions that the query asks for.
+// Sessions returns the page of sessions that the query selects.
 func (c *Client) Sessions(ctx context.Context, q SessionsQuery) (*SessionsPage, error) {
 	return getPage(ctx, c, RouteSessions, q.values(), q.Limit, decodeSessions)
 }
@@ -146,8 +146,8 @@ func set(v url.Values, name, text string, given bool) {
 }
 
 // Session returns one session, and the appliance's clock as in SessionsPage. A
-// session that could not be understood is a Row with an Err, as in a page.
-// HasStatus of the error says 404 where the appliance has no such session.
+// session that could not be understood is a Row with an Err, as in a page. The error
+// has status 404 if the appliance has no such session.
 func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error) {
 	var at time.Time
 	row, err := getByID(ctx, c, id, RouteSession, func(b *body) (row Row, err error) {
@@ -164,13 +164,13 @@ func (c *Client) Session(ctx context.Context, id string) (Row, time.Time, error)
 }
 
 // SessionLog returns the first errors and warnings of a session's log, at most 20 of
-// each, in the appliance's order. Lines without a message are left out, and a time that
-// could not be understood is zero.
+// each, in the appliance's order. It omits lines without a message. A time that could not
+// be understood is zero.
 func (c *Client) SessionLog(ctx context.Context, id string) ([]LogItem, error) {
 	return getByID(ctx, c, id, RouteSessionLog, decodeLog)
 }
 
-// getByID gets a route that has the id of a session.
+// getByID gets a route with the id of a session in it.
 func getByID[T any](ctx context.Context, c *Client, id, route string, read func(*body) (T, error)) (T, error) {
 	if id == "" || id == "." || id == ".." {
 		// The path would be another route's.
@@ -179,9 +179,9 @@ func getByID[T any](ctx context.Context, c *Client, id, route string, read func(
 	return fetch(ctx, c, route, strings.Replace(route, "{id}", url.PathEscape(id), 1), nil, read)
 }
 
-// fetch gets a path of an endpoint, and returns what read returns of the answer. It logs in
-// if needed, and once more if the token is rejected: by 401, or by 403 unless that is
-// about the account's rights. It tries another API version if one is refused.
+// fetch gets a path of an endpoint, and returns the result of read. It logs in if there is
+// no token, and once more if the token is rejected: by 401, or by 403 unless that is about
+// the account's rights. It tries another API version if one is refused.
 func fetch[T any](ctx context.Context, c *Client, endpoint, path string, q url.Values, read func(*body) (T, error)) (got T, err error) {
 	op := "GET " + endpoint
 	var dead *token

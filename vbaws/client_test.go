@@ -25,20 +25,20 @@ const (
 	emptyPage    = `{"totalCount":0,"results":[]}`
 )
 
-// appliance answers as little as a test needs. The fields are read under mu; a
-// test may set them between requests.
+// appliance is a minimal appliance. Its fields are read under mu; a test can set them between
+// requests.
 type appliance struct {
 	mu        sync.Mutex
 	password  string
 	revisions []string                            // accepted; nil: all
-	refusal   func(http.ResponseWriter, []string) // of a version, with those accepted; nil: the vendor's
-	blind     string                              // the method whose x-api-version is not looked at
+	refusal   func(http.ResponseWriter, []string) // refuses a version, with the accepted ones; nil: as the vendor
+	blind     string                              // the method whose x-api-version is ignored
 	expiresIn int                                 // seconds
 	logins    int                                 // so far
 	access    string                              // the token that is valid; "": none
 	refresh   string                              // likewise
 	token     http.HandlerFunc                    // replaces POST /api/v1/token with an account
-	routes    map[string]http.HandlerFunc         // GET, by path; others have an empty page
+	routes    map[string]http.HandlerFunc         // GET, by path; other paths return an empty page
 	got       []string                            // "PROBE", "POST password", "POST refresh_token", "GET /path", …
 	requests  []*http.Request
 }
@@ -168,7 +168,7 @@ func config(address string) Config {
 	}
 }
 
-// fatal is what tests and properties have in common.
+// fatal is implemented by tests and properties.
 type fatal interface {
 	Helper()
 	Fatal(...any)
@@ -254,7 +254,7 @@ func testClientRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := c.Session(t.Context(), "a/b?c"); KindOf(err) != KindDecode {
-		t.Errorf("a page passes for a session: %v", err)
+		t.Errorf("a page is accepted as a session: %v", err)
 	}
 
 	probe := a.requests[0]
@@ -329,7 +329,7 @@ func testClientSession(t *testing.T) {
 		}
 	}
 	if n := a.count(""); n != 0 {
-		t.Errorf("%d requests for ids that are none", n)
+		t.Errorf("%d requests for invalid ids", n)
 	}
 	log, err := c.SessionLog(t.Context(), "a")
 	want := []LogItem{{Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), Status: "Error", Message: "m"}}
@@ -461,7 +461,7 @@ func testRevisionFixed(t *testing.T) {
 	}
 }
 
-// A route that only other revisions have is refused as the revision would be.
+// A route that the API version lacks can be refused like the API version.
 func testRevisionRouteOfOtherRevisions(t *testing.T) {
 	fsx := Workload{Name: "fsx", Path: "/api/v1/fsx/policies"}
 	for _, fixed := range []string{"", "1.7-rev0"} {
@@ -496,7 +496,7 @@ func testRevisionRouteOfOtherRevisions(t *testing.T) {
 	}
 }
 
-// A login that doesn't look at the revision proves none.
+// A login that ignores the API version proves nothing about it.
 func testRevisionByAnyRoute(t *testing.T) {
 	a := newAppliance()
 	a.revisions, a.blind = []string{"1.6-rev0"}, http.MethodPost
@@ -506,7 +506,7 @@ func testRevisionByAnyRoute(t *testing.T) {
 	}
 }
 
-// What a proxy says of a path is nothing of a session.
+// A proxy's 404 is about a path, not about a session.
 func testClientNotFound(t *testing.T) {
 	for _, test := range []struct {
 		err  error
@@ -555,7 +555,7 @@ func testClientNotOffered(t *testing.T) {
 		}
 	}
 	if NotOffered(nil) || NotOffered(errors.New("404")) {
-		t.Error("what is no answer is one")
+		t.Error("an error without an answer counts as one")
 	}
 }
 
@@ -637,7 +637,7 @@ func testLoginLogout(t *testing.T) {
 	}
 }
 
-// An answer can be shown in an error, but what it repeats of the secrets can't.
+// An error can quote an answer, but not the secrets in it.
 func testLoginSecretsStaySecret(t *testing.T) {
 	echo := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -674,7 +674,7 @@ func testLoginSecretsStaySecret(t *testing.T) {
 		_, err = c.Sessions(t.Context(), SessionsQuery{})
 		check(t, err)
 
-		// A refresh that is answered so, where the password doesn't help either.
+		// The same answer to a refresh, and then to the password.
 		a = newAppliance()
 		now := time.Unix(0, 0)
 		cfg := start(t, a)
@@ -711,7 +711,7 @@ func testLoginPasswordIsReadEachTime(t *testing.T) {
 		t.Error(err)
 	}
 	a.revoke()
-	fail = context.Canceled // Any will do.
+	fail = context.Canceled // or any other error
 	if _, err := c.Sessions(t.Context(), SessionsQuery{}); KindOf(err) != KindConfig || !errors.Is(err, fail) {
 		t.Error(err)
 	}

@@ -14,19 +14,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// tolerant are the options of all decoders: one badly written name of a policy
-// must not cost a page.
+// tolerant are the options of all decoders: a page must not fail because of one malformed
+// name.
 var tolerant = []jsontext.Options{
 	jsontext.AllowDuplicateNames(true),
 	jsontext.AllowInvalidUTF8(true),
 }
 
-// errShape says that a document is JSON, and not the API's.
+// errShape is the error of a document that is JSON, but not of the API.
 type errShape string
 
 func (e errShape) Error() string { return string(e) }
 
-// decode reads a document that is one object. Into a struct it is read as by read.
+// decode reads a document that is one object. It reads the members of a struct as read does.
 func decode(b *body, into any) error {
 	dec := jsontext.NewDecoder(b, loosely...)
 	if k := dec.PeekKind(); k != jsontext.KindBeginObject && k != jsontext.KindInvalid {
@@ -48,10 +48,10 @@ func decode(b *body, into any) error {
 // list is an array of a document, read one element after the other.
 type list[T any] struct {
 	b *body
-	// item returns an element, and whether it is kept. The value is only valid during
+	// item returns an element, and whether to keep it. The value is only valid during
 	// the call.
 	item  func(jsontext.Value) (T, bool)
-	items []T // that are kept
+	items []T // the kept ones
 	rows  int // elements in all
 	found bool
 }
@@ -64,7 +64,7 @@ func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return errShape(strconv.Quote(key) + " is not an array")
 	}
 	if begin, err := dec.ReadToken(); err != nil || begin.Kind() == jsontext.KindNull {
-		return err // The vendor's framework may write an empty list as null.
+		return err // The vendor's framework can write an empty list as null.
 	}
 	for ; dec.PeekKind() != jsontext.KindEndArray; l.rows++ {
 		l.b.next()
@@ -107,8 +107,8 @@ func decodePage[T any](b *body, item func(jsontext.Value) (T, bool)) (*Page[T], 
 	return &Page[T]{TotalCount: int(in.Total), Items: in.Results.items, Rows: in.Results.rows}, nil
 }
 
-// loosely are the options for all documents but lists of sessions: a member of another
-// type than documented, or out of range, is a member that is not there.
+// loosely are the options for all documents but lists of sessions: a member with another
+// type than documented, or out of range, counts as missing.
 var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
 	optional(func(v jsontext.Value) (string, bool) { return string(textOf(v)), true }),
 	optional(func(v jsontext.Value) (uncut, bool) { return uncut(unquote(v)), true }),
@@ -125,7 +125,7 @@ var loosely = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmar
 	}),
 )))
 
-// part is an object within a document; what is not an object is an empty one.
+// part is an object within a document; any other value counts as an empty object.
 type part[T any] struct{ is T }
 
 // UnmarshalJSON reads the object as read does.
@@ -135,15 +135,16 @@ func (p *part[T]) UnmarshalJSON(v []byte) error {
 	return nil
 }
 
-// named is an object of which the name is read.
+// named is an object with a name.
 type named struct {
 	Name string `json:"name"`
 }
 
-// uncut is a text that is not shortened to MaxText, such as a token.
+// uncut is a string that is not shortened to MaxText, such as a token.
 type uncut string
 
-// optional returns how a member of type T is read.
+// optional returns the decoder of members of type T. read reports false for a member that
+// counts as missing.
 func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
 	return json.UnmarshalFunc(func(v []byte, to *T) error {
 		if is, ok := read(v); ok {
@@ -153,17 +154,16 @@ func optional[T any](read func(jsontext.Value) (T, bool)) *json.Unmarshalers {
 	})
 }
 
-// read takes from v the members that the struct at into has: those before the first place
-// that is not JSON, if there is one. What is not an object has none.
+// read reads from v the members that the struct at into has, up to the first syntax error.
+// It reads nothing if v is not an object.
 func read(v jsontext.Value, into any) {
 	if v.Kind() == jsontext.KindBeginObject {
-		_ = json.Unmarshal(v, into, loosely...) // all that is left to fail is the caller's
+		_ = json.Unmarshal(v, into, loosely...) // what was read before a syntax error is enough
 	}
 }
 
-// decodeLog reads a session's log, whatever its length, and keeps the first errors
-// and warnings. It reads lines by fields, since by struct tags a log of 64 MB would
-// allocate 1 GB.
+// decodeLog reads a session's log of any length, and keeps the first errors and warnings.
+// It uses fields, since with struct tags a log of 64 MB would allocate 1 GB.
 func decodeLog(b *body) ([]LogItem, error) {
 	b.page, b.most = maxLog, math.MaxInt
 	kept := map[string]int{}
@@ -212,9 +212,9 @@ type login struct {
 	Seconds int64 `json:"expires_in"`
 }
 
-// decodeProblem reads the document of an error, as much of it as there is: an answer that
-// ends early, or isn't JSON, still has its status. Its texts are as they came. Of the
-// forms that are not the vendor's it knows OAuth's and that of the vendor's web framework.
+// decodeProblem reads the document of an error. It ignores syntax errors, since the status
+// is known even if the answer ends early or isn't JSON. The texts are unchanged. Beside the
+// vendor's form it reads those of OAuth and of the vendor's web framework.
 func decodeProblem(document []byte) APIError {
 	var in struct {
 		ErrorCode   uncut          `json:"errorCode"`

@@ -1,10 +1,9 @@
 // Package vbaws is a read-only client of the Veeam Backup for AWS REST API.
 //
-// It knows the appliance's transport: tokens, the negotiation of an API
-// version, paging, retries of single requests, the wire format and its
-// errors. It knows nothing of what is done with the answers: no Prometheus, no
-// logger, no ledger, no configuration file.
+// It implements tokens, the negotiation of an API version, paging, retries of single
+// requests, the wire format and its errors. It doesn't depend on Prometheus, a logger, the
+// ledger or the configuration file.
 //
-// It only ever sends GET, and POST and DELETE to /api/v1/token. Of the private API of the
-// web UI it asks GET /api/oauth2/token, without an account, to explain a wrong URL.
+// It sends only GET, and POST and DELETE to /api/v1/token. To explain a wrong URL it sends
+// GET /api/oauth2/token, of the private API of the web UI, without an account.
 package vbaws

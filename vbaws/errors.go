@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Kind is the kind of a failure, as an operator distinguishes them.
+// Kind is a kind of failure. An operator reacts to each differently.
 type Kind string
 
 // The kinds of failure. They are values of the label "result" of
@@ -17,25 +17,26 @@ type Kind string
 const (
 	// KindAuth: the appliance refused the account, or two tokens in a row.
 	KindAuth Kind = "auth"
-	// KindTLS: no TLS connection that can be trusted.
+	// KindTLS: a TLS connection was not possible, or is not trusted.
 	KindTLS Kind = "tls"
-	// KindTimeout: nothing arrived in time.
+	// KindTimeout: the answer was not received in time.
 	KindTimeout Kind = "timeout"
-	// KindUnreachable: no connection, or it broke.
+	// KindUnreachable: the connection failed.
 	KindUnreachable Kind = "unreachable"
 	// KindHTTP: the appliance answered with an error.
 	KindHTTP Kind = "http"
-	// KindDecode: it answered 200 with something that is not the API.
+	// KindDecode: the appliance answered 200 with a document that is not of the API.
 	KindDecode Kind = "decode"
-	// KindConfig: a local file is missing or broken: that of the password, or a
-	// certificate or key. A Config.Transport says so by an *Error of this kind.
+	// KindConfig: a local file is missing or broken: the password file, or a
+	// certificate or key. For the latter, Config.Transport returns an *Error of this
+	// kind.
 	KindConfig Kind = "config"
 )
 
 // Error is a failure whose kind is known.
 type Error struct {
 	Kind Kind
-	// Op is what was tried: "GET /api/v1/sessions", "login as \"prometheus\"".
+	// Op is the operation that failed: "GET /api/v1/sessions", "login as \"prometheus\"".
 	Op  string
 	Err error
 }
@@ -43,8 +44,8 @@ type Error struct {
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf returns the kind of the first *Error in err's chain, and KindHTTP for
-// an error that has none. It is only meant for a non-nil err.
+// KindOf returns the kind of the first *Error in err's chain, and KindHTTP if there is
+// none. err must not be nil.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -52,8 +53,8 @@ func KindOf(err error) Kind {
 	return KindHTTP
 }
 
-// APIError is an answer with a status other than 2xx. Fields of the problem
-// document are empty where the answer was none.
+// APIError is an answer with a status other than 2xx. Fields of the problem document are
+// empty if the answer was not one.
 type APIError struct {
 	StatusCode int
 	// Code is errorCode: AccessDenied, NotFound, UnsupportedApiVersion, …: an open
@@ -61,13 +62,12 @@ type APIError struct {
 	Code string
 	// Type is the problem's URI, Title and Details its texts.
 	Type, Title, Details string
-	// RetryAfter is how long the appliance asked to be left alone; 0 where it
-	// didn't.
+	// RetryAfter is how long the appliance asked to wait; 0 if it didn't.
 	RetryAfter time.Duration
 	// Empty reports that the answer had no body.
 	Empty bool
-	// Supported are the API versions in the headers api-supported-versions and
-	// api-deprecated-versions, as they came, at most 4,096 characters.
+	// Supported is the content of the headers api-supported-versions and
+	// api-deprecated-versions, at most 4,096 characters.
 	Supported string
 }
 
@@ -100,16 +100,16 @@ func HasStatus(err error, codes ...int) bool {
 	return slices.Contains(codes, answerOf(err).StatusCode)
 }
 
-// NotFound reports whether the appliance itself says that it has no such thing, of a
-// route that it has: a proxy's 404 says nothing.
+// NotFound reports whether the appliance itself answered that the requested object doesn't
+// exist. A 404 of a proxy, or for a route that doesn't exist, doesn't count.
 func NotFound(err error) bool {
 	e := answerOf(err)
 	return e.StatusCode == http.StatusNotFound && strings.EqualFold(e.Code, "NotFound")
 }
 
-// NotOffered reports whether err says that the API version in use has no such route:
-// by 404, 405 or 501, or as a route that only other versions have. Such an answer to a
-// login says nothing of the route, nor does a *VersionError.
+// NotOffered reports whether err means that the API version in use has no such route:
+// the status is 404, 405 or 501, or the answer refuses the version for this route. Such an
+// answer to a login, and a *VersionError, don't count.
 func NotOffered(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	_, all := errors.AsType[*VersionError](err)

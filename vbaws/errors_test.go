@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// testAnswersTextIsSaidOnce: appliances give title and details the same text.
+// testAnswersTextIsSaidOnce: title and details of an appliance's problem can be the same.
 func testAnswersTextIsSaidOnce(t *testing.T) {
 	for _, test := range []struct {
 		err  APIError

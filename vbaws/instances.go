@@ -19,23 +19,23 @@ type Instance struct {
 	// AWSID is that of AWS, such as i-0123456789abcdef0; empty if the answer has none.
 	AWSID  string
 	Region string
-	// Protection says whether a policy protects the instance.
+	// Protection is whether a policy protects the instance.
 	Protection Protection
-	// Deleted says that the instance no longer exists in AWS. The appliance lists it
-	// while it has restore points of it.
+	// Deleted means that the instance no longer exists in AWS. The appliance lists such
+	// an instance as long as it has restore points.
 	Deleted bool
 }
 
-// Protection says whether a policy protects an instance.
+// Protection is whether a policy protects an instance.
 type Protection int
 
 const (
-	// ProtectionUnknown is that of a row that doesn't say, as between API versions 1.2
-	// and 1.7: InstancesQuery.Unprotected selects those that are not protected.
+	// ProtectionUnknown means that the row lacks it, as between API versions 1.2 and 1.7.
+	// InstancesQuery.Unprotected then selects the unprotected instances.
 	ProtectionUnknown Protection = iota
-	// Unprotected is that of an instance in no policy.
+	// Unprotected means that no policy has the instance.
 	Unprotected
-	// Protected is that of an instance in a policy.
+	// Protected means that a policy has the instance.
 	Protected
 )
 
@@ -46,13 +46,13 @@ type InstancesPage = Page[Instance]
 type InstancesQuery struct {
 	// Offset and Limit choose a page. Limit 0 leaves its size to the appliance.
 	Offset, Limit int
-	// Unprotected selects those that no policy protects.
+	// Unprotected selects the instances that no policy protects.
 	Unprotected bool
 }
 
-// Instances returns a page of the EC2 instances that the appliance knows. HasStatus of
-// the error says 403 if the account is not allowed to list them: as documented for 1.0,
-// all but a Portal Administrator and a Portal Operator.
+// Instances returns a page of the EC2 instances that the appliance knows. The error has
+// status 403 if the account is not allowed to list them: as documented for 1.0, all but a
+// Portal Administrator and a Portal Operator.
 //
 // At 1.0 and 1.1 a row has protectionStatus and location, and the filter is
 // ProtectionStatus (vendor's description of 1.0-rev0). From 1.2 on a row has region, and
@@ -118,8 +118,8 @@ type LicensedWorkload struct {
 // Items have ids.
 type LicensedWorkloadsPage = Page[LicensedWorkload]
 
-// LicensedWorkloads returns a page of the workloads that take a license, of all kinds.
-// Who may see it is as for License.
+// LicensedWorkloads returns a page of the workloads that take a license, of all kinds. It
+// needs the same rights as License.
 func (c *Client) LicensedWorkloads(ctx context.Context, offset, limit int) (*LicensedWorkloadsPage, error) {
 	return getPage(ctx, c, RouteLicensed, paging(offset, limit), limit, decodeLicensedWorkloads)
 }
@@ -147,14 +147,15 @@ func (c *Client) before12() bool {
 	return v != "" && !since(v, 1, 2)
 }
 
-// NewestRestorePoint returns when the newest restore point of an EC2 instance was made,
-// whatever made it: a policy's snapshot, replica or backup, or a snapshot by hand. It is
-// zero if there is none. Every account may ask for it.
+// NewestRestorePoint returns the time of the newest restore point of an EC2 instance: a
+// policy's snapshot, replica or backup, or a manual snapshot. It is zero if there is none.
+// Every account is allowed to read it.
 //
-// From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False);
-// before, Sort=pointInTimeDesc (vendor's description of 1.0-rev0). It is an error if
-// OnlyLatest leaves more than limit, since their order is not known: it leaves the newest of
-// each backup of the instance. Limit 0 leaves the size of the page to the appliance.
+// From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False),
+// which selects the newest restore point of each backup; before, Sort=pointInTimeDesc
+// (vendor's description of 1.0-rev0). With OnlyLatest, more restore points than limit are an
+// error, since their order is not known. Limit 0 leaves the size of the page to the
+// appliance.
 func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error) {
 	route := c.RestorePointsRoute()
 	sorted := route == RouteRestorePointsOld

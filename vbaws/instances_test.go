@@ -80,7 +80,7 @@ func testInstancesRows(t *testing.T) {
 	}
 }
 
-// What an account is not allowed to see is a 403 and nothing else.
+// A missing right is an error with status 403.
 func testInstancesByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
@@ -149,8 +149,8 @@ func testInstancesForms(t *testing.T) {
 	}
 }
 
-// testInstancesRestorePointsOutOfOrder: an answer that may lack the newest restore
-// point is an error, and not an old backup.
+// testInstancesRestorePointsOutOfOrder: an answer that can lack the newest restore point is
+// an error, and not an old backup.
 func testInstancesRestorePointsOutOfOrder(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
@@ -170,8 +170,8 @@ func testInstancesRestorePointsOutOfOrder(t *testing.T) {
 	}
 }
 
-// FuzzInstances checks that no document makes the decoders of instances, licensed
-// workloads and restore points return what can't be.
+// FuzzInstances checks that the decoders of instances, licensed workloads and restore points
+// return only valid values.
 func FuzzInstances(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"totalCount":2,"results":[{"id":"1","name":"a","awsResourceId":"i-1","region":{"name":"r"},"policiesCount":1},{}]}`,

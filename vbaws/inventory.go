@@ -8,8 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Summary is what GET /api/v1/statistics/summary counts. A count is -1 where the
-// answer has none.
+// Summary has the counts of GET /api/v1/statistics/summary. A count is -1 if the answer
+// lacks it.
 type Summary struct {
 	Alarms             int64 `json:"alarmsCount"`
 	Instances          int64 `json:"instancesCount"`
@@ -22,8 +22,8 @@ type Summary struct {
 type License struct {
 	// Type is Free, Subscription, Marketplace or Managed: an open set.
 	Type string `json:"licenseType"`
-	// Instances is how many instances may be protected, and Used how much of that
-	// is taken, in fractions of an instance; -1 where the answer has none.
+	// Instances is how many instances the license covers, and Used how much of that is
+	// used, in fractions of an instance; -1 if the answer lacks it.
 	Instances int64   `json:"instances"`
 	Used      float64 `json:"instancesUses"`
 	// Expires is zero if the answer has no date, as for a license that does not expire.
@@ -43,7 +43,7 @@ type Repository struct {
 // RepositoriesPage is one answer of GET /api/v1/repositories. Its Items have ids.
 type RepositoriesPage = Page[Repository]
 
-// Summary returns the appliance's own counts. Every account may ask for them.
+// Summary returns the appliance's own counts. Every account is allowed to read them.
 func (c *Client) Summary(ctx context.Context) (*Summary, error) {
 	s, err := getOne(ctx, c, RouteSummary, Summary{-1, -1, -1, -1, -1}, "the document has no counts")
 	return &s, err
@@ -56,8 +56,8 @@ func (c *Client) License(ctx context.Context) (*License, error) {
 	return &l, err
 }
 
-// Version returns the product's version, such as 8.0.0.1. Who may see it is as
-// for License.
+// Version returns the product's version, such as 8.0.0.1. It needs the same rights as
+// License.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	type document struct {
 		Version string `json:"version"`
@@ -66,9 +66,9 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return d.Version, err
 }
 
-// TimeZone returns the name of the time zone that the appliance's schedules are in, in
-// the appliance's own words. Whether it is a name of the IANA's or of Windows is not
-// documented. Who may see it is as for License.
+// TimeZone returns the name of the time zone of the appliance's schedules, as the
+// appliance writes it. Whether it is an IANA name or one of Windows is not documented. It
+// needs the same rights as License.
 func (c *Client) TimeZone(ctx context.Context) (string, error) {
 	type document struct {
 		Zone part[named] `json:"timezone"`
@@ -77,7 +77,7 @@ func (c *Client) TimeZone(ctx context.Context) (string, error) {
 	return d.Zone.is.Name, err
 }
 
-// SystemTime returns the appliance's clock, in UTC. Every account may ask for it.
+// SystemTime returns the appliance's clock, in UTC. Every account is allowed to read it.
 func (c *Client) SystemTime(ctx context.Context) (time.Time, error) {
 	type document struct {
 		Time time.Time `json:"utcDateTime"`
@@ -94,8 +94,8 @@ func (c *Client) Repositories(ctx context.Context, offset, limit int) (*Reposito
 	return getPage(ctx, c, RouteRepositories, paging(offset, limit), limit, decodeRepositories)
 }
 
-// getOne gets a document that is one object. none is what is read of an object that is
-// another; then the error says what it lacks.
+// getOne gets a document that is one object. An object without any of the members of T is
+// decoded as none: then the error is lacks.
 func getOne[T comparable](ctx context.Context, c *Client, route string, none T, lacks string) (T, error) {
 	return fetch(ctx, c, route, route, nil, func(b *body) (T, error) {
 		got := none

@@ -26,7 +26,7 @@ func applianceClient(t *testing.T, a *vbawstest.Appliance, username string, obse
 	return client(t, cfg)
 }
 
-// inventory calls everything that there is one of on an appliance.
+// inventory has the methods that return one document of an appliance.
 var inventory = []struct {
 	endpoint string
 	roles    []string // that may see it; nil: all
@@ -101,7 +101,7 @@ func testInventoryValues(t *testing.T) {
 	}
 }
 
-// What an account is not allowed to read is a 403 and nothing else.
+// A missing right is an error with status 403.
 func testInventoryByRole(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Users: []vbawstest.User{
 		{Name: "admin", Password: vbawstest.DefaultPassword, Role: vbawstest.RoleAdministrator},
@@ -123,8 +123,7 @@ func testInventoryByRole(t *testing.T) {
 	}
 }
 
-// An object that has nothing of what was asked for is not taken for an answer with
-// zeros in it.
+// An object without any of the requested members is an error, and not an answer of zeros.
 func testInventoryNotAnInventory(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
@@ -181,8 +180,8 @@ func testInventoryInPart(t *testing.T) {
 	}
 }
 
-// FuzzInventory checks that no document makes a decoder of anything but sessions fail, or
-// return a number or a line of a log that cannot be.
+// FuzzInventory checks that the decoders of documents without sessions return either an error
+// or valid values.
 func FuzzInventory(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"alarmsCount":1,"instancesCount":-1,"policiesCount":99999999999999999999}`,

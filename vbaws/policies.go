@@ -13,30 +13,30 @@ import (
 
 // Policy is one backup policy.
 type Policy struct {
-	// ID is empty if the appliance gives the policy none: that of VPC, which is the
-	// only one of its workload.
+	// ID is empty if the appliance gives the policy none, as for VPC, which has only one
+	// policy.
 	ID   string
 	Name string
-	// Enabled is also true if the answer doesn't say.
+	// Enabled is also true if the answer lacks it.
 	Enabled bool
-	// USN is 0 if the answer has none.
+	// USN is 0 if the answer lacks it.
 	USN int64
 	// Schedule is nil if the policy has none.
 	Schedule *Schedule
 }
 
-// PoliciesPage is one answer of a policy listing. Its Items have names, and ids except
-// that of VPC. Its Err is not about schedules: see Schedule.Unreadable.
+// PoliciesPage is one answer of a policy listing. Its Items have names, and ids except for
+// VPC. Its Err is not about schedules: see Schedule.Unreadable.
 type PoliciesPage = Page[Policy]
 
-// Workload is a kind of thing that policies protect, and the route that lists
-// its policies.
+// Workload is a kind of resource that policies protect, and the route that lists its
+// policies.
 type Workload struct {
 	// Name is the value of the label "workload": ec2, rds, efs, vpc, ….
 	Name string
 	// Path is the route, such as /api/v1/rds/policies.
 	Path string
-	// Single says that the route answers with one policy and not with a page.
+	// Single means that the route answers with one policy and not with a page.
 	Single bool
 }
 
@@ -48,8 +48,8 @@ const VPCPolicyName = "VPC Configuration Backup"
 const ExtendedTypeVPC = "VpcBackup"
 
 // routes are the routes that list policies, and the minors of API version 1 that
-// have them: from the vendor's changelogs and references of 1.0 to 1.8. A last minor
-// of 0 is open: what is newer than that is taken to have all that 1.8 has.
+// have them: from the vendor's changelogs and references of 1.0 to 1.8. A last minor of 0
+// is open: newer versions are assumed to have all routes of 1.8.
 var routes = []struct {
 	Workload
 	first, last int
@@ -66,8 +66,8 @@ var routes = []struct {
 	{Workload{Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}, 1, 0},
 }
 
-// Workloads returns the workloads that the API version in use has by its documentation.
-// An appliance can lack one: see NotOffered. It is empty before the first answer.
+// Workloads returns the documented workloads of the API version in use. An appliance can
+// lack one: see NotOffered. It returns nil before the first answer.
 func (c *Client) Workloads() []Workload {
 	var all []Workload
 	for _, r := range routes {
@@ -79,9 +79,9 @@ func (c *Client) Workloads() []Workload {
 	return all
 }
 
-// Policies returns a page of a workload's policies. Limit 0 leaves the page's
-// size to the appliance. NotOffered of the error is true if the appliance has no
-// such workload; HasStatus says 403 if the account is not allowed to list it.
+// Policies returns a page of a workload's policies. Limit 0 leaves the page's size to the
+// appliance. NotOffered is true of the error if the appliance has no such workload. The
+// error has status 403 if the account is not allowed to list it.
 //
 // The policy of a Single workload is a page of one row at offset 0, or of none if
 // there is no such policy.
@@ -100,8 +100,8 @@ func (c *Client) Policies(ctx context.Context, w Workload, offset, limit int) (*
 	return page, err
 }
 
-// decodePolicies reads a page of policies, or a single one. One is only lost if it has no
-// id or no name: one that is not listed would seem to be deleted.
+// decodePolicies reads a page of policies, or a single one. It omits a policy only if that
+// has no id or no name: an omitted policy would seem to be deleted.
 func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
 	if w.Single {
 		var v jsontext.Value
@@ -133,8 +133,8 @@ func decodePolicies(b *body, w Workload) (*PoliciesPage, error) {
 	return page, err
 }
 
-// decodePolicy returns the policy in v, nil if there is none, and what could not be
-// understood.
+// decodePolicy returns the policy in v, nil if there is none, and the first member that
+// could not be understood.
 func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	if v.Kind() != jsontext.KindBeginObject {
 		return nil, fmt.Errorf("%s is not an object", clip(string(v), 40))
@@ -144,7 +144,7 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 		Name      jsontext.Value `json:"name"`
 		IsEnabled jsontext.Value `json:"isEnabled"`
 		USN       jsontext.Value `json:"usn"`
-		// ScheduleSettings are the schedule of all workloads but VPC.
+		// ScheduleSettings has the schedule of all workloads but VPC.
 		ScheduleSettings jsontext.Value `json:"scheduleSettings"`
 		// The VPC policy has these instead, at 1.2.
 		BackupOptionsEnabled jsontext.Value `json:"backupOptionsEnabled"`
@@ -166,14 +166,14 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	} else if id == "" || name == "" {
 		return nil, cmp.Or(err, errors.New("a policy has no id or no name"))
 	}
-	// A policy that doesn't run should rather be missed than one that does.
+	// A disabled policy that is monitored is better than an enabled one that is not.
 	p := &Policy{ID: id, Name: name, Enabled: enabled.Kind() != jsontext.KindFalse}
 	if p.Enabled && !isNull(enabled) && enabled.Kind() != jsontext.KindTrue {
 		err = cmp.Or(err, fmt.Errorf("isEnabled: %s is not true or false", shown(enabled)))
 	}
-	// Only the order of requests depends on it.
+	// Only the order of requests depends on the USN.
 	p.USN, _ = strconv.ParseInt(string(in.USN), 10, 64)
-	if w.Name != "ec2_sla" { // whose schedule is that of its template
+	if w.Name != "ec2_sla" { // its schedule is in a template
 		p.Schedule = decodeSchedule(in.ScheduleSettings)
 	}
 	if w.Single && p.Schedule == nil {
@@ -188,8 +188,7 @@ func decodePolicy(w Workload, v jsontext.Value) (*Policy, error) {
 	return p, err
 }
 
-// text returns the string in v, which is the member what; empty for null and
-// nothing.
+// text returns the string in v, which is the member what; empty if v is null or missing.
 func text(what string, v jsontext.Value) (string, error) {
 	if !isNull(v) && v.Kind() != jsontext.KindString {
 		return "", fmt.Errorf("%s: %s is not a string", what, shown(v))

@@ -22,7 +22,7 @@ func TestPolicies(t *testing.T) {
 	t.Run("payloads", testPoliciesPayloads)
 }
 
-// A policy is lost only if it can't be identified: a policy that is not listed counts as
+// A policy is omitted only if it can't be identified: a policy that is not listed counts as
 // deleted.
 func testPoliciesRows(t *testing.T) {
 	for _, test := range []struct {
@@ -73,7 +73,7 @@ func testPoliciesVPC(t *testing.T) {
 			&Policy{Name: VPCPolicyName, Enabled: true, Schedule: hourly}},
 		{interval(`{"type":"Minutes","count":90}`), &Policy{Name: VPCPolicyName, Enabled: true, Schedule: &Schedule{Every: 90 * time.Minute}}},
 		{interval(`{"type":"Days","count":366}`), &Policy{Name: VPCPolicyName, Enabled: true, Schedule: &Schedule{Every: 366 * 24 * time.Hour}}},
-		// With what the policies of other workloads have, should a version have it.
+		// With the members of the policies of other workloads.
 		{`{"id":"1","name":"vpc","isEnabled":false,"usn":4}`, &Policy{ID: "1", Name: "vpc", USN: 4}},
 		{`{"id":"1","name":"vpc","scheduleSettings":{` + allOff + `}}`, &Policy{ID: "1", Name: "vpc", Enabled: true, Schedule: &Schedule{}}},
 		// Nothing is configured.
@@ -111,8 +111,8 @@ func testPoliciesVPC(t *testing.T) {
 	}
 }
 
-// A workload's own meaning of runsPerHour, and SLA-based policies, which have no
-// schedule of their own.
+// The meaning of runsPerHour depends on the workload, and SLA-based policies have no
+// schedule.
 func testPoliciesScheduleByWorkload(t *testing.T) {
 	row := `{"id":"1","name":"n","scheduleSettings":{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"Everyday","runsPerHour":4}}}`
 	for _, r := range routes {
@@ -169,7 +169,7 @@ func testPoliciesWorkloadsByVersion(t *testing.T) {
 	}
 }
 
-// The answers in testdata are served as they are.
+// The answers in testdata are served unchanged.
 func testPoliciesPayloads(t *testing.T) {
 	everyDay := Weekdays{true, true, true, true, true, true, true}
 	var everyHour Hours

@@ -22,8 +22,8 @@ import (
 
 const (
 	maxTries = 3
-	// maxRetryAfter is the longest Retry-After that is waited for here. A longer
-	// one is the caller's to plan for.
+	// maxRetryAfter is the longest Retry-After that the client waits. A longer one is
+	// left to the caller.
 	maxRetryAfter = 30 * time.Second
 )
 
@@ -37,12 +37,12 @@ type call struct {
 	form     url.Values
 	version  string // of the API
 	bearer   string
-	// secrets are the words that must not get from the answer into an error.
+	// secrets are the words of the answer that an error must not contain.
 	secrets []string
 }
 
-// exchange sends the call once, and hands a 2xx answer to read. Its errors are
-// *Error; one that read makes itself stays as it is.
+// exchange sends the call once, and passes a 2xx answer to read. Its errors are *Error; it
+// returns an *Error of read unchanged.
 func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) error {
 	u := c.cfg.URL.JoinPath(in.path)
 	u.RawQuery = in.query.Encode()
@@ -88,15 +88,15 @@ func (c *Client) exchange(ctx context.Context, in call, read func(*body) error) 
 	case b.err != nil:
 		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", in.safe(b.err)))
 	case errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
-		// A server that sees us go may still end its answer in good order.
+		// A server can end its answer correctly after the client has disconnected.
 		return failed(ctx, in.op, fmt.Errorf("reading the answer: %w", in.safe(err)))
 	}
 	return &Error{KindDecode, in.op, in.instead(resp.Header, b, err)}
 }
 
-// refusal makes an error of an answer that is no 2xx.
+// refusal returns the error for an answer with a status other than 2xx.
 func (c *Client) refusal(in call, resp *http.Response) error {
-	// What can't be read of it is left out: the status says enough.
+	// A read error is ignored: the status is enough.
 	document, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	e := decodeProblem(document)
 	e.Title, e.Details = in.quote(e.Title, 90), in.quote(e.Details, 150)
@@ -119,7 +119,7 @@ func (c *Client) refusal(in call, resp *http.Response) error {
 	return &Error{KindHTTP, in.op, &e}
 }
 
-// instead says what came where an answer of the API was expected.
+// instead describes an answer that is not from the API.
 func (in call) instead(h http.Header, b *body, cause error) error {
 	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
@@ -131,35 +131,36 @@ func (in call) instead(h http.Header, b *body, cause error) error {
 		return errors.New("the answer is not from the REST API: it is empty")
 	case in.isWebPage(h):
 		return fmt.Errorf("the answer is a web page (%s), not from the REST API: %s", clip(kind, 60), ports)
-	case in.form != nil: // nothing of a token may be shown
+	case in.form != nil: // no part of a token must be shown
 		if shape, ok := errors.AsType[errShape](cause); ok {
 			return fmt.Errorf("the answer is not from the REST API: %w", shape)
 		}
 		return fmt.Errorf("the answer is not from the REST API: it is %s", kind)
 	}
-	// The cause may name members of the document.
+	// The cause can quote the document.
 	return fmt.Errorf("the answer is not from the REST API: it is %s and starts with %q: %s",
 		kind, in.quote(string(b.head), 80), in.quote(cause.Error(), 120))
 }
 
-// isWebPage reports whether a web page answers a login, as the appliance's web UI does.
+// isWebPage reports whether the answer to a login is a web page, as from the web UI of the
+// appliance.
 func (in call) isWebPage(h http.Header) bool {
 	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	return in.path == RouteToken && (kind == "text/html" || kind == "application/xhtml+xml")
 }
 
-// maxQuote is how many bytes of an error may be of a server's making.
+// maxQuote is how many bytes of an error can be a server's.
 const maxQuote = 300
 
-// leftOut stands for a text that is not shown.
+// leftOut replaces a text that is not shown.
 const leftOut = "(omitted: it contains a secret)"
 
-// quote makes what a server wrote fit for an error: printable, and at most n bytes.
+// quote returns a server's text for an error: printable, and at most n bytes.
 //
-// A text that repeats a secret is left out whole. To mask the secret alone would show
-// what it is if the text can be guessed, such as a short password within a word of a
-// well-known page. For the same reason only texts of a server come here: in our own
-// words, and those of Go, a password is there by chance.
+// A text with a secret is omitted as a whole. To mask the secret alone would reveal it if
+// the rest can be guessed, as for a short password within a word of a well-known page. Only
+// a server's texts must be passed: in the texts of this package and of Go, a password
+// occurs only by chance.
 func (in call) quote(s string, n int) string {
 	if slices.ContainsFunc(in.secrets, func(secret string) bool { return secret != "" && repeats(s, secret) }) {
 		return leftOut
@@ -167,8 +168,8 @@ func (in call) quote(s string, n int) string {
 	return clip(s, n)
 }
 
-// repeats reports whether s has the secret in it, as it is or as a form, a path, a page,
-// or a quotation would write it.
+// repeats reports whether s contains the secret, unchanged or encoded for a form, a path, a
+// page or a quotation.
 func repeats(s, secret string) bool {
 	quoted := strconv.Quote(secret)
 	return slices.ContainsFunc([]string{
@@ -179,10 +180,10 @@ func repeats(s, secret string) bool {
 // nameSyntax is that of an error code, or of a problem's URI.
 var nameSyntax = regexp.MustCompile(`^[A-Za-z0-9/:._#-]+$`)
 
-// quoteName is quote for what programs understand: a short password that is by chance
-// part of a name must not hide it.
+// quoteName is quote for codes and URIs: a short password must not hide a name that
+// contains it by chance.
 func (in call) quoteName(s string, n int) string {
-	const long = 16 // tokens are longer, names have no such parts by chance
+	const long = 16 // tokens are longer, and no name contains one by chance
 	if nameSyntax.MatchString(s) {
 		in.secrets = slices.DeleteFunc(slices.Clone(in.secrets), func(secret string) bool {
 			return len(secret) < long && secret != s
@@ -191,8 +192,8 @@ func (in call) quoteName(s string, n int) string {
 	return in.quote(s, n)
 }
 
-// safe makes an error of the transport fit to be shown: what it quotes of the server as
-// in quote, and all of it no longer than a quote.
+// safe returns an error of the transport that can be shown: a server's text in it is
+// treated as in quote, and the whole is no longer than maxQuote.
 func (in call) safe(err error) error {
 	err = bare(err)
 	text := err.Error()
@@ -207,23 +208,23 @@ func (in call) safe(err error) error {
 	return &safeError{shown, err}
 }
 
-// own reports whether all words of err are those of Go, of the system, of a certificate
-// or of a local file's error.
+// own reports whether err has no text of the server: it is of Go, of the system, of a
+// certificate or of a local file.
 func own(err error) bool {
 	_, isNet := errors.AsType[net.Error](err)
 	return isNet || KindOf(err) == KindConfig || isTLS(err) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// beginnings are how net/http's errors about an answer that is not HTTP begin. They have
-// no types. What follows may be the server's, of any length.
+// beginnings matches the beginning of net/http's errors about an answer that is not HTTP.
+// They have no types. The rest can be the server's, of any length.
 var beginnings = regexp.MustCompile(`^(net/http: HTTP/1\.x transport connection broken: ` +
 	`|malformed (HTTP (response|status code|version) |MIME header( initial)? line: |MIME header: missing colon: )` +
 	`|failed to parse Location header |unsupported transfer encoding: |too many transfer encodings: |bad Content-Length ` +
 	`|http: server closed idle connection|net/http: server response headers exceeded ` +
 	`|http2: server sent GOAWAY and closed the connection; )*`)
 
-// safeError is an error with another text. What it is can be asked, and not what it
-// wraps, which would show the text that it had.
+// safeError is an error with another text. It works with errors.Is and errors.As, but has no
+// Unwrap, which would show the original text.
 type safeError struct {
 	text string
 	err  error
@@ -233,7 +234,7 @@ func (e *safeError) Error() string        { return e.text }
 func (e *safeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *safeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// bare returns what a *url.Error wraps, since it repeats the request's address.
+// bare returns the error in a *url.Error, which would repeat the address of the request.
 func bare(err error) error {
 	for e := (*url.Error)(nil); errors.As(err, &e); {
 		err = e.Err
@@ -241,8 +242,8 @@ func bare(err error) error {
 	return err
 }
 
-// failed makes an error of a failure of the transport. The end of ctx is visible
-// in it as such, whatever cause it was given.
+// failed returns the error for a failure of the transport. If ctx has ended, the error
+// wraps ctx.Err(), whatever the cause of the end.
 func failed(ctx context.Context, op string, err error) *Error {
 	if end := ctx.Err(); end != nil {
 		if !errors.Is(err, end) {
@@ -252,7 +253,7 @@ func failed(ctx context.Context, op string, err error) *Error {
 	}
 	kind := KindUnreachable
 	if e, ok := errors.AsType[*Error](err); ok {
-		kind = e.Kind // the transport knows
+		kind = e.Kind // of the transport
 	} else if isTLS(err) {
 		kind = KindTLS
 	} else if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
@@ -261,8 +262,8 @@ func failed(ctx context.Context, op string, err error) *Error {
 	return &Error{kind, op, err}
 }
 
-// isTLS reports whether err is of crypto/tls or crypto/x509, which have types for few of
-// their errors, and none for the alerts of either side.
+// isTLS reports whether err is of crypto/tls or crypto/x509. Few of their errors have a
+// type, and alerts have none.
 func isTLS(err error) bool {
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return true
@@ -275,8 +276,8 @@ func isTLS(err error) bool {
 	return false
 }
 
-// retry tries the call up to three times, as long as again says that another
-// time may help.
+// retry tries the call up to three times, as long as again reports that another try can
+// help.
 func (c *Client) retry(ctx context.Context, op string, again func(error) bool, try func() error) error {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.Multiplier, wait.MaxInterval = c.cfg.RetryInitial, 4, maxRetryAfter
@@ -297,7 +298,7 @@ func (c *Client) retry(ctx context.Context, op string, again func(error) bool, t
 	return last
 }
 
-// cause takes the op off, where another one is to be put on.
+// cause returns err without its Op, for an error with another one.
 func cause(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Err
@@ -305,8 +306,8 @@ func cause(err error) error {
 	return err
 }
 
-// mayPass reports whether a GET that failed so may succeed a moment later. A
-// timeout is not among it: that moment has been waited for.
+// mayPass reports whether a GET that failed with err can succeed a moment later. After a
+// timeout it returns false: enough time has passed.
 func mayPass(err error) bool {
 	if HasStatus(err, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout) {

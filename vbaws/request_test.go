@@ -106,7 +106,7 @@ func testRequestRetries(t *testing.T) {
 			a := newAppliance()
 			a.routes["/api/v1/sessions"] = test.h
 			cfg := start(t, a)
-			// A connection used before is one that net/http tries again by itself.
+			// net/http itself retries on a connection that was used before.
 			cfg.Transport.(*http.Transport).DisableKeepAlives = true
 			var seen int
 			cfg.Observe = func(r Request) {
@@ -128,8 +128,8 @@ func testRequestRetries(t *testing.T) {
 	}
 }
 
-// A connection that failed before any answer is worth another login; an answer
-// that broke is not, since it may have counted.
+// A login is retried if the connection fails before an answer, and not if it fails within
+// the answer: that login can have counted.
 func testRequestRetriedLogin(t *testing.T) {
 	a := newAppliance()
 	a.token = times(hangUp, hangUp, a.login)
@@ -282,7 +282,7 @@ func testRequestKindsOfErrors(t *testing.T) {
 		}, 3},
 		"slow, by the transport": {KindTimeout, func(t *testing.T) Config {
 			cfg, tr := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body) // Or the server doesn't see the end.
+				_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice the end
 				<-r.Context().Done()
 			}, plain)
 			tr.ResponseHeaderTimeout = 10 * time.Millisecond
@@ -326,7 +326,7 @@ func tcp(t *testing.T, f func(net.Conn)) (address string) {
 			if err != nil {
 				return
 			}
-			// The hello is read, so that closing is no reset.
+			// Without reading the hello, closing would reset the connection.
 			_, _ = conn.Read(make([]byte, 4096))
 			f(conn)
 			conn.Close()
@@ -336,7 +336,7 @@ func tcp(t *testing.T, f func(net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// The end of the context is seen as such wherever it strikes.
+// The error wraps that of the context, whenever the context ends.
 func testRequestContextEnds(t *testing.T) {
 	block := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	half := func(w http.ResponseWriter, r *http.Request) {
@@ -371,7 +371,7 @@ func testRequestContextEnds(t *testing.T) {
 	}
 }
 
-// A page is decoded as it comes, compressed or not.
+// A large page is decoded.
 func testRequestLargePage(t *testing.T) {
 	document := benchmarkPage(2000)
 	a := newAppliance()
@@ -390,7 +390,7 @@ func testRequestLargePage(t *testing.T) {
 	}
 }
 
-// A text is quoted or left out: nothing shows which of its words was the secret.
+// A text is quoted or omitted as a whole: the error doesn't show which word is the secret.
 func testRequestQuotedAnswers(t *testing.T) {
 	for _, secret := range []string{testPassword, "timeout", `a"b\c<d`, "päss wörd"} {
 		in := call{secrets: []string{secret, ""}}
@@ -418,8 +418,7 @@ func raw(t *testing.T, answer string) Config {
 
 // Errors that quote the server are short, and without a secret.
 func testRequestErrorsThatQuoteTheServer(t *testing.T) {
-	const big = 5 << 20
-	long := strings.Repeat("x", big)
+	long := strings.Repeat("x", 1<<20)
 	echo := url.QueryEscape(testPassword)
 	for name, answer := range map[string]string{
 		"location":           "HTTP/1.1 302 Found\r\nLocation: http://%%zz%s\r\n\r\n",
@@ -444,7 +443,7 @@ func testRequestErrorsThatQuoteTheServer(t *testing.T) {
 					t.Fatal("no error")
 				}
 				for e := err; e != nil; e = errors.Unwrap(e) {
-					// The words of ours around it are not of the server's.
+					// The limit has room for the words of this package.
 					if s := e.Error(); strings.Contains(s, echo) || strings.Contains(s, testPassword) || len(s) > 700 {
 						t.Errorf("%d bytes: %.1000s", len(s), s)
 					}
@@ -454,7 +453,7 @@ func testRequestErrorsThatQuoteTheServer(t *testing.T) {
 	}
 }
 
-// A password that is a word of an error shows no hole in it.
+// An error of this package or of Go is shown, even if the password is a word in it.
 func testRequestPasswordThatIsAWordOfAnError(t *testing.T) {
 	for name, test := range map[string]struct {
 		password string

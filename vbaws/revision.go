@@ -13,7 +13,7 @@ import (
 )
 
 // known are the API versions that this package was written for, newest first. An
-// appliance accepts a window of about three minor versions: product 7 accepts
+// appliance accepts about three minor versions: product 7 accepts
 // 1.3-rev0 to 1.5-rev1, product 8 accepts 1.4-rev0 to 1.6-rev0 (vendor's REST
 // references of these products).
 var known = []string{
@@ -35,7 +35,7 @@ var known = []string{
 const (
 	// newerMinors is how many minor versions after the newest known one are tried.
 	newerMinors = 5
-	// newerEvery is the least time between two rounds through them.
+	// newerEvery is the minimum time between two rounds through them.
 	newerEvery = time.Hour
 	// maxListed is how many of the versions that an appliance lists are used.
 	maxListed = 32
@@ -74,8 +74,8 @@ func since(version string, major, minor int) bool {
 	return slices.Compare(numbers(version), []int{major, minor}) >= 0
 }
 
-// newer returns the minor versions after the newest known one. The nearest is
-// first, since its answers differ the least from the known ones.
+// newer returns the minor versions after the newest known one, in ascending order: the
+// answers of the first differ least from the known ones.
 func newer() []string {
 	n := numbers(known[0])
 	list := make([]string, newerMinors)
@@ -85,8 +85,8 @@ func newer() []string {
 	return list
 }
 
-// listed returns the versions in a header such as api-supported-versions, newest
-// first. It leaves out malformed ones.
+// listed returns the versions in a header such as api-supported-versions, newest first. It
+// omits malformed ones.
 func listed(header string) []string {
 	var list []string
 	for s := range strings.SplitSeq(header, ",") {
@@ -99,17 +99,17 @@ func listed(header string) []string {
 	return list
 }
 
-// namesVersion reports whether err is an answer that says that the API version is
-// not supported.
+// namesVersion reports whether err is an answer with the error that the API version is not
+// supported.
 func namesVersion(err error) bool {
 	e := answerOf(err)
 	return e.StatusCode/100 == 4 && (e.says("UnsupportedApiVersion") || e.says("InvalidApiVersion"))
 }
 
-// refusesVersion reports whether err, an answer of that path, refuses the API
-// version. Where .NET 6 has no endpoint for a version it answers 404 with an empty
-// body. So it does for a path that it doesn't know, so this form counts only for the
-// two paths that exist in every version.
+// refusesVersion reports whether err, an answer of that path, refuses the API version. If
+// .NET 6 has no endpoint for a version, it answers 404 with an empty body. It answers the
+// same for an unknown path, so this form counts only for the two paths that every version
+// has.
 func refusesVersion(path string, err error) bool {
 	return namesVersion(err) || answerOf(err).isEmpty404() && (path == RouteSessions || path == RouteToken)
 }
@@ -120,10 +120,10 @@ func (e *APIError) isEmpty404() bool { return e.StatusCode == http.StatusNotFoun
 // (dotnet/aspnet-api-versioning, ProblemDetailsDefaults), without the scheme.
 const frameworkProblems = "docs.api-versioning.org/problems#"
 
-// says reports whether the problem has that name: as its code, as the last segment of
-// its type, or as the versioning library's problem. The vendor writes a code as
+// says reports whether the problem has that name: in its code, as the last segment of its
+// type, or as a problem of the versioning library. The vendor writes a code as
 // UnsupportedApiVersion and a type as …/problems/unsupportedApiVersion. The library writes
-// the type as …/problems#unsupported, and leaves the code out in some configurations.
+// the type as …/problems#unsupported, and omits the code in some configurations.
 func (e *APIError) says(name string) bool {
 	t := strings.ToLower(strings.TrimRight(e.Type, "/"))
 	if _, fragment, ok := strings.Cut(t, frameworkProblems); ok {
@@ -133,35 +133,35 @@ func (e *APIError) says(name string) bool {
 	return strings.EqualFold(e.Code, name) || strings.EqualFold(t, name)
 }
 
-// missesVersion reports whether err is an answer that says that the appliance got no API
+// missesVersion reports whether err is an answer with the error that the request had no API
 // version, or several: something on the way changed the request.
 func missesVersion(err error) bool {
 	e := answerOf(err)
 	return e.says("ApiVersionUnspecified") || e.says("UnspecifiedApiVersion") || e.says("AmbiguousApiVersion")
 }
 
-// VersionError is that the appliance accepts no API version that was tried.
+// VersionError is the error that the appliance accepts none of the API versions tried.
 type VersionError struct {
 	// Tried are the versions that were refused, in the order of the requests.
 	Tried []string
-	// Listed are the versions that the appliance says it supports, newest first; nil
-	// if it doesn't say so.
+	// Listed are the versions that the appliance lists as supported, newest first; nil
+	// if it lists none.
 	Listed []string
-	// Configured reports that Config.APIVersion named the only version to try.
+	// Configured means that Config.APIVersion was the only version to try.
 	Configured bool
-	// Empty reports that each refusal was a 404 with an empty body. A wrong port or
-	// path is then more likely than a version that is too old or too new.
+	// Empty means that each refusal was a 404 with an empty body. A wrong port or path
+	// is then more likely than a version that is too old or too new.
 	Empty bool
-	// WebUI reports that the web UI's private API answered at that address.
+	// WebUI means that the private API of the web UI answered at that address.
 	WebUI bool
 	// NewerAfter is when versions newer than the known ones are tried again; zero if
-	// they were tried now, or were not to be tried.
+	// they were tried now, or don't have to be tried.
 	NewerAfter time.Time
 	// Err is the last refusal.
 	Err error
 }
 
-// ports is the hint for a URL that leads somewhere else.
+// ports is the hint for a URL of another server.
 const ports = "the default port of the REST API is 11005, port 443 is the web UI"
 
 func (e *VersionError) Error() string {
@@ -209,7 +209,7 @@ type versions struct {
 	tried  []string // and refused
 	listed []string // what the appliance listed
 	named  bool     // a refusal was not an empty 404
-	beyond bool     // newer minors are to be tried too
+	beyond bool     // newer minors are tried, too
 
 	beyondAt time.Time // start of the last round through the newer minors
 }
@@ -219,14 +219,15 @@ type standing int
 
 const (
 	nothing standing = iota
-	// rejectedLogin: it rejected a login for another reason than the version.
+	// rejectedLogin: the appliance rejected a login for another reason than the version.
 	rejectedLogin
-	// acceptedLogin proves nothing of other requests: not every login looks at the version.
+	// acceptedLogin proves nothing about other requests: some appliances accept every
+	// version for a login.
 	acceptedLogin
 	acceptedRequest
 )
 
-// inUse returns the version to send, and what the appliance has accepted in it.
+// inUse returns the version to send, and its standing.
 func (v *versions) inUse() (string, standing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -239,8 +240,8 @@ func (v *versions) current() string {
 	return version
 }
 
-// accept notes what the appliance accepted in that version. It ends a negotiation. If the
-// version is refused later, the newest is tried next.
+// accept records the standing of that version. It ends a negotiation. If the version is
+// refused later, the newest is tried next.
 func (v *versions) accept(version string, what standing) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -249,7 +250,7 @@ func (v *versions) accept(version string, what standing) {
 	}
 }
 
-// begin forgets what is known of a negotiation. The caller holds mu.
+// begin resets the negotiation. The caller holds mu.
 func (v *versions) begin(first string, s standing) {
 	v.first, v.standing = first, s
 	v.tried, v.listed, v.named, v.beyond = nil, nil, false, false
@@ -273,9 +274,9 @@ func (v *versions) next() string {
 	return ""
 }
 
-// refuse notes that the appliance refused that version, by an answer in which an
-// *APIError is. It returns nil if another one is left to try. If none is left, the
-// next request starts with the newest again.
+// refuse records that the appliance refused that version; refusal wraps an *APIError. It
+// returns nil if another version is left to try. If none is left, the next request starts
+// with the newest again.
 func (v *versions) refuse(version string, refusal error) *VersionError {
 	answer := answerOf(refusal)
 	list := listed(answer.Supported)
@@ -285,7 +286,7 @@ func (v *versions) refuse(version string, refusal error) *VersionError {
 		return &VersionError{Tried: []string{version}, Listed: list, Configured: true, Empty: answer.isEmpty404(), Err: cause(refusal)}
 	}
 	if v.next() != version {
-		return nil // another request has noted it
+		return nil // another request has recorded it
 	}
 	v.standing = nothing
 	v.tried = append(v.tried, version)
@@ -310,9 +311,9 @@ func (v *versions) refuse(version string, refusal error) *VersionError {
 	return e
 }
 
-// preferred are the versions of a list that are tried before others: those that are
-// known, and then those that are not, no more than newerMinors of them. The others are
-// tried too, since the list can be that of one route.
+// preferred returns the versions of a list that are tried before others: the known ones,
+// then at most newerMinors unknown ones. Versions that are not listed are tried, too, since
+// the list can be that of one route.
 func preferred(list []string) []string {
 	var both, unknown []string
 	for _, s := range list {
@@ -326,6 +327,6 @@ func preferred(list []string) []string {
 	return append(both, unknown...)
 }
 
-// maxRefusals bounds the refusals that one call goes through: two negotiations in
-// which all versions are refused.
+// maxRefusals bounds the refusals of one call: two negotiations in which all versions are
+// refused.
 var maxRefusals = 2 * (len(known) + newerMinors)

@@ -74,8 +74,8 @@ func TestNegotiation(t *testing.T) {
 	t.Run("probe without a result", testNegotiationProbeWithoutAResult)
 }
 
-// Appliances that accept one version or a window of three, with each form of refusal:
-// the version, the number of requests, and the password is sent once.
+// Appliances accept one version or three, and have any form of refusal. The test checks the
+// version and the number of requests, and that the password is sent once.
 func testNegotiationAcceptedVersions(t *testing.T) {
 	for _, test := range []struct {
 		accepts  []string
@@ -122,7 +122,7 @@ func testNegotiationAcceptedVersions(t *testing.T) {
 						if KindOf(err) != KindAuth || a.count("") != probes+1 {
 							t.Errorf("%d requests: %v", a.count(""), err)
 						}
-						// Nor does the next call negotiate again.
+						// The next call doesn't negotiate again.
 						a.forget()
 						if err := get(t.Context(), c); KindOf(err) != KindAuth || a.count("") != 2 || a.versions()[0] != want {
 							t.Errorf("the next call: %v in %v: %v", a.got, a.versions(), err)
@@ -132,7 +132,7 @@ func testNegotiationAcceptedVersions(t *testing.T) {
 					if err != nil || c.APIVersion() != want || a.count("") != probes+2 {
 						t.Errorf("%q after %d requests, want %q: %v", c.APIVersion(), a.count(""), want, err)
 					}
-					// What depends on the version does so for versions not yet known too.
+					// Unknown versions have the routes and names of known ones.
 					if named := since(want, 1, 2); NamesSessions(c.APIVersion()) != named || len(c.Workloads()) > 1 != named || !TypesSessions("1.11-rev0") {
 						t.Errorf("%s: %v, %v", want, NamesSessions(c.APIVersion()), c.Workloads())
 					}
@@ -146,7 +146,7 @@ func testNegotiationAcceptedVersions(t *testing.T) {
 	}
 }
 
-// The answer of .NET 7 and later, byte by byte, up to the version that its list leads to.
+// The unchanged answer of .NET 7 and later leads to the newest version in its list.
 func testNegotiationListOfVersions(t *testing.T) {
 	document, err := os.ReadFile("testdata/unsupported-version-modern.http")
 	if err != nil {
@@ -206,7 +206,7 @@ func testNegotiationListed(t *testing.T) {
 	}
 }
 
-// A list of ten thousand versions that are all refused costs a few requests.
+// A list of ten thousand versions that are all refused takes only a few requests.
 func testNegotiationWrongList(t *testing.T) {
 	a := newAppliance()
 	a.revisions = []string{}
@@ -221,7 +221,7 @@ func testNegotiationWrongList(t *testing.T) {
 	if n := a.count(""); err == nil || n != len(known)+newerMinors || len(err.Error()) > 2000 {
 		t.Errorf("%d requests: %v", n, err)
 	}
-	// The versions that it doesn't list are tried after those that it does.
+	// Versions that are not listed are tried after the listed ones.
 	a.forget()
 	a.revisions = []string{"1.2-rev0"}
 	c := client(t, start(t, a))
@@ -230,9 +230,9 @@ func testNegotiationWrongList(t *testing.T) {
 	}
 }
 
-// Whatever an appliance accepts, however it refuses the rest, and whichever of its
-// routes look at the version, the newest version that can be found is used or an error
-// names all that were tried; also when what it accepts changes.
+// An appliance accepts any versions, has any form of refusal, and some of its routes ignore
+// the version; the accepted versions change. The client uses the newest version that it can
+// find, or the error names all versions that were tried.
 func testNegotiationAny(t *testing.T) {
 	all := append(KnownAPIVersions(), "1.9-rev1", "1.10-rev0", "1.11-rev0", "1.12-rev0", "1.14-rev0", "1.15-rev0", "2.0-rev0")
 	rapid.Check(t, func(t *rapid.T) {
@@ -263,7 +263,7 @@ func testNegotiationAny(t *testing.T) {
 			round := c.versions.beyondAt
 			a.forget()
 			err := get(t.Context(), c)
-			// Each refused in a probe, then in a request; the web UI is looked for; 401.
+			// Each version is refused in a probe, then in a request; then the web UI, and a 401.
 			if n := a.count(""); n > 2*(len(known)+newerMinors)+4 {
 				t.Fatalf("%d requests: %v", n, a.got)
 			}
@@ -280,7 +280,7 @@ func testNegotiationAny(t *testing.T) {
 				continue
 			}
 			if !slices.ContainsFunc(a.requests, func(r *http.Request) bool { return r.Method != a.blind }) {
-				continue // nothing looked at the version
+				continue // no route checked the version
 			}
 			found := candidate(a.revisions, form.lists, round.IsZero() || now.Sub(round) >= newerEvery)
 			e, failed := err.(*Error)
@@ -329,8 +329,8 @@ func candidate(accepted []string, lists, beyond bool) string {
 	return ""
 }
 
-// An appliance that is upgraded, or restored to an older product, is negotiated with
-// again, whether its tokens survive that or not.
+// After an appliance was upgraded, or restored to an older product, the version is negotiated
+// again, whether its tokens are still valid or not.
 func testNegotiationChangedAppliance(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, restarted := range []bool{false, true} {
@@ -410,7 +410,7 @@ func testNegotiationNewerMinors(t *testing.T) {
 	}
 }
 
-// A negotiation that a timeout cuts off goes on where it stopped.
+// After a timeout, a negotiation continues with the same version.
 func testNegotiationInterrupted(t *testing.T) {
 	a := newAppliance()
 	a.revisions = []string{"1.5-rev0"}
@@ -438,7 +438,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// What isn't the REST API gets no password, and the error says where the API is.
+// The password is sent only to the REST API, and the error has its default port.
 func testNegotiationWrongPortOrPath(t *testing.T) {
 	empty := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
 	for name, test := range map[string]struct {
@@ -488,14 +488,14 @@ func testNegotiationWrongPortOrPath(t *testing.T) {
 				}
 			}
 			if NotOffered(err) {
-				t.Error("it is taken for a route that is not offered")
+				t.Error("the error counts as a route that is not offered")
 			}
 			t.Log(err)
 		})
 	}
 }
 
-// An empty 404 of a route that not every version has says nothing about the version.
+// An empty 404 of a route that not every version has is not about the version.
 func testNegotiationEmpty404OfOneRoute(t *testing.T) {
 	a := newAppliance()
 	a.blind = http.MethodPost
@@ -511,8 +511,8 @@ func testNegotiationEmpty404OfOneRoute(t *testing.T) {
 	}
 }
 
-// Servers that read the form before the version, or that reject a form without an
-// account, get a login anyway, and a rejected password is not sent again.
+// A login is sent even if the server fails for a form without an account, and a rejected
+// password is not sent again.
 func testNegotiationProbeWithoutAResult(t *testing.T) {
 	for _, form := range refusalForms {
 		for _, wrong := range []bool{false, true} {

@@ -1,7 +1,7 @@
 package vbaws
 
-// The routes of the REST API that the client uses, as the vendor's references of 1.0 to
-// 1.8 name them; those that list policies are in Workloads. They are also the values of
+// The routes of the REST API that the client uses, as in the vendor's references of 1.0 to
+// 1.8. The routes of policies are in Workloads. Routes are also the values of
 // Request.Endpoint. {id} is the id of a session.
 const (
 	RouteToken        = "/api/v1/token"

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// word reads a string of which few are different, and keeps one of each.
+// word reads a string that many rows have, and keeps one copy of it.
 func (b *body) word(v jsontext.Value) string {
 	text := textOf(v)
 	if s, ok := b.words[string(text)]; ok {
@@ -22,8 +22,8 @@ func (b *body) word(v jsontext.Value) string {
 	return s
 }
 
-// row decodes one session. A field that could not be understood is a field that is not
-// there, and only without an id, a type or a status there is no session.
+// row decodes one session. A field that could not be understood counts as missing. A row
+// without id, type or status is not a session.
 func (b *body) row(v jsontext.Value) Row {
 	var row Row
 	if v.Kind() != jsontext.KindBeginObject {
@@ -66,8 +66,8 @@ func (b *body) row(v jsontext.Value) Row {
 	return Row{Session: Session{ID: row.ID, USN: row.USN}, HasUSN: row.HasUSN, Err: row.Err, Hash: [16]byte(sum[:16])}
 }
 
-// missing names the first required field that a session lacks. The error quotes nothing
-// and allocates nothing.
+// missing returns an error about the first required field that a session lacks. It quotes
+// nothing and allocates nothing.
 func (r *Row) missing() error {
 	switch {
 	case r.ID == "":
@@ -88,17 +88,17 @@ func decodeSessions(b *body) (*SessionsPage, error) {
 	return &SessionsPage{TotalCount: p.TotalCount, Rows: p.Items, Date: b.date}, nil
 }
 
-// fields are the members of an object that a decoder has read, whole. That has
-// checked it, so what is left is to see where each value ends. Rows, and lines of logs,
-// are read by it, since there are so many: by struct tags a page of sessions takes twice
-// the CPU (BenchmarkPage has all of it). Other documents are read by struct tags.
+// fields returns the members of an object, which a decoder must have validated: it only
+// looks for the end of each value. It is for rows and lines of logs, which are many: with
+// struct tags, a page of sessions takes twice the CPU (see BenchmarkPage). Other documents
+// are decoded with struct tags.
 func fields(object jsontext.Value) iter.Seq2[[]byte, jsontext.Value] {
 	return func(yield func([]byte, jsontext.Value) bool) {
 		i := pastSpace(object, 1)
 		for object[i] != '}' {
 			end := pastString(object, i)
 			name := unquote(object[i:end])
-			i = pastSpace(object, end) // at the colon
+			i = pastSpace(object, end) // the colon
 			i = pastSpace(object, i+1)
 			end = pastValue(object, i)
 			if !yield(name, object[i:end]) {
@@ -111,7 +111,7 @@ func fields(object jsontext.Value) iter.Seq2[[]byte, jsontext.Value] {
 	}
 }
 
-// pastSpace returns the first place from i on where there is something.
+// pastSpace returns the first position from i on that is not white space.
 func pastSpace(v []byte, i int) int {
 	for v[i] == ' ' || v[i] == '\n' || v[i] == '\r' || v[i] == '\t' {
 		i++

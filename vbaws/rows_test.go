@@ -25,7 +25,7 @@ func FuzzFields(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document []byte) {
 		v, err := jsontext.NewDecoder(bytes.NewReader(document), tolerant...).ReadValue()
 		if err != nil || v.Kind() != jsontext.KindBeginObject {
-			return // never looked into
+			return // fields is not called with it
 		}
 		var want, got []field
 		dec := jsontext.NewDecoder(bytes.NewReader(v), tolerant...)
@@ -53,7 +53,7 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-// benchmarkPage is a page as a revision from 1.2 on may write it.
+// benchmarkPage is a page of an API version from 1.2 on.
 func benchmarkPage(rows int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"totalCount":%d,"results":[`, rows)
@@ -72,7 +72,7 @@ func benchmarkPage(rows int) []byte {
 	return b.Bytes()
 }
 
-// standardPage is the same by encoding/json.
+// standardPage is the page for encoding/json.
 type standardPage struct {
 	TotalCount int               `json:"totalCount"`
 	Results    []standardSession `json:"results"`
@@ -92,8 +92,8 @@ type standardSession struct {
 	USN          int64     `json:"usn"`
 }
 
-// BenchmarkPage decodes a page of 500 sessions, and compares with encoding/json
-// in the same run: "ratio" is our share of its time.
+// BenchmarkPage decodes a page of 500 sessions, also with encoding/json: "ratio" is the time
+// of this package divided by that of encoding/json.
 func BenchmarkPage(b *testing.B) {
 	document := benchmarkPage(500)
 	b.SetBytes(int64(len(document)))

@@ -30,14 +30,14 @@ func decodeSchedule(v jsontext.Value) *Schedule {
 	switch {
 	case err != nil:
 		s.add("scheduleSettings", err)
-	case !slices.Contains(parts, true): // Another form of schedule, which is not the same as none.
+	case !slices.Contains(parts, true): // An unknown form of schedule is not the same as no schedule.
 		s.add("scheduleSettings", fmt.Errorf("%s has none of the known parts", clip(string(v), 80)))
 	}
 	return s
 }
 
-// addPart decodes one part of a schedule, and reports whether the settings have it: a
-// part is understood as a whole or not at all.
+// addPart decodes one part of a schedule, and reports whether the settings have it. A part
+// with a mistake is omitted as a whole.
 func addPart[D, T any](s *Schedule, in map[string]jsontext.Value, name string, to **T, decode func(*D, *T) error) bool {
 	enabled, settings := in[name+"Enabled"], in[name]
 	switch {
@@ -54,7 +54,7 @@ func addPart[D, T any](s *Schedule, in map[string]jsontext.Value, name string, t
 	return true
 }
 
-// understand returns what decode makes of a document, nil if it could not be understood.
+// understand returns the part that decode makes of a document, nil if there is an error.
 func understand[D, T any](s *Schedule, name string, v jsontext.Value, decode func(*D, *T) error) *T {
 	document, part := new(D), new(T)
 	err := unmarshal(v, document, strictly)
@@ -68,14 +68,14 @@ func understand[D, T any](s *Schedule, name string, v jsontext.Value, decode fun
 	return part
 }
 
-// add takes in why a part could not be understood.
+// add adds the reason why a part could not be understood.
 func (s *Schedule) add(part string, err error) {
 	reasons := fmt.Sprintf("%s; %s: %v", s.Unreadable, part, err)
 	s.Unreadable = clip(strings.TrimPrefix(reasons, "; "), 300)
 }
 
-// options are what a daily, weekly or monthly schedule makes. The vendor's name of
-// the replicas' varies.
+// options are the kinds of restore points that a daily, weekly or monthly schedule makes.
+// The name of the option of replicas varies.
 type options[T any] struct {
 	Snapshot    *T `json:"snapshotOptions"`
 	Replica     *T `json:"replicaOptions"`
@@ -100,7 +100,7 @@ func (in *daily) decode(out *DailySchedule) (err error) {
 	switch in.Kind {
 	case "Everyday":
 		out.Days = Weekdays{true, true, true, true, true, true, true}
-	case "WeekDays": // Monday to Friday, says the user guide.
+	case "WeekDays": // Monday to Friday, by the user guide.
 		out.Days = Weekdays{false, true, true, true, true, true, false}
 	case "SelectedDays":
 		err = names("days", in.Days, out.Days[:], time.Sunday, time.Saturday)
@@ -128,7 +128,7 @@ func (in *weekly) decode(out *WeeklySchedule) (err error) {
 type dated struct {
 	Time   string `json:"timeLocal"`
 	Number string `json:"dayNumberInMonth"`
-	// Which of these counts depends on Number; the other is empty, 0 or null.
+	// Number determines which of these is used; the other is empty, 0 or null.
 	DayOfWeek  jsontext.Value `json:"dayOfWeek"`
 	DayOfMonth jsontext.Value `json:"dayOfMonth"`
 	Archive    bool           `json:"sendBackupsToArchive"`
@@ -188,7 +188,7 @@ func decodeInterval(v jsontext.Value) *Schedule {
 	return s
 }
 
-// interval is the form that the vendor's reference of 1.2 has.
+// interval is the form in the vendor's reference of 1.2.
 type interval struct {
 	Daily struct {
 		Schedule struct {
@@ -209,9 +209,9 @@ func (in *interval) decode(every *time.Duration) error {
 	return err
 }
 
-// strictly are the options for schedules: what is not of the documented form is an
-// error. An option of a schedule is read as the set of when something is made; no
-// schedule at all, null and an empty array are the same: never.
+// strictly are the options for schedules: any form that is not documented is an error. An
+// option of a schedule is decoded as a set of hours, days or months; a missing schedule,
+// null and an empty array are the empty set.
 var strictly = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnmarshalers(
 	option("hours", hours),
 	option("days", func(v jsontext.Value, d *Weekdays) error {
@@ -222,7 +222,7 @@ var strictly = append(slices.Clip(tolerant), json.WithUnmarshalers(json.JoinUnma
 	}),
 )))
 
-// option returns how an option is read whose schedule has the set as a member.
+// option returns the decoder of an option; member is the name of the set in its schedule.
 func option[T any](member string, set func(jsontext.Value, *T) error) *json.Unmarshalers {
 	return json.UnmarshalFunc(func(v []byte, to *T) error {
 		var in struct {
@@ -236,7 +236,7 @@ func option[T any](member string, set func(jsontext.Value, *T) error) *json.Unma
 	})
 }
 
-// unmarshal decodes v; members that are not asked for are ignored.
+// unmarshal decodes v, and ignores unknown members.
 func unmarshal(v jsontext.Value, into any, options []jsontext.Options) error {
 	err := json.Unmarshal(v, into, options...)
 	if bad, ok := errors.AsType[*json.SemanticError](err); ok {
@@ -248,10 +248,11 @@ func unmarshal(v jsontext.Value, into any, options []jsontext.Options) error {
 // isNull reports whether v is null or missing.
 func isNull(v jsontext.Value) bool { return len(v) == 0 || v.Kind() == jsontext.KindNull }
 
-// shown returns a value as a message shows it.
+// shown returns a value for a message.
 func shown(v jsontext.Value) string { return cmp.Or(clip(string(v), 40), "nothing") }
 
-// between returns the integer in v, which is the member what, from first to last.
+// between returns the integer in v, which must be from first to last. what is the name of
+// the member.
 func between(what string, v jsontext.Value, first, last int) (int, error) {
 	n, err := strconv.Atoi(string(v))
 	if err != nil || n < first || n > last {
@@ -265,7 +266,7 @@ type name interface {
 	fmt.Stringer
 }
 
-// nameOf returns which of those from first to last has the name in v.
+// nameOf returns the value from first to last that has the name in v.
 func nameOf[T name](what string, v jsontext.Value, first, last T) (T, error) {
 	for n := first; n <= last; n++ {
 		if strings.EqualFold(string(unquote(v)), n.String()) {
@@ -275,7 +276,7 @@ func nameOf[T name](what string, v jsontext.Value, first, last T) (T, error) {
 	return 0, fmt.Errorf("%s: %s is not one of %s to %s", what, shown(v), first, last)
 }
 
-// names adds the numbers of the names in the array v to a set.
+// names adds the values of the names in the array v to a set.
 func names[T name](what string, v jsontext.Value, set []bool, first, last T) error {
 	list, err := array(what, v)
 	for _, v := range list {
@@ -288,7 +289,7 @@ func names[T name](what string, v jsontext.Value, set []bool, first, last T) err
 	return err
 }
 
-// array reads an array; null and nothing are empty ones.
+// array reads an array. It is empty if v is null or missing.
 func array(what string, v jsontext.Value) (list []jsontext.Value, err error) {
 	if !isNull(v) && json.Unmarshal(v, &list, tolerant...) != nil {
 		return nil, fmt.Errorf("%s: %s is not an array", what, shown(v))
@@ -320,9 +321,8 @@ func hours(v jsontext.Value, h *Hours) error {
 	return err
 }
 
-// parseTimeOfDay reads a timeLocal. It is a date-time of which only the time
-// counts: neither the day nor a zone that may be written there means anything,
-// for the time is said to be local. A time alone is read too.
+// parseTimeOfDay reads a timeLocal, a date-time or a time alone. It ignores the day and the
+// zone, since the time is local.
 func parseTimeOfDay(s string) (time.Duration, error) {
 	clock := s[strings.IndexByte(s, 'T')+1:]
 	if i := strings.IndexAny(clock, "Z+-"); i >= 0 {

@@ -17,7 +17,7 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// hours returns a JSON array of 24 booleans, true for those hours.
+// hoursJSON returns a JSON array of 24 booleans, true for those hours.
 func hoursJSON(hours ...int) string {
 	var set Hours
 	for _, h := range hours {
@@ -165,8 +165,8 @@ func testScheduleUnreadable(t *testing.T) {
 	}
 }
 
-// What is not understood of one part costs no other, and is named with its value,
-// cut.
+// A part that can't be understood doesn't affect the others. The reason has its value,
+// shortened.
 func testScheduleUnreadablePart(t *testing.T) {
 	got := decodeSchedule(jsontext.Value(`{"dailyScheduleEnabled":true,"dailySchedule":{"kind":"WeekDays","backupOptions":{"schedule":{"hours":[3]}}},
 		"weeklyScheduleEnabled":true,"weeklySchedule":{"timeLocal":"noon"},
@@ -191,7 +191,7 @@ func testScheduleUnreadablePart(t *testing.T) {
 	}
 }
 
-// A policy is never lost over its schedule.
+// A policy is listed whatever its schedule is.
 func testSchedulePolicyWithAnOddSchedule(t *testing.T) {
 	got, err := decodePolicies(textBody(`{"results":[
 		{"scheduleSettings":[7],"id":"1","name":"a","isEnabled":true,"usn":4},
@@ -218,8 +218,7 @@ func testSchedulePolicyWithAnOddSchedule(t *testing.T) {
 	}
 }
 
-// What the simulated appliance serves, in whatever revision, is read as it was
-// meant.
+// The schedule of a policy is the one that was put into the simulated appliance.
 func testScheduleOfTheSimulatedAppliance(t *testing.T) {
 	a := vbawstest.New(vbawstest.Config{Seed: 1})
 	c := applianceClient(t, a, vbawstest.DefaultUsername, nil)
@@ -236,7 +235,7 @@ func testScheduleOfTheSimulatedAppliance(t *testing.T) {
 		if len(page.Items) != 1 {
 			t.Fatalf("%d policies", len(page.Items))
 		}
-		// Whether backups go to the archive is said from 1.8 on, and not drawn.
+		// Whether backups are sent to the archive is written from 1.8 on, and not drawn.
 		got := page.Items[0].Schedule
 		if got.Monthly != nil {
 			got.Monthly.Archive = false
@@ -250,7 +249,7 @@ func testScheduleOfTheSimulatedAppliance(t *testing.T) {
 	})
 }
 
-// drawSchedule draws a schedule as the appliance has it and as it is to be read.
+// drawSchedule draws a schedule of the appliance, and returns how it must be read.
 func drawSchedule(t *rapid.T) (*vbawstest.ScheduleSettings, *Schedule) {
 	flag := rapid.Bool()
 	at := rapid.IntRange(0, 24*60-1).Draw(t, "at")
@@ -299,7 +298,7 @@ func drawSchedule(t *rapid.T) (*vbawstest.ScheduleSettings, *Schedule) {
 	set.Daily.Snapshot, daily.Snapshot = hours("snapshot hours")
 	set.Daily.Replica, daily.Replica = hours("replica hours")
 	set.Daily.Backup, daily.Backup = hours("backup hours")
-	if daily.Snapshot == nil { // It is required, and so served.
+	if daily.Snapshot == nil { // It is required, so the appliance writes it.
 		daily.Snapshot = &Hours{}
 	}
 
@@ -349,8 +348,8 @@ func drawSchedule(t *rapid.T) (*vbawstest.ScheduleSettings, *Schedule) {
 	return set, want
 }
 
-// inBooleans returns settings with each array of hours that are numbers as one of
-// booleans; nil if there is none.
+// inBooleans returns settings with booleans instead of numbers in each array of hours; nil
+// if there is none.
 func inBooleans(settings []byte) jsontext.Value {
 	found := false
 	var change func(v any) any
@@ -392,7 +391,7 @@ func inBooleans(settings []byte) jsontext.Value {
 	return out
 }
 
-// A set of hours is the same schedule however it is written.
+// A set of hours is the same in both forms.
 func testScheduleHoursEitherWay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := rapid.SliceOfN(rapid.IntRange(0, 23), 1, 30).Draw(t, "hours")
@@ -408,8 +407,8 @@ func testScheduleHoursEitherWay(t *testing.T) {
 	})
 }
 
-// FuzzSchedule checks that a schedule is understood and within its ranges, or says
-// why not; that hours may be written either way; and that it never costs the policy.
+// FuzzSchedule checks that a schedule is within its ranges or has a reason why not, that both
+// forms of hours are the same, and that the policy is always listed.
 func FuzzSchedule(f *testing.F) {
 	for _, s := range []string{
 		`null`, `{}`, `7`, `{` + allOff + `}`,
@@ -429,12 +428,12 @@ func FuzzSchedule(f *testing.F) {
 		}
 		p, _ := decodePolicy(Workload{Name: "ec2"}, jsontext.Value(`{"id":"1","name":"n","scheduleSettings":`+string(settings)+`}`))
 		if p == nil {
-			t.Fatal("the policy is lost")
+			t.Fatal("the policy is not listed")
 		}
 		s := p.Schedule
 		if s == nil {
 			if k := jsontext.Value(settings).Kind(); k != jsontext.KindNull {
-				t.Errorf("no schedule where %s is one", k)
+				t.Errorf("no schedule for %s", k)
 			}
 			return
 		}

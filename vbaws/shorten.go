@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxText is how many bytes are kept of a text that an appliance sends and that is
-// remembered: ids, names, types and statuses. Longer ones are shortened.
+// MaxText is how many bytes are kept of an id, name, type or status of an appliance. Longer
+// ones are shortened.
 const MaxText = 4 << 10
 
-// Shorten returns s or, if it is longer than limit bytes, its beginning, cut between
-// two runes, and a hash of the whole, limit bytes at most. Two long texts that differ
-// stay different. limit must be at least 20.
+// Shorten returns s or, if it is longer than limit bytes, its beginning, cut between two
+// runes, and a hash of the whole, together at most limit bytes. Different strings stay
+// different. limit must be at least 20.
 func Shorten(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -16,27 +16,28 @@ import (
 // authentication.
 var ErrMFA = errors.New("the account uses multi-factor authentication and cannot log in unattended: use an account without it")
 
-// token is what a login gave.
+// token is the result of a login.
 type token struct {
 	access, refresh string
 	expires         time.Time // zero: not known
 
-	// accepted has the endpoints that answered it with success. A 403 of one of them is
-	// about the token, as some servers answer a rejected one so; else it is about the
-	// account's rights. A right that was taken away costs one login: no endpoint has
-	// accepted the next token yet.
+	// accepted has the endpoints that accepted the token. A 403 of one of them is about
+	// the token, since some servers reject tokens that way; any other 403 is about the
+	// account's rights. The loss of a right costs one login: no endpoint has accepted
+	// the next token yet.
 	accepted sync.Map
-	// refusal is the answer to the login that was to replace the token: who used the
-	// token too need not ask again, since accounts lock. Client.mu guards it.
+	// refusal is the error of the login that should have replaced the token. Other calls
+	// with the token return it and don't log in again, since accounts lock. Client.mu
+	// guards it.
 	refusal error
 }
 
-// early is how long before its end a token is replaced, so that no request has
-// it expire on the way: a minute, less for tokens that live for minutes.
+// early is how long before its end a token is replaced, so that it doesn't expire during a
+// request: a minute, less for tokens that live for minutes.
 func early(life time.Duration) time.Duration { return min(time.Minute, life/5) }
 
-// token returns a token other than dead, which can be nil. If there is none, it logs
-// in, once for all callers. A login goes on until the last of them has left.
+// token returns a token other than dead, which can be nil. If there is none, it logs in,
+// once for all callers. A login ends early if the contexts of all callers have ended.
 func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
 	if t, err := c.held(dead); t != nil || err != nil {
 		return t, err
@@ -48,7 +49,7 @@ func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
 		case <-ctx.Done():
 			return nil, failed(ctx, c.loginOp(), ctx.Err())
 		case r := <-c.logins.DoChan("", func() (any, error) { return c.login(ctx, dead) }):
-			left := errors.Is(r.Err, context.Canceled) && KindOf(r.Err) == KindTimeout // all who waited for that login
+			left := errors.Is(r.Err, context.Canceled) && KindOf(r.Err) == KindTimeout // all earlier callers
 			switch t, _ := r.Val.(*token); {
 			case r.Err != nil && (!left || ctx.Err() != nil):
 				return nil, r.Err
@@ -59,7 +60,8 @@ func (c *Client) token(ctx context.Context, dead *token) (*token, error) {
 	}
 }
 
-// wait counts a caller that waits for a login, or one less.
+// wait changes the number of callers that wait for a login by n. It cancels the login if
+// none is left.
 func (c *Client) wait(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +71,7 @@ func (c *Client) wait(n int) {
 	}
 }
 
-// held returns the token in use, the refusal of another one in place of dead, or
+// held returns the token in use, the error of the login that should have replaced dead, or
 // neither.
 func (c *Client) held(dead *token) (*token, error) {
 	c.mu.Lock()
@@ -83,8 +85,8 @@ func (c *Client) held(dead *token) (*token, error) {
 	return nil, nil
 }
 
-// login replaces the token in use. It is never called twice at once. It goes on after
-// the end of ctx while a caller waits for it.
+// login replaces the token in use. It must not be called concurrently. It goes on after the
+// end of ctx while a caller waits for it.
 func (c *Client) login(ctx context.Context, dead *token) (*token, error) {
 	if t, err := c.held(dead); t != nil || err != nil {
 		return t, err // another login has ended just now
@@ -119,8 +121,8 @@ func (c *Client) login(ctx context.Context, dead *token) (*token, error) {
 
 func (c *Client) loginOp() string { return fmt.Sprintf("login as %q", c.cfg.Username) }
 
-// authenticate gets a token by the refresh token, unless it is empty or refused, and
-// else by the password, in an API version that the appliance doesn't refuse.
+// authenticate gets a token with the refresh token or, if that is empty or refused, with
+// the password, in an API version that the appliance doesn't refuse.
 func (c *Client) authenticate(ctx context.Context, refresh string) (*token, error) {
 	if refresh != "" {
 		op, version := fmt.Sprintf("refresh of the token of %q", c.cfg.Username), c.versions.current()
@@ -172,10 +174,9 @@ func (c *Client) authenticate(ctx context.Context, refresh string) (*token, erro
 	return nil, &Error{KindHTTP, op, errTurns}
 }
 
-// probe asks for a token without an account, so that the password is sent neither in
-// an API version that is refused nor to a server that isn't the REST API, and once in a
-// negotiation. It returns nil if a login can be tried in that version. Config.APIVersion
-// leaves nothing to negotiate.
+// probe requests a token without an account, so that the password is sent only once in a
+// negotiation, and not to a server that isn't the REST API. It returns nil if a login can
+// be tried in that version. With Config.APIVersion there is nothing to negotiate.
 //
 // An error doesn't quote the password, which the server can know from an earlier login.
 func (c *Client) probe(ctx context.Context, op, version, password string) error {
@@ -187,7 +188,7 @@ func (c *Client) probe(ctx context.Context, op, version, password string) error 
 		HasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed) {
 		return err
 	}
-	return nil // it wants an account, or can't read a form without one
+	return nil // the account is missing, or a form without one can't be read
 }
 
 // rejects reports whether err, an answer of that endpoint, is about the token.
@@ -196,19 +197,18 @@ func rejects(err error, endpoint string, t *token) bool {
 	return HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden) && accepted
 }
 
-// refusesToken reports whether err is an answer about the refresh token, or about the
-// API version, so that the password is to be tried. An unknown token can be
-// answered by 500.
+// refusesToken reports whether err is an answer about the refresh token or the API version,
+// so that the password has to be tried. The answer to an unknown token can be 500.
 func refusesToken(err error) bool {
 	code := answerOf(err).StatusCode
 	return code/100 == 4 && code != http.StatusTooManyRequests || code == http.StatusInternalServerError
 }
 
-// errTurns is the end of a call that is never accepted and never refused for good.
+// errTurns ends a call that is neither accepted nor finally refused.
 var errTurns = errors.New("API version negotiation did not converge")
 
-// refused notes that the appliance refused that API version, and returns an error if
-// no other one is left to try.
+// refused records that the appliance refused that API version, and returns an error if no
+// other one is left to try.
 func (c *Client) refused(ctx context.Context, op, version string, refusal error) error {
 	e := c.versions.refuse(version, refusal)
 	if e == nil {
@@ -218,8 +218,8 @@ func (c *Client) refused(ctx context.Context, op, version string, refusal error)
 	return &Error{KindHTTP, op, e}
 }
 
-// isWebUI reports whether the web UI's private API answers. It has its logins at
-// /api/oauth2/token, and nothing at the REST API's paths.
+// isWebUI reports whether the private API of the web UI answers. Its logins are at
+// /api/oauth2/token, and it has none of the paths of the REST API.
 func (c *Client) isWebUI(ctx context.Context, version string) bool {
 	const path = "/api/oauth2/token"
 	err := c.exchange(ctx, call{
@@ -230,9 +230,9 @@ func (c *Client) isWebUI(ctx context.Context, version string) bool {
 	return code/100 == 4 && code != http.StatusNotFound && code != http.StatusTooManyRequests
 }
 
-// postToken posts a form to the route of the tokens, and notes if the appliance accepts the
-// API version. It tries again only if no answer came: an answered login can have counted
-// against the account.
+// postToken posts a form to the route of the tokens, and records that the appliance accepts
+// the API version. It retries only if there was no answer: an answered login can have
+// counted against the account.
 func (c *Client) postToken(ctx context.Context, op, version string, form url.Values, secret string) (t *token, err error) {
 	in := call{
 		op: op, method: http.MethodPost, endpoint: RouteToken, path: RouteToken,
@@ -257,7 +257,7 @@ func (c *Client) postToken(ctx context.Context, op, version string, form url.Val
 	return t, err
 }
 
-// token makes a token of the answer to a request sent at that time.
+// token returns the token of an answer to a request that was sent at that time.
 func (l *login) token(op string, sent time.Time) (*token, error) {
 	switch {
 	case l.Access == "" && l.MFA != "":
@@ -275,10 +275,9 @@ func (l *login) token(op string, sent time.Time) (*token, error) {
 	return t, nil
 }
 
-// Logout gives the token back to the appliance. Without a token it does nothing, and a
-// token that is dead already is no failure. It is for the end, when no other call is
-// under way: a later one logs in again. It waits for the goroutine of a login that all
-// callers have left.
+// Logout revokes the token. Without a token it does nothing; an invalid token is not an
+// error. It must be called when no other call is in progress; a later call logs in again.
+// It waits for the goroutine of a login whose callers have all left.
 func (c *Client) Logout(ctx context.Context) error {
 	select {
 	case <-c.logins.DoChan("", func() (any, error) { return nil, nil }):

@@ -76,7 +76,7 @@ func testTokenRefreshBeforeExpiry(t *testing.T) {
 	}
 }
 
-// A token that doesn't say how long it lives is used until it is refused.
+// A token without a lifetime is used until it is rejected.
 func testTokenNoExpiry(t *testing.T) {
 	for _, expires := range []string{``, `,"expires_in":null`, `,"expires_in":0`, `,"expires_in":-5`, `,"expires_in":"soon"`} {
 		a := newAppliance()
@@ -119,7 +119,7 @@ func testTokenRejectedRefresh(t *testing.T) {
 	}
 }
 
-// whenAllAreRefused makes the next login last until n requests were answered 401.
+// whenAllAreRefused makes the next login wait until n requests were answered with 401.
 func whenAllAreRefused(a *appliance, c *Client, n int) {
 	refused := make(chan struct{}, n)
 	c.cfg.Observe = func(r Request) {
@@ -166,7 +166,7 @@ func TestLogin(t *testing.T) {
 	t.Run("logout", testLoginLogout)
 }
 
-// Accounts lock: what one caller was told, the others needn't ask.
+// Accounts lock, so one rejected login is the answer for all callers.
 func testLoginRejectedOnceForFortyRequests(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
@@ -191,8 +191,8 @@ func testLoginRejectedOnceForFortyRequests(t *testing.T) {
 	}
 }
 
-// In any order of expiry, revocation and concurrent calls, no call fails, and
-// concurrent calls log in at most once.
+// In any order of expiry, revocation and concurrent calls, no call fails, and concurrent calls
+// log in at most once.
 func testTokenCrowds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newAppliance()
@@ -225,7 +225,7 @@ func testTokenCrowds(t *testing.T) {
 	})
 }
 
-// A caller that leaves, even the one that started the login, doesn't matter to the
+// The end of a caller's context, even of the one that started the login, doesn't affect the
 // others.
 func testTokenCallersThatGoAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -309,8 +309,7 @@ func testTokenCallersThatGoAway(t *testing.T) {
 	})
 }
 
-// A 401 that comes after the login instead of its token was refused leads to no
-// other one.
+// A 401 for a token whose replacement was already refused doesn't cause another login.
 func testTokenLate401AfterARejection(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
@@ -342,7 +341,7 @@ func testTokenLate401AfterARejection(t *testing.T) {
 	}
 }
 
-// A 401 for a token that was replaced meanwhile says nothing about the new one.
+// A 401 for a token that was replaced meanwhile is not about the new one.
 func testTokenLate401(t *testing.T) {
 	a := newAppliance()
 	c := client(t, start(t, a))
@@ -375,7 +374,7 @@ func testTokenLate401(t *testing.T) {
 	}
 }
 
-// A token that is rejected by 403 is replaced, as one that is rejected by 401.
+// A token that is rejected by 403 is replaced, like one that is rejected by 401.
 func testToken403(t *testing.T) {
 	a := newAppliance()
 	dead := ""
@@ -420,7 +419,7 @@ func testToken403(t *testing.T) {
 			t.Errorf("%d logins, want %d: %v", n, logins, a.got)
 		}
 	}
-	everything(1) // a right that the account never had costs no login
+	everything(1) // a right that the account never had causes no login
 	mustGet(t, c)
 	everything(0)
 	for range 2 { // the appliance restarts twice within the life of a token
@@ -429,7 +428,7 @@ func testToken403(t *testing.T) {
 		everything(0)
 	}
 
-	// A right that is taken away costs one login, whatever number of endpoints it is for.
+	// The loss of a right causes one login, for any number of endpoints.
 	now = now.Add(2 * time.Hour)
 	everything(1) // the refresh
 	for _, path := range []string{"/api/v1/sessions", "/api/v1/system/version"} {
@@ -445,7 +444,7 @@ func testToken403(t *testing.T) {
 	if a.count("POST password") != 1 || a.count("POST") != 1 || a.count("GET") != 7 {
 		t.Error(a.got)
 	}
-	// A password that is refused by then is what is wrong.
+	// If the password is refused, that is the error.
 	a.routes["/api/v1/sessions"] = rejecting(answer(200, "", emptyPage))
 	now = now.Add(2 * time.Hour)
 	mustGet(t, c)
@@ -454,7 +453,7 @@ func testToken403(t *testing.T) {
 	if err := get(t.Context(), c); KindOf(err) != KindAuth || a.count("POST password") != 1 {
 		t.Errorf("%v: %v", a.got, err)
 	}
-	// A server that rejects a token so at the end is as good as one that forgot it.
+	// A 403 to the logout is no error.
 	a.password = testPassword
 	mustGet(t, c)
 	a.routes["/api/v1/token"] = nil
@@ -507,12 +506,12 @@ func testLoginRejected(t *testing.T) {
 			problem(w, 400, code)
 		})))
 		if err := get(t.Context(), c); KindOf(err) != KindHTTP || requests != 1 {
-			t.Errorf("a proxy that loses the header is taken for a wrong password: %d requests, %v", requests, err)
+			t.Errorf("a missing header counts as a wrong password: %d requests, %v", requests, err)
 		}
 		a := newAppliance()
 		a.token = func(w http.ResponseWriter, _ *http.Request) { problem(w, 400, code) }
 		if err := get(t.Context(), client(t, start(t, a))); KindOf(err) != KindHTTP {
-			t.Errorf("a proxy that loses the header is taken for a wrong password: %v", err)
+			t.Errorf("a missing header counts as a wrong password: %v", err)
 		}
 	}
 }
@@ -565,7 +564,7 @@ func testTokenConcurrentUse(t *testing.T) {
 			_ = c.APIVersion()
 			return nil
 		}
-		// Two logouts may well take two tokens from under one request.
+		// Two logouts can revoke two tokens of one request.
 		if err := get(t.Context(), c); err != nil && KindOf(err) != KindAuth {
 			return fmt.Errorf("request %d: %w", i, err)
 		}
@@ -577,7 +576,7 @@ func testTokenConcurrentUse(t *testing.T) {
 	}
 }
 
-// A password may be part of a word by which the client goes on.
+// A password can be part of an error code that the client needs.
 func testLoginShortPasswordAndErrorCode(t *testing.T) {
 	in := call{secrets: []string{"p", "", "token-0123456789abcdef"}}
 	for name, want := range map[string]string{

@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// unquote returns what a JSON string stands for, nil for what is none. The result may
+// unquote returns the content of a JSON string, nil if v is not a string. The result can
 // alias v.
 func unquote(v jsontext.Value) []byte {
 	if v.Kind() != jsontext.KindString {
@@ -38,7 +38,7 @@ func textOf(v jsontext.Value) []byte {
 	return b
 }
 
-// numeral returns the text of a number, which may be written as a string; nil of what
+// numeral returns the text of a number or of a string, which can contain a number; nil if v
 // is neither.
 func numeral(v jsontext.Value) []byte {
 	if v.Kind() == jsontext.KindNumber {
@@ -47,8 +47,8 @@ func numeral(v jsontext.Value) []byte {
 	return bytes.TrimSpace(unquote(v))
 }
 
-// integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are one,
-// if a float64 has them exactly.
+// integer reads an integer of 64 bits, as a number or as a string. 5.0 and 5e0 are integers,
+// too, if a float64 can represent them exactly.
 func integer(v jsontext.Value) (int64, bool) {
 	s := numeral(v)
 	if n, err := strconv.ParseInt(string(s), 10, 64); err == nil {
@@ -62,8 +62,8 @@ func integer(v jsontext.Value) (int64, bool) {
 }
 
 // duration reads milliseconds, as a number or as a string, or a time span of .NET:
-// [d.]hh:mm:ss[.fffffff]. It is 0 for anything else, for what is below zero, and for
-// what is out of range.
+// [d.]hh:mm:ss[.fffffff]. It is 0 for any other value, and for one that is negative or out
+// of range.
 func duration(v jsontext.Value) time.Duration {
 	s := string(numeral(v))
 	if ms, err := strconv.ParseFloat(s, 64); err == nil {
@@ -87,22 +87,22 @@ func duration(v jsontext.Value) time.Duration {
 	return time.Duration(days)*24*time.Hour + t.Sub(midnight)
 }
 
-// midnight is what time.Parse makes of 00:00:00.
+// midnight is the result of time.Parse for 00:00:00.
 var midnight = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// instant reads a date; zero for what is none.
+// instant reads a date. It is zero if v is not a date.
 func instant(v jsontext.Value) time.Time { return parseTime(string(unquote(v))) }
 
-// otherDates are the layouts of dates that are not as in RFC 3339.
+// otherDates are layouts of dates that RFC 3339 doesn't have.
 var otherDates = []string{
 	"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07",
 	"2006-01-02T15:04:05 Z07:00", "2006-01-02T15:04:05 Z0700", "2006-01-02T15:04:05 Z07",
 }
 
-// parseTime reads a date as the appliance writes it: with or without a zone, where it
-// is UTC, and with any number of digits after the point. It also takes zones without a
-// colon or without minutes, and a space for the T. What is no date, and the zero date,
-// wherever its zone puts it, are the zero Time.
+// parseTime reads a date as the appliance writes it: with a zone or, in UTC, without, and
+// with any number of digits after the point. It also accepts zones without a colon or
+// without minutes, and a space instead of the T. It returns the zero Time for any other
+// text, and for the zero date in any zone.
 func parseTime(s string) time.Time {
 	const day, second = len(time.DateOnly), len("2006-01-02T15:04:05")
 	if len(s) < second {
@@ -125,8 +125,8 @@ func parseTime(s string) time.Time {
 	return t
 }
 
-// parseRetryAfter reads a Retry-After header, seconds or a date. It is 0 for
-// what is neither, and for what is past.
+// parseRetryAfter reads a Retry-After header, seconds or a date. It is 0 for any other
+// value, and for the past.
 func parseRetryAfter(s string, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
 		return time.Duration(min(n, math.MaxInt64/uint64(time.Second))) * time.Second
@@ -138,8 +138,8 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 	return max(t.Sub(now), 0)
 }
 
-// clip makes s fit for one line of a log: printable, and at most n bytes before the
-// mark that it was cut.
+// clip returns s for one line of a log: printable, and at most n bytes, then … if it was
+// cut.
 func clip(s string, n int) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// alertsFile is ../../prometheus/alerts.yml, as far as this program needs it.
+// alertsFile has the parts of ../../prometheus/alerts.yml that this program needs.
 type alertsFile struct {
 	Groups []struct {
 		Name  string
@@ -40,18 +40,17 @@ func loadAlerts(path string) (*alertsFile, error) {
 	return a, nil
 }
 
-// runbookURL matches the annotation, with what is before the path in the repository.
+// runbookURL matches the annotation. The second group is the path in the repository.
 var runbookURL = regexp.MustCompile(`(?m)^(\s*runbook_url: ).*(docs/runbook\.md#\w+)$`)
 
-// rebase puts a base before the path of every runbook in the text of rules or of their tests, in
-// place of the base that is there. A base that is empty leaves the paths relative to the
-// repository.
+// rebase replaces what is before the path of every runbook in the text of rules or of
+// their tests. An empty base makes the paths relative to the repository.
 func rebase(text []byte, base string) []byte {
 	return runbookURL.ReplaceAll(text, []byte("${1}"+strings.ReplaceAll(base, "$", "$$")+"${2}"))
 }
 
-// The file format of Grafana's provisioning of alert rules. The SDK has the one of the
-// API, whose names of fields are others.
+// The file format of Grafana's provisioning of alert rules. The SDK has only the format of
+// the API, which has other field names.
 type (
 	ruleFile struct {
 		APIVersion int         `yaml:"apiVersion"`
@@ -121,7 +120,7 @@ const rulesHeader = `# Generated from prometheus/alerts.yml by grafana/generate:
 # VbawsWatchdog. To adapt: datasourceUid is that of provisioning/datasources.
 `
 
-// managed returns the alerts as a file that Grafana provisions its own from.
+// managed returns the alerts as a provisioning file for Grafana-managed alerting.
 func (a *alertsFile) managed() ([]byte, error) {
 	file := ruleFile{APIVersion: 1}
 	for _, g := range a.Groups {
@@ -151,8 +150,8 @@ func (r *alertRule) managed() (managedRule, error) {
 	rule := managedRule{
 		UID: strings.ToLower(r.Alert), Title: r.Alert,
 		Condition: "condition",
-		// No series is no alert, as in Prometheus. That the exporter is gone is an
-		// alert of its own.
+		// Without series no alert fires, as in Prometheus. VbawsExporterGone fires if the
+		// exporter is down.
 		NoDataState: "OK", ExecErrState: "Error",
 		For: r.For, KeepFiringFor: r.KeepFiringFor,
 		Annotations: map[string]string{}, Labels: r.Labels,
@@ -164,8 +163,8 @@ func (r *alertRule) managed() (managedRule, error) {
 					EditorMode: "code", Expr: strings.TrimSpace(r.Expr), Instant: true, RefID: "query",
 				},
 			},
-			// In Prometheus each series is an alert, whatever its value is. Here it is
-			// one that isn't 0.
+			// In Prometheus each series is an alert, whatever its value. Grafana alerts on
+			// values other than 0.
 			{
 				RefID: "condition", DatasourceUID: expressionUID,
 				Model: mathModel{
@@ -184,9 +183,8 @@ func (r *alertRule) managed() (managedRule, error) {
 	return rule, nil
 }
 
-// managedTemplate turns an annotation's template into one for Grafana. There $value is a text
-// of all values, and a $ can be taken for a variable of the environment when Grafana reads
-// the file.
+// managedTemplate converts an annotation's template for Grafana. There $value is a text of
+// all values, and Grafana can replace a $ by a variable of the environment.
 func managedTemplate(text string) (string, error) {
 	if m := nestedVariable.FindString(text); m != "" {
 		return "", fmt.Errorf("%s is used inside of with or range, which change the dot", m)

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// The palette of Okabe and Ito, which colour-blind people can distinguish. No colour
-// stands alone: there is a word, a sign or a number beside each.
+// The palette of Okabe and Ito, which colour-blind people can distinguish. A word,
+// a sign or a number accompanies each colour.
 const (
 	blue      = "#0072B2"
 	sky       = "#56B4E9"
@@ -27,8 +27,8 @@ const (
 	grey      = "#8E8E8E"
 )
 
-// board is a dashboard in the making. Panels go from left to right, and below where
-// the line is full.
+// board is a dashboard in the making. Panels go from left to right, and continue on a new
+// line if one is full.
 type board struct {
 	*dashboard.DashboardBuilder
 	scope          []narrowing
@@ -40,7 +40,7 @@ var dataSourceRef = common.DataSourceRef{Type: new("prometheus"), Uid: new("${da
 
 const tag = "vbaws_exporter"
 
-// The variables of each board come first: cluster and job, then those of the board.
+// newBoard returns a board that has the variables cluster and job.
 func newBoard(uid, title, description string) *board {
 	b := &board{}
 	b.DashboardBuilder = dashboard.NewDashboardBuilder("Veeam Backup for AWS / " + title).
@@ -50,7 +50,7 @@ func newBoard(uid, title, description string) *board {
 		Timezone(common.TimeZoneBrowser).
 		Tooltip(dashboard.DashboardCursorSyncCrosshair).
 		Refresh("1m").
-		// What is changed in Grafana is lost with the next version of the file.
+		// A new version of the file overwrites changes made in Grafana.
 		Readonly().
 		// All boards of the exporter, with the variables and the time range of this one.
 		Link(dashboard.NewDashboardLinkBuilder("Boards").
@@ -62,7 +62,7 @@ func newBoard(uid, title, description string) *board {
 			Label("Data source").
 			Description("The Prometheus that scrapes vbaws_exporter").
 			Type("prometheus"))
-	// Few have this label. Its value for all matches its absence too.
+	// The label is rare. The value for all matches series without it too.
 	b.choice("cluster", "Cluster", "The label cluster, if Prometheus adds one to what it scrapes", "vbaws_up", ".*")
 	b.choice("job", "Job", "The scrape's jobs", "vbaws_up", ".+")
 	return b
@@ -92,12 +92,12 @@ type panelBuilder[T any] interface {
 	OverrideByName(string, []dashboard.DynamicConfigValue) T
 }
 
-// about is what every panel says of itself.
+// about describes a panel.
 type about struct {
 	title, description string
-	// none stands where there is no data.
+	// none is the text that is shown if there is no data.
 	none string
-	// w and h are its size, in Grafana's units, of which 24 make a line.
+	// w and h are the size in Grafana's units; a line has 24.
 	w, h uint32
 }
 
@@ -121,17 +121,17 @@ func add[T panelBuilder[T]](b *board, a about, p T, queries ...*prometheus.Dataq
 	b.x, b.line = b.x+a.w, max(b.line, a.h)
 }
 
-// now asks for one value of each series, at the end of the time that is shown.
+// now returns a query for one value of each series, at the end of the time range.
 func (b *board) now(expr string) *prometheus.DataqueryBuilder {
 	return prometheus.NewDataqueryBuilder().Expr(b.query(expr)).Instant()
 }
 
-// rows is now for a table.
+// rows is like now, for a table.
 func (b *board) rows(expr string) *prometheus.DataqueryBuilder {
 	return b.now(expr).Format(prometheus.PromQueryFormatTable)
 }
 
-// over asks for the course of each series.
+// over returns a query for the values of each series over the time range.
 func (b *board) over(expr, legend string) *prometheus.DataqueryBuilder {
 	return prometheus.NewDataqueryBuilder().Expr(b.query(expr)).Range().LegendFormat(legend)
 }
@@ -141,7 +141,8 @@ type step struct {
 	color string
 }
 
-// steps are thresholds: a colour up to the first step, and one from each on.
+// steps returns thresholds: color applies up to the first step, and each step sets
+// it from there on.
 func steps(color string, from ...step) *dashboard.ThresholdsConfigBuilder {
 	list := []dashboard.Threshold{{Color: color}}
 	for _, s := range from {
@@ -154,7 +155,7 @@ func colored(mode dashboard.FieldColorModeId) *dashboard.FieldColorBuilder {
 	return dashboard.NewFieldColorBuilder().Mode(mode)
 }
 
-// number is one big value.
+// number returns a panel with one big value.
 func number(unit string, t *dashboard.ThresholdsConfigBuilder) *stat.PanelBuilder {
 	return stat.NewPanelBuilder().
 		Unit(unit).
@@ -167,7 +168,7 @@ func number(unit string, t *dashboard.ThresholdsConfigBuilder) *stat.PanelBuilde
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}))
 }
 
-// graph is a line for each series.
+// graph returns a panel with a line for each series.
 func graph(unit string) *timeseries.PanelBuilder {
 	return timeseries.NewPanelBuilder().
 		Unit(unit).
@@ -187,7 +188,7 @@ func graph(unit string) *timeseries.PanelBuilder {
 			HideZeros(true))
 }
 
-// bars are counts, stacked; each is of the interval that ends with it.
+// bars returns a panel with stacked counts. A bar counts the interval that ends at it.
 func bars() *timeseries.PanelBuilder {
 	return graph("none").
 		Decimals(0).
@@ -217,7 +218,7 @@ func limits(t *dashboard.ThresholdsConfigBuilder) dashboard.DynamicConfigValue {
 	return property("thresholds", config)
 }
 
-// textColored makes the text of a cell have the colour of its value.
+// textColored gives the text of a cell the colour of its value.
 var textColored = property("custom.cellOptions", map[string]any{"type": "color-text"})
 
 func unit(name string) dashboard.DynamicConfigValue { return property("unit", name) }
@@ -239,14 +240,14 @@ func valueMap(words []word) dashboard.ValueMapping {
 	return dashboard.ValueMapping{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}
 }
 
-// left is for numbers that are shown as words.
+// left aligns numbers that are shown as words.
 var left = property("custom.align", "left")
 
 func mapped(words ...word) dashboard.DynamicConfigValue {
 	return property("mappings", []dashboard.ValueMapping{valueMap(words)})
 }
 
-// statuses are how a session ended, and their colours everywhere.
+// statuses are those of finished sessions, with their colours on all boards.
 var statuses = []struct{ name, sign, color string }{
 	{"Succeeded", "✓", green},
 	{"Warning", "▲", orange},
@@ -254,7 +255,7 @@ var statuses = []struct{ name, sign, color string }{
 	{"Canceled", "■", purple},
 }
 
-// statusWords show the label status.
+// statusWords returns how the values of the label status are shown.
 func statusWords() []word {
 	var words []word
 	for _, s := range statuses {
@@ -271,7 +272,7 @@ func byStatus[T panelBuilder[T]](p T) T {
 	return p
 }
 
-// column is one of a table: a label, or the value of a query ("A").
+// column is a column of a table: a label, or the value of a query ("A").
 type column struct {
 	from, title string
 	properties  []dashboard.DynamicConfigValue
@@ -281,19 +282,19 @@ func col(from, title string, properties ...dashboard.DynamicConfigValue) column 
 	return column{from, title, properties}
 }
 
-// grid is a table with a row for each combination of labels that its queries have in
-// common, and the given columns.
+// grid returns a table with the given columns, and a row for each combination of labels
+// that its queries have in common.
 func grid(columns ...column) *table.PanelBuilder {
 	p := table.NewPanelBuilder().
 		ShowHeader(true).
 		CellHeight(common.TableCellHeightSm).
 		Align(common.FieldTextAlignmentAuto).
-		// Else it is so wide that not all columns are seen at once.
+		// With a larger minimum, some columns do not fit on the screen.
 		MinWidth(50).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{})).
 		ColorScheme(colored(dashboard.FieldColorModeIdThresholds)).
 		Thresholds(steps("text"))
-	// Where nothing is known of a row: not what the table says where it has no rows.
+	// A cell without a value is empty. The text for no data is for a table without rows.
 	p = p.OverrideByRegexp("/.*/", []dashboard.DynamicConfigValue{property("noValue", "")})
 	index, renamed := map[string]any{}, map[string]any{}
 	include := map[string]any{}
@@ -333,7 +334,7 @@ type order struct {
 	descending bool
 }
 
-// sorted puts the rows of a table into the order of a column, and rows that are equal there into that of the next one.
+// sorted sorts the rows of a table by the first column, rows that are equal there by the next.
 func sorted(p *table.PanelBuilder, by ...order) *table.PanelBuilder {
 	var all []cog.Builder[common.TableSortByFieldState]
 	for _, o := range by {
@@ -360,27 +361,27 @@ func option(text, value string, multi bool) dashboard.VariableOption {
 	return o
 }
 
-// choice is a variable with the values of a label: any number of them, and all at
-// first, for which the regular expression all stands.
+// choice adds a variable with the values of a label, of which any number can be chosen.
+// The default is all of them, as the regular expression all.
 func (b *board) choice(name, label, description, series, all string) {
 	b.WithVariable(b.values(name, label, description, series).
 		Multi(true).IncludeAll(true).AllValue(all).Current(option("All", "$__all", true)))
 	b.scope = append(b.scope, narrowing{name, labels.MatchRegexp})
 }
 
-// one is a variable with the values of a label, one of which is chosen: the first, or current if
-// that isn't empty.
+// one adds a variable with the values of a label, of which one is chosen: by default
+// current, or the first if current is empty.
 func (b *board) one(name, label, description, series, current string) {
 	v := b.values(name, label, description, series).Multi(false).IncludeAll(false)
 	if current != "" {
 		v = v.Current(option(current, current, false))
 	}
 	b.WithVariable(v)
-	// Grafana escapes a single value for no regular expression.
+	// Grafana does not escape a single value for a regular expression.
 	b.scope = append(b.scope, narrowing{name, labels.MatchEqual})
 }
 
-// values is a variable of a label's values in series, narrowed to the variables before it.
+// values returns a variable with a label's values in series, narrowed by the variables before it.
 func (b *board) values(name, label, description, series string) *dashboard.QueryVariableBuilder {
 	// The function is Grafana's, and not PromQL.
 	query := fmt.Sprintf("label_values(%s, %s)", b.query(series), name)

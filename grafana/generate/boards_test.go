@@ -24,7 +24,7 @@ import (
 	"vbaws_exporter/collector"
 )
 
-// committed returns the committed boards, read as strictly as Grafana's schema has it.
+// committed returns the committed boards, decoded strictly by Grafana's schema.
 func committed(t *testing.T) map[string]dashboard.Dashboard {
 	t.Helper()
 	plugins.RegisterDefaultPlugins()
@@ -40,7 +40,7 @@ func committed(t *testing.T) map[string]dashboard.Dashboard {
 		}
 		var d dashboard.Dashboard
 		strictly(t, path, data, &d)
-		// It left the panels out.
+		// The strict decoder ignores the panels.
 		var raw struct{ Panels []json.RawMessage }
 		if err := errors.Join(json.Unmarshal(data, &raw), json.Unmarshal(data, &d)); err != nil {
 			t.Fatalf("%s: %v", path, err)
@@ -55,13 +55,13 @@ func committed(t *testing.T) map[string]dashboard.Dashboard {
 	return found
 }
 
-// strictly reads JSON as something of the SDK.
+// strictly decodes JSON into a type of the SDK, and validates it.
 func strictly(t *testing.T, path string, data []byte, into interface {
 	UnmarshalJSONStrict([]byte) error
 	Validate() error
 }) {
 	t.Helper()
-	// It returns an error without a text if there is none.
+	// Without a mistake it returns an error with an empty text.
 	if err := into.UnmarshalJSONStrict(data); err != nil && err.Error() != "" {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -81,17 +81,17 @@ func panels(d dashboard.Dashboard) []*dashboard.Panel {
 	return found
 }
 
-// Limits, so that each query can be reviewed, and the overview be stored in a ConfigMap with others.
+// Limits: each query can be reviewed, and the overview fits into a ConfigMap with others.
 const (
 	longestQuery    = 400
 	overviewSize    = 80_000
 	samplesOfPolicy = 40_000
 )
 
-// signs are the colours that the boards may use, and those without a meaning.
+// signs are the colours that the boards are allowed to use.
 var signs = []string{blue, sky, green, yellow, orange, vermilion, purple, grey, "text", "transparent"}
 
-// TestBoards checks what dashboard-linter doesn't.
+// TestBoards checks what dashboard-linter does not.
 func TestBoards(t *testing.T) {
 	colors := regexp.MustCompile(`"(?:color|fixedColor)": "([^"]+)"`)
 	variable := regexp.MustCompile(`\$\{?([a-z_]\w*)`) // $1 is a group of label_replace
@@ -112,10 +112,10 @@ func TestBoards(t *testing.T) {
 				t.Errorf("the first variables are %v, want %v", known[4:7], want)
 			}
 			if all := d.Templating.List[1].AllValue; all == nil || *all != ".*" {
-				t.Error("all clusters don't include none")
+				t.Error("All of the variable cluster leaves out series without the label")
 			}
 			if !slices.Contains(d.Tags, tag) || len(d.Links) != 1 || !d.Links[0].IncludeVars || !d.Links[0].KeepTime {
-				t.Errorf("it isn't linked with the others: %v, %v", d.Tags, d.Links)
+				t.Errorf("it is not linked to the other boards: %v, %v", d.Tags, d.Links)
 			}
 
 			ids, titles := map[uint32]bool{}, map[string]bool{}
@@ -126,7 +126,7 @@ func TestBoards(t *testing.T) {
 				}
 				ids[*p.Id], titles[*p.Title] = true, true
 				if p.FieldConfig.Defaults.NoValue == nil || *p.FieldConfig.Defaults.NoValue == "" {
-					t.Errorf("panel %q doesn't say what no data means", *p.Title)
+					t.Errorf("panel %q has no text for no data", *p.Title)
 				}
 				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 					for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
@@ -183,7 +183,7 @@ func TestBoards(t *testing.T) {
 	}
 }
 
-// TestProblems: the ranks of problems, by which tables sort them, are from the worst on.
+// TestProblems: sorting by rank puts the worst problem first.
 func TestProblems(t *testing.T) {
 	var names, ranks []string
 	for _, p := range problems {
@@ -215,18 +215,18 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// fleet is what one exporter exposes of policies with backups and snapshots, in the notation of promqltest: every metric
-// with a label appliance, for so many scrapes.
+// fleet describes what one exporter exposes for policies with backups and snapshots: every metric with a label appliance,
+// for a number of scrapes.
 type fleet struct {
 	instance, cluster string
 	policies, scrapes int
-	// well is whether each policy has one problem of one kind only, in place of all.
+	// well is whether each policy has one problem of one kind instead of all problems.
 	well bool
-	// counted is what the counters had at the exporter's initial sync.
+	// counted is the value of the counters after the exporter's initial sync.
 	counted int
 }
 
-// series returns the series of the fleet. Each policy has every problem.
+// series returns the series of the fleet, in the notation of promqltest.
 func (f fleet) series() []string {
 	at := fmt.Sprintf("job=%q, instance=%q", "vbaws", f.instance)
 	if f.cluster != "" {
@@ -308,7 +308,7 @@ func (f fleet) samples(m collector.MetricDoc, set string) []string {
 	return []string{fmt.Sprintf("%s} 1x%d", name, f.scrapes)}
 }
 
-// stored keeps series, with a sample a minute.
+// stored returns a storage with series that have a sample a minute.
 func stored(t *testing.T, series []string) storage.Storage {
 	t.Helper()
 	wide := func(o *tsdb.Options) {
@@ -318,12 +318,12 @@ func stored(t *testing.T, series []string) storage.Storage {
 	return promqltest.LoadedStorage(t, "load 1m\n\t"+strings.Join(series, "\n\t")+"\n", wide)
 }
 
-// viewer asks what a board asks, as Grafana does when it shows a day.
+// viewer evaluates the queries of a board as Grafana does when it shows a day.
 type viewer struct {
 	engine  *promql.Engine
 	storage storage.Storage
 	at      time.Time
-	choice  map[string]string // by variable; those that aren't here are All
+	choice  map[string]string // by variable; the default is All
 	samples int64
 }
 
@@ -334,7 +334,7 @@ func newViewer(t *testing.T, storage storage.Storage, at time.Duration, choice m
 
 const shown = 24 * time.Hour
 
-// expr puts values in place of the variables.
+// expr replaces the variables by values.
 func (v *viewer) expr(t *testing.T, d dashboard.Dashboard, text string, interval time.Duration) string {
 	t.Helper()
 	replace := []string{
@@ -351,7 +351,7 @@ func (v *viewer) expr(t *testing.T, d dashboard.Dashboard, text string, interval
 	return strings.NewReplacer(replace...).Replace(text)
 }
 
-// ask returns what a query of a panel has, in the order of its labels.
+// ask returns the result of a query of a panel, sorted.
 func (v *viewer) ask(t *testing.T, d dashboard.Dashboard, p *dashboard.Panel, q *prometheus.Dataquery) []string {
 	t.Helper()
 	interval := 5 * time.Minute // about 300 points
@@ -392,7 +392,7 @@ func (v *viewer) ask(t *testing.T, d dashboard.Dashboard, p *dashboard.Panel, q 
 	return found
 }
 
-// all asks all that a board asks.
+// all evaluates all queries of a board, and returns the results by panel and query.
 func (v *viewer) all(t *testing.T, d dashboard.Dashboard) map[string][]string {
 	t.Helper()
 	answers := map[string][]string{}
@@ -405,8 +405,8 @@ func (v *viewer) all(t *testing.T, d dashboard.Dashboard) map[string][]string {
 	return answers
 }
 
-// TestTwoExporters: with two exporters of one appliance, each since its own initial sync, the boards of
-// policies show what they show with one.
+// TestTwoExporters: with two exporters of one appliance, which had their initial syncs at different times, the boards
+// show the same as with one.
 func TestTwoExporters(t *testing.T) {
 	const scrapes = 26 * 60
 	one := fleet{instance: "a", policies: 2, scrapes: scrapes, counted: 70}
@@ -423,7 +423,7 @@ func TestTwoExporters(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 		for query, values := range want {
-			// Native histograms are there.
+			// The second query is for a Prometheus without native histograms.
 			if len(values) == 0 && query != "How long they took B" {
 				t.Errorf("%s: %q has no data", name, query)
 			}
@@ -431,7 +431,7 @@ func TestTwoExporters(t *testing.T) {
 	}
 }
 
-// TestCluster: All clusters are those without a label as well, and one can be chosen.
+// TestCluster: All includes series without the label cluster, and one cluster can be chosen.
 func TestCluster(t *testing.T) {
 	const scrapes = 26 * 60
 	none := fleet{instance: "a", policies: 2, scrapes: scrapes}
@@ -454,7 +454,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestProblemTimeline: however many policies have problems, the timeline has no more rows than it can show.
+// TestProblemTimeline: the timeline has at most 50 rows, of the problems that lasted longest.
 func TestProblemTimeline(t *testing.T) {
 	const scrapes = 26 * 60
 	series := []string{}
@@ -474,7 +474,7 @@ func TestProblemTimeline(t *testing.T) {
 	}
 }
 
-// TestCost: how many samples Prometheus reads when it shows a day of the overview, of policies that all have a problem.
+// TestCost limits the samples that Prometheus reads to show a day of the overview, if each policy has a problem.
 func TestCost(t *testing.T) {
 	const n, scrapes = 4, 26 * 60
 	f := fleet{instance: "a", policies: n, scrapes: scrapes, well: true}

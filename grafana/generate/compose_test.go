@@ -14,9 +14,9 @@ import (
 // exactImage matches the full name of an image, with a version down to the patch release.
 var exactImage = regexp.MustCompile(`^[a-z0-9.-]+\.[a-z]+(/[a-z0-9_-]+){2}:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$`)
 
-// TestCompose: compose.yml is what the Compose Specification asks for, each file and folder
-// that it mounts or builds from exists, and Grafana finds its files where they say
-// that others are.
+// TestCompose: compose.yml conforms to the Compose Specification, each file and folder that it
+// mounts or builds from exists, and files that refer to others by path in a container find
+// them mounted there.
 func TestCompose(t *testing.T) {
 	options, err := cli.NewProjectOptions([]string{"../../deploy/compose.yml"}, cli.WithResolvedPaths(true), cli.WithConsistency(true))
 	if err != nil {
@@ -35,7 +35,7 @@ func TestCompose(t *testing.T) {
 			if v.Type == types.VolumeTypeBind {
 				exists(t, v.Source)
 				if !v.ReadOnly {
-					t.Errorf("%s may write to %s", name, v.Source)
+					t.Errorf("%s can write to %s", name, v.Source)
 				}
 			}
 			targets[name+":"+v.Target] = v.Source
@@ -55,7 +55,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 
-	// What refers to what by its path in a container.
+	// References by path in a container.
 	var provider struct {
 		Providers []struct {
 			Options struct{ Path string }
@@ -95,7 +95,7 @@ func TestCompose(t *testing.T) {
 	}
 	for _, target := range scrape.ScrapeConfigs[0].StaticConfigs[0].Targets {
 		if host, _, _ := strings.Cut(target, ":"); len(project.Services[host].Ports) == 0 {
-			t.Errorf("there is no %s to be scraped", host)
+			t.Errorf("Prometheus scrapes %s, which has no port", host)
 		}
 	}
 }

@@ -19,8 +19,8 @@ var (
 	costDays  = flag.Int("cost-days", 2, "how much is stored, in days")
 )
 
-// storedForAlerts is what Prometheus stored for days, a sample a minute: of an appliance, and of its policies,
-// each of which makes snapshots and backups every day.
+// storedForAlerts returns a storage with a sample a minute: days of an appliance, and policyDays of its
+// policies. The returned time is that of the last sample of the policies.
 func storedForAlerts(tb testing.TB, policies int, days, policyDays float64) (*promql.Engine, *tsdb.DB, time.Time) {
 	tb.Helper()
 	minutes, policyMinutes := int(days*1440), int(policyDays*1440)
@@ -107,7 +107,7 @@ func storedForAlerts(tb testing.TB, policies int, days, policyDays float64) (*pr
 	return promqltest.NewTestEngine(tb, false, 5*time.Minute, 100_000_000), storage.DB, time.Unix(0, 0).Add(time.Duration(policyMinutes) * time.Minute)
 }
 
-// evaluate evaluates every rule of a file once, and returns how many samples that took.
+// evaluate evaluates every rule of a file once, and returns how many samples it read.
 func evaluate(tb testing.TB, path string, engine *promql.Engine, db *tsdb.DB, at time.Time) (samples int64) {
 	tb.Helper()
 	var file struct {
@@ -142,8 +142,8 @@ func evaluate(tb testing.TB, path string, engine *promql.Engine, db *tsdb.DB, at
 	return samples
 }
 
-// TestAlertCost: an evaluation of all alerts, for an appliance with a policy that has every problem,
-// reads few samples; so does each further policy.
+// TestAlertCost limits the samples that an evaluation of all alerts reads: for an appliance with one
+// policy that has every problem, and for each further policy.
 func TestAlertCost(t *testing.T) {
 	engine, db, at := storedForAlerts(t, 1, float64(*costDays), float64(*costDays))
 	one := evaluate(t, *costRules, engine, db, at)
@@ -157,8 +157,8 @@ func TestAlertCost(t *testing.T) {
 	t.Logf("%d samples for an appliance with one policy", one)
 }
 
-// BenchmarkAlerts evaluates all alerts once, for an appliance with a thousand policies that have
-// every problem.
+// BenchmarkAlerts evaluates all alerts, for an appliance with a thousand policies that have every
+// problem.
 func BenchmarkAlerts(b *testing.B) {
 	engine, db, at := storedForAlerts(b, 1000, 1.0/144, 1.0/144)
 	b.ReportAllocs()

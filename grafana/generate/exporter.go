@@ -9,7 +9,7 @@ import (
 
 const exporterUID = "vbaws-exporter"
 
-// quantile is one of a classic histogram, over the time since the last points.
+// quantile returns a query for a quantile of a classic histogram.
 func quantile(q float64, by, histogram string) string {
 	return fmt.Sprintf("histogram_quantile(%g, sum by (%s, le) (rate(%s_bucket[$__rate_interval])))", q, by, histogram)
 }

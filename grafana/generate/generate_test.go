@@ -21,7 +21,7 @@ import (
 
 const alertsPath = "../../prometheus/alerts.yml"
 
-// TestCommitted: the files in the repository are what this program makes.
+// TestCommitted: the files in the repository are those that this program generates.
 func TestCommitted(t *testing.T) {
 	files, err := generate(alertsPath)
 	if err != nil {
@@ -33,7 +33,7 @@ func TestCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s isn't what the code makes; 'go run .' makes it so:\n%s", name, diff)
+			t.Errorf("%s is not up to date; 'go run .' writes it:\n%s", name, diff)
 		}
 	}
 	boards, err := filepath.Glob("../*.json")
@@ -42,7 +42,7 @@ func TestCommitted(t *testing.T) {
 	}
 	for _, path := range boards {
 		if files[filepath.Base(path)] == nil {
-			t.Errorf("%s isn't made by the code", path)
+			t.Errorf("%s is not generated", path)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestManagedAlerts(t *testing.T) {
 			}
 			uids[r.UID] = true
 			if expr := r.Data[0].Model.(map[string]any)["expr"].(string); expr != exprs[r.Title] {
-				t.Errorf("%s asks %s, want %s", r.Title, expr, exprs[r.Title])
+				t.Errorf("%s has the expression %s, want %s", r.Title, expr, exprs[r.Title])
 			}
 			for name, text := range r.Annotations {
 				for _, labels := range []map[string]string{{
@@ -97,8 +97,8 @@ func TestManagedAlerts(t *testing.T) {
 	}
 }
 
-// TestAlertForms holds what the alerts promise of every Prometheus: no recorded series, no ALERTS, no
-// window over a day, no query in an annotation, one line for a policy's alert.
+// TestAlertForms: the alerts work in every Prometheus. They use no recorded series, no ALERTS, no
+// window over a day and no query in an annotation, and an alert on a policy is one line.
 func TestAlertForms(t *testing.T) {
 	a, err := loadAlerts(alertsPath)
 	if err != nil {
@@ -128,18 +128,18 @@ func TestAlertForms(t *testing.T) {
 			})
 			for _, text := range r.Annotations {
 				if asks.MatchString(text) {
-					t.Errorf("%s asks for something in an annotation: %s", r.Alert, text)
+					t.Errorf("%s has a query in an annotation: %s", r.Alert, text)
 				}
 			}
 			if strings.HasPrefix(r.Alert, "VbawsPolicy") && r.Alert != "VbawsPolicyOverdueCritical" && (strings.Contains(strings.TrimSpace(r.Expr), "\n") || len(r.Expr) > 160) {
-				t.Errorf("%s is more than a readable line: %s", r.Alert, r.Expr)
+				t.Errorf("%s is longer than a readable line: %s", r.Alert, r.Expr)
 			}
 		}
 	}
 }
 
-// expand does with a template what Grafana does: by Prometheus's package, with
-// labels and values in a structure of its own, and nothing to be asked.
+// expand expands a template as Grafana does: by Prometheus's package, with labels and values in
+// a structure of Grafana's, and without queries.
 func expand(t *testing.T, title, text string, labels map[string]string) string {
 	t.Helper()
 	type value struct{ Value float64 }
@@ -152,7 +152,7 @@ func expand(t *testing.T, title, text string, labels map[string]string) string {
 		Values: map[string]value{"query": {7200}},
 	}
 	noQuery := func(context.Context, string, time.Time) (promql.Vector, error) {
-		return nil, errors.New("Grafana asks nothing")
+		return nil, errors.New("Grafana supports no queries in annotations")
 	}
 	said, err := template.NewTemplateExpander(context.Background(), text, title, data, model.Now(), noQuery, nil, []string{"missingkey=error"}).Expand()
 	if err != nil {
@@ -177,7 +177,7 @@ func TestManagedTemplate(t *testing.T) {
 	}
 }
 
-// TestRunbookBase: one base moves all, and back.
+// TestRunbookBase: a base changes all addresses, and an empty one restores the file.
 func TestRunbookBase(t *testing.T) {
 	dir := t.TempDir()
 	text, err := os.ReadFile(alertsPath)
@@ -205,11 +205,11 @@ func TestRunbookBase(t *testing.T) {
 		}
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
-		t.Errorf("the file differs after a way there and back: %v", err)
+		t.Errorf("the empty base does not restore the file: %v", err)
 	}
 }
 
-// TestProvisioning: what is provisioned is where it is said to be, under one name.
+// TestProvisioning: the provisioning files name the data source and the folder that the alerts use.
 func TestProvisioning(t *testing.T) {
 	var sources struct {
 		APIVersion  int `yaml:"apiVersion"`

@@ -9,7 +9,7 @@ const (
 	// byInstance merges two exporters of one appliance.
 	byInstance = "appliance, instance_name, instance_id"
 	lastBackup = "vbaws_instance_last_backup_timestamp_seconds"
-	// never is the age of a backup that there isn't: above all others, so that it comes first.
+	// never stands for the age of a missing backup. It is larger than any age, so it sorts first.
 	never = "1e+10"
 )
 

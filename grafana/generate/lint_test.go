@@ -12,9 +12,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// rules are those of https://github.com/grafana/dashboard-linter that there are for Prometheus, by the names that they
-// have there. Each returns what is wrong, by the panel's title and the query, or empty for the board. Where the linter only looks at rate,
-// increase has to comply as well; a counter with matchers, which it overlooks, is one here.
+// rules are the rules for Prometheus of https://github.com/grafana/dashboard-linter, by their names there. Unlike the
+// linter, they also check increase, and counters with matchers.
 var rules = []struct {
 	name string
 	lint func(d dashboard.Dashboard) []finding
@@ -76,7 +75,7 @@ var rules = []struct {
 		}
 		return len(units) > 0 && !slices.ContainsFunc(units, func(u any) bool { return !slices.Contains(grafanaUnits, u.(string)) })
 	})},
-	{"target-promql-rule", ofQueries(func(*prometheus.Dataquery, parser.Expr) bool { return true })}, // which parses
+	{"target-promql-rule", ofQueries(func(*prometheus.Dataquery, parser.Expr) bool { return true })}, // ofQueries parses it
 	{"target-rate-interval-rule", ofQueries(func(q *prometheus.Dataquery, e parser.Expr) bool {
 		return all(e, func(c *parser.Call, _ []parser.Node) bool {
 			isRate := slices.Contains([]string{"rate", "irate", "increase"}, c.Func.Name)
@@ -99,10 +98,10 @@ var rules = []struct {
 	})},
 }
 
-// grafanaUnits are units of Grafana's that the boards use.
+// grafanaUnits are the units that the boards use.
 var grafanaUnits = []string{"none", "s", "bytes", "percentunit", "dateTimeFromNow", "dateTimeAsIsoNoDateIfToday"}
 
-// exclusions are the findings that stay, with the reason.
+// exclusions are findings that are accepted, with the reason.
 var exclusions = []struct {
 	board, rule, panel string // panel is empty for all
 	reason             string
@@ -116,7 +115,7 @@ var exclusions = []struct {
 	{exporterUID, "target-counter-agg-rule", "Failed requests", "the counter starts with the first failure, which increase() doesn't see: since the start is exact"},
 }
 
-// finding is what a rule finds.
+// finding is what a rule finds: the panel's title and the query, or the variable; empty for the board.
 type finding struct{ panel, query string }
 
 func wrong(is bool, panel, query string) []finding {
@@ -210,7 +209,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestRules: each rule finds what it is for.
+// TestRules: each rule finds a violation of it.
 func TestRules(t *testing.T) {
 	breaks := map[string]func(d *dashboard.Dashboard){
 		"template-datasource-rule": func(d *dashboard.Dashboard) { templated(*d, "datasource").Label = new("Source") },
@@ -241,7 +240,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// firstAsks replaces the query of a board's first panel.
+// firstAsks returns a function that replaces the query of a board's first panel.
 func firstAsks(expr string) func(*dashboard.Dashboard) {
 	return func(d *dashboard.Dashboard) { panels(*d)[0].Targets[0].(*prometheus.Dataquery).Expr = expr }
 }

@@ -4,7 +4,7 @@
 //	go run .
 //	go run . -runbook-base https://git.example.com/vbaws_exporter/blob/main/
 //
-// The second also puts that address before each runbook_url in prometheus/.
+// The second command also puts that address before each runbook_url in prometheus/.
 //
 // It is a module of its own, so that the exporter depends neither on Grafana's SDK nor
 // on Prometheus. It takes the metrics' names and labels from the exporter.
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// setRunbookBase rebases the alerts in a folder, and their unit tests, which compare whole
+// setRunbookBase rebases the alerts in a folder, and their unit tests, which contain whole
 // annotations.
 func setRunbookBase(dir, base string) error {
 	paths, err := filepath.Glob(filepath.Join(dir, "alerts*.yml"))
@@ -55,7 +55,7 @@ func setRunbookBase(dir, base string) error {
 	return nil
 }
 
-// run writes all files below a folder, which is grafana/.
+// run writes all files below dir, which is grafana/.
 func run(dir string) error {
 	files, err := generate(filepath.Join("..", "..", "prometheus", "alerts.yml"))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// TestMixin renders the mixin as the tools for mixins do, and compares it with the plain files.
-// The address of the runbook is the only difference.
+// TestMixin renders the mixin as the tools for mixins do. It equals the plain files, except for the
+// address of the runbook.
 func TestMixin(t *testing.T) {
 	const base = "https://git.example.com/vbaws_exporter/blob/main/"
 	vm := jsonnet.MakeVM()
@@ -56,7 +56,7 @@ func TestMixin(t *testing.T) {
 	}
 }
 
-// throughJSON returns what decode reads with the types that JSON has.
+// throughJSON returns what decode reads, converted to the types of JSON.
 func throughJSON(t *testing.T, decode func(*any) error) any {
 	t.Helper()
 	var value, decoded any

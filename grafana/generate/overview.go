@@ -7,10 +7,10 @@ import (
 
 const overviewUID = "vbaws-overview"
 
-// shownProblems is how many rows the timeline of problems has at most.
+// shownProblems limits the rows of the timeline of problems.
 const shownProblems = "50"
 
-// worst is whether policies had each problem, of those that had it at most of the timeline's points.
+// worst is whether policies had each problem, for the problems that lasted longest.
 const worst = `max by (appliance, policy, problem) (vbaws_policy_problem)
 	and topk(` + shownProblems + `, max by (appliance, policy, problem) (
 		count_over_time(vbaws_policy_problem_since_timestamp_seconds{problem!="disabled"}[$__range:$__interval] @ end())))`

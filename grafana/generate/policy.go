@@ -11,7 +11,7 @@ import (
 
 const policyUID = "vbaws-policy"
 
-// named gives an empty label, as API 1.0 has them, a value to show.
+// named replaces an empty value of a label, as with API version 1.0, by "session".
 func named(label, expr string) string {
 	return fmt.Sprintf(`label_replace(%s, %q, "session", %q, "")`, expr, label, label)
 }
@@ -75,7 +75,7 @@ func policy() (dashboard.Dashboard, error) {
 			Thresholds(steps(green, step{1, orange}, step{3, vermilion})).
 			Mappings([]dashboard.ValueMapping{valueMap([]word{{"0", "✓", green}})}),
 		b.over(named("extended_type", "max by (extended_type) (vbaws_session_consecutive_failures)"), "{{extended_type}}"))
-	// Native histograms have no highest value. Exporters of one appliance count the same, so their average is it.
+	// max does not apply to native histograms. Exporters of one appliance count the same, so avg is right.
 	const native, classic = "vbaws_session_duration_seconds", "vbaws_session_duration_seconds_bucket"
 	add(b, about{"How long they took",
 		"How many of the sessions that finished in an interval took how long. From the native histogram if Prometheus has one, else from the classic one, whose buckets are wider. The first session of a status isn't in it. The marks are single sessions, with the session_id to look for in the appliance.",
@@ -136,7 +136,7 @@ func policy() (dashboard.Dashboard, error) {
 	return b.Build()
 }
 
-// dashes draw a line as a dashed one.
+// dashes make a line dashed.
 var dashes = []dashboard.DynamicConfigValue{
 	property("custom.lineStyle", map[string]any{"fill": "dash", "dash": []int{8, 6}}),
 	property("custom.lineWidth", 1),

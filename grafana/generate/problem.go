@@ -20,8 +20,8 @@ var problems = []struct{ name, rank, sign, color string }{
 	{"disabled", "z", "■", grey},
 }
 
-// ranked adds the label rank to problems. Most problems are in the right order by their names: a query has to
-// be short.
+// ranked adds the label rank to problems. A problem whose name sorts correctly is its own
+// rank, which keeps the query short.
 func ranked(expr string) string {
 	expr = fmt.Sprintf(`label_replace(%s, "rank", "$1", "problem", "(.*)")`, expr)
 	for _, p := range problems {
@@ -32,7 +32,7 @@ func ranked(expr string) string {
 	return expr
 }
 
-// rankWords show the label rank as its problem.
+// rankWords returns how the values of the label rank are shown: as the problem.
 func rankWords() []word {
 	var words []word
 	for _, p := range problems {
@@ -41,12 +41,12 @@ func rankWords() []word {
 	return words
 }
 
-// policiesWith counts the policies that have a problem.
+// policiesWith returns a query for the number of policies that have a problem.
 func policiesWith(problem string) string {
 	return orZero(fmt.Sprintf("count(count by (appliance, policy, workload) (vbaws_policy_problem{problem=%q} == 1))", problem))
 }
 
-// timeline is a row of states for each series.
+// timeline returns a panel with a row of states for each series.
 func timeline() *statetimeline.PanelBuilder {
 	return statetimeline.NewPanelBuilder().
 		ColorScheme(colored(dashboard.FieldColorModeIdThresholds)).
@@ -65,7 +65,8 @@ func timeline() *statetimeline.PanelBuilder {
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeSingle))
 }
 
-// problemTimeline has rows whose names end with a problem, with 1 while there is the problem.
+// problemTimeline returns a timeline of series whose names end with a problem. Their value is 1
+// while the problem exists.
 func problemTimeline() *statetimeline.PanelBuilder {
 	p := timeline().Thresholds(steps(grey))
 	for _, w := range problems {
@@ -76,8 +77,8 @@ func problemTimeline() *statetimeline.PanelBuilder {
 	return p
 }
 
-// problemTable has a row for each problem that there is, the worst first, with the given columns and
-// since when.
+// problemTable returns a table with a row for each problem, the worst first: the given
+// columns, and since when.
 func problemTable(of ...column) *table.PanelBuilder {
 	columns := append([]column{col("rank", "Problem", width(120), textColored, left, mapped(rankWords()...))}, of...)
 	columns = append(columns,
@@ -89,7 +90,7 @@ func problemTable(of ...column) *table.PanelBuilder {
 	return sorted(grid(columns...), order{"Problem", false}, order{"For", true})
 }
 
-// problemRows asks for the age and the begin of each problem.
+// problemRows returns the queries of problemTable: the age and the begin of each problem.
 func (b *board) problemRows() []*prometheus.DataqueryBuilder {
 	since := ranked("min by (" + byKind + ", problem) (vbaws_policy_problem_since_timestamp_seconds)")
 	return []*prometheus.DataqueryBuilder{
@@ -98,7 +99,8 @@ func (b *board) problemRows() []*prometheus.DataqueryBuilder {
 	}
 }
 
-// scheduleTable has a row for each policy and kind that it makes, those that are overdue first, after the given columns.
+// scheduleTable returns a table with a row for each policy and kind, overdue ones first. Its
+// own columns follow the given ones.
 func scheduleTable(of ...column) *table.PanelBuilder {
 	return sorted(grid(append(of,
 		col("kind", "Kind", width(100)),
@@ -112,7 +114,7 @@ func scheduleTable(of ...column) *table.PanelBuilder {
 	)...), order{"Missed runs", true}, order{"Next due", false})
 }
 
-// scheduleRows asks for what scheduleTable shows.
+// scheduleRows returns the queries of scheduleTable.
 func (b *board) scheduleRows() []*prometheus.DataqueryBuilder {
 	by := func(aggregation, metric string) string {
 		return fmt.Sprintf("%s by (%s) (%s)", aggregation, byKind, metric)
@@ -126,8 +128,8 @@ func (b *board) scheduleRows() []*prometheus.DataqueryBuilder {
 	}
 }
 
-// ago is for columns of ages.
+// ago formats a column of ages.
 var ago = []dashboard.DynamicConfigValue{unit("s"), decimals(1)}
 
-// filterable lets people filter the rows of a table by a column.
+// filterable lets users filter the rows of a table by a column.
 var filterable = property("custom.filterable", true)

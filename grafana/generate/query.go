@@ -30,22 +30,21 @@ var labelsOf = func() map[string][]string {
 // targetLabels are those that Prometheus adds to every series of a target.
 var targetLabels = []string{"cluster", "job", "instance"}
 
-// narrowing is a variable of a board that narrows each metric which has a label of the variable's name.
+// narrowing is a variable of a board. It narrows each metric that has a label of its name.
 type narrowing struct {
 	name  string
 	match labels.MatchType
 }
 
-// Variables of Grafana instead of durations and numbers are not PromQL, so they are
-// replaced by values that no query has otherwise while a query is parsed.
+// Grafana's variables for durations and numbers are not PromQL. While a query is parsed,
+// values that no query contains otherwise replace them.
 var (
 	placeholders = strings.NewReplacer("$__interval", "7919s", "$__rate_interval", "7907s", "$__range_s", "0.7919", "$__range", "7901s")
 	placed       = strings.NewReplacer("2h11m59s", "$__interval", "2h11m47s", "$__rate_interval", "0.7919", "$__range_s", "2h11m41s", "$__range")
 )
 
-// query returns an expression as a panel has it: each selector is narrowed to the
-// board's variables. What is not PromQL, or names a metric that there isn't, is a mistake
-// in this program.
+// query returns an expression for a panel: each selector is narrowed by the board's
+// variables. It panics if expr is not PromQL or names an unknown metric.
 func (b *board) query(expr string) string {
 	e := mustParse(placeholders.Replace(expr))
 	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
@@ -57,7 +56,7 @@ func (b *board) query(expr string) string {
 	return placed.Replace(e.String())
 }
 
-// narrow adds a matcher for each variable of the board, except of labels that have a matcher already.
+// narrow adds a matcher for each variable of the board, unless the label already has one.
 func (b *board) narrow(v *parser.VectorSelector) {
 	has, known := labelsOf[v.Name]
 	if !known && strings.HasPrefix(v.Name, "vbaws_") {
@@ -86,8 +85,8 @@ const (
 	bySession = "appliance, policy, extended_type"
 )
 
-// orZero makes 0 of nothing, as long as an exporter is scraped. Otherwise nothing is known,
-// and that must not look like 0.
+// orZero returns 0 if expr has no result and an exporter is scraped. If none is scraped, the
+// value is unknown, and must not look like 0.
 func orZero(expr string) string {
 	return "(" + expr + ") or 0 * count(vbaws_up)"
 }
@@ -99,5 +98,5 @@ func counted(matchers, window string) string {
 	return fmt.Sprintf("max by (appliance, type, extended_type, policy, status) (round(increase(vbaws_sessions_total{%s}[%s])))", matchers, window)
 }
 
-// onTime is the share of the range in which a kind of a policy wasn't overdue, by byKind.
+// onTime is the share of the time range in which a kind of a policy wasn't overdue, by byKind.
 const onTime = `1 - max by (` + byKind + `) (avg_over_time(vbaws_policy_problem{problem="overdue"}[$__range]))`

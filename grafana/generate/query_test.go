@@ -11,14 +11,14 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 )
 
-// watched is what Prometheus stored, a sample a minute from time 0 on.
+// watched is a storage with a sample a minute from time 0 on.
 type watched struct {
 	eval func(t *testing.T, expr string, at time.Duration) promql.Vector
 }
 
 func watch(t *testing.T, series ...string) watched {
 	t.Helper()
-	// A series that begins later than others may be loaded first.
+	// A series that begins later than others can be loaded first.
 	wide := func(o *tsdb.Options) {
 		o.MinBlockDuration = (60 * 24 * time.Hour).Milliseconds()
 		o.MaxBlockDuration = o.MinBlockDuration
@@ -41,7 +41,7 @@ func watch(t *testing.T, series ...string) watched {
 	}}
 }
 
-// sum adds up what a query has at a time.
+// sum returns the sum of the values of a query at a time.
 func (w watched) sum(t *testing.T, expr string, at time.Duration) (sum float64) {
 	t.Helper()
 	for _, s := range w.eval(t, expr, at) {
@@ -54,7 +54,7 @@ func (w watched) sum(t *testing.T, expr string, at time.Duration) (sum float64) 
 	return sum
 }
 
-// bars adds up windows of ten minutes and one scrape, one after another, up to a time.
+// bars returns the sum of adjacent windows of ten minutes and one scrape, up to a time.
 func (w watched) bars(t *testing.T, expr func(window string) string, until time.Duration) (sum float64) {
 	t.Helper()
 	for at := 10 * time.Minute; at <= until; at += 10 * time.Minute {
@@ -65,7 +65,7 @@ func (w watched) bars(t *testing.T, expr func(window string) string, until time.
 
 const labelSet = `{job="vbaws", instance="a", appliance="eu", type="Policy", extended_type="x", policy="p", status="Failed"}`
 
-// TestCounted: panels count each session once, in one window and in adjacent bars, over a restart too.
+// TestCounted: panels count each session once, in one window and in adjacent bars, also across a restart.
 func TestCounted(t *testing.T) {
 	count := func(window string) string { return counted(`type="Policy"`, window) }
 	for _, c := range []struct {
@@ -79,7 +79,7 @@ func TestCounted(t *testing.T) {
 		{"at the bars' edges", "0x19 1x9 2x9 3x9 4x160", "1d", 4},
 		{"on each side of an edge", "0x20 1x0 2x178", "1d", 2},
 		{"its first session", "_x150 0 0 1x47", "1h", 1},
-		{"its first session, which two ended with", "_x150 0 0 2x47", "1d", 2},
+		{"its first two sessions at once", "_x150 0 0 2x47", "1d", 2},
 		{"seen at the initial sync", "_x50 7x150", "1d", 0},
 		{"seen at the initial sync, and then one", "_x50 7x100 8x49", "1d", 1},
 		{"the exporter restarts", "7x80 _x3 8x116", "3h", 1},
@@ -98,7 +98,7 @@ func TestCounted(t *testing.T) {
 	}
 }
 
-// TestOrZero: no data doesn't look like 0.
+// TestOrZero: orZero returns nothing if no exporter is scraped.
 func TestOrZero(t *testing.T) {
 	w := watch(t, `vbaws_up{appliance="eu"} 1x10`, `s 3x5`)
 	for at, want := range map[time.Duration]string{

@@ -1,4 +1,4 @@
-// Asks Prometheus what the panels of a board ask, as Grafana does: for graphs at the points
+// Sends the queries of a board's panels to Prometheus as Grafana does: for graphs at the points
 // of a step that follows from the time range and the panel's options, aligned to multiples
 // of it.
 
@@ -24,13 +24,13 @@ export class Board {
     return answer.data;
   }
 
-  // In a query, a variable with a choice of all stands for what its allValue says.
+  // In a query, the choice All of a variable is its allValue.
   interpolate(text, more = {}) {
     const values = { ...this.variables, ...more };
     return text.replace(/\$\{?(\w+)\}?/g, (whole, name) => (name in values ? values[name].replace(/^All$/, '.*') : whole));
   }
 
-  // Gives each variable that has no value yet its first.
+  // Sets each variable that has no value to its first one.
   async choose() {
     for (const v of this.json.templating.list) {
       if (v.name in this.variables || v.type === 'datasource') {

@@ -1,10 +1,10 @@
-// Writes a page for a board, with all that it shows inside.
+// Writes a page that shows a board and contains all of its data.
 //
 //   node draw.mjs BUNDLE BOARD.json PAGE.html KEY=VALUE...
 //
-// BUNDLE is the folder with page.js and page.css, which esbuild makes of page.jsx.
+// BUNDLE is the folder with page.js and page.css, which esbuild builds from page.jsx.
 // The keys are url (of Prometheus), range (such as 30m), scrapeInterval, and the board's
-// variables. The height that the page wants goes to stdout.
+// variables. It prints the height of the page.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Board, seconds } from './data.mjs';

@@ -1,6 +1,6 @@
 // Draws a board with Grafana's own components and its own rules for fields: units,
-// thresholds, mappings, overrides and transformations. The state time line and the heat map
-// are no part of its libraries, and are drawn here.
+// thresholds, mappings, overrides and transformations. Its libraries lack the state timeline and
+// the heat map, which this file draws.
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 import { firstValueFrom, of } from 'rxjs';
@@ -19,7 +19,7 @@ const theme = createTheme({ colors: { mode: 'dark' } });
 const timeRange = { from: dateTime(from * 1000), to: dateTime(to * 1000), raw: { from: `now-${range}`, to: 'now' } };
 const timeZone = 'utc';
 
-// What a field's configuration may have. Values need no conversion.
+// The options of a field's configuration. Values need no conversion.
 const property = (path, isCustom) => ({
   id: isCustom ? `custom.${path}` : path, path, name: path, isCustom, process: (v) => v, shouldApply: () => true,
 });
@@ -61,7 +61,7 @@ function frames(panel) {
     }
     return series.filter((s) => s.value ?? s.values).map((s) => {
       const samples = s.values ?? [s.value];
-      // A point for each step: where there is no sample, nothing is known.
+      // A point for each step. A step without a sample has no value.
       const at = new Map(samples.filter(([, value]) => value !== 'NaN').map(([time, value]) => [time, Number(value)]));
       const times = s.values ? [] : [s.value[0]];
       for (let time = Math.floor(from / step) * step; s.values && time <= to; time += step) {

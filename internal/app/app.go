@@ -1,8 +1,8 @@
-// Package app has the commands: each is a function whose arguments are the command's
-// flags and streams, and whose error is the reason for a status other than 0.
+// Package app has the commands. Each is a function: its arguments are the command's flags
+// and streams, and its error is the reason for an exit status other than 0.
 //
-// It knows which packages a command needs, and brings them together. Flags, their
-// defaults and their help are the business of package main.
+// It sets up the packages that a command needs. Package main has the flags, their
+// defaults and their help.
 package app
 
 import (
@@ -28,8 +28,8 @@ import (
 	"vbaws_exporter/internal/daemon"
 )
 
-// unusedAfter is how long the state of an appliance that left the
-// configuration is kept. Its sessions are forgotten by then.
+// unusedAfter is how long the state of an appliance is kept after it was removed from the
+// configuration. By then its sessions have left the seen index.
 const unusedAfter = 400 * 24 * time.Hour
 
 // OneLine returns the text of err as a line for a terminal. Joined errors are a line
@@ -44,15 +44,15 @@ type Logging struct {
 	Format string // logfmt or json
 }
 
-// loggers returns a logger, and one for libraries that want slog's. Both write whole
-// lines to w, and every line begins with the key ts: the time in UTC.
+// loggers returns a logger, and a slog.Logger for libraries that need one. Both write
+// whole lines to w, and every line begins with the key ts: the time in UTC.
 func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	w = log.NewSyncWriter(w)
 	l := log.NewLogfmtLogger(w)
 	if o.Format == "json" {
 		l = log.NewJSONLogger(w)
 	}
-	// The filter is innermost: what goes around it can't hide the level from it.
+	// The filter is innermost: a logger around it can't hide the level from it.
 	l = level.NewFilter(l, level.Allow(level.ParseDefault(o.Level, level.InfoValue())))
 	stamped := log.LoggerFunc(func(keyvals ...any) error {
 		return l.Log(append([]any{"ts", log.DefaultTimestampUTC()}, keyvals...)...)
@@ -60,8 +60,7 @@ func (o *Logging) loggers(w io.Writer) (log.Logger, *slog.Logger) {
 	return stamped, slog.New(withoutOrigin{sloggokit.NewGoKitHandler(stamped, slog.LevelDebug)})
 }
 
-// withoutOrigin leaves out the time and the caller, which the handler would log before
-// the message.
+// withoutOrigin is a handler that doesn't log the time and the caller.
 type withoutOrigin struct{ slog.Handler }
 
 func (h withoutOrigin) Handle(ctx context.Context, r slog.Record) error {
@@ -86,8 +85,8 @@ func loadConfig(path string) (*config.Config, error) {
 	return cfg, err
 }
 
-// exporter is what polls the appliances of a configuration, and what it counts. close
-// closes its state.
+// exporter polls the appliances of a configuration and has their metrics. close closes
+// its state.
 type exporter struct {
 	*daemon.Daemon
 	registry    *prometheus.Registry
@@ -95,8 +94,8 @@ type exporter struct {
 	close       func() error
 }
 
-// newExporter returns an exporter that does not poll yet, for a process that polls once
-// or until it ends. With an empty storagePath nothing is kept.
+// newExporter returns an exporter that does not poll yet. once says that the process polls
+// once and ends. With an empty storagePath no state is kept.
 func newExporter(cfg *config.Config, storagePath string, once bool, logger log.Logger) (*exporter, error) {
 	storage := func(string) (poller.Storage, error) { return store.NewMemory(), nil }
 	x := &exporter{registry: prometheus.NewRegistry(), close: func() error { return nil }}
@@ -121,8 +120,8 @@ func newExporter(cfg *config.Config, storagePath string, once bool, logger log.L
 	return x, nil
 }
 
-// openStore opens the state in a folder, and removes that of appliances that left the
-// configuration long ago.
+// openStore opens the state in a folder, and drops the states of appliances that were
+// removed from the configuration long ago.
 func openStore(path string, cfg *config.Config, logger log.Logger) (*store.Store, error) {
 	s, err := store.Open(path, store.Options{})
 	if err != nil {

@@ -24,8 +24,8 @@ import (
 // TestMain lets the tests run the exporter as a process.
 func TestMain(m *testing.M) { apptest.Main(m) }
 
-// TestErrorsSteerNoTerminal: names in an appliance's certificate are part of an error.
-func TestErrorsSteerNoTerminal(t *testing.T) {
+// TestErrorsArePrintable: an error quotes names in an appliance's certificate.
+func TestErrorsArePrintable(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

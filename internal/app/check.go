@@ -55,8 +55,8 @@ func Check(configFile string, o CheckOptions, stdout io.Writer) error {
 	return nil
 }
 
-// Healthcheck asks the exporters at addresses whether they are healthy, and writes
-// their answers in one line.
+// Healthcheck queries the health of the exporters at addresses, and writes the results in
+// one line.
 func Healthcheck(addresses []string, stdout io.Writer) error {
 	answers := make([]string, len(addresses))
 	for i, address := range addresses {

@@ -74,6 +74,6 @@ func TestCheckOffline(t *testing.T) {
 	}
 	l.Close()
 	if <-touched {
-		t.Error("it connected")
+		t.Error("check --offline connected to the appliance")
 	}
 }

@@ -15,15 +15,15 @@ import (
 )
 
 // Collect polls every appliance of a configuration once and writes the metrics. With
-// an empty storagePath nothing is kept.
+// an empty storagePath no state is kept.
 func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err error) {
 	logger, _ := l.loggers(os.Stderr)
 	cfg, err := loadConfig(configFile)
 	if err != nil {
 		return err
 	}
-	// Without Go's own metrics: beside those of others, in one file, they would be
-	// there twice.
+	// Without the metrics of Go and of the process: the collector that reads the file
+	// exposes its own.
 	x, err := newExporter(cfg, storagePath, true, logger)
 	if err != nil {
 		return err
@@ -39,7 +39,8 @@ func Collect(configFile, storagePath string, l *Logging, stdout io.Writer) (err 
 	return errors.Join(pollErr, writeText(stdout, x.registry))
 }
 
-// writeText writes what g gathers in the text format, or nothing.
+// writeText writes the metrics of g in the text format: all of them or, if there is an
+// error, none.
 func writeText(w io.Writer, g prometheus.Gatherer) error {
 	families, err := g.Gather()
 	if err != nil {

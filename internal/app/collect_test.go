@@ -28,10 +28,10 @@ func TestCollect(t *testing.T) {
 		t.Errorf("status %d\n%s\n%s", status, stateless, stderr)
 	}
 	if !slices.ContainsFunc(counted, func(s string) bool { return !strings.HasSuffix(s, " 0") }) {
-		t.Errorf("counters don't cover the time of backfill: %v", counted)
+		t.Errorf("counters don't cover the backfill window: %v", counted)
 	}
 
-	// With a folder, runs count on. A status that is new shows 0 for one run.
+	// With a state directory, counters continue. A new one shows 0 for one run.
 	if status, _, stderr = collect("--storage.path="+storage, "--log.level=info"); status != 0 || !strings.Contains(stderr, "level=info") {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
@@ -52,12 +52,12 @@ func TestCollect(t *testing.T) {
 		t.Errorf("no answer: status %d\n%s\n%s", status, out, stderr)
 	}
 	if last := apptest.LastLine(stderr); !strings.HasPrefix(last, `vbaws_exporter: appliance "site": `) {
-		t.Errorf("says %s", last)
+		t.Errorf("last line %s", last)
 	}
 }
 
-// TestCollectByCron runs the recipe of docs/operations.md: what Prometheus gets says that an
-// appliance can't be read, and lacks no run of the others.
+// TestCollectByCron runs the recipe of docs/operations.md: the file has an appliance that
+// can't be polled as down, and a run without metrics doesn't replace it.
 func TestCollectByCron(t *testing.T) {
 	t.Parallel()
 	recipe := regexp.MustCompile(`(?m)^vbaws_exporter collect .+$`).FindString(docstest.Page(t, "operations.md"))
@@ -85,11 +85,11 @@ func TestCollectByCron(t *testing.T) {
 	site.Inject(vbawstest.Fault{Kind: vbawstest.FaultStatus, Status: 503, Count: -1})
 	text, err := run()
 	if err != nil || len(apptest.Lines(text, `vbaws_up{appliance="site"} 0`)) != 1 {
-		t.Errorf("of an appliance that fails: %v\n%s", err, text)
+		t.Errorf("an appliance that fails: %v\n%s", err, text)
 	}
-	// A run that writes nothing takes nothing away.
+	// A run that writes nothing keeps the file.
 	apptest.Write(t, site.Config, "appliances: []\n")
 	if after, err := run(); err == nil || after != text {
-		t.Errorf("of an empty configuration: %v\n%s", err, after)
+		t.Errorf("an empty configuration: %v\n%s", err, after)
 	}
 }

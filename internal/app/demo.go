@@ -13,8 +13,7 @@ import (
 	"vbaws_exporter/internal/demo"
 )
 
-// Demo is Serve with an appliance that it simulates. It writes to stdout how to
-// reach both.
+// Demo is Serve with a simulated appliance. It writes to stdout how to reach both.
 func Demo(w *Web, l *Logging, stdout io.Writer) (err error) {
 	logger, slogger := l.loggers(os.Stderr)
 	d, err := demo.Start(uint64(time.Now().UnixNano()))
@@ -30,8 +29,8 @@ func Demo(w *Web, l *Logging, stdout io.Writer) (err error) {
 	return watch(d.ConfigFile, d.StoragePath(), w, logger, slogger, &g)
 }
 
-// scheme returns the scheme that is served by a configuration of the web server. What
-// is wrong with it shows when it is put to use.
+// scheme returns the URL scheme of a web server with that configuration file. It ignores
+// errors: the server reports them.
 func scheme(webConfigFile string) string {
 	var c toolkit.Config
 	text, err := os.ReadFile(webConfigFile)

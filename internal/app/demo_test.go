@@ -23,12 +23,12 @@ func TestDemo(t *testing.T) {
 	if left, err := os.ReadDir(p.Tmp); err != nil || len(left) != 1 {
 		t.Errorf("temporary files while it runs: %v, %v", left, err)
 	}
-	// A second signal must not keep it from cleaning up.
+	// A second signal must not interrupt the cleanup.
 	p.Signal(os.Interrupt)
 	p.Stop(os.Interrupt)
 	for _, word := range []string{"/m\n", "url: https://127.0.0.1:", vbawstest.DefaultUsername, vbawstest.DefaultPassword, "appliance.pem"} {
 		if !strings.Contains(p.Stdout.String(), word) {
-			t.Errorf("stdout doesn't say %q:\n%s", word, p.Stdout.String())
+			t.Errorf("stdout lacks %q:\n%s", word, p.Stdout.String())
 		}
 	}
 	if left, err := os.ReadDir(p.Tmp); err != nil || len(left) != 0 {
@@ -36,8 +36,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// showSameProblems waits for the failing, the overdue and the stuck policy, and compares
-// what the metrics, the status as JSON and the status page say of all problems.
+// showSameProblems waits until the metrics, the status as JSON and the status page show the
+// same problems, with the failing, the overdue and the stuck policy among them.
 func showSameProblems(t *testing.T, p *apptest.Process) {
 	t.Helper()
 	want := []string{"Data lake importers snapshot stuck", "Legacy ERP backup failing", "Legacy ERP snapshot failing", "VPN gateways snapshot overdue"}

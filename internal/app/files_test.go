@@ -8,14 +8,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"vbaws_exporter/internal/apptest"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// TestServeWithoutLocalFiles: the exporter starts and serves although no appliance's
-// files are there, check finds that, and what is there later is read.
+// TestServeWithoutLocalFiles: the exporter starts and serves although the files of all
+// appliances are missing, check reports them, and files that are created later are read.
 func TestServeWithoutLocalFiles(t *testing.T) {
 	t.Parallel()
 	s := apptest.NewSite(t)
@@ -55,19 +54,16 @@ func TestServeWithoutLocalFiles(t *testing.T) {
 	if _, page := p.Get("/"); !strings.Contains(page, "a local file is missing or broken") || !strings.Contains(page, "ca.pem") {
 		t.Errorf("status page:\n%s", page)
 	}
-	if log := p.Log(); !strings.Contains(log, `result=config err="login as`) || !strings.Contains(log, "ca.pem: no such file") {
-		t.Errorf("log:\n%s", log)
-	}
+	p.Await("the log lines", func() bool { // they are written after the publication
+		log := p.Log()
+		return strings.Contains(log, `result=config err="login as`) && strings.Contains(log, "ca.pem: no such file")
+	})
 	apptest.Write(t, ca, string(cert))
 	apptest.Write(t, filepath.Join(dir, "later"), vbawstest.DefaultPassword)
-	for end := time.Now().Add(apptest.Patience); ; time.Sleep(100 * time.Millisecond) {
-		if up := p.Series("vbaws_up{"); len(up) == 2 && strings.HasSuffix(up[0], " 1") && strings.HasSuffix(up[1], " 1") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it isn't polled once the files are there; log:\n%s", p.Log())
-		}
-	}
+	p.Await("a successful poll of both", func() bool {
+		up := p.Series("vbaws_up{")
+		return len(up) == 2 && strings.HasSuffix(up[0], " 1") && strings.HasSuffix(up[1], " 1")
+	})
 	p.Stop(syscall.SIGTERM)
 	if status, stdout, stderr := apptest.Once(t, "check", "--offline", "--config.file="+s.Config); status != 0 {
 		t.Errorf("check --offline: status %d\n%s%s", status, stdout, stderr)

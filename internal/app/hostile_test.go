@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,22 +27,21 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// What one hostile appliance is allowed to cost, beside what any appliance does.
+// What one hostile appliance is allowed to cost, in addition to that of any appliance.
 const (
 	maxScrape  = 5 << 20 // bytes of /metrics, and of the status page and its JSON
 	maxLogLine = 1 << 10 // bytes
-	maxLog     = 1 << 20 // bytes, of all polls of a test
-	// maxLookups is how many requests for single sessions and instances a poll makes: 50
+	maxLog     = 1 << 20 // bytes, of all polls of one form
+	// maxLookups bounds the requests for single sessions and instances of a poll: 50
 	// look-ups, 10 logs, 20 policies of sessions, and 20 instances.
 	maxLookups = 100
-	// runaway is the memory at which a test ends an exporter, so that it doesn't take
-	// that of others.
+	// runaway is the memory, in bytes, at which a test kills an exporter.
 	runaway = 1 << 30
 )
 
-// TestHostileAppliance polls one appliance that is broken or hostile, each in
-// another way, beside a good one, in a process of its own. It asserts what that
-// costs: memory, scrape, log and requests. The good one is counted right.
+// TestHostileAppliance runs, for each form of a broken or hostile appliance, an exporter
+// that polls it and a good one. It limits the costs (memory, scrape, log and requests), and
+// the good appliance must be counted right.
 func TestHostileAppliance(t *testing.T) {
 	t.Parallel()
 	baseline := runHostile(t, hostile{}, 0, 0)
@@ -55,8 +55,7 @@ func TestHostileAppliance(t *testing.T) {
 	}
 }
 
-// cost is what a process with a hostile appliance took, in bytes and in requests to
-// the appliance.
+// cost is the cost of a hostile appliance, in bytes and in requests to it.
 type cost struct {
 	peak, scrape, page, log, line int
 	requests, lookups, polls      int
@@ -67,8 +66,8 @@ func (c cost) String() string {
 		c.peak>>20, c.scrape/1000, c.page/1000, c.log/1000, c.line, c.requests, c.lookups, c.polls)
 }
 
-// runHostile runs an exporter until it polled the hostile appliance form.polls
-// times. scrape and page are their sizes without one; 0 if they are to be measured.
+// runHostile runs an exporter until it has polled the hostile appliance form.polls times.
+// scrape and page are the sizes without a hostile appliance; 0 if they are not known.
 func runHostile(t *testing.T, form hostile, scrape, page int) cost {
 	good := vbawstest.NewHTTPServer(vbawstest.New(vbawstest.Config{}))
 	defer good.Close()
@@ -83,46 +82,55 @@ func runHostile(t *testing.T, form hostile, scrape, page int) cost {
 	server := httptest.NewServer(bad)
 	defer server.Close()
 
+	interval := "1d" // one poll, however long the test takes
+	if form.polls > 1 {
+		interval = "5s"
+	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
 	apptest.Write(t, config, fmt.Sprintf(`
-poll_interval: 5s
+poll_interval: %s
 %s
 appliances:
   - {name: good, url: %q, username: %s, password: %q}
   - {name: bad, url: %q, username: u, password: "s3cr3t and more"}
-`, form.settings, good.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, server.URL))
+`, interval, form.settings, good.URL, vbawstest.DefaultUsername, vbawstest.DefaultPassword, server.URL))
 	p := apptest.Launch(t, apptest.Access{}, "--config.file="+config, "--storage.path="+filepath.Join(dir, "data"))
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
 	stopped := make(chan bool)
-	go func() { // to end what doesn't end by itself
-		for range time.Tick(50 * time.Millisecond) {
+	defer close(stopped)
+	watcher.Go(func() {
+		for {
 			select {
 			case <-stopped:
 				return
-			default:
+			case <-time.After(50 * time.Millisecond):
 			}
 			if n := peak(p.Pid()); n > runaway {
-				t.Errorf("it was ended with %d MiB in use", n>>20)
+				t.Errorf("it was killed with %d MiB in use", n>>20)
 				p.Kill()
 				return
 			}
 		}
-	}()
-	defer close(stopped)
+	})
 
 	var c cost
 	var before int64
 	polled := func() int { return int(total(p.Series(`vbaws_exporter_polls_total{appliance="bad"`))) }
-	p.Await("the first polls", func() bool {
-		return polled() >= 1 && total(p.Series(`vbaws_exporter_polls_total{appliance="good"`)) >= 1
-	})
+	// The counts are published after the poll is.
+	counts := func(n float64) func() bool {
+		return func() bool { return total(p.Series(`vbaws_sessions_total{appliance="good"`)) >= n }
+	}
+	p.Await("the first poll", func() bool { return polled() >= 1 })
+	p.Await("the count of the good one", counts(3))
 	if form.polls > 1 {
 		bad.later.Store(true)
 		finish("Failed")
 		p.Await("more polls", func() bool { return polled() >= form.polls })
-		p.Await("the count of the good one", func() bool { return total(p.Series(`vbaws_sessions_total{appliance="good"`)) >= 4 })
+		p.Await("the next count of the good one", counts(4))
 	}
-	// After a poll is counted, it logs what it found, and asks for what isn't sessions.
+	// After a poll is counted, the exporter logs its events and reads the inventory.
 	quiet := 0
 	p.Await("the end of the poll", func() bool {
 		quiet++
@@ -175,10 +183,10 @@ appliances:
 		t.Errorf("the log has %d bytes", c.log)
 	}
 	if c.lookups > maxLookups*c.polls {
-		t.Errorf("%d sessions were asked for one by one in %d polls", c.lookups, c.polls)
+		t.Errorf("%d look-ups in %d polls", c.lookups, c.polls)
 	}
 	if most := form.pages + 50*c.polls; c.requests-c.lookups > most {
-		t.Errorf("%d requests, not counting sessions one by one: more than %d in %d polls", c.requests-c.lookups, most, c.polls)
+		t.Errorf("%d requests without look-ups in %d polls, more than %d", c.requests-c.lookups, c.polls, most)
 	}
 	if leak := "s3cr3t"; strings.Contains(log+metrics+html+json, leak) {
 		t.Error("the password is shown")
@@ -199,8 +207,7 @@ func total(samples []string) float64 {
 	return sum
 }
 
-// peak returns the most memory that a process had in use, in bytes; 0 if the system
-// doesn't say.
+// peak returns the most memory that a process had in use, in bytes; 0 if it is not known.
 func peak(pid int) int {
 	if runtime.GOOS != "linux" {
 		return 0
@@ -218,32 +225,31 @@ func peak(pid int) int {
 	return 0
 }
 
-// hostile is a way in which an appliance is broken or hostile. The zero value is
-// that of one without sessions.
+// hostile is a form of a broken or hostile appliance. The zero value has no sessions.
 type hostile struct {
 	name string
-	// polls are how many are waited for; 0 is 1.
+	// polls is how many polls are waited for; 0 is 1.
 	polls int
-	// pages are how many requests for pages of long lists are allowed, in all polls.
+	// pages is how many requests for pages of long lists are allowed, in all polls.
 	pages int
-	// sessions, policies, repositories and instances are how many the appliance lists. Later
-	// it lists one at most, if vanish is set, and says that it has no other.
+	// sessions, policies, repositories and instances are how many the appliance lists. If
+	// vanish is set, later lists have one at most.
 	sessions, policies, repositories, instances int
 
 	vanish bool
-	// session returns members of the i-th session, in place of those that it has.
+	// session returns members of the i-th session that replace the default ones.
 	session func(i int) map[string]any
 	// names returns the names of policies, repositories and instances; nil: short ones.
 	names func(i int) string
-	// settings are more lines of the configuration, and scrape what it allows for the
-	// scrape; 0 is maxScrape.
+	// settings are more lines of the configuration, and scrape is the limit of the scrape
+	// with them; 0 is maxScrape.
 	settings string
 	scrape   int
-	// answers are handlers by path, or by its end. They replace any other answer.
+	// answers are handlers by the end of the path. They replace the default answers.
 	answers map[string]http.HandlerFunc
 }
 
-// hostileServer is an appliance of a hostile form. It speaks any API version.
+// hostileServer is a hostile appliance. It accepts any API version.
 type hostileServer struct {
 	form              hostile
 	later             atomic.Bool
@@ -301,7 +307,7 @@ func (s *hostileServer) name(of string, i int) string {
 
 func id(kind, i int) string { return fmt.Sprintf("%08d-0000-4000-8000-%012d", kind, i) }
 
-// session returns the i-th session, of those with ascending USN.
+// session returns the i-th session by USN.
 func (s *hostileServer) session(i int) map[string]any {
 	at := time.Now().UTC().Truncate(time.Second)
 	row := map[string]any{
@@ -314,10 +320,10 @@ func (s *hostileServer) session(i int) map[string]any {
 	return row
 }
 
-// list answers with a page of n rows, as the query asks.
+// list answers with the page of n rows that the query selects.
 func (s *hostileServer) list(w http.ResponseWriter, r *http.Request, n int, row func(int) map[string]any) {
 	if s.form.vanish && s.later.Load() {
-		n = min(n, 1) // with the lowest USN, so that the rest is looked for at once
+		n = min(n, 1) // with the lowest USN, so that the next poll is a resync
 	}
 	q := r.URL.Query()
 	offset, _ := strconv.Atoi(q.Get("Offset"))
@@ -340,19 +346,19 @@ func (s *hostileServer) list(w http.ResponseWriter, r *http.Request, n int, row 
 	fmt.Fprintf(w, `{"totalCount":%d,"results":[%s]}`, n, strings.Join(rows, ","))
 }
 
-// region is an object with that name.
+// region is a JSON object with that name.
 type region string
 
 func (r region) String() string { return `{"name":"` + string(r) + `"}` }
 
-// null is the value of a member.
+// null is the JSON value.
 var null fmt.Stringer = jsonNull{}
 
 type jsonNull struct{}
 
 func (jsonNull) String() string { return "null" }
 
-// object writes the members of a row.
+// object returns a JSON object with these members.
 func object(members map[string]any) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(members)) {
@@ -368,8 +374,7 @@ func object(members map[string]any) string {
 	return "{" + strings.TrimPrefix(b.String(), ",") + "}"
 }
 
-// filled answers with a list, or whatever begins and ends so, of n bytes of the
-// same elements.
+// filled answers with begin, about n bytes of the same element, and end.
 func filled(begin, element, end string, n int) http.HandlerFunc {
 	block := []byte(strings.Repeat(element, 1<<16/len(element)))
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -384,7 +389,7 @@ func filled(begin, element, end string, n int) http.HandlerFunc {
 	}
 }
 
-// numbered answers with a list of n bytes of elements that differ by their number.
+// numbered is filled with elements that differ: %d in element is a number.
 func numbered(begin, element, end string, n int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -402,7 +407,7 @@ func numbered(begin, element, end string, n int) http.HandlerFunc {
 	}
 }
 
-// endless answers with pages of 1000 items, each of them new.
+// endless answers each request with a page of 1000 new items.
 func endless() http.HandlerFunc {
 	var n atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -420,7 +425,7 @@ func endless() http.HandlerFunc {
 	}
 }
 
-// raw answers with bytes that need be no HTTP.
+// raw answers with bytes that need not be HTTP.
 func raw(answer func(w io.Writer)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -430,12 +435,11 @@ func raw(answer func(w io.Writer)) http.HandlerFunc {
 		defer conn.Close()
 		var b bytes.Buffer
 		answer(&b)
-		conn.Write(b.Bytes()) // the client may hang up early
+		conn.Write(b.Bytes()) // it fails if the client closes the connection early
 	}
 }
 
-// hostility is how much of a hostile appliance there is: all of the limits are passed by a
-// quarter.
+// hostility scales the hostile appliances. 25 is enough to exceed all limits.
 var hostility = flag.Int("hostile", 25, "percent of the size of the answers in TestHostileAppliance")
 
 func scaled(n int) int { return n * *hostility / 100 }

@@ -2,5 +2,5 @@
 
 package app
 
-// maxPeak is how much memory the exporter may have in use at most, in bytes.
+// maxPeak is the most memory that the exporter is allowed to use, in bytes.
 const maxPeak = 256 << 20

@@ -2,5 +2,5 @@
 
 package app
 
-// maxPeak is unlimited: the race detector multiplies what a process has in use.
+// maxPeak is unlimited: the race detector multiplies the memory in use.
 const maxPeak = 1 << 62

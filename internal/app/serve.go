@@ -25,27 +25,27 @@ import (
 	"vbaws_exporter/internal/web"
 )
 
-// shutdownTimeout is how long scrapes under way can take at the end.
+// shutdownTimeout is how long the shutdown waits for scrapes under way.
 const shutdownTimeout = 10 * time.Second
 
-// Web is how a command serves HTTP.
+// Web has the flags of a command that serves HTTP.
 type Web struct {
 	Toolkit     *toolkit.FlagConfig
 	Lifecycle   bool // reload by HTTP
 	web.Options      // of which flags set TelemetryPath, CreatedSamples and Pprof
 }
 
-// Serve polls the appliances of a configuration and serves HTTP, until a signal ends
-// it. With an empty storagePath nothing is kept.
+// Serve polls the appliances of a configuration and serves HTTP until a signal ends it.
+// With an empty storagePath no state is kept.
 func Serve(configFile, storagePath string, w *Web, l *Logging) error {
 	logger, slogger := l.loggers(os.Stderr)
 	return watch(configFile, storagePath, w, logger, slogger, &run.Group{})
 }
 
-// watch polls and serves, beside what is in g already, until a signal or a
-// failure ends all of it.
+// watch is Serve beside the actors that g has already. A signal or a failure ends all of
+// them.
 func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *slog.Logger, g *run.Group) (err error) {
-	// From the beginning: one that comes too early would end the process.
+	// Before anything else: an unhandled SIGHUP would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	cfg, err := loadConfig(configFile)
@@ -80,21 +80,20 @@ func watch(configFile, storagePath string, w *Web, logger log.Logger, slogger *s
 		for {
 			select {
 			case <-hangup:
-				_ = reload() // which logs what is wrong
+				_ = reload() // it logs the error
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
-	addUntil(g, x.Run)
-	return runGroup(g, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
+	return runGroup(g, x.Run, web.NewServer(handler, o.ErrorLog), w.Toolkit, logger, slogger)
 }
 
-// reloader returns what goes over to the configuration that is in the file at that
-// time. Any goroutine may call it. It stores in rejected what was wrong with it; nil if
-// nothing was.
+// reloader returns a function that reads the file again and changes to the configuration
+// in it. It is safe to call from any goroutine. It stores its error in rejected; nil if
+// there is none.
 func (x *exporter) reloader(configFile string, rejected *atomic.Pointer[web.Rejection], logger log.Logger) func() error {
-	var mu sync.Mutex // what was read first must not come into force last
+	var mu sync.Mutex // an older configuration must not replace a newer one
 	return func() error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -119,18 +118,32 @@ func (x *exporter) reloader(configFile string, rejected *atomic.Pointer[web.Reje
 	}
 }
 
-// addUntil adds to g what runs until its context ends.
+// addUntil adds to g a function that runs until its context ends.
 func addUntil(g *run.Group, do func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.Add(func() error { do(ctx); return nil }, func(error) { cancel() })
 }
 
-// runGroup runs the server, beside what is in g already, until a signal comes or one fails.
-func runGroup(g *run.Group, server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+// runGroup runs the server and poll, beside the actors that g has already, until a signal
+// comes or one of them fails. If the server cannot listen, the context of poll has ended
+// when poll is called.
+func runGroup(g *run.Group, poll func(context.Context), server *http.Server, f *toolkit.FlagConfig, logger log.Logger, slogger *slog.Logger) error {
+	// An exporter that cannot listen is restarted again and again, and must not log in
+	// each time.
+	listening, listens := context.WithCancel(context.Background())
+	server.BaseContext = func(net.Listener) context.Context { listens(); return context.Background() }
+	addUntil(g, func(ctx context.Context) {
+		select {
+		case <-listening.Done():
+		case <-ctx.Done():
+		}
+		poll(ctx)
+	})
+
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// Not run.SignalHandler: it stops listening after the first signal, and a second
-	// one, which some supervisors send, would interrupt the shutdown.
+	// Not run.SignalHandler: it handles the first signal only, and the second signal of
+	// some supervisors would interrupt the shutdown.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	g.Add(func() error {
@@ -149,7 +162,7 @@ func runGroup(g *run.Group, server *http.Server, f *toolkit.FlagConfig, logger l
 		}
 		return err
 	}, func(error) {
-		// All other contexts have ended by now, and this one must not have.
+		// A context of its own: the others have ended by now.
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	kitlog "github.com/go-kit/log"
+	"github.com/oklog/run"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"vbaws_exporter/collector/store"
 	"vbaws_exporter/internal/apptest"
@@ -46,23 +52,22 @@ func TestServe(t *testing.T) {
 		t.Error("the password is logged")
 	}
 	p.Stop(syscall.SIGTERM)
-	// A request that was broken off may arrive after it.
+	// It need not be the last request: one that was cut off can arrive later.
 	if !slices.ContainsFunc(site.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete }) {
-		t.Error("the token wasn't given back")
+		t.Error("it did not log out")
 	}
 
-	// The second life knows what the first counted, though the appliance is
-	// gone.
+	// After a restart the counters continue, although the appliance is gone.
 	site.Close()
 	p = apptest.Start(t, append([]string{"serve"}, args...)...)
 	if got := p.Series(`vbaws_sessions_total{`); !slices.Equal(got, counted) {
 		t.Errorf("after a restart:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
 	if !slices.Contains(p.Series("vbaws_up"), `vbaws_up{appliance="site"} 0`) {
-		t.Errorf("no answer, and vbaws_up is %v", p.Series("vbaws_up"))
+		t.Errorf("the appliance is gone, and vbaws_up is %v", p.Series("vbaws_up"))
 	}
 	if v := site.Violations(); len(v) > 0 {
-		t.Errorf("the appliance was asked what it needn't be: %v", v)
+		t.Errorf("requests that a monitor must not make: %v", v)
 	}
 	p.Stop(os.Interrupt)
 }
@@ -87,8 +92,7 @@ func TestServeKeepingNothing(t *testing.T) {
 	p.Stop(syscall.SIGTERM)
 }
 
-// TestCannotStart: whatever is wrong, there is one line that says it, after
-// what may have been logged, and a status other than 0.
+// TestCannotStart: the last line on stderr is the error, and the status is not 0.
 func TestCannotStart(t *testing.T) {
 	t.Parallel()
 	site := apptest.NewSite(t)
@@ -132,10 +136,39 @@ func TestCannotStart(t *testing.T) {
 			t.Errorf("%v: status %d\n%s\n%s", args, status, stdout, stderr)
 		}
 	}
+	if asked := site.Requests(); len(asked) > 0 {
+		t.Errorf("requests to the appliance: %v", asked)
+	}
 }
 
-// lastOfEach leaves out flags that are given again: kingpin refuses them, or
-// takes both.
+// TestNoPollWithoutAnAddress: if the address is in use, the supervisor restarts the
+// exporter, which must not log in to the appliances each time.
+func TestNoPollWithoutAnAddress(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	// The others give a poll that doesn't wait the time to begin.
+	addresses := append(slices.Repeat([]string{"127.0.0.1:0"}, 200), listener.Addr().String())
+	file, systemd := "", false
+	flags := &toolkit.FlagConfig{WebListenAddresses: &addresses, WebConfigFile: &file, WebSystemdSocket: &systemd}
+	ended := false
+	poll := func(ctx context.Context) {
+		if ended = true; ctx.Err() == nil {
+			t.Error("it polls although the address is in use")
+		}
+		<-ctx.Done()
+	}
+	err = runGroup(&run.Group{}, poll, &http.Server{}, flags, kitlog.NewNopLogger(), slog.New(slog.DiscardHandler))
+	if !errors.Is(err, syscall.EADDRINUSE) || !ended {
+		t.Errorf("%v, poll was called: %v", err, ended)
+	}
+}
+
+// lastOfEach leaves out flags that are given again: kingpin rejects them, or takes both
+// values.
 func lastOfEach(args []string) []string {
 	var kept []string
 	for i, a := range args {
@@ -165,7 +198,7 @@ func TestReload(t *testing.T) {
 	const successful = "vbaws_exporter_config_last_reload_successful "
 	appliances := func() int { return len(p.Series("vbaws_exporter_polls_total{")) }
 	if p.Value(successful) != 1 {
-		t.Error("the start isn't a success")
+		t.Error("the start is not a successful reload")
 	}
 	one := appliances()
 
@@ -175,7 +208,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a bad file: %d %s", code, body)
 	}
 	if p.Value(successful) != 0 || appliances() != one {
-		t.Error("a bad file: it isn't told, or changed something")
+		t.Error("a bad file: the metric is not 0, or the appliances changed")
 	}
 	if problems := problemsOf(t, p); len(problems) != 1 || problems[0].State != "config_rejected" || !slices.ContainsFunc(problems[0].Errors, func(e string) bool { return strings.Contains(e, "password_file: is missing") }) || problems[0].Since.IsZero() {
 		t.Errorf("a bad file, as JSON: %+v", problems)
@@ -211,7 +244,7 @@ func TestReload(t *testing.T) {
 	p.Stop(syscall.SIGTERM)
 }
 
-// aProblem is what the status as JSON has of a problem.
+// aProblem is a problem in the status as JSON.
 type aProblem struct {
 	State, Appliance, Policy, Workload, Kind, Message, Schedule string
 	Since                                                       time.Time
@@ -272,8 +305,8 @@ func TestVerdictsAfterARestart(t *testing.T) {
 	p.Stop(os.Interrupt)
 }
 
-// TestLogKeys: every line, those of the libraries as well, has the time as ts, in UTC, a
-// level and a message, and neither another time nor a caller.
+// TestLogKeys: every line, also of a library, has the time as ts in UTC, a level and a
+// message, and neither another time nor a caller.
 func TestLogKeys(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"logfmt", "json"} {
@@ -323,7 +356,7 @@ func TestLogKeys(t *testing.T) {
 // keyval matches a key and its value in a line of logfmt.
 var keyval = regexp.MustCompile(`(\S+?)=("(?:[^"\\]|\\.)*"|\S*)`)
 
-// keysOf returns the keys and values of a log line. None may be there twice.
+// keysOf returns the keys and values of a log line. No key is allowed twice.
 func keysOf(t *testing.T, format, line string) map[string]string {
 	t.Helper()
 	keys := make(map[string]string)
@@ -339,7 +372,7 @@ func keysOf(t *testing.T, format, line string) map[string]string {
 	}
 	for _, m := range keyval.FindAllStringSubmatch(line, -1) {
 		if _, twice := keys[m[1]]; twice {
-			t.Errorf("%s twice: %s", m[1], line)
+			t.Errorf("key %s twice: %s", m[1], line)
 		}
 		keys[m[1]] = strings.Trim(m[2], `"`)
 	}
@@ -349,9 +382,8 @@ func keysOf(t *testing.T, format, line string) map[string]string {
 	return keys
 }
 
-// TestSecrets rotates a certificate and a password while the exporter runs with
-// TLS and an account of its own, and searches all that it says, at the finest
-// level of its log, for what must not be there.
+// TestSecrets rotates a certificate and a password while the exporter runs with TLS and an
+// account of its own, and searches its answers and its log, at level debug, for secrets.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	site := apptest.NewSite(t)
@@ -377,7 +409,7 @@ func TestSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apptest.Write(t, ca, string(cert)) // of somebody else
+	apptest.Write(t, ca, string(cert)) // not that of the appliance
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
@@ -399,10 +431,10 @@ func TestSecrets(t *testing.T) {
 	failed := func(result string) float64 {
 		return p.Value(fmt.Sprintf(`vbaws_exporter_polls_total{appliance="site",result=%q}`, result))
 	}
-	p.Await("distrust of the certificate", func() bool { return up(0)() && failed("tls") >= 1 })
+	p.Await("the rejection of the certificate", func() bool { return up(0)() && failed("tls") >= 1 })
 	listen()
 	apptest.Write(t, ca, string(trusted))
-	p.Await("trust in the certificate", up(1))
+	p.Await("a poll with the right certificate", up(1))
 	listen()
 
 	site.Reconfigure(func(c *vbawstest.Config) {
@@ -412,7 +444,7 @@ func TestSecrets(t *testing.T) {
 	p.Await("the refusal of the old password", func() bool { return up(0)() && failed("auth") >= 1 })
 	listen()
 	apptest.Write(t, filepath.Join(dir, "secret"), rotated+"\n")
-	p.Await("the login by the new password", up(1))
+	p.Await("the login with the new password", up(1))
 	listen()
 
 	good, err := os.ReadFile(site.Config)
@@ -426,7 +458,6 @@ func TestSecrets(t *testing.T) {
 		apptest.Write(t, site.Config, string(good)+line)
 		_, body := p.Send(http.MethodPost, "/-/reload")
 		said.WriteString(body)
-		p.Await("another pass", func() bool { code, _ := p.Get("/-/ready"); return code == http.StatusOK })
 		listen()
 	}
 	p.Await("the proxy's failure", func() bool {
@@ -434,7 +465,7 @@ func TestSecrets(t *testing.T) {
 	})
 	listen()
 
-	// The account is asked for everywhere, and there is no way around TLS.
+	// Every path requires the account, and TLS.
 	for _, path := range []string{"/", "/metrics", "/config", "/-/healthy", "/-/reload"} {
 		resp, err := client.Get(p.URL + path)
 		if err != nil {
@@ -462,20 +493,20 @@ func TestSecrets(t *testing.T) {
 	}
 	for _, secret := range secrets {
 		if at := strings.Index(said.String(), secret); at >= 0 {
-			t.Errorf("%q is said: …%s", secret, said.String()[max(0, at-200):at+len(secret)])
+			t.Errorf("%q is shown: …%s", secret, said.String()[max(0, at-200):at+len(secret)])
 		}
 	}
 }
 
-// TestFlood scrapes as fast as it can, from clients that don't read among
-// others, beside connections that never send a request.
+// TestFlood scrapes as fast as it can, while other clients send requests without reading
+// the answers, or connect without sending a whole request.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	const scrapers, halfOpen, deaf = 60, 300, 30
 	site := apptest.NewSite(t)
 	p := apptest.Start(t, "--config.file="+site.Config, "--storage.path=")
-	// What the runtime has taken from the system, which it gives back late: a high
-	// water mark. The race detector's own memory isn't in it.
+	// The memory that the runtime has from the system. It returns memory late, so this is
+	// about the most that was in use, without the race detector's own.
 	memory := func() float64 { return p.Value("go_memstats_sys_bytes ") }
 	passes := func() float64 {
 		return p.Value(`vbaws_exporter_polls_total{appliance="site",result="success"}`)
@@ -501,6 +532,8 @@ func TestFlood(t *testing.T) {
 	}
 	end := make(chan struct{})
 	var wg sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(end); wg.Wait() })
+	defer stop()
 	transport := &http.Transport{MaxIdleConnsPerHost: scrapers}
 	defer transport.CloseIdleConnections()
 	for range scrapers {
@@ -528,10 +561,9 @@ func TestFlood(t *testing.T) {
 	// A scrape can be refused, so the requests of the appliance are counted.
 	asked := len(site.Requests())
 	p.Await("two polls in the flood", func() bool { return len(site.Requests()) >= asked+2 })
-	close(end)
-	wg.Wait()
+	stop()
 	p.Await("a scrape", func() bool { return passes() >= 2 })
-	// So many scrapes as there are processors are worked on at once.
+	// As many scrapes run at once as there are processors.
 	most := float64((128 + 4*runtime.GOMAXPROCS(0)) << 20)
 	if grown := memory() - before; grown > most || before < 0 {
 		t.Errorf("memory grew by %.0f MiB, from %.0f", grown/(1<<20), before/(1<<20))
@@ -544,7 +576,7 @@ func TestFlood(t *testing.T) {
 		}
 		var timeout net.Error
 		if _, err := io.Copy(io.Discard, c); errors.As(err, &timeout) && timeout.Timeout() {
-			t.Fatal("a connection without a request isn't ended")
+			t.Fatal("a connection without a whole request is not closed")
 		}
 	}
 	p.Stop(syscall.SIGTERM)

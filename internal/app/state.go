@@ -18,14 +18,14 @@ import (
 	"vbaws_exporter/internal/check"
 )
 
-// Names that stand for standard output and input. The latter isn't opened, since it may
-// be another user's, as in containers.
+// Names of standard output and input. The file /dev/stdin isn't opened: in containers it
+// can belong to another user.
 const (
 	standardOutput = "-"
 	standardInput  = "/dev/stdin"
 )
 
-// openState opens the state in a folder, which must be there already if existing.
+// openState opens the state in a folder. existing says that it must exist already.
 func openState(path string, existing bool) (*store.Store, error) {
 	s, err := store.Open(path, store.Options{Existing: existing})
 	var inUse *store.InUseError
@@ -41,9 +41,8 @@ func openState(path string, existing bool) (*store.Store, error) {
 }
 
 // ExportState writes the state of an appliance in the folder path to the file output,
-// from where another exporter goes on with it, and reports that on stdout. If output
-// is -, the state itself goes to stdout, and the report to stderr. By is the
-// exporter's version.
+// for another exporter to import, and reports that on stdout. If output is -, the state
+// itself goes to stdout, and the report to stderr. by is the exporter's version.
 func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (err error) {
 	s, err := openState(path, true)
 	if err != nil {
@@ -70,10 +69,10 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 	return err
 }
 
-// ImportState takes the state in a file into the folder path, and says so on stdout.
-// With replace, what is there of the appliance is overwritten.
+// ImportState imports the state in a file into the folder path, and reports that on
+// stdout. With replace, it overwrites a state that the appliance has there.
 func ImportState(path, file string, replace bool, stdout io.Writer) (err error) {
-	if file == "" { // kingpin's word for -, too
+	if file == "" { // kingpin makes this of - as well
 		return fmt.Errorf("import: no file given; use %s for a pipe", standardInput)
 	}
 	r := os.Stdin
@@ -83,7 +82,7 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 		}
 		defer r.Close()
 	}
-	// One that was mistyped must not come to be.
+	// A mistyped path must not be created.
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("open the state directory: %w; if it is correct, create it for the user of the exporter", err)
 	}
@@ -121,19 +120,19 @@ func ImportState(path, file string, replace bool, stdout io.Writer) (err error) 
 	return err
 }
 
-// summary is what ListStates writes of an appliance as JSON.
+// summary is the JSON of an appliance in ListStates.
 type summary struct {
 	Appliance string    `json:"appliance"`
 	Sessions  uint64    `json:"sessions"`
 	Bytes     uint64    `json:"bytes"`
 	Saved     time.Time `json:"saved"`
 	Moves     uint64    `json:"moves"`
-	// Exported is when it left; nil while it is here.
+	// Exported is when the state was exported; nil if it is here.
 	Exported *time.Time `json:"exported,omitempty"`
 }
 
-// ListStates writes which appliances there is state of in the folder path, as a table or
-// as JSON.
+// ListStates writes the appliances that have state in the folder path, as a table or as
+// JSON.
 func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
 	s, err := openState(path, true)
 	if err != nil {
@@ -166,9 +165,9 @@ func ListStates(path string, asJSON bool, stdout io.Writer) (err error) {
 	return t.Flush()
 }
 
-// shown returns a name as it is, or in quotes if it has a space or anything that
-// isn't printed: it may come from a file that somebody else made, and must not
-// steer the terminal or the table.
+// shown returns a name as it is, or quoted if it has spaces or characters that are not
+// printable: a name in an imported file can be any, and must not control the terminal or
+// break the table.
 func shown(name string) string {
 	if q := strconv.Quote(name); q[1:len(q)-1] != name || strings.Contains(name, " ") {
 		return q

@@ -18,8 +18,8 @@ import (
 	"vbaws_exporter/internal/apptest"
 )
 
-// TestState moves an appliance from one exporter to another, as docs/operations.md says, and
-// does wrong what can be done wrong.
+// TestState moves an appliance from one exporter to another and back, as in
+// docs/operations.md, and makes the mistakes that are possible on the way.
 func TestState(t *testing.T) {
 	t.Parallel()
 	site := apptest.NewSite(t)
@@ -47,7 +47,7 @@ func TestState(t *testing.T) {
 	refused(2, "required argument 'file'", "state", "import", "--storage.path="+a)
 	refused(1, "no state in "+a, export...)
 	if _, err := os.Stat(a); !os.IsNotExist(err) {
-		t.Errorf("the folder was made: %v", err)
+		t.Errorf("the folder was created: %v", err)
 	}
 
 	serveA := []string{"serve", "--config.file=" + site.Config, "--storage.path=" + a}
@@ -60,8 +60,8 @@ func TestState(t *testing.T) {
 	if table := done("state", "list", "--storage.path="+a); strings.Count(table, "\n") != 2 || !strings.Contains(table, "\nsite ") || !strings.HasSuffix(table, " here\n") {
 		t.Errorf("the list is\n%s", table)
 	}
-	if said := done(export...); !strings.Contains(said, `exported appliance "site", with `) || !strings.Contains(said, "remove it from its configuration") {
-		t.Errorf("export says %s", said)
+	if report := done(export...); !strings.Contains(report, `exported appliance "site", with `) || !strings.Contains(report, "remove it from its configuration") {
+		t.Errorf("export reports %s", report)
 	}
 	var list []struct {
 		Appliance       string
@@ -79,7 +79,7 @@ func TestState(t *testing.T) {
 	}
 	refused(1, file+": file already exists: not overwritten", export...)
 
-	// It is still in A's file.
+	// The appliance is still in the configuration of A.
 	for _, command := range []string{"serve", "collect"} {
 		status, _, stderr := apptest.Once(t, command, "--config.file="+site.Config, "--storage.path="+a)
 		if last := apptest.LastLine(stderr); status != 1 || !strings.Contains(last, `appliance "site": open its state: `) || !strings.Contains(last, "to another exporter: remove the appliance") {
@@ -87,7 +87,7 @@ func TestState(t *testing.T) {
 		}
 	}
 
-	// Nor can it come back to one that runs.
+	// A reload can't add it.
 	const other = "appliances:\n  - {name: other, url: http://127.0.0.1:1, username: u, password: p}\n"
 	config := filepath.Join(dir, "config.yml")
 	apptest.Write(t, config, other)
@@ -107,19 +107,19 @@ func TestState(t *testing.T) {
 	refused(1, "no such file", "state", "import", "--storage.path="+b, file+"x")
 	refused(1, "import "+site.Config+": the file is not an exported state; nothing was imported", "state", "import", "--storage.path="+b, site.Config)
 	if said := done(take...); !strings.Contains(said, `imported appliance "site", with `) || strings.Contains(said, "replaced") {
-		t.Errorf("import says %s", said)
+		t.Errorf("import reports %s", said)
 	}
 	refused(1, "use --replace to overwrite it", take...)
 	if said := done(append(take, "--replace")...); !regexp.MustCompile(`replaced its state of 20\S+Z, with [1-9]\d* seen sessions`).MatchString(said) {
-		t.Errorf("import --replace says %s", said)
+		t.Errorf("import --replace reports %s", said)
 	}
 	refused(1, "from which this file was exported", "state", "import", "--storage.path="+a, file)
 
-	// B exposes the series of A, without a poll.
+	// B exposes the series of A without a successful poll.
 	site.Close()
 	p = apptest.Start(t, "serve", "--config.file="+site.Config, "--storage.path="+b)
 	if got := p.Series("vbaws_session"); len(got) < 20 || !slices.Equal(got, counted) {
-		t.Errorf("B shows\n%s\nand A had shown\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
+		t.Errorf("B shows\n%s\nand A showed\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
 	p.Stop(syscall.SIGTERM)
 
@@ -135,12 +135,12 @@ func TestState(t *testing.T) {
 	}
 	p = apptest.Start(t, serveA...)
 	if got := p.Series("vbaws_session"); !slices.Equal(got, counted) {
-		t.Errorf("A shows\n%s\nand it had shown\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
+		t.Errorf("A shows\n%s\nand it showed\n%s", strings.Join(got, "\n"), strings.Join(counted, "\n"))
 	}
 	p.Stop(syscall.SIGTERM)
 }
 
-// newState makes a folder with the state of appliances.
+// newState returns a new folder with the state of appliances.
 func newState(t *testing.T, appliances ...string) (path string) {
 	t.Helper()
 	path = t.TempDir()
@@ -161,8 +161,8 @@ func newState(t *testing.T, appliances ...string) (path string) {
 	return path
 }
 
-// TestStateExportTouchesNoOtherFile: beside the output there is the only copy of
-// another appliance's state, and a link.
+// TestStateExportTouchesNoOtherFile: next to the output there are the only copy of
+// another appliance's state, and a link to a file.
 func TestStateExportTouchesNoOtherFile(t *testing.T) {
 	t.Parallel()
 	path, dir := newState(t, "a", "b"), t.TempDir()
@@ -215,7 +215,7 @@ func TestStateExportTouchesNoOtherFile(t *testing.T) {
 	}
 }
 
-// TestStateShowsHostileNames: a state has names that no configuration has.
+// TestStateShowsHostileNames: a state can have names that no configuration has.
 func TestStateShowsHostileNames(t *testing.T) {
 	t.Parallel()
 	path := newState(t, "plain", "two  columns", "\x1b]0;owned\a", "line\nbreak", "\u202eltr")
@@ -231,7 +231,7 @@ func TestStateShowsHostileNames(t *testing.T) {
 	_, _, stderr = apptest.Once(t, "state", "export", "--storage.path="+path, "--appliance=typo", "--output=x")
 	for _, text := range []string{table, stderr} {
 		if printable := OneLine(errors.New(text)); printable != strings.ReplaceAll(text, "\n", "; ") {
-			t.Errorf("%q steers the terminal", text)
+			t.Errorf("%q is not printable", text)
 		}
 	}
 }

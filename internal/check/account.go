@@ -157,19 +157,19 @@ func ahead(d time.Duration) string {
 // right is an endpoint, and what is missing without it.
 type right struct {
 	path, without string
-	// must says that a poll fails if the endpoint fails with anything but a 403.
+	// must means that a poll fails if the endpoint fails with another status than 403.
 	must bool
-	// wanted says that the configuration asks for it: an API version that lacks it is
-	// reported, too.
+	// wanted means that the configuration asks for the endpoint: an API version that lacks
+	// it is reported, too.
 	wanted bool
 	// forbidden is what to do if the account is not allowed to read it, and remedy if it
 	// can't be read for another reason.
 	remedy, forbidden string
-	// ask reads something there. A string is shown with the endpoint.
+	// ask queries the endpoint. A string that it returns is shown with the endpoint.
 	ask func(context.Context) (any, error)
 }
 
-// errNotAsked says that there is nothing to query the endpoint for.
+// errNotAsked means that the endpoint is not queried, because there is nothing to query.
 var errNotAsked = errors.New("not asked")
 
 // rights queries each endpoint that the exporter reads, the list of sessions first.
@@ -220,7 +220,13 @@ func (p *prober) rights(ctx context.Context) []Finding {
 			without += ", and the names of policies on all sessions"
 		}
 		all = append(all, right{path: w.Path, without: without, must: byPolicy && !w.Single,
-			ask: func(ctx context.Context) (any, error) { return nil, listed.read(ctx, p.client, w, &p.pages) }})
+			ask: func(context.Context) (any, error) { // each page has its own timeout, as in a poll
+				return nil, listed.read(w, &p.pages, func(offset, limit int) (*vbaws.PoliciesPage, error) {
+					return ask(ctx, p, func(ctx context.Context) (*vbaws.PoliciesPage, error) {
+						return p.client.Policies(ctx, w, offset, limit)
+					})
+				})
+			}})
 	}
 	var known instances
 	if p.a.Instances {

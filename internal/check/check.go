@@ -1,9 +1,9 @@
 // Package check tries the appliances of a configuration and explains the findings.
 //
-// It knows the obstacles between the exporter and an appliance (names, ports,
-// certificates, proxies, accounts, rights, API versions, clocks), the undocumented
-// behaviour of the API, and the configuration key that solves each problem. It doesn't
-// know how sessions are counted.
+// It examines the way to an appliance (names, ports, certificates, proxies, accounts,
+// rights, API versions, clocks) and the undocumented behaviour of the API. For each problem
+// it names the configuration key that solves it. It doesn't depend on how sessions are
+// counted.
 //
 // It only reads: it sends GET, and POST and DELETE to /api/v1/token. It sends the
 // password only over connections that the exporter itself would use, and only to a
@@ -61,7 +61,7 @@ type Finding struct {
 	Level Level  `json:"level"`
 	// Message describes the finding.
 	Message string `json:"message"`
-	// Remedy says what to do about it; empty if there is nothing to do.
+	// Remedy is what to do about it; empty if there is nothing to do.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -218,7 +218,7 @@ func appliance(ctx context.Context, a *config.Appliance, now func() time.Time) [
 	return findings
 }
 
-// ask makes one call with the timeout of a poll.
+// ask makes one call, bounded by poll_timeout.
 func ask[T any](ctx context.Context, p *prober, call func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.a.PollTimeout)
 	defer cancel()

@@ -9,15 +9,14 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// instances are what the exporter shows of EC2 instances, if the configuration has
-// instances: true.
+// instances has the findings about EC2 instances, if the configuration has instances: true.
 type instances struct {
-	list     *vbaws.InstancesPage // nil if it can't be read; the rest is of no use then
+	list     *vbaws.InstancesPage // nil if it can't be read
 	licensed *vbaws.LicensedWorkloadsPage
 }
 
-// rights returns the endpoints that the account must be allowed to use. Asking the first
-// two keeps what they answer.
+// rights returns the endpoints that the account must be allowed to use. It keeps the answers
+// of the first two for finding.
 func (i *instances) rights(client *vbaws.Client, pages *listing.PageSize) []right {
 	return []right{
 		{path: vbaws.RouteInstances, without: "the EC2 instances (vbaws_instance_…), though instances is true",

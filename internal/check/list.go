@@ -135,8 +135,8 @@ func (p *prober) usnFilter(ctx context.Context, q vbaws.SessionsQuery, rows []vb
 		return p.sessions(ctx, q)
 	}
 	refused := func(err error) Finding { return ok(USN, "the parameter Usn is rejected%s: %v", unused, err) }
-	// No session has that USN, nor will one soon. A page of the middle can have none
-	// below it by chance, if pages are short and ties are unordered.
+	// No session has that USN now or soon. A page for a USN in the middle can lack lower
+	// ones by chance, if pages are short and ties are unordered.
 	beyond := usns[len(usns)-1] + 1<<20
 	page, err := asked(beyond)
 	if err != nil {

@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,25 +14,25 @@ import (
 const (
 	// policyNames is how many policies a finding names.
 	policyNames = 5
-	// policySize is what a policy takes in memory beside its texts.
+	// policySize is how many bytes of memory a policy takes beside its texts.
 	policySize = 500
 )
 
-// policies are those that the appliance lists.
+// policies has the findings about the policies that the appliance lists.
 type policies struct {
 	count int
-	// workloads are those of the policies of a name.
+	// workloads has the workloads of the policies by their name.
 	workloads map[string][]string
-	// unreadable are the policies whose schedule can't be understood, with the reason;
-	// odd is what else can't be, by route.
+	// unreadable has the policies whose schedule can't be understood, with the reason, and
+	// odd the first other mistake of each route.
 	unreadable, odd []string
 }
 
-// read reads the policies of a workload, as the exporter does.
-func (l *policies) read(ctx context.Context, client *vbaws.Client, w vbaws.Workload, size *listing.PageSize) error {
+// read reads the policies of a workload, as the exporter does. get returns a page.
+func (l *policies) read(w vbaws.Workload, size *listing.PageSize, get func(offset, limit int) (*vbaws.PoliciesPage, error)) error {
 	var odd error
 	all, err := listing.All(size, w.Path, func(offset, limit int) (*vbaws.PoliciesPage, error) {
-		page, err := client.Policies(ctx, w, offset, limit)
+		page, err := get(offset, limit)
 		if err == nil {
 			odd = cmp.Or(odd, page.Err)
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -50,7 +52,35 @@ func TestSharedNames(t *testing.T) {
 	}
 }
 
-// listed returns what is listed of documents by route.
+// TestSlowPages has a list of policies whose pages take longer than poll_timeout together.
+func TestSlowPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 3, func(c *vbawstest.Config) { c.Product, c.MaxPageSize = 3, 100 })
+		for i := range 150 {
+			b.PutPolicy(vbawstest.Policy{Name: fmt.Sprint("Policy ", i), Enabled: true})
+		}
+		b.OnRequest(func(r *http.Request) {
+			if r.URL.Path == "/api/v1/policies" {
+				time.Sleep(40 * time.Second)
+			}
+		})
+		s := vbawstest.NewPipeServer(b.Appliance)
+		defer s.Close()
+		b.more["poll_timeout"] = "1m"
+		a := &parse(t, b.entry("prod", s.URL)).Appliances[0]
+		p := &prober{a: a, now: func() time.Time { return epoch }, wire: &wire{next: s.Transport()}}
+		var err error
+		if p.client, err = a.Client(vbaws.Config{Transport: p.wire, Now: p.now}); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, p.rights(t.Context()), Schedules, OK, "151 policies")
+		if err := p.client.Logout(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// listed returns the policies in documents, which are by route.
 func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch document, ok := documents[r.URL.Path]; {
@@ -77,12 +107,14 @@ func listed(t *testing.T, documents map[string]string) (*policies, error) {
 	}
 	l := policies{workloads: map[string][]string{}}
 	for _, w := range []vbaws.Workload{{Name: "rds", Path: "/api/v1/rds/policies"}, {Name: "vpc", Path: "/api/v1/vpc/policy", Single: true}} {
-		err = errors.Join(err, l.read(t.Context(), client, w, new(listing.PageSize)))
+		err = errors.Join(err, l.read(w, new(listing.PageSize), func(offset, limit int) (*vbaws.PoliciesPage, error) {
+			return client.Policies(t.Context(), w, offset, limit)
+		}))
 	}
 	return &l, err
 }
 
-// TestVPC: the policy of a form of its own is no oddity, and none is none.
+// TestVPC: the VPC policy's own form is understood, and an empty document is no policy.
 func TestVPC(t *testing.T) {
 	const rds = `{"totalCount":1,"results":[{"id":"1","name":"n"}]}`
 	for vpc, want := range map[string]int{

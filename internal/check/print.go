@@ -10,9 +10,9 @@ import (
 	"unicode"
 )
 
-// Table writes the findings for people, a line each: failures, then warnings, then the
-// rest, each in the order of the findings. Without verbose it leaves out what was found
-// out about the API and needs no action, and says how many lines those are.
+// Table writes the findings for people, one on a line: failures, then warnings, then the
+// rest, each in the order of the findings. Without verbose it omits findings about the API
+// that need no action, and writes how many these are.
 func Table(w io.Writer, findings []Finding, verbose bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "LEVEL\tAPPLIANCE\tCHECK\tMESSAGE\n")

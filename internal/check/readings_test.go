@@ -44,7 +44,7 @@ func TestReadings(t *testing.T) {
 			r.Fatal(err)
 		}
 
-		// reports wants one of the texts among the findings.
+		// reports checks that a finding has one of the texts.
 		reports := func(what string, texts ...string) {
 			var all []string
 			for _, f := range findings {

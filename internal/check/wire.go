@@ -7,21 +7,21 @@ import (
 	"slices"
 )
 
-// maxKept is how much of an answer is kept to look at.
+// maxKept is how many bytes of an answer are kept.
 const maxKept = 1 << 20
 
-// wire is between the client and the transport. It asks what the client has no
-// word for, and keeps of the answers what the client has no use for. It serves one
+// wire is between the client and the transport. It sends a parameter that the client doesn't
+// have, and keeps parts of the answers that the client doesn't return. It handles one
 // request at a time.
 type wire struct {
 	next http.RoundTripper
 
-	// usn, where not empty, goes as the parameter Usn with every GET.
+	// usn, if not empty, is sent as the parameter Usn with every GET.
 	usn string
 
-	// loggedIn: the client had a token to send.
+	// loggedIn means that the client has sent a token.
 	loggedIn bool
-	// revisions are the API versions asked in, each once.
+	// revisions are the API versions of the requests, each once.
 	revisions []string
 	// header and body are of the last answer; of the body, the first maxKept bytes.
 	header http.Header
@@ -46,7 +46,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w.header = resp.Header
 	if r.Method == http.MethodGet { // and not the answer to a login
-		// A read error is that of the next Read, too.
+		// The next Read returns the same error.
 		w.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxKept))
 		resp.Body = struct {
 			io.Reader

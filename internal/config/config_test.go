@@ -30,8 +30,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.txt")
 
-// TestInvalid compares what is said of each mistake, one a file, with the
-// text beside it.
+// TestInvalid compares the errors about each file with the text beside it.
 func TestInvalid(t *testing.T) {
 	paths, err := filepath.Glob("testdata/invalid-*.yml")
 	if err != nil || len(paths) == 0 {
@@ -127,14 +126,14 @@ func TestDefaults(t *testing.T) {
 	if got := c.Appliances[0].APIVersion; got != "" {
 		t.Errorf("api version %q", got)
 	}
-	// Nothing that a caller could do to one reaches the next.
+	// A caller that changes one doesn't change the next.
 	c.DurationBuckets[0] = -1
 	if next := mustParse(t, minimal); next.DurationBuckets[0] == -1 {
-		t.Error("the defaults are handed out themselves")
+		t.Error("the defaults were changed")
 	}
 }
 
-// filters are compared by what they say.
+// filters compares filters by their patterns.
 var filters = cmp.Transformer("patterns", func(f Filter) [2]string {
 	return [2]string{fmt.Sprint(f.Include), fmt.Sprint(f.Exclude)}
 })
@@ -220,8 +219,7 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// TestNothingShowsSecrets prints and marshals a configuration that is full of
-// them.
+// TestNothingShowsSecrets prints and marshals a configuration with many secrets.
 func TestNothingShowsSecrets(t *testing.T) {
 	c, err := Parse("config.yml", []byte(minimal+`
     proxy_url: http://user:s3cr3t@proxy:3128
@@ -248,7 +246,7 @@ func TestNothingShowsSecrets(t *testing.T) {
 	}
 }
 
-// TestPasswordInBlock: a block of YAML ends with a line break, as a file does.
+// TestPasswordInBlock: a block of YAML ends with a line break, like a file.
 func TestPasswordInBlock(t *testing.T) {
 	for _, test := range []struct{ value, want string }{
 		{"|\n      #hunter2", "#hunter2"},
@@ -314,8 +312,8 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// TestTransport talks to a server whose certificate is trusted only by
-// ca_file, and follows the file when it changes.
+// TestTransport sends requests to a server whose certificate only ca_file trusts, and changes
+// the file.
 func TestTransport(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	defer server.Close()
@@ -476,7 +474,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkValid checks what a Config promises.
+// checkValid checks what must be true of every Config.
 func checkValid(t *testing.T, c *Config) {
 	if len(c.DurationBuckets) == 0 || len(c.Appliances) == 0 {
 		t.Fatalf("incomplete: %+v", c)

@@ -74,7 +74,7 @@ func mustParse(t *testing.T, text string) *Config {
 	return c
 }
 
-// TestYAMLHasEveryKey also shows that it hides what is secret.
+// TestYAMLHasEveryKey checks that the output has every key and no secret.
 func TestYAMLHasEveryKey(t *testing.T) {
 	out, err := mustParse(t, everything).YAML()
 	if err != nil {
@@ -113,8 +113,8 @@ func addKeys(to map[string]bool, prefix string, v any) {
 	}
 }
 
-// TestYAMLIsTheConfiguration reads the output again: it is the same, except for
-// the secrets.
+// TestYAMLIsTheConfiguration parses the output: the configuration is the same, except for the
+// secrets.
 func TestYAMLIsTheConfiguration(t *testing.T) {
 	texts := []string{everything, minimal}
 	for _, path := range []string{"testdata/full.yml", "../../config.example.yml"} {
@@ -256,7 +256,8 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// TestChangedFileIsNoChange: files are read again anyway.
+// TestChangedFileIsNoChange: a changed file doesn't change the configuration, since files are
+// read at each use.
 func TestChangedFileIsNoChange(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	text := strings.Replace(minimal, "password: s3cr3t", "password_file: "+path, 1)

@@ -10,8 +10,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Client returns a client of the appliance, with what the configuration says of it and
-// the rest of c.
+// Client returns a client of the appliance, with the settings of the configuration and the
+// rest of c.
 func (a *Appliance) Client(c vbaws.Config) (*vbaws.Client, error) {
 	c.URL, c.Username, c.Password, c.APIVersion = a.URL, a.Username, a.Password, a.APIVersion
 	c.UserAgent = UserAgent()

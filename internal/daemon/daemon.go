@@ -1,9 +1,8 @@
-// Package daemon polls all appliances of a configuration, and goes over to
-// another one while it runs.
+// Package daemon polls all appliances of a configuration, and changes to another
+// configuration while it runs.
 //
-// It knows what a poller needs (a client, storage, a clock, instruments) and
-// brings it together, one set an appliance. It owns the goroutines in which
-// they run. How an appliance is polled is the poller's business.
+// It makes a client, storage and a poller for each appliance, and owns the goroutines in
+// which they run. Package poller decides how an appliance is polled.
 package daemon
 
 import (
@@ -23,48 +22,47 @@ import (
 	"vbaws_exporter/internal/config"
 )
 
-// logoutTimeout is how long an appliance may take to take its token back.
+// logoutTimeout is the longest wait for the answer to a logout.
 const logoutTimeout = 5 * time.Second
 
-// Options are what a Daemon is made of.
+// Options configure a Daemon.
 type Options struct {
 	Config *config.Config
-	// Storage opens the state of an appliance. It is called once for each.
+	// Storage opens the state of an appliance. It is called once for each appliance.
 	Storage func(appliance string) (poller.Storage, error)
-	// Forgetful says that the storage is of this process alone, so that what had
-	// ended before it began is not counted.
+	// Forgetful says that the state is lost when the process ends. Sessions that had
+	// finished before it started are then not counted.
 	Forgetful bool
-	// Once says that the process makes one pass and ends. A counter that is born
-	// in it is held until the next run, since the process won't live to see the
-	// end of the configured hold.
+	// Once says that the process polls once and ends. A new counter is then held until
+	// the next run, because the process ends before the configured hold does.
 	Once        bool
 	Instruments *collector.Instruments
 	Logger      log.Logger
 }
 
-// Daemon polls appliances. Config, Sources and Reload may be called by any
-// goroutine, Run and Poll by one, and once at most.
+// Daemon polls appliances. Config, Sources and Reload are safe to call from any
+// goroutine. Either Run or Poll is called, at most once.
 type Daemon struct {
 	opts Options
-	// storage has all that was ever opened: an appliance that comes back continues from
-	// its own. It belongs to New, and then to Run.
+	// storage has every state that was opened, by appliance: an appliance that is
+	// configured again continues from its own. It belongs to New, and then to Run.
 	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
-	// reloads has what Run is to do, with the function that starts a member.
+	// reloads has functions for Run to call, with the function that starts a member.
 	reloads chan func(start func(*member))
 	ended   chan struct{} // closed when Run ends
 }
 
-// generation is a configuration and those that poll by it. It is immutable.
+// generation is a configuration and its members. It is immutable.
 type generation struct {
 	config *config.Config
-	// members are in the order of the configuration, and so are sources, which are
-	// the same.
+	// members and sources are the same, in the order of the configuration.
 	members []*member
 	sources []collector.Source
 }
 
-// New loads the state of all appliances. It contacts no appliance.
+// New returns a Daemon that has loaded the state of all appliances. It contacts no
+// appliance.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts:    o,
@@ -82,16 +80,17 @@ func New(o Options) (*Daemon, error) {
 // Config returns the configuration in use.
 func (d *Daemon) Config() *config.Config { return d.current.Load().config }
 
-// Sources are the appliances, in the order of the configuration. The slice must
-// not be changed.
+// Sources returns the appliances, in the order of the configuration. The caller must not
+// change the slice.
 func (d *Daemon) Sources() []collector.Source { return d.current.Load().sources }
 
-// Reload goes over to another configuration. Pollers of appliances about which
-// nothing changed go on untouched. One that changed ends its poller, and what that
-// has published stays until its successor has read the appliance; one that left
-// is no longer shown, and its state is kept. Where it fails, all is as before. It
-// returns when the change is visible; until Run is called it waits, and only one
-// is done at a time.
+// Reload changes to another configuration, and returns when the change is visible. It
+// waits until Run is called and earlier reloads are done. If it returns an error, nothing
+// has changed.
+//
+// An appliance whose configuration is the same keeps its poller. One whose configuration
+// changed gets a new poller, and what the old one published stays until the first poll of
+// the new one. An appliance that was removed is no longer shown; its state is kept.
 func (d *Daemon) Reload(cfg *config.Config) error {
 	done := make(chan error, 1)
 	select {
@@ -102,8 +101,8 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	}
 }
 
-// Run polls every appliance until ctx ends. It returns when no pass is under way
-// any more and the tokens are given back.
+// Run polls every appliance until ctx ends. It returns when the polls under way have
+// ended and the exporter has logged out of all appliances.
 func (d *Daemon) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	start := func(m *member) { m.start(ctx, &running) }
@@ -123,13 +122,13 @@ func (d *Daemon) Run(ctx context.Context) {
 	}
 }
 
-// goOver goes over to a configuration, and starts the members that are new.
+// goOver changes to a configuration, and starts the new members.
 func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
-	old := make(map[string]*member) // what the new configuration ends
+	old := make(map[string]*member) // those that the new configuration ends
 	for _, m := range d.current.Load().members {
 		old[m.Name()] = m
 	}
-	// What the file can get wrong shows here, while all still runs.
+	// Most errors are found here, while all members still run.
 	members, err := d.prepare(cfg, old)
 	if err != nil {
 		return err
@@ -145,7 +144,7 @@ func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
 	for _, m := range old {
 		<-m.stopped
 	}
-	// Nothing of old writes any more, so its state can be loaded again.
+	// The old members no longer write, so their state can be loaded again.
 	var fresh []*member
 	for _, m := range members {
 		if m.poller != nil {
@@ -175,8 +174,8 @@ func (d *Daemon) goOver(cfg *config.Config, start func(*member)) error {
 	return nil
 }
 
-// prepare returns the members of a configuration: those of old that may go on,
-// and others that are yet to be opened.
+// prepare returns the members of a configuration: the unchanged ones of old, and new ones
+// that are not opened yet.
 func (d *Daemon) prepare(cfg *config.Config, old map[string]*member) ([]*member, error) {
 	members := make([]*member, len(cfg.Appliances))
 	for i := range cfg.Appliances {
@@ -211,9 +210,8 @@ func (d *Daemon) publish(cfg *config.Config, members []*member) {
 	d.current.Store(g)
 }
 
-// Poll makes one pass over every appliance, all at once so that none waits for
-// another, and gives the tokens back. Its error has those of all appliances that
-// could not be read, or be saved.
+// Poll polls every appliance once, all at the same time, and logs out. Its error joins
+// the errors of all appliances that could not be read or saved.
 func (d *Daemon) Poll(ctx context.Context) error {
 	members := d.current.Load().members
 	errs := make([]error, len(members))

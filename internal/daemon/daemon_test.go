@@ -1,42 +1,29 @@
 package daemon
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vbaws_exporter/collector"
-	"vbaws_exporter/collector/poller"
-	"vbaws_exporter/collector/store"
-	"vbaws_exporter/internal/config"
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
 // site is an entry of the configuration.
 type site struct{ name, url, more string }
 
-func newDaemon(t *testing.T, once bool, sites ...site) (*Daemon, error) {
+// newDaemon returns a daemon for Poll.
+func newDaemon(t *testing.T, sites ...site) (*Daemon, error) {
 	t.Helper()
-	text := "appliances:\n"
-	for _, s := range sites {
-		text += fmt.Sprintf("- {name: %s, url: %q, username: %s, password: %q%s}\n", s.name, s.url, vbawstest.DefaultUsername, vbawstest.DefaultPassword, s.more)
-	}
-	cfg, err := config.Parse("config.yml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
 	return New(Options{
-		Config:      cfg,
-		Storage:     func(string) (poller.Storage, error) { return store.NewMemory(), nil },
-		Once:        once,
+		Config:      parse(t, "", sites...),
+		Storage:     memoryStorage,
+		Once:        true,
 		Instruments: collector.NewInstruments(prometheus.NewRegistry()),
 		Logger:      log.NewLogfmtLogger(t.Output()),
 	})
@@ -49,8 +36,8 @@ func appliance(t *testing.T) *vbawstest.Server {
 	return s
 }
 
-// hanging returns the address of an appliance that takes requests and answers
-// none until the test ends.
+// hanging returns the URL of an appliance that accepts requests and answers none until
+// the test ends.
 func hanging(t *testing.T) string {
 	t.Helper()
 	end := make(chan struct{})
@@ -69,37 +56,28 @@ func TestPoll(t *testing.T) {
 	t.Run("failures", testPollFailures)
 }
 
-// testPollOneThatHangs also shows that Run ends with its context, and
-// gives the tokens back.
+// testPollOneThatHangs also tests that Run ends with its context, and logs out.
 func testPollOneThatHangs(t *testing.T) {
 	good := appliance(t)
-	d, err := newDaemon(t, false, site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
-	if err != nil {
-		t.Fatal(err)
+	w := run(t, memoryStorage, "poll_timeout: 1h", site{"hangs", hanging(t), ""}, site{"good", good.URL, ""})
+	w.awaitPoll("good")
+	if p := w.source("hangs").Published(); p.Polls != 0 {
+		t.Errorf("a poll of the appliance that hangs has ended: %+v", p.Status)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { d.Run(ctx); close(done) }()
-	for end := time.Now().Add(30 * time.Second); d.Sources()[1].Published().Polls == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the good appliance isn't polled")
-		}
-	}
-	if p := d.Sources()[0].Published(); p.Polls != 0 {
-		t.Errorf("the appliance that hangs had a poll: %+v", p.Status)
-	}
-	cancel()
-	<-done
-	// A request that was broken off may arrive after it.
+	w.stop()
+	// It need not be the last request: one that was cut off can arrive later.
 	if !slices.ContainsFunc(good.Requests(), func(r vbawstest.Request) bool { return r.Method == http.MethodDelete }) {
-		t.Error("the token wasn't given back")
+		t.Error("it did not log out")
 	}
 }
 
 func testPollFailures(t *testing.T) {
-	gone := appliance(t)
-	gone.Close()
-	d, err := newDaemon(t, true, site{"gone", gone.URL, ""}, site{"good", appliance(t).URL, ""})
+	gone, release, err := vbawstest.Refusing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	d, err := newDaemon(t, site{"gone", "http://" + gone, ""}, site{"good", appliance(t).URL, ""})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,9 @@ func TestFiles(t *testing.T) {
 	t.Run("missing at a poll", testFilesMissingAtAPoll)
 }
 
-// testFilesFailTheirApplianceOnly: a local file that is missing or broken
-// fails the polls of the appliance that needs it, and of no other. Once it is right
-// it is read without a restart.
+// testFilesFailTheirApplianceOnly: a local file that is missing or broken fails the polls
+// of the appliance that needs it, and of no other. A repaired file is read without a
+// restart.
 func testFilesFailTheirApplianceOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -47,9 +47,9 @@ func testFilesFailTheirApplianceOnly(t *testing.T) {
 		}
 	}
 	type one struct {
-		// more are keys of the configuration, in which %s is the folder.
+		// more has keys of the configuration, in which %s is the folder.
 		more string
-		// before and after are files, by name, at the start and once they are right.
+		// before and after are the files, by name, at the start and after the repair.
 		before, after map[string]string
 		want          string
 	}
@@ -115,8 +115,8 @@ func testFilesFailTheirApplianceOnly(t *testing.T) {
 	})
 }
 
-// testFilesMissingAtAReload is no failure of the reload: what was known of the
-// appliance is shown on, and the others go on untouched.
+// testFilesMissingAtAReload: a missing file doesn't fail the reload. The appliance keeps
+// its counts, and the others keep their pollers.
 func testFilesMissingAtAReload(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
@@ -145,9 +145,9 @@ func testFilesMissingAtAReload(t *testing.T) {
 	await(t, "the next count", func() bool { return w.sum(counted("a")) == 2 })
 }
 
-// testFilesMissingAtAPoll: so it is where each appliance is polled once.
+// testFilesMissingAtAPoll is the same for Poll.
 func testFilesMissingAtAPoll(t *testing.T) {
-	d, err := newDaemon(t, true, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
+	d, err := newDaemon(t, site{"good", appliance(t).URL, ""}, site{"bad", "https://127.0.0.1:1", ", tls_config: {ca_file: missing.pem}"})
 	if err != nil {
 		t.Fatal(err)
 	}

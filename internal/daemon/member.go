@@ -16,27 +16,28 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// member is one appliance and what polls it. Name and Published may be called by
-// any goroutine.
+// member is one appliance with its client and its poller. Name and Published are safe to
+// call from any goroutine.
 type member struct {
 	opts      *Options
 	appliance *config.Appliance
 	bounds    []float64 // of the classic buckets
 	client    *vbaws.Client
-	// idle closes the connections that are kept for the next request.
+	// idle closes the idle connections.
 	idle   func()
 	poller *poller.Poller // nil before open
 
-	// stop ends what start began, and stopped is closed when no pass is under way
-	// any more.
+	// stop ends what start began. stopped is closed when the poll under way has ended,
+	// and busy is unlocked after the logout.
 	stop    context.CancelFunc
 	stopped chan struct{}
-	// quiet says that requests are no longer counted: only the logout is left, and
-	// the appliance's series may be gone.
+	busy    sync.Mutex
+	// quiet says that requests are no longer counted: only the logout is left, and the
+	// series of the appliance can be removed already.
 	quiet atomic.Bool
 }
 
-// newMember returns a member that is yet to be opened.
+// newMember returns a member that is not opened yet.
 func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, error) {
 	transport := a.Transport()
 	m := &member{
@@ -58,8 +59,8 @@ func newMember(o *Options, a *config.Appliance, bounds []float64) (*member, erro
 	return m, nil
 }
 
-// open makes the poller, which loads the state. before is what the predecessor published
-// last; nil without one.
+// open makes the poller, which loads the state. before is what the appliance's previous
+// poller published last; nil without one.
 func (m *member) open(storage poller.Storage, before *poller.Published) error {
 	a, o := m.appliance, m.opts
 	hold := a.NewSeriesHold
@@ -100,14 +101,16 @@ func (m *member) open(storage poller.Storage, before *poller.Published) error {
 	return nil
 }
 
-// start polls until ctx ends or stop is called, in a goroutine that running waits
-// for.
+// start polls until ctx ends or stop is called, in a goroutine that running waits for. If
+// the member was stopped before, that goroutine first waits for its logout.
 func (m *member) start(ctx context.Context, running *sync.WaitGroup) {
 	ctx, m.stop = context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	m.stopped = stopped
-	m.quiet.Store(false)
 	running.Go(func() {
+		m.busy.Lock()
+		defer m.busy.Unlock()
+		m.quiet.Store(false)
 		m.poller.Run(ctx)
 		m.quiet.Store(true)
 		close(stopped)
@@ -115,8 +118,7 @@ func (m *member) start(ctx context.Context, running *sync.WaitGroup) {
 	})
 }
 
-// logout gives the token back. Its context is a new one: the one that work was
-// done under has ended by now.
+// logout logs out. It needs a context of its own, because that of the polls has ended.
 func (m *member) logout() {
 	ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
 	defer cancel()
@@ -129,5 +131,5 @@ func (m *member) logout() {
 // Name returns the appliance's name.
 func (m *member) Name() string { return m.appliance.Name }
 
-// Published returns what may be seen of the appliance; never nil.
+// Published returns what is visible of the appliance; never nil.
 func (m *member) Published() *poller.Published { return m.poller.Published() }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,27 +28,26 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// patience is how long a test waits for what must come. It only ends tests that
-// fail.
-const patience = 30 * time.Second
+// patience is how long a test waits for an event. It only ends tests that fail.
+const patience = 5 * time.Minute
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s doesn't come", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// world is a daemon that runs, and what it shows.
+// world is a running daemon with its metrics.
 type world struct {
 	t *testing.T
 	*Daemon
 	registry *prometheus.Registry
 	settings string
 	stop     func()
-	// before has how many polls the predecessors of those that poll now had made.
+	// before has, by current member, the number of polls of the previous ones.
 	before map[*member]uint64
 }
 
@@ -67,13 +67,19 @@ func parse(t *testing.T, settings string, sites ...site) *config.Config {
 	return cfg
 }
 
-// run starts a daemon over the storage of appliances.
+// run starts a daemon that ends with the test.
 func run(t *testing.T, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
+	t.Helper()
+	return runWith(t, log.NewLogfmtLogger(log.NewSyncWriter(t.Output())), storage, settings, sites...)
+}
+
+// runWith is run with a logger.
+func runWith(t *testing.T, logger log.Logger, storage func(string) (poller.Storage, error), settings string, sites ...site) *world {
 	t.Helper()
 	w := &world{t: t, registry: prometheus.NewRegistry(), settings: settings, before: make(map[*member]uint64)}
 	d, err := New(Options{
 		Config: parse(t, settings, sites...), Storage: storage,
-		Instruments: collector.NewInstruments(w.registry), Logger: log.NewLogfmtLogger(log.NewSyncWriter(t.Output())),
+		Instruments: collector.NewInstruments(w.registry), Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,15 +119,22 @@ func (w *world) source(name string) *member {
 	return nil
 }
 
-// awaitPoll waits for the first poll of the poller that an appliance has now.
+// awaitPoll waits for the first poll of the appliance's current poller.
 func (w *world) awaitPoll(name string) {
 	w.t.Helper()
 	m := w.source(name)
-	await(w.t, "a poll over "+name, func() bool { return m.Published().Polls > w.before[m] })
+	await(w.t, "a poll of "+name, func() bool { return m.Published().Polls > w.before[m] })
 }
 
-// gather returns the values of all series: counters and gauges, and counts of
-// histograms. It may be called by any goroutine.
+// awaitInventory waits until the inventory that follows the first poll has been published
+// completely: the workloads of the policies, which are labels, come last.
+func (w *world) awaitInventory(name string) {
+	w.t.Helper()
+	await(w.t, "the inventory of "+name, func() bool { return w.source(name).Published().Forbidden != nil })
+}
+
+// gather returns the values of all counters and gauges, and the counts of all histograms,
+// by series. It is safe to call from any goroutine.
 func (w *world) gather() map[string]float64 { return gather(w.t, w.registry) }
 
 func gather(t *testing.T, from prometheus.Gatherer) map[string]float64 {
@@ -169,7 +182,7 @@ func diskStorage(t *testing.T) func(string) (poller.Storage, error) {
 
 func memoryStorage(string) (poller.Storage, error) { return store.NewMemory(), nil }
 
-// finish puts a session that has ended into an appliance.
+// finish puts a finished session into an appliance.
 func finish(a *vbawstest.Server, policy, status string) {
 	now := a.Now()
 	a.Put(vbawstest.Session{
@@ -180,14 +193,14 @@ func finish(a *vbawstest.Server, policy, status string) {
 
 func counted(name string) string { return fmt.Sprintf(`vbaws_sessions_total{appliance=%q`, name) }
 
-// grows reports whether a series may never fall.
+// grows reports whether a series must not fall.
 func grows(name string) bool {
 	metric, _, _ := strings.Cut(name, "{")
 	return strings.HasSuffix(metric, "_total") || metric == "vbaws_session_duration_seconds" || metric == "vbaws_exporter_poll_duration_seconds"
 }
 
-// watch gathers until the test is over, and reports gaps and falls. What belongs
-// to the appliance "guest" comes and goes; it must not fall in the ledger.
+// watch gathers until over is closed, and reports series that vanish or fall. Those of
+// the appliance "guest" come and go, but its counters of sessions must not fall.
 func (w *world) watch(over <-chan struct{}) (scrapes int) {
 	seen := make(map[string]float64)
 	guests := make(map[string]float64)
@@ -215,6 +228,7 @@ func (w *world) watch(over <-chan struct{}) (scrapes int) {
 			v, there := now[name]
 			switch {
 			case strings.Contains(name, `appliance="guest"`):
+			case strings.HasPrefix(name, "vbaws_policy_problem_since_"): // goes with the problem
 			case !there:
 				w.t.Errorf("a gap: %s", name)
 			case v < was && grows(name):
@@ -232,13 +246,13 @@ func TestReload(t *testing.T) {
 	t.Run("random", testReloadRandom)
 	t.Run("earlier values stay", testReloadEarlierValuesStay)
 	t.Run("failed", testReloadFailed)
+	t.Run("failed while logging out", testReloadFailedWhileLoggingOut)
 	t.Run("appliances come and go", testReloadAppliancesComeAndGo)
 	t.Run("other buckets", testReloadOtherBuckets)
 	t.Run("after the end", testReloadAfterTheEnd)
 }
 
-// testReloadRandom goes over to another configuration a hundred times, while sessions
-// end and a scraper watches.
+// testReloadRandom reloads a hundred times, while sessions finish and a scraper watches.
 func testReloadRandom(t *testing.T) {
 	t.Parallel()
 	const reloads, regulars = 100, 4
@@ -270,7 +284,10 @@ func testReloadRandom(t *testing.T) {
 
 	w := run(t, diskStorage(t), "poll_interval: 5s\nnew_series_hold: 0s", sites...)
 	for _, name := range names {
-		await(t, "what "+name+" says", func() bool { return w.source(name).Published().Facts != nil && w.sum(counted(name)) == 1 })
+		w.awaitInventory(name)
+		if got := w.sum(counted(name)); got != 1 {
+			t.Fatalf("%s: counted %v", name, got)
+		}
 	}
 	untouched := w.source("untouched").poller
 
@@ -311,7 +328,7 @@ func testReloadRandom(t *testing.T) {
 		want := float64(places[name].finished)
 		await(t, fmt.Sprintf("the count of %s, %v", name, want), func() bool { return w.sum(counted(name)) >= want })
 	}
-	// Another look at all, which must find nothing new.
+	// Another poll of each must find nothing new.
 	for i := range sites {
 		if sites[i].name != "untouched" {
 			sites[i].more = ", poll_timeout: 31s"
@@ -336,18 +353,18 @@ func testReloadRandom(t *testing.T) {
 		}
 	}
 	if logins != 1 {
-		t.Errorf("%d logins where nothing changed", logins)
+		t.Errorf("%d logins, although nothing changed", logins)
 	}
 }
 
-// testReloadEarlierValuesStay: an appliance whose new address hangs shows what
-// the old one said.
+// testReloadEarlierValuesStay: while the new address of an appliance does not answer, the
+// values of the old one stay.
 func testReloadEarlierValuesStay(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)
 	finish(a, "web", "Succeeded")
-	w := run(t, memoryStorage, "", site{"a", a.URL, ""})
-	await(t, "the inventory", func() bool { return w.source("a").Published().Facts != nil })
+	w := run(t, memoryStorage, "poll_interval: 1h\npoll_timeout: 1h", site{"a", a.URL, ""})
+	w.awaitInventory("a")
 	last := w.source("a")
 	w.reload(site{"a", hanging(t), ""})
 	// The poller of the old address has ended, so what it published last stays.
@@ -364,21 +381,20 @@ func testReloadEarlierValuesStay(t *testing.T) {
 		}
 	}
 
-	// It comes back, at another address, and nothing was missed or repeated.
+	// At the old address again, nothing was missed or counted twice.
 	finish(a, "web", "Failed")
 	w.reload(site{"a", a.URL, ", new_series_hold: 0s"})
 	w.awaitPoll("a")
 	if got := w.sum(counted("a")); got != 2 {
 		t.Errorf("counted %v", got)
 	}
-	await(t, "what ended last", func() bool { return len(w.source("a").Published().Recent) == 2 })
+	await(t, "the last sessions", func() bool { return len(w.source("a").Published().Recent) == 2 })
 	if got := w.source("a").Published(); got.Polls != before.Polls+1 || got.Version == "" {
 		t.Errorf("%+v", got.Status)
 	}
 }
 
-// testReloadFailed: what is wrong is found before anything is
-// stopped, or else what was stopped goes on.
+// testReloadFailed: after a reload that failed, all members go on.
 func testReloadFailed(t *testing.T) {
 	t.Parallel()
 	a, b := appliance(t), appliance(t)
@@ -418,7 +434,7 @@ func testReloadFailed(t *testing.T) {
 		mu.Lock()
 		failing = test.failing
 		mu.Unlock()
-		for range 2 { // as those who don't believe it try it
+		for range 2 { // as people do
 			err := w.Reload(parse(t, "poll_interval: 5s", site{"a", a.URL, test.more}, site{"b", b.URL, ", poll_timeout: 1s"}, site{test.add, "http://127.0.0.1:1", ""}))
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: %v", name, err)
@@ -428,13 +444,53 @@ func testReloadFailed(t *testing.T) {
 			t.Errorf("%s: the appliances changed", name)
 		}
 		if w.sum(`vbaws_exporter_polls_total{appliance="c"`)+w.sum(`vbaws_exporter_polls_total{appliance="shut"`) != 0 {
-			t.Errorf("%s: shows an appliance that isn't there", name)
+			t.Errorf("%s: an appliance of the rejected configuration is shown", name)
 		}
 	}
-	await(t, "what goes on", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
+	await(t, "the next polls", func() bool { return polls(0) > before[0] && polls(1) > before[1] })
 }
 
-// brokenStorage fails to load if broken says so.
+// testReloadFailedWhileLoggingOut: the logout takes the token in use, so a member that goes
+// on after a reload that failed must have logged out before it logs in again.
+func testReloadFailedWhileLoggingOut(t *testing.T) {
+	t.Parallel()
+	a := appliance(t)
+	storage := func(name string) (poller.Storage, error) {
+		return &brokenStorage{store.NewMemory(), func() error {
+			if name == "new" {
+				return errors.New("disk on fire")
+			}
+			return nil
+		}}, nil
+	}
+	var deleted, loggedOut, early atomic.Bool
+	logger := log.LoggerFunc(func(keyvals ...any) error {
+		if slices.ContainsFunc(keyvals, func(v any) bool { return strings.HasPrefix(fmt.Sprint(v), "logout failed") }) {
+			loggedOut.Store(true)
+		}
+		return nil
+	})
+	w := runWith(t, logger, storage, "poll_interval: 5s", site{"a", a.URL, ""})
+	w.awaitPoll("a")
+	polls := w.source("a").Published().Polls
+	a.OnRequest(func(r *http.Request) {
+		switch {
+		case r.Method == http.MethodDelete && deleted.CompareAndSwap(false, true):
+			<-r.Context().Done() // no answer: the logout fails
+		case r.Method == http.MethodPost && deleted.Load() && !loggedOut.Load():
+			early.Store(true)
+		}
+	})
+	if err := w.Reload(parse(t, "", site{"a", a.URL, ", poll_timeout: 1m"}, site{"new", a.URL, ""})); err == nil {
+		t.Error("no error")
+	}
+	await(t, "the next poll", func() bool { return w.source("a").Published().Polls > polls })
+	if !deleted.Load() || early.Load() {
+		t.Errorf("logged out: %v, logged in during the logout: %v", deleted.Load(), early.Load())
+	}
+}
+
+// brokenStorage is a storage whose Load returns the error of fail, if that isn't nil.
 type brokenStorage struct {
 	poller.Storage
 	fail func() error
@@ -447,8 +503,8 @@ func (b *brokenStorage) Load() (*ledger.State, error) {
 	return b.Storage.Load()
 }
 
-// testReloadAppliancesComeAndGo: one that left is gone from the metrics, for good, and
-// continues from its own state when it comes back.
+// testReloadAppliancesComeAndGo: an appliance that is removed leaves the metrics for good,
+// and continues from its own state if it is configured again.
 func testReloadAppliancesComeAndGo(t *testing.T) {
 	t.Parallel()
 	for name, storage := range map[string]func(string) (poller.Storage, error){"store": diskStorage(t), "memory": memoryStorage} {
@@ -490,7 +546,8 @@ func testReloadAppliancesComeAndGo(t *testing.T) {
 	}
 }
 
-// testReloadOtherBuckets, and nothing else.
+// testReloadOtherBuckets: if only the buckets change, the histograms begin again and the
+// counters go on.
 func testReloadOtherBuckets(t *testing.T) {
 	t.Parallel()
 	a := appliance(t)

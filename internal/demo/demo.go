@@ -1,8 +1,5 @@
-// Package demo sets up something to look at: a simulated appliance, and a
-// configuration that points at it.
-//
-// It knows where both are, and for how long. It doesn't know what happens on the
-// appliance, which is vbawstest's affair, or how that is watched.
+// Package demo sets up a simulated appliance, and a configuration for it. Package
+// vbawstest decides what happens on the appliance.
 package demo
 
 import (
@@ -23,27 +20,26 @@ import (
 
 // Demo is a running appliance. Its files are in a folder of its own.
 type Demo struct {
-	// Dir is that folder.
+	// Dir is the folder.
 	Dir string
 	// ConfigFile is the configuration, CertFile the appliance's certificate.
 	ConfigFile, CertFile string
 	// URL is that of the appliance. Its account is vbawstest's default.
 	URL string
 
-	config []byte // what is in ConfigFile
+	config []byte // the content of ConfigFile
 	server *vbawstest.Server
 	fleet  *vbawstest.Fleet
 }
 
-// history lies behind the appliance at the start.
+// history is how far back the sessions of the appliance reach at the start.
 const history = 24 * time.Hour
 
-// Start sets up an appliance with a day of history, serves it on the loopback
-// interface, and writes the files. What makes its policies run on is Run. The
-// caller must Close it.
+// Start sets up an appliance with a day of history, serves it on the loopback interface,
+// and writes the files. Its policies run only while Run does. The caller must Close it.
 func Start(seed uint64) (*Demo, error) { return start(seed, time.Now) }
 
-// start is Start by another clock.
+// start is Start with another clock.
 func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	dir, err := os.MkdirTemp("", "vbaws_exporter-demo-")
 	if err != nil {
@@ -73,7 +69,7 @@ func start(seed uint64, clock func() time.Time) (_ *Demo, err error) {
 	if err := os.WriteFile(d.CertFile, d.server.CertPEM(), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's certificate: %w", err)
 	}
-	certFile, err := yaml.Dump(d.CertFile, yaml.WithLineWidth(-1)) // which can be any name
+	certFile, err := yaml.Dump(d.CertFile, yaml.WithLineWidth(-1)) // the path can need quotes
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's configuration: %w", err)
 	}
@@ -100,10 +96,10 @@ appliances:
 // StoragePath is where the state of the demo goes.
 func (d *Demo) StoragePath() string { return filepath.Join(d.Dir, "data") }
 
-// Run lets time pass for the appliance until ctx ends.
+// Run runs the policies of the appliance until ctx ends.
 func (d *Demo) Run(ctx context.Context) { d.fleet.Run(ctx) }
 
-// Close ends the appliance and removes the folder with all that is in it.
+// Close stops the appliance and removes the folder with its files.
 func (d *Demo) Close() error {
 	if d.server != nil {
 		d.server.Close()
@@ -114,8 +110,8 @@ func (d *Demo) Close() error {
 	return nil
 }
 
-// Describe says where to look. The addresses are those that the exporter is to listen on,
-// for http or https.
+// Describe writes the URLs of an exporter that listens on addresses, and the configuration.
+// The scheme is http or https.
 func (d *Demo) Describe(w io.Writer, scheme string, addresses []string, telemetryPath string) error {
 	var text strings.Builder
 	text.WriteString("A simulated appliance and the exporter that polls it are running. A day of it takes a minute.\n" +
@@ -135,7 +131,7 @@ Ctrl-C ends it, and removes %s.
 	return err
 }
 
-// visible returns an address to look at for one to listen on.
+// visible returns the address for a browser of an address to listen on.
 func visible(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

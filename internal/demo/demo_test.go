@@ -22,7 +22,7 @@ import (
 // newest is the newest API version that the demo's appliance accepts.
 const newest = "1.9-rev0"
 
-// fetch asks the demo's appliance, as curl would, and decodes the answer.
+// fetch sends a request to the demo's appliance and decodes the answer.
 func fetch(t *testing.T, d *Demo, token, path string, form url.Values, into any) {
 	t.Helper()
 	method := http.MethodGet
@@ -187,7 +187,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("certificate: %v", err)
 	}
 	if n := len(d.server.History()); n < 50 {
-		t.Errorf("%d sessions lie behind it", n)
+		t.Errorf("it has only %d sessions", n)
 	}
 
 	var out strings.Builder
@@ -203,7 +203,7 @@ func TestDemo(t *testing.T) {
 		}
 	}
 
-	// What is printed is a configuration, as it is.
+	// The printed text has the configuration.
 	_, pasted, _ := strings.Cut(out.String(), "):\n\n")
 	pasted, _, _ = strings.Cut(pasted, "\n\n")
 	file := filepath.Join(t.TempDir(), "config.yml")

@@ -17,12 +17,11 @@ import (
 	"time"
 )
 
-// timeout is how long an answer may take. The exporter waits for nothing before
-// it answers.
+// timeout is the longest wait for an answer. A healthy exporter answers at once.
 const timeout = 5 * time.Second
 
-// healthy begins what /-/healthy says, so that another program on the port isn't
-// taken for the exporter.
+// healthy is the beginning of the answer, so that another program on the port isn't taken
+// for the exporter.
 const healthy = "vbaws_exporter is healthy"
 
 // Ask requests /-/healthy at an address in the form of --web.listen-address, and
@@ -37,7 +36,7 @@ func Ask(ctx context.Context, address string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no response within %v", timeout))
 	defer cancel()
-	// TLS first: a server with TLS logs each request without, and not the reverse.
+	// TLS first: a server with TLS logs requests without TLS; the reverse isn't logged.
 	answer, err := ask(ctx, "https", address)
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		answer, err = ask(ctx, "http", address)
@@ -52,11 +51,11 @@ func Ask(ctx context.Context, address string) (string, error) {
 }
 
 func ask(ctx context.Context, scheme, address string) (string, error) {
-	var asked atomic.Bool // for a client certificate, after the server has shown its own
+	var asked atomic.Bool // the server sent its certificate and requested the client's
 	client := &http.Client{
 		Transport: &http.Transport{
-			// No proxy, and to the address as it is: where it names no host, that means
-			// this machine to the dialer, as it does to the listener.
+			// No proxy, and to the address as it is: without a host it means this machine,
+			// to the dialer and to the listener.
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, address)
 			},
@@ -81,7 +80,7 @@ func ask(ctx context.Context, scheme, address string) (string, error) {
 			return fmt.Sprintf("is running and requires a client certificate (%v)", alert.Err), nil
 		}
 		if named := new(url.Error); errors.As(err, &named) {
-			err = named.Err // the URL isn't what was dialled
+			err = named.Err // without the URL, whose host was not dialed
 		}
 		return "", err
 	}

@@ -82,8 +82,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskWithoutHost: an address to listen on may name no host, and then means
-// this machine.
+// TestAskWithoutHost: an address without a host means this machine.
 func TestAskWithoutHost(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(answer(http.StatusOK, good))
@@ -100,7 +99,7 @@ func TestAskWithoutHost(t *testing.T) {
 }
 
 // TestAskWithoutCertificate: a server that can no longer read its certificate accepts
-// connections, and cannot be scraped.
+// connections, but cannot be scraped.
 func TestAskWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	for _, clientAuth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
@@ -122,14 +121,14 @@ func TestAskWithoutCertificate(t *testing.T) {
 	}
 }
 
-func TestAskNobody(t *testing.T) {
+func TestAskWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	// Listens, and doesn't answer: who asks must not wait longer than he wants to.
+	// It listens and doesn't answer: Ask returns when its context ends.
 	gaveUp := errors.New("gave up")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {

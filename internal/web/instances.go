@@ -14,19 +14,19 @@ import (
 // maxInstanceRows is how many instances each list has.
 const maxInstanceRows = 100
 
-// instancesStatus are the EC2 instances of an appliance.
+// instancesStatus has the EC2 instances of an appliance.
 type instancesStatus struct {
-	// Count is how many there are, and Protected how many of those that are shown a policy
-	// protects.
+	// Count is the number of all instances, and Protected that of the shown ones that a
+	// policy protects.
 	Count     int `json:"count"`
 	Protected int `json:"protected"`
-	// OldestBackups are protected ones, those without a backup first, then the one whose
-	// newest backup is the oldest. Unprotected are in order of their names. Each has at most
+	// OldestBackups has protected instances in order of their newest backups, those
+	// without a backup first. Unprotected is in order of names. Each has at most
 	// maxInstanceRows.
 	OldestBackups []instanceStatus `json:"oldest_backups"`
 	Unprotected   []instanceStatus `json:"unprotected"`
 
-	// MoreProtected and MoreUnprotected are how many rows are left out.
+	// MoreProtected and MoreUnprotected are the numbers of omitted rows.
 	MoreProtected   int `json:"-"`
 	MoreUnprotected int `json:"-"`
 }
@@ -36,7 +36,8 @@ type instanceStatus struct {
 	Name   string `json:"name"`
 	ID     string `json:"id"`
 	Region string `json:"region,omitempty"`
-	// LastBackup is left out if there is none, which NoBackup says, and if it isn't known.
+	// LastBackup is omitted if it isn't known, and if there is no backup: then NoBackup is
+	// true.
 	LastBackup time.Time `json:"last_backup,omitzero"`
 	NoBackup   bool      `json:"no_backup,omitempty"`
 }

@@ -29,8 +29,8 @@ func TestInstances(t *testing.T) {
 	t.Run("over limit", testInstancesOverLimit)
 }
 
-// testInstancesTable: the oldest backup comes first, and unprotected ones have a list of their
-// own.
+// testInstancesTable: the oldest backup comes first, and unprotected instances have their own
+// list.
 func testInstancesTable(t *testing.T) {
 	backup := func(name string, age time.Duration) poller.Instance {
 		return poller.Instance{ID: "i-" + name, Name: name, Region: "eu-central-1", Protected: true, BackupKnown: true, LastBackup: noon.Add(-age)}
@@ -85,7 +85,7 @@ func testInstancesTable(t *testing.T) {
 	}
 }
 
-// testInstancesOverLimit: each limit that the metric vbaws_exporter_over_limit has is there.
+// testInstancesOverLimit: the status has each limit of the metric vbaws_exporter_over_limit.
 func testInstancesOverLimit(t *testing.T) {
 	p := watched(3)
 	p.View.OverLimit = map[string]int{ledger.LimitPolicies: 2, ledger.LimitSeries: 0}

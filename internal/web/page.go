@@ -13,13 +13,12 @@ import (
 const (
 	// refresh is between two pages of a browser, in seconds.
 	refresh = 30
-	// maxRows is up to how many policies the page of all appliances has all of them;
-	// beyond, each appliance has them on a page of its own. That page has at most
-	// maxPolicyRows.
+	// With more than maxRows policies, the page of all appliances has only the policies
+	// with problems. The page of one appliance has at most maxPolicyRows.
 	maxRows, maxPolicyRows = 200, 500
 )
 
-// page is what the template shows.
+// page is the data of the template.
 type page struct {
 	*status
 	Options *Options
@@ -27,10 +26,10 @@ type page struct {
 	Refresh int
 	// Only is the appliance that this page is about; empty: all.
 	Only string
-	// Brief says that this page has no policies but those with problems.
+	// Brief means that this page has only the policies with problems.
 	Brief bool
-	// Rejected is the problem of the configuration, if there is one. Others is how many other
-	// problems there are, Shown are the first of them, and More is how many are left out.
+	// Rejected is the problem of the configuration, if there is one. Others is the number of
+	// other problems, Shown has the first of them, and More is how many are omitted.
 	Rejected     *problem
 	Shown        []problem
 	Others, More int
@@ -51,17 +50,17 @@ func newPage(s *status, o *Options, only string) *page {
 	return p
 }
 
-// Several reports whether the page is about more than one appliance.
+// Several reports whether the page has more than one appliance.
 func (p *page) Several() bool { return len(p.Appliances) > 1 }
 
-// Rows are the policies that the page has, and More is how many are left out.
+// Rows returns the policies on the page, and More how many are omitted.
 func (a *applianceStatus) Rows() []policyStatus {
 	return a.Policies[:min(maxPolicyRows, len(a.Policies))]
 }
 
 func (a *applianceStatus) More() int { return len(a.Policies) - len(a.Rows()) }
 
-// With lets a template hand over a row of the page.
+// With returns the page and a row of it, for a nested template.
 func (p *page) With(row any) any {
 	return struct {
 		Page *page
@@ -69,7 +68,7 @@ func (p *page) With(row any) any {
 	}{p, row}
 }
 
-// moment is a time, and how far it is from now.
+// moment is a time and its distance from now.
 type moment struct{ ISO, Text, Distance, Span string }
 
 // At returns nil for no time.
@@ -82,7 +81,7 @@ func (p *page) At(t time.Time) *moment {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-// NextText says when a policy is due next, by the wall clock of its schedule.
+// NextText returns when a policy is due next, by the wall clock of its schedule.
 func (p *page) NextText(s policyStatus) string {
 	t := s.nextLocal
 	if t.IsZero() {
@@ -102,7 +101,7 @@ func (p *page) NextText(s policyStatus) string {
 	return t.Format(layout)
 }
 
-// ResultText says how the last session ended.
+// ResultText returns the result of the last session.
 func (p policyStatus) ResultText() string {
 	switch {
 	case p.LastStatus != "":
@@ -113,7 +112,7 @@ func (p policyStatus) ResultText() string {
 	return "no session yet"
 }
 
-// ResultClass says what that looks like.
+// ResultClass returns the class of the result.
 func (p policyStatus) ResultClass() verdict.State {
 	if p.LastStatus == "" && p.LastSuccess.IsZero() {
 		return verdict.Pending
@@ -121,7 +120,7 @@ func (p policyStatus) ResultClass() verdict.State {
 	return statusClass(cmp.Or(p.LastStatus, vbaws.StatusSucceeded))
 }
 
-// Since is when a problem began; zero if there is no such problem.
+// Since returns when a problem began; zero if there is no such problem.
 func (p policyStatus) Since(name verdict.State) time.Time {
 	for _, is := range p.Problems {
 		if is.Problem == name {
@@ -131,7 +130,7 @@ func (p policyStatus) Since(name verdict.State) time.Time {
 	return time.Time{}
 }
 
-// Title says in words what a mark of the strip of sessions stands for.
+// Title describes a session of the strip of sessions.
 func (s lastSession) Title() string {
 	took := ""
 	if d := s.End.Sub(s.start); !s.start.IsZero() && d >= 0 {
@@ -140,8 +139,8 @@ func (s lastSession) Title() string {
 	return s.Status + ", ended " + stamp(s.End) + " UTC" + took
 }
 
-// looks are how the statuses of sessions look: as which state, and as which sign that stands
-// for the status without its color.
+// looks has the looks of the statuses of sessions: the class, which determines the color, and
+// a mark, which shows the status without color.
 var looks = map[string]struct {
 	class verdict.State
 	mark  string
@@ -151,20 +150,20 @@ var looks = map[string]struct {
 	vbaws.StatusWarning:   {verdict.Warning, "!"},
 }
 
-// Mark and Class say what a mark of the strip of sessions looks like.
+// Mark and Class return the looks of a session in the strip of sessions.
 func (s lastSession) Mark() string { return cmp.Or(looks[s.Status].mark, "–") }
 
 func (s lastSession) Class() verdict.State { return cmp.Or(looks[s.Status].class, verdict.Pending) }
 
-// statusClass says what the status of a session looks like.
+// statusClass returns the class of the status of a session.
 func statusClass(status string) verdict.State { return cmp.Or(looks[status].class, verdict.Warning) }
 
-// Took says how long it took.
+// Took returns the duration of the session.
 func (s sessionStatus) Took() string {
 	return time.Duration(s.Duration * float64(time.Second)).Round(time.Second).String()
 }
 
-// words writes a name of the metrics as words.
+// words replaces the underscores in a name by spaces.
 func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
 
 func plural(n int, one, many string) string {
@@ -174,7 +173,7 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// distance says how far t is from now.
+// distance returns how far t is from now.
 func distance(t, now time.Time) string {
 	switch d := now.Sub(t); {
 	case d.Abs() < time.Second:
@@ -186,8 +185,8 @@ func distance(t, now time.Time) string {
 	}
 }
 
-// span says how long d is, rounded down: in one unit, or in two where the first alone
-// would be coarse.
+// span returns d in words, rounded down: in one unit, or in two if the first alone would be
+// coarse.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	two := func(n time.Duration, unit string, m time.Duration, minor string) string {

@@ -20,11 +20,11 @@ const (
 	maxProblemRows = 100
 )
 
-// Rejection is a configuration that was not put into use when it was reloaded.
+// Rejection is a configuration that a reload rejected.
 type Rejection struct {
 	// Since is when the first of the reloads in a row failed.
 	Since time.Time
-	// Err is why the last one did.
+	// Err is the error of the last one.
 	Err error
 }
 
@@ -35,12 +35,12 @@ type problem struct {
 	// when that began.
 	State verdict.State `json:"state"`
 	Since time.Time     `json:"since,omitzero"`
-	// Appliance is empty for the configuration, the next three except for a policy.
+	// Appliance is empty for the configuration. Only a policy has the next three.
 	Appliance string        `json:"appliance,omitempty"`
 	Policy    string        `json:"policy,omitempty"`
 	Workload  string        `json:"workload,omitempty"`
 	Kind      schedule.Kind `json:"kind,omitempty"`
-	// Message says what is wrong, Errors why, and Remedy what can be done.
+	// Message describes the problem, Errors has the causes, and Remedy what to do.
 	Message string   `json:"message"`
 	Errors  []string `json:"errors,omitempty"`
 	Remedy  string   `json:"remedy,omitempty"`
@@ -49,11 +49,11 @@ type problem struct {
 	Estimate bool      `json:"estimate,omitempty"`
 	NextDue  time.Time `json:"next_due,omitzero"`
 
-	// Row is the policy; nil if the problem is not one of a policy.
+	// Row is the policy; nil if the problem is not of a policy.
 	Row *policyStatus `json:"-"`
 }
 
-// problems returns all problems, the worst first, and of those the oldest.
+// problems returns all problems, the worst first; of equal ones the oldest first.
 func problems(s *status, rejected *Rejection) []problem {
 	all := []problem{}
 	if rejected != nil {
@@ -98,7 +98,7 @@ func problems(s *status, rejected *Rejection) []problem {
 	return all
 }
 
-// describe says in words what is wrong with a policy, the worst first.
+// describe returns the problems of a policy in words, the worst first.
 func (p *policyStatus) describe(now time.Time) string {
 	var texts []string
 	for _, is := range p.Problems {
@@ -124,7 +124,7 @@ func (p *policyStatus) describe(now time.Time) string {
 	return strings.Join(texts, ". ") + "."
 }
 
-// failedSessions says how many of the last sessions failed.
+// failedSessions returns in words how many of the last sessions failed.
 func (p *policyStatus) failedSessions() string {
 	n := 0
 	for _, s := range slices.Backward(p.LastSessions) {
@@ -139,7 +139,7 @@ func (p *policyStatus) failedSessions() string {
 	switch {
 	case n < 2:
 		text = "The last session failed"
-	case n == verdict.Keep: // there may be more
+	case n == verdict.Keep: // more can have failed
 		text = fmt.Sprintf("At least the last %d sessions failed", n)
 	default:
 		text = fmt.Sprintf("The last %d sessions failed", n)

@@ -15,9 +15,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// status is all that is known, for the page and, as JSON, for programs. The
-// names of fields are documented in docs/commands.md and stable. Times are UTC, and left
-// out if unknown.
+// status is the whole status, for the page and, as JSON, for programs. The names of fields
+// are documented in docs/commands.md and stable. Times are in UTC, and omitted if unknown.
 type status struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
@@ -47,16 +46,16 @@ func compareStates(a, b verdict.State) int {
 	return cmp.Compare(slices.Index(worstFirst, a), slices.Index(worstFirst, b))
 }
 
-// isProblem reports whether a state is one that somebody has to look at.
+// isProblem reports whether a state is a problem.
 func isProblem(state verdict.State) bool { return compareStates(state, verdict.Silent) <= 0 }
 
 // applianceStatus is one appliance.
 type applianceStatus struct {
 	Name string `json:"name"`
-	// State is that of polling: ok, failing or pending; Message says it in words, and
-	// Remedy what can be done about it.
+	// State is that of polling: ok, failing or pending. Message describes it, and Remedy is
+	// what to do about it.
 	State verdict.State `json:"state"`
-	// PolicyState is the worst state of its policies; empty without any.
+	// PolicyState is the worst state of the policies; empty if there are none.
 	PolicyState verdict.State `json:"policy_state,omitempty"`
 	// Worst is the worse of both.
 	Worst   verdict.State `json:"-"`
@@ -107,7 +106,7 @@ type applianceStatus struct {
 type policyStatus struct {
 	Name     string `json:"name"`
 	Workload string `json:"workload,omitempty"`
-	// Kind is snapshot, replica, backup or archive; empty where sessions don't say.
+	// Kind is snapshot, replica, backup or archive; empty if sessions have no kind.
 	Kind    schedule.Kind `json:"kind,omitempty"`
 	Enabled bool          `json:"enabled"`
 	// State is ok, pending, failing, overdue, stuck, silent, warning or disabled.
@@ -129,12 +128,12 @@ type policyStatus struct {
 	NextDue     time.Time `json:"next_due,omitzero"`
 	Overdue     bool      `json:"overdue"`
 	OverdueRuns int       `json:"overdue_runs"`
-	// Estimate says that overdue is judged by the longest gap of the schedule, since its
+	// Estimate means that overdue is judged by the longest gap of the schedule, since its
 	// times aren't known.
 	Estimate     bool      `json:"estimate,omitempty"`
 	Running      int       `json:"running"`
 	RunningSince time.Time `json:"running_since,omitzero"`
-	// ScheduleError says what of the schedule could not be understood, and why.
+	// ScheduleError names the parts of the schedule that could not be understood, and why.
 	ScheduleError string `json:"schedule_error,omitempty"`
 
 	// nextLocal is NextDue by the wall clock of the schedule.
@@ -156,7 +155,7 @@ type problemStatus struct {
 	Since   time.Time     `json:"since"`
 }
 
-// sessionStatus is a session that ended.
+// sessionStatus is a finished session.
 type sessionStatus struct {
 	ID           string    `json:"id"`
 	Policy       string    `json:"policy,omitempty"`
@@ -212,8 +211,8 @@ func summary(ok, pending, all int) string {
 	}
 }
 
-// results says how a poll ended, and what can be done. A kind that isn't here is
-// shown as it is.
+// results has a message and a remedy for each result of a poll. An unknown result is shown
+// unchanged.
 var results = map[poller.Result]struct{ message, remedy string }{
 	poller.ResultSuccess: {"polling OK", ""},
 	poller.ResultStorage: {"is polled, but the state can't be saved",
@@ -297,7 +296,8 @@ func newAppliance(name string, p *poller.Published) applianceStatus {
 	return a
 }
 
-// judge sums up the states of polling and of the policies, which are sorted, the worst first.
+// judge sets PolicyState, Worst and the counts of policies. The policies must be sorted, the
+// worst first.
 func (a *applianceStatus) judge() {
 	a.Worst = a.State
 	if a.State == verdict.Failing {
@@ -325,8 +325,7 @@ func (a *applianceStatus) judge() {
 // utc returns t in UTC, in whole seconds.
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// policies joins the verdicts with what the newest sessions say. Those that have
-// problems come first.
+// policies returns the verdicts with the newest sessions, those with problems first.
 func policies(p *poller.Published) []policyStatus {
 	if p.View == nil || p.Policies == nil {
 		return nil
@@ -365,7 +364,7 @@ func policies(p *poller.Published) []policyStatus {
 	return all
 }
 
-// newPolicy returns what the verdict on a kind says.
+// newPolicy returns the status of a kind by its verdict.
 func newPolicy(r *poller.PolicyRow, k *verdict.Kind) policyStatus {
 	row := policyStatus{
 		Name: r.Name, Workload: r.Workload, Kind: k.Kind, Enabled: r.Enabled, State: k.State,
@@ -390,7 +389,7 @@ func newPolicy(r *poller.PolicyRow, k *verdict.Kind) policyStatus {
 	return row
 }
 
-// take takes in a series and its failure: several words of the appliance may be of one kind.
+// take adds a series and its failure: several words of the appliance can be of one kind.
 func (p *policyStatus) take(s ledger.SeriesView, f poller.Failure) {
 	if !s.Last.End.IsZero() && !s.Last.End.Before(p.LastEnd) {
 		p.LastStatus, p.LastEnd, p.LastDuration = s.Last.Status, utc(s.Last.End), new(s.Last.Duration.Seconds())

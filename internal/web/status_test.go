@@ -24,8 +24,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// series is what is known of a policy's sessions, the newest of which ended an
-// hour before noon.
+// series returns the series of a policy. Its newest session ended an hour before noon.
 func series(policy, extendedType, status string, running int) ledger.SeriesView {
 	s := ledger.SeriesView{
 		Series: &ledger.Series{
@@ -47,7 +46,7 @@ func row(name string, kinds ...verdict.Kind) poller.PolicyRow {
 	}
 }
 
-// kind is what is said of one kind.
+// kind returns the verdict on one kind.
 func kind(kind schedule.Kind, state verdict.State, edit ...func(*verdict.Kind)) verdict.Kind {
 	k := verdict.Kind{Kind: kind, State: state, NextDue: noon.Add(5 * time.Hour)}
 	for _, e := range edit {
@@ -60,7 +59,7 @@ var berlin = time.FixedZone("Europe/Berlin", 60*60)
 
 func at(t time.Time) verdict.Problem { return verdict.Problem{Judged: true, Since: t} }
 
-// ended are finished sessions that ended an hour apart, the last one an hour before noon.
+// ended adds finished sessions that ended an hour apart, the last one an hour before noon.
 func ended(statuses ...string) func(*verdict.Kind) {
 	return func(k *verdict.Kind) {
 		for i, status := range statuses {
@@ -70,7 +69,7 @@ func ended(statuses ...string) func(*verdict.Kind) {
 	}
 }
 
-// published is an appliance with a policy in each state.
+// published returns an appliance with a policy in each state.
 func published() poller.Published {
 	early, late := noon.Add(-2*time.Hour), noon.Add(-30*time.Minute)
 	done := noon.Add(-time.Hour)
@@ -172,8 +171,8 @@ func testStatusPolicies(t *testing.T) {
 	}
 }
 
-// testStatusKindWithoutVerdict: a policy without a schedule and without a session has no
-// kind, and the state of its own.
+// testStatusKindWithoutVerdict: a policy without a schedule and without a session has no kind,
+// and the state of the policy.
 func testStatusKindWithoutVerdict(t *testing.T) {
 	p := poller.Published{View: &ledger.View{}, Policies: &poller.PolicySet{Rows: []poller.PolicyRow{
 		row("by hand"), row("fails", kind(schedule.Whole, verdict.Failing)),
@@ -184,8 +183,8 @@ func testStatusKindWithoutVerdict(t *testing.T) {
 	}
 }
 
-// testStatusPoliciesOfOneName: several words of the appliance may be of one kind, and
-// the newest session is the one that is shown. Between workloads the words decide.
+// testStatusPoliciesOfOneName: if several words of the appliance are of one kind, the newest
+// session is shown. Between workloads the words decide.
 func testStatusPoliciesOfOneName(t *testing.T) {
 	older, newer := series("p", "PolicySnapshot", "Failed", 1), series("p", "PolicyRdsSnapshot", "Succeeded", 2)
 	older.Series.Last.End = noon.Add(-2 * time.Hour)
@@ -205,8 +204,8 @@ func testStatusPoliciesOfOneName(t *testing.T) {
 	}
 }
 
-// testStatusUnreadableSchedule: what of a schedule can't be understood is worth a look, and
-// is said where its policy is.
+// testStatusUnreadableSchedule: a part of a schedule that can't be understood is shown with its
+// policy.
 func testStatusUnreadableSchedule(t *testing.T) {
 	const reason = `weeklySchedule: days: "<b>Moonday" is not one of Sunday to Saturday`
 	p := published()
@@ -328,8 +327,8 @@ func testPageColors(t *testing.T) {
 	}
 }
 
-// testStatusProblems: those of all appliances are together, the worst first and of these the
-// oldest, on the page as in JSON.
+// testStatusProblems: the problems of all appliances are in one list, the worst first, and of
+// equal ones the oldest first, on the page and in JSON.
 func testStatusProblems(t *testing.T) {
 	policy := func(name string, state verdict.State, hours int) poller.PolicyRow {
 		return row(name, kind(schedule.Backup, state, func(k *verdict.Kind) {
@@ -416,14 +415,14 @@ func testStatusProblems(t *testing.T) {
 	o.Sources, o.Rejected = sources(&source{"a", appliance(policy("fine", verdict.OK, 0))}), nil
 	h = handler(t, o)
 	if page := body(t, get(h, "/")); strings.Contains(page, "Problems") || strings.Contains(page, "class=\"banner") {
-		t.Errorf("problems where there are none:\n%s", page)
+		t.Errorf("problems without a cause:\n%s", page)
 	}
 	if text := body(t, get(h, "/api/v1/status")); !strings.Contains(text, `"problems":[],"problem_count":0`) {
-		t.Errorf("problems where there are none: %s", text)
+		t.Errorf("problems without a cause: %s", text)
 	}
 }
 
-// testStatusProblemsOfOneName: policies of one name and of different workloads are two.
+// testStatusProblemsOfOneName: policies with one name and different workloads are two.
 func testStatusProblemsOfOneName(t *testing.T) {
 	failing := func(k *verdict.Kind) { k.Failing = at(noon.Add(-time.Hour)) }
 	ec2, rds := row("p", kind(schedule.Snapshot, verdict.Failing, failing)), row("p", kind(schedule.Snapshot, verdict.Failing, failing))
@@ -440,8 +439,8 @@ func testStatusProblemsOfOneName(t *testing.T) {
 	}
 }
 
-// testStatusManyProblems: the rejected configuration has a place of its own, and is none of the
-// problems that are counted beside the list.
+// testStatusManyProblems: the rejected configuration is shown separately, and not counted as
+// one of the other problems.
 func testStatusManyProblems(t *testing.T) {
 	p := poller.Published{
 		View: &ledger.View{}, Policies: &poller.PolicySet{},
@@ -464,8 +463,8 @@ func testStatusManyProblems(t *testing.T) {
 	}
 }
 
-// testStatusBigAppliance: what is shown of an appliance with thousands of failing policies is
-// limited, and what is left out is counted.
+// testStatusBigAppliance: the lists of an appliance with thousands of failing policies are
+// limited, and the omitted rows are counted.
 func testStatusBigAppliance(t *testing.T) {
 	const policies = 2000
 	p := poller.Published{
@@ -526,7 +525,7 @@ func testStatusNextStart(t *testing.T) {
 	}
 }
 
-// testStatusHostileNames: whatever somebody typed is shown as text, all of it.
+// testStatusHostileNames: any name is shown completely, as text.
 func testStatusHostileNames(t *testing.T) {
 	names := []string{
 		`<script>alert(1)</script>`, `" onmouseover="alert(1)`, `'>"></td></table><b>`, "{{.Version}}", "javascript:alert(1)",
@@ -553,7 +552,7 @@ func testStatusHostileNames(t *testing.T) {
 	var list []*source
 	for _, name := range names {
 		list = append(list, &source{name, p})
-		p = poller.Published{} // the names of policies once are enough
+		p = poller.Published{} // one appliance with policies is enough
 	}
 	h := handler(t, Options{
 		Sources: sources(list...), Version: names[0],
@@ -582,8 +581,8 @@ func testStatusHostileNames(t *testing.T) {
 	}
 }
 
-// testStatusManyAppliances: with hundreds of appliances the page stays one that a phone
-// can load, what is bad comes first, and each has a page of its own.
+// testStatusManyAppliances: with hundreds of appliances a phone can load the page, problems
+// come first, and each appliance has its own page.
 func testStatusManyAppliances(t *testing.T) {
 	var list []*source
 	for i := range 300 {
@@ -607,10 +606,10 @@ func testStatusManyAppliances(t *testing.T) {
 		t.Errorf("%d bytes", len(page))
 	}
 	if bad, good := strings.Index(page, "appliance 217"), strings.Index(page, "appliance 000"); bad < 0 || good < bad {
-		t.Errorf("the one in trouble is at %d, another at %d", bad, good)
+		t.Errorf("the failing appliance is at %d, another at %d", bad, good)
 	}
 	if !strings.Contains(page, "The worst 100 of 8701") || !strings.Contains(page, `href="/?appliance=appliance%20000"`) {
-		t.Error("says nothing of what is left out")
+		t.Error("the page lacks the number or the links of the omitted rows")
 	}
 	one := body(t, get(h, "/?appliance=appliance%20000"))
 	if !strings.Contains(one, "policy 48") || strings.Contains(one, "appliance 217") || strings.Contains(page, "policy 48") {
@@ -631,7 +630,7 @@ func testPageRefresh(t *testing.T) {
 	}
 }
 
-// testStatusDocumentation compares the documented fields with those there are.
+// testStatusDocumentation compares the documented fields with those of status.
 func testStatusDocumentation(t *testing.T) {
 	var got []string
 	for _, row := range docstest.Rows(t, "commands.md", "field") {
@@ -645,7 +644,7 @@ func testStatusDocumentation(t *testing.T) {
 	}
 }
 
-// fields returns the names of a struct's JSON fields, and of those below.
+// fields returns the names of a struct's JSON fields, and those of nested structs.
 func fields(prefix string, of reflect.Type) []string {
 	var names []string
 	for f := range of.Fields() {
@@ -786,7 +785,7 @@ func testEndpointPprof(t *testing.T) {
 	}
 }
 
-// testPageLimited holds as many requests as may be under way.
+// testPageLimited holds the maximum number of concurrent requests.
 func testPageLimited(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	h := handler(t, Options{Config: func() ([]byte, error) {
@@ -810,7 +809,7 @@ func testPageLimited(t *testing.T) {
 	close(release)
 	for range maxPages {
 		if got := <-done; got != http.StatusOK {
-			t.Errorf("one that had a place: %d", got)
+			t.Errorf("a request within the limit: %d", got)
 		}
 	}
 	if got := get(h, "/").StatusCode; got != http.StatusOK {
@@ -818,8 +817,7 @@ func testPageLimited(t *testing.T) {
 	}
 }
 
-// testEndpointReady: an appliance that a reload adds must not take the process
-// out of service.
+// testEndpointReady: an appliance that a reload adds must not make the process unready.
 func testEndpointReady(t *testing.T) {
 	list := []*source{{"first", poller.Published{Status: poller.Status{Polls: 1}}}}
 	h := handler(t, Options{Sources: sources(list...)})

@@ -1,10 +1,7 @@
-// Package web is what the exporter serves by HTTP: metrics, a status page for
-// people, and probes.
+// Package web serves HTTP: metrics, a status page for people, and probes.
 //
-// It knows how the state of an appliance is said in words. It doesn't know how
-// the state came about, and no request waits for an appliance: all of them
-// show what is published at that moment. TLS and authentication belong to the
-// exporter toolkit, which wraps the handler.
+// It describes the published state of the appliances. No request waits for an appliance.
+// TLS and authentication are done by the exporter toolkit, which wraps the handler.
 package web
 
 import (
@@ -30,11 +27,11 @@ import (
 	"vbaws_exporter/collector"
 )
 
-// Options are what a Handler shows.
+// Options are the options of a Handler.
 type Options struct {
-	// Gatherer gives the metrics.
+	// Gatherer collects the metrics.
 	Gatherer prometheus.Gatherer
-	// Sources lists the appliances. Several goroutines may call it at once.
+	// Sources returns the appliances. Several goroutines can call it at once.
 	Sources func() []collector.Source
 	// TelemetryPath is the path of the metrics.
 	TelemetryPath string
@@ -43,26 +40,26 @@ type Options struct {
 	CreatedSamples bool
 	// Version is shown on the status page.
 	Version string
-	// Rejected returns the configuration that the last reload rejected; nil if it was put
-	// into use. Several goroutines may call it at once.
+	// Rejected returns the configuration that the last reload rejected; nil if the reload
+	// succeeded. Several goroutines can call it at once.
 	Rejected func() *Rejection
 	// Config returns the configuration in use, as YAML and without secrets.
 	Config func() ([]byte, error)
-	// Reload reads the configuration again, and returns what is wrong with it. Nil:
-	// that can't be asked for by HTTP.
+	// Reload reloads the configuration, and returns the mistakes in it. Nil: reloading by
+	// HTTP is off.
 	Reload func() error
 	// Pprof serves Go's profiles.
 	Pprof bool
 	// Now is the clock of the status page; nil is time.Now.
 	Now func() time.Time
-	// ErrorLog gets what goes wrong while serving. It must not be nil.
+	// ErrorLog logs errors of requests. It must not be nil.
 	ErrorLog *log.Logger
 }
 
 const (
-	// maxScrapes and maxPages are how many requests may be under way at once. More
-	// are answered with 503, so that clients who don't read can't pile up answers
-	// in memory.
+	// maxScrapes and maxPages are the maximum numbers of concurrent requests. Further
+	// ones are answered with 503, so that the answers to clients that don't read them
+	// can't fill memory.
 	maxScrapes, maxPages = 40, 20
 	// maxHeader is more than the headers of any browser, in bytes.
 	maxHeader = 64 << 10
@@ -71,13 +68,13 @@ const (
 // site answers requests.
 type site struct {
 	Options
-	// wasReady says that every appliance had its first poll at some time: one that
-	// a reload adds later doesn't make the process unready.
+	// wasReady means that once every appliance had been polled: an appliance that a
+	// reload adds doesn't make the process unready.
 	wasReady atomic.Bool
 }
 
-// Handler returns the handler of all paths. It fails where the telemetry path
-// is none or is taken.
+// Handler returns the handler of all paths. It fails if the telemetry path is invalid or
+// taken.
 func Handler(o Options) (http.Handler, error) {
 	if !validPath(o.TelemetryPath) {
 		return nil, fmt.Errorf("telemetry path %q: it must begin with / and have neither spaces, braces nor dots as elements", o.TelemetryPath)
@@ -97,8 +94,8 @@ func Handler(o Options) (http.Handler, error) {
 		MaxRequestsInFlight:                 maxScrapes,
 		EnableOpenMetrics:                   true,
 		EnableOpenMetricsTextCreatedSamples: o.CreatedSamples,
-		// No Timeout: it would buffer every page. A scrape waits for nothing but
-		// its client, and that is what the server's timeouts are for.
+		// No Timeout: it would buffer every page. A scrape waits only for its client,
+		// which the server's timeouts bound.
 	}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		plain(w, http.StatusOK, "vbaws_exporter is healthy.\n")
@@ -108,7 +105,7 @@ func Handler(o Options) (http.Handler, error) {
 	mux.Handle("GET /{$}", limited(pages, s.page))
 	mux.Handle("GET /api/v1/status", limited(pages, s.json))
 	mux.Handle("GET /config", limited(pages, s.config))
-	// A page of another site that somebody looks at must not reload.
+	// A web page of another site must not be able to reload.
 	reload := http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.reload))
 	mux.Handle("POST /-/reload", reload)
 	mux.Handle("PUT /-/reload", reload)
@@ -122,8 +119,7 @@ func Handler(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// limited answers 503 while as many requests as places has room for are under
-// way.
+// limited answers 503 while the capacity of places is used by other requests.
 func limited(places chan struct{}, h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -136,20 +132,20 @@ func limited(places chan struct{}, h http.HandlerFunc) http.Handler {
 	})
 }
 
-// validPath reports whether p is a path that http.ServeMux takes literally.
+// validPath reports whether http.ServeMux matches the path p literally.
 func validPath(p string) bool {
 	clean := path.Clean(p)
 	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/" && clean != "/") &&
 		!strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("{}%?#", r) })
 }
 
-// NewServer returns a server of h that no slow client can hold for ever.
+// NewServer returns a server of h, with timeouts for slow clients.
 func NewServer(h http.Handler, errorLog *log.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ErrorLog:          errorLog,
 		ReadHeaderTimeout: 10 * time.Second,
-		// No request has a body worth waiting for.
+		// No request has a large body.
 		ReadTimeout: 30 * time.Second,
 		// Far beyond any scrape: Prometheus' default is 10 s, and series go stale
 		// after five minutes.
@@ -176,7 +172,7 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "vbaws_exporter is ready.\n")
 }
 
-// reload reads the configuration again.
+// reload reloads the configuration.
 func (s *site) reload(w http.ResponseWriter, _ *http.Request) {
 	if s.Reload == nil {
 		plain(w, http.StatusForbidden, "Reloading by HTTP is off; --web.enable-lifecycle turns it on. SIGHUP reloads too.\n")
@@ -199,7 +195,7 @@ func (s *site) config(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, string(text))
 }
 
-// failed answers where a page could not be made.
+// failed answers that a page could not be made.
 func (s *site) failed(w http.ResponseWriter, what string, err error) {
 	s.ErrorLog.Printf("%s: %v", what, err)
 	plain(w, http.StatusInternalServerError, "The page could not be made; the log says why.\n")
@@ -223,8 +219,8 @@ var statusHTML string
 
 var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{"plural": plural, "statusClass": statusClass, "words": words}).Parse(statusHTML))
 
-// page answers with the page for people: of all appliances, or of the one that
-// the parameter appliance names. It refreshes itself but where refresh is off.
+// page answers with the status page of all appliances, or of the one that the parameter
+// appliance names. The page refreshes itself unless the parameter refresh is off.
 func (s *site) page(w http.ResponseWriter, r *http.Request) {
 	sources := s.Sources()
 	only := r.FormValue("appliance")
@@ -264,7 +260,7 @@ func (s *site) json(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, "application/json", append(text, '\n'))
 }
 
-// oneLine writes the errors of a scrape, which may be many, into one line.
+// oneLine writes all errors of a scrape into one line.
 type oneLine struct{ log *log.Logger }
 
 func (l oneLine) Println(v ...any) {

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite testdata/*.html")
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// source is an appliance that has published p.
+// source is an appliance with a published state.
 type source struct {
 	name string
 	p    poller.Published
@@ -149,7 +149,7 @@ func testEndpointTelemetryPath(t *testing.T) {
 	}
 }
 
-// testEndpointFormats negotiates what the scrapers of the world ask for.
+// testEndpointFormats negotiates the formats of scrapers.
 func testEndpointFormats(t *testing.T) {
 	const openMetrics = "application/openmetrics-text;version=1.0.0"
 	reg := prometheus.NewRegistry()
@@ -256,7 +256,7 @@ func testPageAppliances(t *testing.T) {
 	}
 }
 
-// testPageStates fails when the poller learns a result that has no words here.
+// testPageStates checks that every result of the poller has a message.
 func testPageStates(t *testing.T) {
 	for _, result := range poller.Results {
 		s, ok := results[result]

@@ -43,8 +43,8 @@ type Appliance struct {
 	regionID, accountID, slaTemplateID string
 }
 
-// New returns an appliance without sessions and policies. It panics if the
-// configuration can't be: an unknown product or a repository or an instance without a UUID.
+// New returns an appliance without sessions and policies. It panics if the configuration is
+// invalid: an unknown product, or a repository or an instance without a UUID.
 func New(cfg Config) *Appliance {
 	cfg.check()
 	a := &Appliance{
@@ -89,7 +89,7 @@ func mustUUID(id string) {
 
 func (a *Appliance) uuid() string { return newUUID(a.rng) }
 
-// newUUID makes up a random UUID.
+// newUUID returns a random UUID.
 func newUUID(rng *rand.Rand) string {
 	var id uuid.UUID
 	binary.BigEndian.PutUint64(id[:8], rng.Uint64())
@@ -143,15 +143,13 @@ type change struct {
 	hidden bool
 }
 
-// WithUSN gives the change this USN instead of the next one. The sequence is
-// left alone.
+// WithUSN gives the change this USN instead of the next one. The sequence is unchanged.
 func WithUSN(usn int64) ChangeOption {
 	return func(c *change) { c.usn, c.hasUSN = usn, true }
 }
 
-// VisibleAfter commits the change and takes its USN now, but requests see it
-// only when the world's clock has advanced by d: a transaction that commits
-// late.
+// VisibleAfter commits the change and takes its USN now, but requests find it only when the
+// world's clock has advanced by d: a transaction that commits late.
 func VisibleAfter(d time.Duration) ChangeOption {
 	return func(c *change) { c.delay = d }
 }
@@ -178,9 +176,9 @@ func (a *Appliance) Reveal() {
 	}
 }
 
-// Put adds a session or replaces the one of that id, and returns it as it was
-// committed. An empty ID is made up, another must be a UUID. Start and Stop are
-// taken as they are.
+// Put adds a session or replaces the one of that id, and returns it as it was committed. An
+// empty ID is replaced by a random UUID, any other must be a UUID. Start and Stop are
+// unchanged.
 func (a *Appliance) Put(s Session, opts ...ChangeOption) Session {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -191,8 +189,8 @@ func (a *Appliance) Put(s Session, opts ...ChangeOption) Session {
 	return a.commit(s, nil, opts)
 }
 
-// Start adds a session that runs: Status Running unless set, and Start the time
-// by the appliance's own clock unless set.
+// Start adds a running session. The default of Status is Running, and that of Start the time
+// of the appliance's own clock.
 func (a *Appliance) Start(s Session, opts ...ChangeOption) Session {
 	s.Status = orElse(s.Status, StatusRunning)
 	if s.Start.IsZero() {
@@ -201,9 +199,9 @@ func (a *Appliance) Start(s Session, opts ...ChangeOption) Session {
 	return a.Put(s, opts...)
 }
 
-// PutRaw adds a row that is served as the bytes of body, valid JSON or not,
-// where a session with that id, USN and start would be. Filters other than
-// FromUtc, ToUtc and Usn don't find it.
+// PutRaw adds a row that is served as the bytes of body, valid JSON or not, at the position
+// of a session with that id, USN and start. Filters other than FromUtc, ToUtc and Usn don't
+// find it.
 func (a *Appliance) PutRaw(id string, usn int64, start time.Time, body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -308,8 +306,8 @@ func (a *Appliance) Delete(id string) bool {
 	return true
 }
 
-// DeleteBefore removes all sessions that started before t and don't run, as the
-// appliance's retention does, and returns their number.
+// DeleteBefore removes all sessions that started before t and aren't running, like the
+// appliance's retention, and returns their number.
 func (a *Appliance) DeleteBefore(t time.Time) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -340,17 +338,17 @@ func (a *Appliance) remove(e *entry, now time.Time) {
 	delete(a.items, e.id)
 }
 
-// ResetUSN lets the appliance's sequence go on from next, as after a
-// configuration restore. USNs that are taken stay as they are.
+// ResetUSN continues the appliance's sequence from next, as after a configuration restore.
+// USNs of sessions are unchanged.
 func (a *Appliance) ResetUSN(next int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.nextUSN = next
 }
 
-// RenumberUSN gives all sessions new USNs from next on, in their order, as after a
-// restore into a new appliance, and lets the sequence go on from there. It is a
-// change of each session.
+// RenumberUSN gives all sessions new USNs from next on, in their order, as after a restore
+// into a new appliance, and continues the sequence from there. It is a change of each
+// session.
 func (a *Appliance) RenumberUSN(next int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -365,7 +363,7 @@ func (a *Appliance) RenumberUSN(next int64) {
 	}
 }
 
-// Lookup returns a session as requests see it now.
+// Lookup returns a session as requests find it now.
 func (a *Appliance) Lookup(id string) (Session, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -376,7 +374,7 @@ func (a *Appliance) Lookup(id string) (Session, bool) {
 	return Session{}, false
 }
 
-// Len returns the number of sessions that requests see now.
+// Len returns the number of sessions that requests find now.
 func (a *Appliance) Len() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -384,17 +382,17 @@ func (a *Appliance) Len() int {
 	return a.table.byUSN.Len()
 }
 
-// RawSessions makes the bytes of body the answer to every accepted GET
-// /api/v1/sessions; nil ends that.
+// RawSessions makes body the answer to every accepted GET /api/v1/sessions, until it is
+// called with nil.
 func (a *Appliance) RawSessions(body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.raw = slices.Clone(body)
 }
 
-// PutPolicy adds a policy or replaces the one of that id, and returns it as it
-// was committed. An empty ID is made up, another must be a UUID. A VPC policy
-// without an interval runs every hour.
+// PutPolicy adds a policy or replaces the one of that id, and returns it as it was committed.
+// An empty ID is replaced by a random UUID, any other must be a UUID. A VPC policy without
+// an interval runs every hour.
 func (a *Appliance) PutPolicy(p Policy) Policy {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -471,13 +469,12 @@ func (a *Appliance) Policies() []Policy {
 	return out
 }
 
-// History is all that was ever true of one session.
+// History has all states that one session ever had.
 type History struct {
 	ID string
 	// States are in the order of their commits.
 	States []State
-	// Deleted is when the session was deleted, by the world's clock; zero while
-	// it is there.
+	// Deleted is when the session was deleted, by the world's clock; zero if it was not.
 	Deleted time.Time
 }
 
@@ -486,19 +483,18 @@ type State struct {
 	Session
 	// Raw is what PutRaw was given; nil for a session.
 	Raw []byte
-	// Committed and Visible are by the world's clock. Visible is when requests
-	// could first see the state, counted from the first call that would have shown
-	// it; zero if they never could so far.
+	// Committed and Visible are by the world's clock. Visible is the time of the first
+	// call at which requests would have found the state; zero if there was none so far.
 	Committed, Visible time.Time
 }
 
-// Visible reports whether any state of the session could ever be seen.
+// Visible reports whether requests could find any state of the session.
 func (h *History) Visible() bool {
 	return slices.ContainsFunc(h.States, func(s State) bool { return !s.Visible.IsZero() })
 }
 
-// History returns the truth about all sessions, deleted ones included, in the
-// order in which they were first committed.
+// History returns the history of all sessions, deleted ones included, in the order of their
+// first commits.
 func (a *Appliance) History() []History {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -512,8 +508,7 @@ func (a *Appliance) History() []History {
 	return out
 }
 
-// HistoryOf returns the truth about one session, and false if there never was one
-// of that id.
+// HistoryOf returns the history of one session, and false if there never was one of that id.
 func (a *Appliance) HistoryOf(id string) (History, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -539,7 +534,7 @@ func (a *Appliance) counts() [5]int {
 	return [5]int{s.Alarms, s.Instances, s.ProtectedInstances, len(a.policies), len(a.cfg.Repositories)}
 }
 
-// count notes a change of the counts, for their trends.
+// count records a change of the counts, for their trends.
 func (a *Appliance) count() {
 	if now := a.counts(); now != a.summary.now {
 		a.summary.before, a.summary.now = a.summary.now, now

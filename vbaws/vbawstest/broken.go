@@ -2,12 +2,11 @@ package vbawstest
 
 import "slices"
 
-// This file has rows that the appliance can't render. No version documents them: the
-// schema of an error has a status 500, and says nothing of what may cause it. A list
-// is rendered as a whole, so that one such row takes its page with it.
+// This file has rows that the appliance can't render. They are not documented: the schema of
+// an error has a status 500 without causes. A page with such a row fails as a whole.
 
-// Break makes the appliance answer 500 to whatever has one of these in its answer: a
-// page of sessions, or a session, with that id; a list by that PolicyId.
+// Break makes the appliance answer 500 to each request whose answer contains one of these
+// ids: a page of sessions, or a session, with that id; a list by that PolicyId.
 func (a *Appliance) Break(ids ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,8 +14,7 @@ import (
 )
 
 // certificate returns the certificate of all servers of the process. The key is of an
-// elliptic curve, as signatures of the one in net/http/httptest take most of the time of
-// a handshake.
+// elliptic curve, because the RSA key of net/http/httptest makes handshakes slow.
 var certificate = sync.OnceValues(func() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -21,8 +21,7 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// Advance moves the clock by d, backwards where d is negative, and returns the
-// time that it then shows.
+// Advance moves the clock by d, backwards if d is negative, and returns the new time.
 func (c *Clock) Advance(d time.Duration) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,8 +33,8 @@ type User struct {
 }
 
 // Config describes an appliance. The zero value is a freshly installed one of
-// product 10 with one administrator. Where the vendor's documents leave a question
-// open, a field says so, and its zero value is the most plausible answer.
+// product 10 with one administrator. If a behavior is not documented, it is a field, and
+// the zero value is the most plausible behavior.
 type Config struct {
 	// Now is the world's clock; nil is time.Now. The appliance's own clock
 	// differs from it by Offset. Now must be safe for concurrent use and must not
@@ -91,16 +91,16 @@ type Config struct {
 	UsnFilter UsnFilter
 	// FromUtc is what the query parameters FromUtc and ToUtc compare.
 	FromUtc FromUtc
-	// FromUtcShift is added to FromUtc and ToUtc before they are compared: the
-	// mistake of an appliance that takes them for times of another zone.
+	// FromUtcShift is added to FromUtc and ToUtc before they are compared: an appliance
+	// that reads them as times of another zone.
 	FromUtcShift time.Duration
-	// TotalIsWhole makes totalCount the length of the whole list whatever the
-	// filters. The zero value counts what the filters left.
+	// TotalIsWhole makes totalCount the length of the whole list, whatever the filters.
+	// The zero value counts the filtered list.
 	TotalIsWhole bool
 	// DefaultPageSize is the length of a page without Limit; 0 is everything.
 	DefaultPageSize int
-	// MaxPageSize is the longest page, whatever Limit; 0 is no limit. That there is
-	// one is not documented at any version.
+	// MaxPageSize is the length of the longest page, whatever Limit; 0 is no limit. No
+	// version documents such a limit.
 	MaxPageSize int
 	// RefuseLimit makes a Limit above MaxPageSize an error of validation. The zero
 	// value shortens the page. Neither is documented. Limit=-1 shortens it always.
@@ -116,7 +116,7 @@ type Config struct {
 	RefuseSort bool
 	// RefuseUsnDesc makes Sort=usnDesc an unknown value.
 	RefuseUsnDesc bool
-	// IgnoreSort makes Sort have no effect: DefaultOrder holds. Not documented.
+	// IgnoreSort makes Sort have no effect: the order is DefaultOrder. Not documented.
 	IgnoreSort bool
 	// MissingSession is the answer to a request for a session that is not there.
 	MissingSession MissingSession
@@ -148,18 +148,18 @@ type Config struct {
 	ZoneName string
 	// Version is the product's full version; empty is made from Product.
 	Version string
-	// License is what /licensing/license answers; nil is a free license for ten
+	// License is the answer of /licensing/license; nil is a free license for ten
 	// instances.
 	License *License
-	// Summary are the counts of /statistics/summary that nothing else gives.
+	// Summary has the counts of /statistics/summary that don't follow from other fields.
 	Summary Summary
 	// Repositories are the backup repositories.
 	Repositories []Repository
-	// Instances are the EC2 instances beside the items of EC2 policies.
+	// Instances are EC2 instances in addition to the items of EC2 policies.
 	Instances []Instance
-	// InstanceForm is what a row of /virtualMachines says of protection.
+	// InstanceForm is the form of the protection in a row of /virtualMachines.
 	InstanceForm InstanceForm
-	// LicenseIDs is what id is in a row of /licensing/licensedWorkloads.
+	// LicenseIDs is the meaning of id in a row of /licensing/licensedWorkloads.
 	LicenseIDs LicenseIDs
 }
 
@@ -167,10 +167,9 @@ type Config struct {
 type UsnFilter int
 
 const (
-	// UsnEquals selects the sessions with that USN, as the description says by
-	// the letter.
+	// UsnEquals selects the sessions with that USN, as in the description.
 	UsnEquals UsnFilter = iota
-	// UsnGreater selects sessions with a higher one.
+	// UsnGreater selects sessions with a higher USN.
 	UsnGreater
 	// UsnIgnored selects all.
 	UsnIgnored
@@ -192,8 +191,8 @@ const (
 	FromIgnored
 )
 
-// MissingSession is an answer to /sessions/{id}, and to what is below it, for an
-// id without a session. The API description of 1.0 documents 404 with a problem,
+// MissingSession is an answer to /sessions/{id}, and to the routes below it, for an id
+// without a session. The API description of 1.0 documents 404 with a problem,
 // whose code is one of an enumeration that includes NotFound.
 type MissingSession int
 
@@ -323,11 +322,11 @@ const (
 type License struct {
 	// Type is Free, Subscription, Marketplace or Managed.
 	Type string
-	// Instances is what the license covers, Used what is taken of it.
+	// Instances is how many instances the license covers, Used how many it is used for.
 	Instances  int
 	Used       float64
 	LicensedTo string
-	// Expires is zero for a license that doesn't.
+	// Expires is zero for a license that doesn't expire.
 	Expires time.Time
 }
 
@@ -390,7 +389,7 @@ func (c *Config) times(minor int) TimeFormat {
 	return TimesMicroZ
 }
 
-// orElse returns v, or def where v is the zero value.
+// orElse returns v, or def if v is the zero value.
 func orElse[T comparable](v, def T) T {
 	var zero T
 	if v == zero {

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// DemoPolicies returns the policies of a plausible company: most of them are
-// well, some fail now and then, some always, one has been running for ever, one
-// has fallen silent, one is disabled.
+// DemoPolicies returns the policies of a plausible company: most of them succeed, some fail
+// now and then, some always, one is stuck, one is silent, one is disabled.
 func DemoPolicies() []PolicySpec {
 	days := func(n int) Retention { return Retention{Type: "Days", Count: n} }
 	points := func(n int) Retention { return Retention{Count: n} }
@@ -84,7 +83,7 @@ func DemoPolicies() []PolicySpec {
 		p.Priority = int64(i + 1)
 		p.Description = "Simulated"
 		for n := range 1 + i%3 {
-			// Far from ids that a test makes up.
+			// Far from the ids of tests.
 			p.Items = append(p.Items, Item{
 				ID:     ID(1_000_000 + 10*i + n),
 				Name:   fmt.Sprintf("%s-%02d", hostNames[i%len(hostNames)], n+1),
@@ -102,9 +101,9 @@ var hostNames = []string{"web", "pg", "dc", "orders", "agent", "stage", "fs", "s
 // scheduled daily about every minute. It makes some two hundred sessions a minute
 // and keeps them for a good day.
 //
-// At start, whatever the time of the day, the policy that has fallen silent has missed its
-// newest start by three to four hours, and the one that runs for ever has done so for at
-// least the 12 hours between two of its starts.
+// At start, at any time of the day, the silent policy has missed its newest start by three to
+// four hours, and the session of the stuck policy has been running for at least the 12 hours
+// between two of its starts.
 func DemoFleet(seed uint64, start time.Time) FleetConfig {
 	policies := DemoPolicies()
 	for i := range policies {

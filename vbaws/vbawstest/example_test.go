@@ -11,8 +11,8 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// A test has a clock of its own, puts sessions into an appliance, lets its
-// subject talk to it, and changes the list while that reads it.
+// A test has its own clock, puts sessions into an appliance, lets a client read them, and
+// changes the list meanwhile.
 func Example() {
 	clock := vbawstest.NewClock(time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC))
 	appliance := vbawstest.New(vbawstest.Config{Now: clock.Now, Seed: 1})
@@ -24,7 +24,7 @@ func Example() {
 	clock.Advance(10 * time.Minute)
 	appliance.Finish(session.ID, vbawstest.StatusFailed, time.Time{})
 
-	// The subject of a real test does this.
+	// In a real test, the tested client does this.
 	login, _ := http.NewRequest(http.MethodPost, server.URL+"/api/v1/token", strings.NewReader(url.Values{
 		"grant_type": {"password"}, "username": {vbawstest.DefaultUsername}, "password": {vbawstest.DefaultPassword},
 	}.Encode()))

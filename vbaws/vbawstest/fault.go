@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// FaultKind is a way to go wrong.
+// FaultKind is a kind of fault.
 type FaultKind int
 
 const (
@@ -24,25 +24,23 @@ const (
 	// FaultSlow sends the header and then the body in pieces of Fault.Chunk bytes,
 	// each when Injection.Step is called.
 	FaultSlow
-	// FaultHang sends nothing until Injection.Release, then answers as if nothing
-	// had been.
+	// FaultHang sends nothing until Injection.Release, then answers normally.
 	FaultHang
 	// FaultStartPage answers 200 with the HTML of a portal's start page.
 	FaultStartPage
 	// FaultGarbage answers 200 with application/json that is not valid.
 	FaultGarbage
-	// FaultGrow adds a session of type Policy, which ends as it starts, after the
-	// answer was made: a list that grows as fast as it is read. With Count -1 it
-	// never ends.
+	// FaultGrow adds a session of type Policy, which ends when it starts, after the
+	// answer was made: a list that grows as fast as it is read. With Count -1 it has no
+	// end.
 	FaultGrow
 )
 
 // silent reports whether no answer is sent.
 func (k FaultKind) silent() bool { return k == FaultReset }
 
-// Fault is something that goes wrong with chosen requests, after they arrived
-// and before they are looked at; FaultTruncate, FaultSlow and FaultHang spoil
-// the answer that there would have been.
+// Fault is a fault of chosen requests. It replaces the answer; FaultTruncate, FaultSlow and
+// FaultHang change how the normal answer is sent.
 type Fault struct {
 	Kind FaultKind
 	// Method and Route, a template such as /api/v1/sessions/{id}, choose the
@@ -52,14 +50,14 @@ type Fault struct {
 	Skip int
 	// Count is how many fail; 0 is one, negative is all.
 	Count int
-	// Probability, where it isn't 0, is that of failing for each request that
-	// would. It is drawn from Seed.
+	// Probability, if it isn't 0, is the probability with which each of these requests
+	// fails. It is drawn from Seed.
 	Probability float64
 	Seed        uint64
 
-	// Status, ErrorCode, RetryAfter (seconds or an HTTP date) and HTML describe
-	// the answer of FaultStatus. An empty ErrorCode is ServiceUnavailable for 503,
-	// NotImplemented for 501 and UnknownError else.
+	// Status, ErrorCode, RetryAfter (seconds or an HTTP date) and HTML describe the
+	// answer of FaultStatus. An empty ErrorCode is ServiceUnavailable for 503,
+	// NotImplemented for 501 and UnknownError for others.
 	Status     int
 	ErrorCode  string
 	RetryAfter string
@@ -68,7 +66,7 @@ type Fault struct {
 	Chunk int
 }
 
-// Injection is a Fault at work. Its methods may be called by any goroutine.
+// Injection is an active Fault. Its methods can be called by several goroutines at once.
 type Injection struct {
 	Fault
 	rng *rand.Rand
@@ -84,7 +82,7 @@ type Injection struct {
 	once    sync.Once
 }
 
-// Inject adds a fault. Of several that match a request, the oldest counts.
+// Inject adds a fault. If several match a request, the oldest is used.
 func (a *Appliance) Inject(f Fault) *Injection {
 	in := &Injection{
 		Fault:   f,
@@ -109,12 +107,12 @@ func (in *Injection) Hits() int {
 	return in.hits
 }
 
-// Entered receives a value for each request that the fault strikes, when it
-// does; after the first thousand, unreceived ones are dropped.
+// Entered returns a channel that gets a value when a request is struck by the fault. It
+// buffers a thousand values; further ones are dropped.
 func (in *Injection) Entered() <-chan struct{} { return in.entered }
 
-// Step lets one more piece of a slow body through. It waits until a response
-// takes it and reports false if the fault was released instead.
+// Step lets a response send one more piece of a slow body. It waits for the response, and
+// returns false if the fault was released instead.
 func (in *Injection) Step() bool {
 	select {
 	case in.steps <- struct{}{}:
@@ -124,7 +122,7 @@ func (in *Injection) Step() bool {
 	}
 }
 
-// Release lets everything through that the fault holds back, now and later.
+// Release makes the fault hold back nothing from now on.
 func (in *Injection) Release() { in.once.Do(func() { close(in.release) }) }
 
 // Remove ends the fault and releases what it holds back.

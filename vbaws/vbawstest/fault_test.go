@@ -29,7 +29,7 @@ func serve(t *testing.T) (*vbawstest.Server, string) {
 
 const sessionsPath = "/api/v1/sessions"
 
-// checkWell checks that requests are answered again.
+// checkWell checks that the appliance answers normally again.
 func checkWell(t *testing.T, s *vbawstest.Server, token string) {
 	t.Helper()
 	resp, body, err := fetch(s, sessionsPath, token)
@@ -87,7 +87,7 @@ func testFaultStatus(t *testing.T) {
 
 func testFaultReset(t *testing.T) {
 	s, token := serve(t)
-	// A request that must not be repeated by the transport itself.
+	// The transport doesn't retry on a new connection.
 	s.Inject(vbawstest.Fault{Kind: vbawstest.FaultReset, Count: -1})
 	_, _, err := fetch(s, sessionsPath, token)
 	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {

@@ -13,7 +13,7 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// PolicySpec is a policy of a Fleet and how its runs go.
+// PolicySpec is a policy of a Fleet and the behavior of its runs.
 type PolicySpec struct {
 	// Policy is put into the appliance. An empty ID is made from the fleet's seed,
 	// without Items the policy protects one workload of its own.
@@ -28,8 +28,8 @@ type PolicySpec struct {
 	// Warning.
 	WarningRate float64
 	// LeftOut is the id of an item that no session processes from LeftOutFrom on:
-	// sessions that would succeed end with Warning. The log says why in words that were
-	// seen at 1.7.
+	// sessions that would succeed end with Warning. The message in the log was observed
+	// at 1.7.
 	LeftOut     string
 	LeftOutFrom time.Time
 	// StuckAtRun is the run whose first session never ends; 1 is the first run, 0
@@ -56,34 +56,33 @@ type FleetConfig struct {
 	// Stretch makes sessions last longer, from Start on, by this factor; 0 is 1. With
 	// Compress it keeps durations from vanishing, and makes runs overlap.
 	Stretch float64
-	// Overlap is what becomes of a start that falls inside a run of its policy.
+	// Overlap is the effect of a start during a run of its policy.
 	Overlap Overlap
-	// SideBySide makes the kinds of one run at once, each with its own retries. The
-	// zero value makes one after another. Neither is documented.
+	// SideBySide runs the kinds of one run at the same time, each with its own retries.
+	// The zero value runs one after another. Neither is documented.
 	SideBySide bool
 	// ClockChange is what policies do when the clocks change.
 	ClockChange ClockChange
-	// ExtendedType, if not nil, gives the word of extendedSessionType instead of the
-	// package's own, which for some workloads and kinds are guesses.
+	// ExtendedType, if not nil, returns the word of extendedSessionType. The package's
+	// own words are guesses for some workloads and kinds.
 	ExtendedType func(w Workload, kind string) string
 	// Retention is the age at which the nightly retention removes sessions; 0 is
 	// never.
 	Retention time.Duration
-	// PoliciesOnly leaves out retention, configuration backups and restores.
+	// PoliciesOnly omits retention, configuration backups and restores.
 	PoliciesOnly bool
 }
 
-// Overlap is what becomes of a start that falls inside a run of the same policy. Not
-// documented.
+// Overlap is the effect of a start during a run of the same policy. Not documented.
 type Overlap int
 
 const (
-	// OverlapSkip leaves it out.
+	// OverlapSkip skips the start.
 	OverlapSkip Overlap = iota
-	// OverlapQueue puts it off to the end of the run. Several are run one after
+	// OverlapQueue delays the start until the end of the run. Several are run one after
 	// another.
 	OverlapQueue
-	// OverlapBeside begins it beside the run.
+	// OverlapBeside begins another run at once.
 	OverlapBeside
 )
 
@@ -98,16 +97,16 @@ type Fleet struct {
 	begun  bool
 	events *btree.BTreeG[event]
 	seq    uint64
-	rng    *rand.Rand // of what belongs to no policy
+	rng    *rand.Rand // for what belongs to no policy
 	units  []*unit
 }
 
-// unit is a policy at work.
+// unit is a policy and the state of its runs.
 type unit struct {
 	PolicySpec
 	rng     *rand.Rand
 	running int        // runs under way
-	waiting [][]string // kinds of the starts put off
+	waiting [][]string // kinds of the delayed starts
 	runs    int
 }
 
@@ -161,7 +160,7 @@ func (a *Appliance) world() time.Time {
 	return a.worldNow()
 }
 
-// clocks returns what the fleet needs to know of the appliance's configuration.
+// clocks returns the part of the appliance's configuration that the fleet needs.
 func (a *Appliance) clocks() (zone *time.Location, offset time.Duration, product int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -202,8 +201,8 @@ func (f *Fleet) advance(to time.Time) {
 	}
 }
 
-// Next returns the time, by the world's clock, of the next event, and false where
-// nothing will ever happen.
+// Next returns the time, by the world's clock, of the next event, and false if there is
+// none.
 func (f *Fleet) Next() (time.Time, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,8 +213,8 @@ func (f *Fleet) Next() (time.Time, bool) {
 	return f.real(e.at), ok
 }
 
-// Run advances the fleet with the appliance's world clock, which must go with
-// real time, until the context ends.
+// Run advances the fleet with the appliance's world clock, which must advance with real time,
+// until the context ends.
 func (f *Fleet) Run(ctx context.Context) {
 	for {
 		now := f.a.world()
@@ -238,7 +237,7 @@ func (f *Fleet) Run(ctx context.Context) {
 // real returns the world's time of a time of the schedule.
 func (f *Fleet) real(at time.Time) time.Time {
 	since := float64(at.Sub(f.cfg.Start))
-	if since >= math.MaxInt64 { // 292 years are all that a Duration holds
+	if since >= math.MaxInt64 { // a Duration is at most 292 years
 		since = float64(at.UnixMicro()-f.cfg.Start.UnixMicro()) * 1e3
 	}
 	if since > 0 && f.cfg.Compress != 1 {
@@ -319,7 +318,7 @@ func (f *Fleet) run(u *unit, at time.Time, kinds []string) {
 	}
 }
 
-// ended notes that a chain of sessions has ended, and with the last one the run.
+// ended records that a chain of sessions has ended, and with the last one the run.
 func (f *Fleet) ended(u *unit, r *run, at time.Time) {
 	if r.left--; r.left > 0 {
 		return
@@ -362,8 +361,8 @@ func (f *Fleet) session(u *unit, r *run, at time.Time, kinds []string, attempt i
 	if attempt > 0 {
 		rate = u.RetryFailureRate
 	}
-	// Every draw is made whatever the others say, so that a changed rate changes
-	// no duration.
+	// Every value is drawn, whatever the others are, so that a changed rate changes no
+	// duration.
 	failed, warned := u.rng.Float64() < rate, u.rng.Float64() < u.WarningRate
 	if failed {
 		status = StatusFailed
@@ -540,8 +539,8 @@ var extendedTypes = map[Workload]map[string]string{
 	FSx:                {KindReplica: "PolicyFsxBackupCopy", KindBackup: "PolicyFsxBackup"},
 }
 
-// extendedType returns the word for a kind. Where a workload has no archive, its
-// yearly schedule makes backups.
+// extendedType returns the word for a kind. If a workload has no archive, its yearly schedule
+// makes backups.
 func (f *Fleet) extendedType(w Workload, kind string) string {
 	if f.cfg.ExtendedType != nil {
 		return f.cfg.ExtendedType(w, kind)

@@ -121,8 +121,8 @@ func testFleetStartDuringARun(t *testing.T) {
 	}
 }
 
-// testFleetKindsOfARun: one after another, or side by side with their own retries. The
-// next start is inside no run as long as any of its kinds goes on.
+// testFleetKindsOfARun checks kinds of a run one after another, and side by side with their
+// own retries. The run lasts until the last of its kinds has ended.
 func testFleetKindsOfARun(t *testing.T) {
 	keep := vbawstest.Retention{Count: 1}
 	spec := vbawstest.PolicySpec{Typical: 20 * time.Minute, FailureRate: 1, Policy: vbawstest.Policy{Enabled: true, RetryTimes: 1,
@@ -185,7 +185,7 @@ func testFleetConfiguredWords(t *testing.T) {
 	}
 }
 
-// testFleetClockChange has a policy at 02:30 on the day when that is missing.
+// testFleetClockChange has a policy at 02:30, which is missing on one day.
 func testFleetClockChange(t *testing.T) {
 	for missing, want := range map[vbawstest.MissingHour][]string{
 		vbawstest.MissingLater:   {"07 02:30", "08 03:30", "09 02:30"},
@@ -214,7 +214,7 @@ func enabled(retries int) vbawstest.Policy {
 
 func testFleetBehaviorOfPolicies(t *testing.T) {
 	many := func(status string, n int) []string { return slices.Repeat([]string{status}, n) }
-	// Six starts, at 23:00, 00:00, …, 04:00, the last of which is over too.
+	// Six starts, at 23:00, 00:00, …, 04:00; the run of the last one has ended, too.
 	const length = 6*time.Hour + 59*time.Minute
 	short := time.Minute
 	for _, tt := range []struct {
@@ -311,8 +311,7 @@ func testFleetChangedPolicies(t *testing.T) {
 	}
 }
 
-// testFleetAnySteps advances two fleets to the same time, one at
-// once and one by steps.
+// testFleetAnySteps advances two fleets to the same time, one at once and one in steps.
 func testFleetAnySteps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := vbawstest.FleetConfig{
@@ -447,11 +446,10 @@ func testFleetRealTime(t *testing.T) {
 	})
 }
 
-// testFleetCompression: 292 years of a schedule are more than a Duration holds, and
-// a demo is there after 74 days.
+// testFleetCompression: a Duration is at most 292 years, which a demo of 74 days exceeds.
 func testFleetCompression(t *testing.T) {
 	a, clock := setup(vbawstest.Config{})
-	// Disabled, it has no events but the one of each New Year.
+	// A disabled policy has only one event a year.
 	yearly := vbawstest.Policy{Name: "Yearly", Schedule: &vbawstest.ScheduleSettings{YearlyEnabled: true,
 		Yearly: &vbawstest.YearlySchedule{DayInMonth: vbawstest.DayInMonth{Number: "OnDay", DayOfMonth: 1}, Month: "January"}}}
 	f := vbawstest.NewFleet(a, vbawstest.FleetConfig{Seed: 1, Compress: 1440, PoliciesOnly: true,

@@ -17,7 +17,7 @@ type request struct {
 	cfg  *Config
 	base string // the appliance's URL without a path
 	path string
-	id   string // what stands for {id} in the route
+	id   string // the value of {id} in the route
 	// version is the API version asked for, 1.minor.
 	version string
 	minor   int
@@ -88,7 +88,7 @@ func policyOperations() []route {
 	return out
 }
 
-// match returns the operations of a path and what stands for {id} in it.
+// match returns the operations of a path and the value of {id}.
 func match(path string) (found []route, id string) {
 	for _, r := range routes {
 		prefix, suffix, variable := strings.Cut(r.template, "{id}")
@@ -100,7 +100,7 @@ func match(path string) (found []route, id string) {
 		}
 		rest, hasPrefix := strings.CutPrefix(path, prefix)
 		middle, hasSuffix := strings.CutSuffix(rest, suffix)
-		// The route takes UUIDs, and the ids of raw rows whatever they are.
+		// The route accepts UUIDs, and any ids of raw rows.
 		if hasPrefix && hasSuffix && middle != "" && !strings.Contains(middle, "/") {
 			found, id = append(found, r), middle
 		}
@@ -183,7 +183,7 @@ func (ans *answer) write(w http.ResponseWriter) {
 	w.Write(ans.body) // an error means that the client is gone
 }
 
-// announce sends the header of an answer whose body follows.
+// announce sends the header of an answer before the body.
 func (ans *answer) announce(w http.ResponseWriter) {
 	maps.Copy(w.Header(), ans.header)
 	if ans.status != http.StatusNoContent {
@@ -192,8 +192,8 @@ func (ans *answer) announce(w http.ResponseWriter) {
 	w.WriteHeader(ans.status)
 }
 
-// answer does what the appliance does with a request, in its order: path,
-// method, API version, token, role, query.
+// answer checks a request in the order of the appliance: path, method, API version, token,
+// role, query.
 func (a *Appliance) answer(q *request, found []route) *answer {
 	r := q.http
 	if strings.HasPrefix(r.URL.Path, "/api/v1/problems/") {
@@ -247,7 +247,7 @@ func (a *Appliance) serve(q *request, op route) *answer {
 	return op.serve(a, q)
 }
 
-// violate notes what a monitor must not do.
+// violate records what a monitor must not do.
 func (a *Appliance) violate(q *request, template string) {
 	r := q.http
 	note := func(what string) {
@@ -266,9 +266,9 @@ func (a *Appliance) violate(q *request, template string) {
 	}
 }
 
-// Violations returns what a monitor must not do and was tried: any method but
-// GET outside of /api/v1/token, query parameters that this package doesn't know,
-// which the appliance ignores, and secrets among them.
+// Violations returns what requests did that a monitor must not do: methods other than GET
+// outside of /api/v1/token, unknown query parameters, which the appliance ignores, and
+// secrets in the URL.
 func (a *Appliance) Violations() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -278,17 +278,17 @@ func (a *Appliance) Violations() []string {
 // Request is one request that was answered.
 type Request struct {
 	Method string
-	// Route is the template, with {id} for an id; empty where nothing matched.
+	// Route is the template, with {id} for an id; empty if none matched.
 	Route          string
 	Path, RawQuery string
-	// Revision is what the header x-api-version said.
+	// Revision is the header x-api-version.
 	Revision string
-	// Status is the HTTP status and Bytes the length of the answer's body as the
-	// appliance meant to send it; both 0 where a fault let it send none.
+	// Status is the HTTP status and Bytes the length of the whole body; both 0 if a fault
+	// prevents the answer.
 	Status, Bytes int
 }
 
-// newest drops the older half of a list that has become too long.
+// newest removes the older half of a list that has become too long.
 func newest[T any](list []T) []T {
 	const enough = 1000
 	if len(list) <= 2*enough {
@@ -297,7 +297,7 @@ func newest[T any](list []T) []T {
 	return slices.Clone(list[len(list)-enough:])
 }
 
-// Query parses RawQuery. It returns nil where that isn't one.
+// Query parses RawQuery. It returns nil if that is not a query.
 func (r Request) Query() url.Values {
 	v, err := url.ParseQuery(r.RawQuery)
 	if err != nil {
@@ -321,19 +321,17 @@ func (a *Appliance) ResetRequests() {
 	a.requests = nil
 }
 
-// OnRequest sets a function that is called before each request is looked at; nil
-// removes it. It may call the Appliance, and several requests may call it at
-// once.
+// OnRequest sets a function that is called before each request is handled; nil removes it.
+// It can call the Appliance. Several requests can call it at once.
 func (a *Appliance) OnRequest(f func(*http.Request)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.onRequest = f
 }
 
-// AfterPage sets a function that is called after a page of GET
-// /api/v1/sessions was made and before it is sent; nil removes it. What it
-// changes in the Appliance is therefore not in that page and surely in the
-// next one.
+// AfterPage sets a function that is called after a page of GET /api/v1/sessions was made and
+// before it is sent; nil removes it. A change that it makes in the Appliance is therefore
+// not in that page, and in the next one.
 func (a *Appliance) AfterPage(f func(*http.Request)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -504,8 +502,8 @@ func (a *Appliance) license(q *request) *answer {
 	return ok(mustMarshal(out))
 }
 
-// listRepositories answers with the schema Repository of the API description of 1.0,
-// in order of ids. Of the documented parameters, it knows those that choose a page.
+// listRepositories answers with the schema Repository of the API description of 1.0, in order
+// of ids. Of the documented parameters, it implements Offset and Limit.
 func (a *Appliance) listRepositories(q *request) *answer {
 	win := q.params.window(q.cfg)
 	if bad := q.invalid(); bad != nil {

@@ -462,13 +462,13 @@ func testHandlerImpossibleState(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s was taken", name)
+					t.Errorf("%s is accepted", name)
 				}
 			}()
 			f()
 		}()
 	}
-	// What panicked left no lock behind.
+	// The panics left no mutex locked.
 	put(a, 1)
 	begun.Advance(clock.Now())
 	if _, ok := a.Lookup(vbawstest.ID(1)); ok || a.Len() != 1 {
@@ -476,8 +476,7 @@ func testHandlerImpossibleState(t *testing.T) {
 	}
 }
 
-// FuzzAnyRequest sends any request: the appliance answers, and what isn't a success
-// is a problem.
+// FuzzAnyRequest sends any request: the answer is a success or a problem.
 func FuzzAnyRequest(f *testing.F) {
 	f.Add("GET", "/api/v1/sessions", "1.8-rev0", "Bearer x", "", "")
 	f.Add("POST", "/api/v1/token", "1.8-rev0", "", formType, password(vbawstest.DefaultUsername, vbawstest.DefaultPassword).Encode())

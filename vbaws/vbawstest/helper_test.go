@@ -15,7 +15,7 @@ import (
 
 var epoch = time.Date(2026, time.March, 1, 22, 0, 0, 0, time.UTC)
 
-// TB is what the helpers need of *testing.T and *rapid.T.
+// TB has the methods of *testing.T and *rapid.T that the helpers need.
 type TB interface {
 	Helper()
 	Errorf(string, ...any)
@@ -66,7 +66,7 @@ func password(name, password string) url.Values {
 	return url.Values{"grant_type": {"password"}, "username": {name}, "password": {password}}
 }
 
-// session is a subject that has logged in.
+// subject is a client that has logged in.
 type subject struct {
 	a     *vbawstest.Appliance
 	rev   string
@@ -112,7 +112,7 @@ func (p sessionsPage) ids() []string {
 	return ids
 }
 
-// sessions gets a page of sessions that must be one.
+// sessions gets a page of sessions. Any other answer is fatal.
 func (s subject) sessions(t TB, query string) sessionsPage {
 	t.Helper()
 	w := s.get("/api/v1/sessions?" + query)

@@ -12,17 +12,17 @@ import (
 )
 
 // Instance is an EC2 instance that the appliance knows. The items of EC2 policies are
-// such as well, and need not be listed.
+// instances, too, and need not be in Config.Instances.
 type Instance struct {
 	// ID is a UUID.
 	ID, Name string
-	// AWSID is AWS's own; empty is one made from ID.
+	// AWSID is the id of AWS; if it is empty, one is derived from ID.
 	AWSID, Region string
-	// Deleted says that it no longer exists in AWS.
+	// Deleted means that the instance no longer exists in AWS.
 	Deleted bool
 }
 
-// InstanceForm is what a row of /virtualMachines says of protection.
+// InstanceForm is the form of the protection in a row of /virtualMachines.
 type InstanceForm int
 
 const (
@@ -66,14 +66,14 @@ func (a *Appliance) instances(cfg *Config) (all []Instance, policies map[string]
 	return all, policies
 }
 
-// awsID makes up an id in the form of AWS's.
+// awsID returns an id in the form of AWS.
 func awsID(id string) string {
 	h := fnv.New64a()
 	h.Write([]byte(id))
 	return fmt.Sprintf("i-0%016x", h.Sum64())
 }
 
-// Instances returns what the appliance knows of EC2 instances, in order of ids.
+// Instances returns all EC2 instances, in order of ids.
 func (a *Appliance) Instances() []Instance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,8 +81,8 @@ func (a *Appliance) Instances() []Instance {
 	return all
 }
 
-// Backups returns, by the id of each workload that has any, when its newest restore point
-// was made, by the appliance's own clock.
+// Backups returns the times of the newest restore points by the ids of their workloads, by
+// the appliance's own clock.
 func (a *Appliance) Backups() map[string]time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,8 +97,8 @@ func (a *Appliance) Backups() map[string]time.Time {
 // listInstances answers /virtualMachines: in the form of the API description of 1.0 at
 // 1.0 and 1.1; from 1.2 on with region, and location as the availability zone, and the
 // filter ProtectedByPolicy instead of ProtectionStatus (VeeamHub/grafana,
-// lcp-llp/terraform-provider-veeambackup). Of the other documented parameters, it knows
-// those that choose a page.
+// lcp-llp/terraform-provider-veeambackup). Of the other documented parameters, it implements
+// Offset and Limit.
 func (a *Appliance) listInstances(q *request) *answer {
 	win := q.params.window(q.cfg)
 	filter := "ProtectionStatus"
@@ -147,8 +147,8 @@ type backedUp struct {
 	at       time.Time // of the newest
 }
 
-// backedUp returns the workloads of all kinds that policies made restore points of, in
-// order of ids. The name is that of the session with the newest.
+// backedUp returns the workloads of all kinds that have restore points of policies, in order
+// of ids. The name is from the session of the newest one.
 func (a *Appliance) backedUp() []backedUp {
 	newest := make(map[string]backedUp)
 	for id, items := range a.items {
@@ -171,8 +171,8 @@ func (a *Appliance) backedUp() []backedUp {
 }
 
 // listLicensedWorkloads answers /licensing/licensedWorkloads with the schema
-// LicensedWorkload of the API description of 1.0. A license is taken by what has a restore
-// point. Of the documented parameters, it knows those that choose a page.
+// LicensedWorkload of the API description of 1.0. A workload with a restore point takes a
+// license. Of the documented parameters, it implements Offset and Limit.
 func (a *Appliance) listLicensedWorkloads(q *request) *answer {
 	win := q.params.window(q.cfg)
 	if bad := q.invalid(); bad != nil {
@@ -193,13 +193,13 @@ func (a *Appliance) listLicensedWorkloads(q *request) *answer {
 	return ok(mustMarshal(object{"totalCount": len(found), "results": results, "_links": q.self()}))
 }
 
-// LicenseIDs is what id is in a row of /licensing/licensedWorkloads. The API description
-// of 1.0 doesn't say.
+// LicenseIDs is the meaning of id in a row of /licensing/licensedWorkloads. It is not
+// documented.
 type LicenseIDs int
 
 const (
-	// LicenseIDsOfWorkloads are the ids that the workloads have elsewhere.
+	// LicenseIDsOfWorkloads means the ids of the workloads in other lists.
 	LicenseIDsOfWorkloads LicenseIDs = iota
-	// LicenseIDsOther are ids of their own.
+	// LicenseIDsOther means different ids.
 	LicenseIDsOther
 )

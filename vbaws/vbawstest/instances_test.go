@@ -61,8 +61,8 @@ func testInstancesByVersion(t *testing.T) {
 	}
 }
 
-// testInstancesLeftOut: the policy goes on with Warning, and what the appliance returns of
-// the instance that is left out stands still.
+// testInstancesLeftOut: the sessions of the policy end with Warning, and the last backup of
+// the omitted instance doesn't change.
 func testInstancesLeftOut(t *testing.T) {
 	a, clock := setup(vbawstest.Config{Revisions: published})
 	web, db := vbawstest.ID(1), vbawstest.ID(2)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Workload is a kind of thing that a policy protects.
+// Workload is a kind of resource that a policy protects.
 type Workload string
 
 // The workloads, each with policies of its own: see policyRoutes.
@@ -63,21 +63,21 @@ type Policy struct {
 	Workload Workload
 	Enabled  bool
 	Priority int64
-	// Schedule may be nil. It must not be changed once it was put. For an SLA-based
-	// policy it is that of its template, and not served.
+	// Schedule can be nil. It must not be changed after the policy was put. For an
+	// SLA-based policy it is the schedule of its template, and not served.
 	Schedule *ScheduleSettings
 	// Every is the schedule of a VPC policy, and of no other.
 	Every Interval
 	// RetryTimes is how often failed workloads are tried again.
 	RetryTimes int
-	// LastStatus is a word of Session.Status; empty is NeverExecuted. The
-	// appliance keeps it up when sessions of type Policy change.
+	// LastStatus is a word of Session.Status; empty is NeverExecuted. The appliance
+	// updates it when sessions of type Policy change.
 	LastStatus string
-	// Items are the workloads that the policy protects. They must not be changed
-	// once they were put.
+	// Items are the workloads that the policy protects. They must not be changed after
+	// the policy was put.
 	Items []Item
-	// USN is set by the appliance: from a sequence of the policies' own, raised
-	// when the policy or one of its sessions changes.
+	// USN is set by the appliance when the policy or one of its sessions changes, from a
+	// sequence for policies.
 	USN int64
 }
 
@@ -109,7 +109,7 @@ func (p *Policy) sessionName() string {
 	return p.Name
 }
 
-// check panics if there can't be such a policy.
+// check panics if the policy is invalid.
 func (p *Policy) check() {
 	if (p.Workload == VPC) != (p.Every != Interval{}) || p.Workload == VPC && (p.Schedule != nil || p.Every.length() <= 0) {
 		panic(fmt.Sprintf("vbawstest: policy %q of workload %s: a VPC policy has an interval and no schedule, and no other has one", p.Name, p.Workload))
@@ -199,8 +199,8 @@ func (f policyForm) lists(p *Policy) bool {
 	return p.Workload == f.workload || f.minor == 1 && f.workload == EC2 && p.Workload == RDS
 }
 
-// listPolicies answers a listing of one workload's policies. Of the documented
-// parameters, it knows those that choose a page.
+// listPolicies answers a listing of one workload's policies. Of the documented parameters, it
+// implements Offset, Limit and Sort.
 func (a *Appliance) listPolicies(q *request, workload Workload) *answer {
 	win := q.params.window(q.cfg)
 	order := q.params.sorting(policySortings)

@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// params reads query parameters strictly. It collects what is wrong with them,
-// and which of them were known.
+// params reads query parameters strictly. It collects mistakes, and the names of the known
+// parameters.
 type params struct {
 	url.Values // names in lower case
 	known      []string
@@ -36,7 +36,7 @@ func (p *params) fail(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
 
-// unknown returns those of the names sent that were not read.
+// unknown returns the names in the request that were not read.
 func (p *params) unknown(sent url.Values) []string {
 	var names []string
 	for name := range sent {
@@ -118,8 +118,7 @@ func (p *params) time(name string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// list returns the values of a parameter that may be repeated, each of which
-// must be one of allowed.
+// list returns the values of a parameter that can be repeated. Each must be one of allowed.
 func (p *params) list(name string, allowed []string) []string {
 	values := p.values(name)
 	for _, v := range values {
@@ -177,7 +176,7 @@ func (p *params) window(cfg *Config) window {
 	return w
 }
 
-// bounds returns the part of n elements that the window shows.
+// bounds returns the part of n elements that is in the window.
 func (w window) bounds(n int) (from, to int) {
 	from = min(w.offset, n)
 	if w.limit < 0 || w.limit > n-from {
@@ -186,7 +185,7 @@ func (w window) bounds(n int) (from, to int) {
 	return from, from + w.limit
 }
 
-// filterSet says which filters a query has.
+// filterSet has the filters that a query has.
 type filterSet uint
 
 const (
@@ -212,7 +211,7 @@ type sessionsQuery struct {
 	from, to time.Time
 	usn      int64
 	order    []sortKey // without any: no order
-	key      string    // of all that decides which rows come in which order
+	key      string    // of everything that determines the rows and their order
 
 	reading   FromUtc
 	byStart   bool // from compares the start
@@ -221,8 +220,8 @@ type sessionsQuery struct {
 }
 
 // Types of sessions by API version. Sources: the API description of 1.0, the REST
-// reference of 1.7-rev0, the changelog of 1.5-rev0 for FlrEfsTask. When the others
-// came and went in between is not documented: there the types of both are accepted.
+// reference of 1.7-rev0, the changelog of 1.5-rev0 for FlrEfsTask. When the others were added
+// and removed is not documented: versions in between accept the types of both.
 var (
 	typesOld  = []string{"Policy", "Job", "Task", "UserPolicy", "RetentionActivity", "RestoreTask", "FLRTask", "ImportPolicy", "TombstoneRetention"}
 	typesOnly = []string{"SelfBackupActivity"}
@@ -243,8 +242,7 @@ func sessionTypes(minor int) []string {
 	return types
 }
 
-// parseSessions reads the query of GET /api/v1/sessions. What is wrong with it is in
-// p.wrong afterwards.
+// parseSessions reads the query of GET /api/v1/sessions. It adds mistakes to p.wrong.
 func parseSessions(p *params, cfg *Config, minor int) *sessionsQuery {
 	q := &sessionsQuery{window: p.window(cfg)}
 	var given bool

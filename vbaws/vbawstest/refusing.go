@@ -15,7 +15,8 @@ func Refusing() (address string, release func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("keep an address that refuses: %w", err)
 	}
-	// A port that was bound is none that a dialer is given, who would reach himself.
+	// The system gives a port that is bound explicitly to no dialer. A dialer with that port
+	// would connect to itself.
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 	c, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {

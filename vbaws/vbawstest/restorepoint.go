@@ -14,15 +14,15 @@ import (
 // the restore point: the enumeration JobTypes of the API description of 1.0.
 var jobTypes = map[string]string{"PolicyBackup": "Backup", "PolicySnapshot": "Snapshot", "PolicyRemoteSnapshot": "Replica"}
 
-// restorePoint is what a session of an EC2 policy made of one instance: the schema
-// VmRestorePoint of the API description of 1.0.
+// restorePoint is a restore point of one instance, made by a session of an EC2 policy: the
+// schema VmRestorePoint of the API description of 1.0.
 type restorePoint struct {
 	id, backupID, instanceID, jobType string
 	at                                time.Time
 }
 
-// restorePoints returns those of the sessions that are there, newest first: of one
-// instance, or with an empty id of all.
+// restorePoints returns the restore points of the existing sessions, newest first: of one
+// instance, or of all if id is empty.
 func (a *Appliance) restorePoints(instance string) []restorePoint {
 	var found []restorePoint
 	for id, items := range a.items {
@@ -48,10 +48,10 @@ func (a *Appliance) restorePoints(instance string) []restorePoint {
 	return found
 }
 
-// listRestorePoints answers /vmRestorePoints and /virtualMachines/restorePoints. Of
-// the documented parameters, it knows the filters, and of the orders, which are
-// documented for 1.0 only, those of pointInTime. OnlyLatest is observed with the latter
-// route; it is taken for the newest of each backup.
+// listRestorePoints answers /vmRestorePoints and /virtualMachines/restorePoints. Of the
+// documented parameters, it implements the filters and the orders of pointInTime. Orders
+// are documented for 1.0 only. OnlyLatest is observed with the latter route; here it selects
+// the newest of each backup.
 func (a *Appliance) listRestorePoints(q *request) *answer {
 	win := q.params.window(q.cfg)
 	instance, _ := q.params.uuid("VirtualMachineId")

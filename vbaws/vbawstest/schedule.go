@@ -17,29 +17,29 @@ type ScheduleSettings struct {
 	Monthly        *MonthlySchedule
 	YearlyEnabled  bool
 	Yearly         *YearlySchedule
-	// The health check is served from API version 1.8 on, where
-	// lcp-llp/terraform-provider-veeambackup has it. Since when it is there is not
-	// documented.
+	// The health check is served from API version 1.8 on, for which
+	// lcp-llp/terraform-provider-veeambackup has it. Whether earlier versions have it is
+	// not documented.
 	HealthCheckEnabled bool
 	HealthCheck        *HealthCheckSchedule
 }
 
-// DailySchedule runs in chosen hours.
+// DailySchedule starts in chosen hours.
 type DailySchedule struct {
-	// Kind is Everyday, WeekDays (Monday to Friday) or SelectedDays, which are
-	// then Days: Sunday, Monday, ….
+	// Kind is Everyday, WeekDays (Monday to Friday) or SelectedDays, with Days: Sunday,
+	// Monday, ….
 	Kind string
 	Days []string
 	// RunsPerHour is at least 1; runs are spread evenly over the hour. They make
-	// snapshots, or backups for a workload without snapshots; the rest is made once
-	// in its hours: user guide of product 10, "Specifying Daily Schedule".
+	// snapshots, or backups for a workload without snapshots. Other kinds are made once
+	// in their hours: user guide of product 10, "Specifying Daily Schedule".
 	RunsPerHour int
 	Snapshot    *HoursOption
 	Backup      *HoursOption
 	Replica     *HoursOption
 }
 
-// HoursOption says in which hours a kind of restore point is made.
+// HoursOption has the hours in which a kind of restore point is made.
 type HoursOption struct {
 	Retention Retention
 	Schedule  struct {
@@ -55,7 +55,7 @@ type WeeklySchedule struct {
 	Replica   *DaysOption
 }
 
-// DaysOption says on which days a kind of restore point is made.
+// DaysOption has the days on which a kind of restore point is made.
 type DaysOption struct {
 	Retention Retention
 	Schedule  struct {
@@ -71,12 +71,12 @@ type MonthlySchedule struct {
 	Backup   *MonthsOption
 	Replica  *MonthsOption
 	// ToArchive sends the backup to an archive repository. It is served as
-	// sendBackupsToArchive from API version 1.8 on, where
+	// sendBackupsToArchive from API version 1.8 on, for which
 	// lcp-llp/terraform-provider-veeambackup has it.
 	ToArchive bool
 }
 
-// MonthsOption says in which months a kind of restore point is made.
+// MonthsOption has the months in which a kind of restore point is made.
 type MonthsOption struct {
 	Retention Retention
 	Schedule  struct {
@@ -109,7 +109,7 @@ type DayInMonth struct {
 
 // Retention is how long or how many restore points are kept.
 type Retention struct {
-	// Type is Days, Months or Years; empty where Count counts points.
+	// Type is Days, Months or Years; empty if Count counts restore points.
 	Type  string
 	Count int
 }
@@ -151,8 +151,8 @@ func Weekdays(retention Retention, days ...time.Weekday) *DaysOption {
 	return o
 }
 
-// InMonths returns an option of the monthly schedule for those months, or for
-// all where none is given.
+// InMonths returns an option of the monthly schedule for those months, or for all if none is
+// given.
 func InMonths(retention Retention, months ...time.Month) *MonthsOption {
 	o := &MonthsOption{Retention: retention}
 	if len(months) == 0 {
@@ -183,32 +183,32 @@ const healthCheckTime = 12 * time.Hour
 // Occurrence is a scheduled start.
 type Occurrence struct {
 	Time time.Time
-	// Kinds says what is to be made then.
+	// Kinds are the kinds of restore points to make.
 	Kinds []string
 }
 
-// DoubledHour is what a policy does that is to start in the hour which the end of
-// summer time brings twice. Not documented.
+// DoubledHour is what a policy does if its start is in the hour that occurs twice at the end
+// of summer time. Not documented.
 type DoubledHour int
 
 const (
-	// DoubledFirst starts it when the clocks show the time first.
+	// DoubledFirst starts it the first time.
 	DoubledFirst DoubledHour = iota
-	// DoubledSecond starts it when they show it again.
+	// DoubledSecond starts it the second time.
 	DoubledSecond
 	// DoubledBoth starts it both times.
 	DoubledBoth
 )
 
-// MissingHour is what a policy does that is to start in the hour which the
-// beginning of summer time leaves out. Not documented.
+// MissingHour is what a policy does if its start is in the hour that is missing at the
+// beginning of summer time. Not documented.
 type MissingHour int
 
 const (
 	// MissingLater starts it as long after midnight as on other days: an hour later
 	// by the clocks.
 	MissingLater MissingHour = iota
-	// MissingSkipped doesn't start it that day.
+	// MissingSkipped doesn't start it on that day.
 	MissingSkipped
 )
 
@@ -225,12 +225,12 @@ func (s *ScheduleSettings) Next(t time.Time, zone *time.Location) (Occurrence, b
 	return s.NextBy(t, zone, ClockChange{})
 }
 
-// NextBy is Next with another reading of what happens when the clocks change.
+// NextBy is Next with a given ClockChange.
 func (s *ScheduleSettings) NextBy(t time.Time, zone *time.Location, change ClockChange) (Occurrence, bool) {
 	local := t.In(zone)
 	var found Occurrence
-	// Days are counted in UTC, where each has a midnight. A change of the clocks
-	// can move a start over midnight: begin a day early, and look at one day more.
+	// Days are counted in UTC, in which each has a midnight. A change of the clocks can
+	// move a start over midnight: begin a day early, and check one day more.
 	first := time.Date(local.Year(), local.Month(), local.Day()-1, 0, 0, 0, 0, time.UTC)
 	for day, last := first, first.AddDate(5, 0, 2); day.Before(last); day = day.AddDate(0, 0, 1) {
 		enough := !found.Time.IsZero()
@@ -251,9 +251,9 @@ func (s *ScheduleSettings) NextBy(t time.Time, zone *time.Location, change Clock
 	return found, !found.Time.IsZero()
 }
 
-// instants returns when the clocks of a zone show a time of a day, which is given by
-// its midnight in UTC. It doesn't use time.Date, which takes one offset or the other
-// in the hours that are doubled or missing, as the zone has it.
+// instants returns when the clocks of a zone show a time of a day, which is given by its
+// midnight in UTC. It doesn't use time.Date, whose choice of the offset in doubled and
+// missing hours depends on the zone.
 func instants(day time.Time, of time.Duration, zone *time.Location, change ClockChange) []time.Time {
 	wall := day.Add(of)
 	offset := func(t time.Time) time.Duration {

@@ -5,14 +5,14 @@ import "time"
 // object is a JSON object.
 type object map[string]any
 
-// policyForm is what decides how policies are written.
+// policyForm determines how policies are written.
 type policyForm struct {
 	cfg      *Config
 	minor    int // of the API version 1.minor
 	workload Workload
 }
 
-// put writes a part, which may be absent.
+// put writes a part, which can be absent.
 func (f policyForm) put(o object, name string, there bool, value func() any) {
 	if there {
 		o[name] = value()
@@ -49,9 +49,9 @@ func (f policyForm) daily(d *DailySchedule) object {
 }
 
 // hours writes the hours of a daily schedule: 24 booleans as the API description of
-// 1.0 has them, and from 1.2 on the hours themselves, as the changelog of 1.2-rev0
-// says and lcp-llp/terraform-provider-veeambackup reads at 1.8. No list at all is
-// null there.
+// 1.0 has them, and from 1.2 on the hours themselves, as in the changelog of 1.2-rev0 and
+// as lcp-llp/terraform-provider-veeambackup reads at 1.8. From 1.2 on, a missing list is
+// null.
 func (f policyForm) hours(on []bool) any {
 	if f.minor < 2 {
 		day := make([]bool, 24)

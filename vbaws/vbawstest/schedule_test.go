@@ -156,7 +156,7 @@ func testScheduleClockChange(t *testing.T) {
 	}
 }
 
-// testScheduleMissingMidnight: days are counted without the clocks of the zone.
+// testScheduleMissingMidnight has days without a midnight in the zone.
 func testScheduleMissingMidnight(t *testing.T) {
 	santiago := zone(t, "America/Santiago")
 	s := &vbawstest.ScheduleSettings{DailyEnabled: true, Daily: &vbawstest.DailySchedule{Kind: "Everyday",

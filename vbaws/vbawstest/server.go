@@ -147,6 +147,7 @@ func (s *Server) Transport() *http.Transport {
 	t.Proxy = nil
 	t.MaxIdleConnsPerHost = 16 // a handshake is most of what a request costs
 	t.DialContext = s.DialContext
+	t.TLSHandshakeTimeout = 0 // on a slow machine a test takes as long as it takes
 	if s.inner.TLS != nil {
 		t.TLSClientConfig = s.inner.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	}

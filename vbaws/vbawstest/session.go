@@ -9,24 +9,24 @@ import (
 
 // Session is a session in the appliance's table.
 type Session struct {
-	// ID is a lower-case UUID, made up by the appliance where it is empty.
+	// ID is a lower-case UUID. If it is empty, the appliance sets a random one.
 	ID string
 	// Type is Policy, Job, Task, RetentionActivity, …, any word; ExtendedType is
 	// served from API version 1.1 on (VeeamHub/grafana, v3) and Name from 1.2 on
 	// (VeeamHub/grafana).
 	Type, ExtendedType, Name string
-	// Status is Running, Succeeded, …. Result follows from it where empty.
+	// Status is Running, Succeeded, …. If Result is empty, it follows from Status.
 	Status, Result, Reason string
 	// Start and Stop are times of the appliance's own clock, kept to the
 	// microsecond; zero is none.
 	Start, Stop time.Time
 	// USN is set by the appliance on every change.
 	USN int64
-	// PolicyID is the policy that the filter PolicyId finds the session under. It
-	// is never served.
+	// PolicyID is the value of the filter PolicyId that finds the session. It is never
+	// served.
 	PolicyID string
-	// ParentID is the session that this one is a part of. It is never served; the
-	// filter ParentSessionId finds the session under it.
+	// ParentID is the session that this one is a part of, and the value of the filter
+	// ParentSessionId that finds it. It is never served.
 	ParentID string
 }
 
@@ -74,8 +74,8 @@ type Item struct {
 	Region string
 }
 
-// ID returns the n-th of a fixed sequence of UUIDs that are in order of n: for
-// tests that want to name their sessions. n must not be negative.
+// ID returns the n-th of a fixed sequence of ascending UUIDs, for tests. n must not be
+// negative.
 func ID(n int) string {
 	return fmt.Sprintf("%08x-7e57-4000-8000-%012x", n>>24, n)
 }
@@ -86,8 +86,8 @@ type link struct {
 	Href   string `json:"href"`
 }
 
-// appendTo appends the row as the appliance sends it. By hand, since a large
-// table's pages are read often.
+// appendTo appends the row as the appliance sends it. It doesn't use encoding/json, because
+// the pages of a large table are read often.
 func (r *row) appendTo(b []byte, q *request) []byte {
 	if r.raw != nil {
 		return append(b, r.raw...)
@@ -171,7 +171,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// duration is 0 where start or stop is missing.
+// duration is 0 if start or stop is missing.
 func (s *Session) duration() time.Duration {
 	if s.Start.IsZero() || s.Stop.IsZero() {
 		return 0
@@ -179,7 +179,7 @@ func (s *Session) duration() time.Duration {
 	return s.Stop.Sub(s.Start)
 }
 
-// mustMarshal encodes a value of this package's own, which can't fail.
+// mustMarshal encodes a value of this package, which can't fail.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

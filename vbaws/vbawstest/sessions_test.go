@@ -17,7 +17,7 @@ import (
 	"vbaws_exporter/vbaws/vbawstest"
 )
 
-// query gives the ids that one appliance answers with.
+// query returns the ids in the answer of an appliance.
 func query(t TB, cfg vbawstest.Config, fill func(*vbawstest.Appliance), q string) []string {
 	t.Helper()
 	a, _ := setup(cfg)
@@ -48,8 +48,8 @@ func TestQuery(t *testing.T) {
 }
 
 func testQueryReadingsOfAFilter(t *testing.T) {
-	// Four sessions, started at 22:00, 22:01, 22:02 and 22:03, USN 1 to 4, the
-	// last of which runs.
+	// Four sessions, started at 22:00, 22:01, 22:02 and 22:03, USN 1 to 4. The last one
+	// is running.
 	fill := func(a *vbawstest.Appliance) {
 		put(a, 3)
 		a.Start(vbawstest.Session{ID: vbawstest.ID(3), Type: "Policy", Start: epoch.Add(3 * time.Minute)})
@@ -529,8 +529,7 @@ func testQueryPages(t *testing.T) {
 	})
 }
 
-// testQueryIndexes compares every query with the plainest one: all
-// sessions, filtered and sorted by the test.
+// testQueryIndexes compares every query with all sessions, filtered and sorted by the test.
 func testQueryIndexes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := drawAppliance(t, vbawstest.Config{})
@@ -552,7 +551,7 @@ func testQueryIndexes(t *testing.T) {
 		if len(got.Results) != len(want) || got.TotalCount != len(want) {
 			t.Fatalf("got %d of %d, want %d", len(got.Results), got.TotalCount, len(want))
 		}
-		// Ties may be in either order of ids.
+		// Ties can be in either order of ids.
 		byID := make(map[string]vbawstest.Session)
 		for _, w := range want {
 			byID[w.ID] = w
@@ -698,7 +697,7 @@ func FuzzSessionsQuery(f *testing.F) {
 	})
 }
 
-// escapeControls makes a query that http.NewRequest takes.
+// escapeControls returns a query that http.NewRequest accepts.
 func escapeControls(q string) string {
 	var b strings.Builder
 	for i := range len(q) {

@@ -14,11 +14,11 @@ import (
 // row is one committed state of a session. It never changes.
 type row struct {
 	Session
-	raw []byte // served instead of Session where not nil
+	raw []byte // served instead of Session if not nil
 	seq uint64 // in order of commits
 }
 
-// entry is all that was ever known of one id.
+// entry has the history of one id.
 type entry struct {
 	id      string
 	states  []state
@@ -30,25 +30,25 @@ type entry struct {
 type state struct {
 	row       *row
 	committed time.Time
-	visible   time.Time // zero while it can't be seen
+	visible   time.Time // zero before it is visible
 }
 
-// table holds the sessions. Requests see only visible rows, and only visible
-// rows are in the indexes.
+// table holds the sessions. Requests find only visible rows, and only visible rows are in the
+// indexes.
 type table struct {
 	entries   map[string]*entry
 	order     []*entry // in order of first commit, forgotten ones included
 	forgotten int
 	byUSN     *btree.BTreeG[*row]
 	byStart   *btree.BTreeG[*row]
-	// Narrower lists by USN, for the filters that pick one of them.
+	// Lists by USN of the sessions that one filter selects.
 	byPolicy map[string]*btree.BTreeG[*row]
 	byStatus map[string]*btree.BTreeG[*row]
 	pending  *btree.BTreeG[pending]
-	// version changes with every change that requests can see.
+	// version changes with every visible change.
 	version uint64
-	// last is the answer to the last query that no index could answer: pages of
-	// a still list are cut from it.
+	// last is the result of the last query that no index could answer, for further pages
+	// of a list that doesn't change.
 	last struct {
 		key     string
 		version uint64
@@ -56,7 +56,7 @@ type table struct {
 	}
 }
 
-// pending is a committed row that can't be seen yet.
+// pending is a committed row that is not visible yet.
 type pending struct {
 	at    time.Time
 	row   *row
@@ -91,7 +91,7 @@ func compareDuration(a, b *row) int { return cmp.Compare(a.duration(), b.duratio
 func compareType(a, b *row) int     { return strings.Compare(a.Type, b.Type) }
 func compareReason(a, b *row) int   { return strings.Compare(a.Reason, b.Reason) }
 
-// commit makes r the newest state of its session, to be seen from visible on.
+// commit makes r the newest state of its session, which requests find from visible on.
 func (t *table) commit(r *row, now, visible time.Time) {
 	e := t.entries[r.ID]
 	if e == nil {
@@ -150,7 +150,7 @@ func (t *table) hide(e *entry) {
 	t.byStatus[r.Status].Delete(r)
 }
 
-// settle shows what has become visible by now.
+// settle shows the rows that have become visible by now.
 func (t *table) settle(now time.Time) {
 	for {
 		p, ok := t.pending.Min()
@@ -166,7 +166,7 @@ func (t *table) delete(e *entry, now time.Time) {
 	t.hide(e)
 	e.latest = nil
 	e.deleted = now
-	// What was hidden must not appear after the deletion.
+	// A hidden row must not appear after the deletion.
 	var gone []pending
 	t.pending.Scan(func(p pending) bool {
 		if p.entry == e {
@@ -179,11 +179,11 @@ func (t *table) delete(e *entry, now time.Time) {
 	}
 }
 
-// forget drops the history of a deleted session.
+// forget removes the history of a deleted session.
 func (t *table) forget(e *entry) {
 	delete(t.entries, e.id)
 	t.forgotten++
-	// The order is cleaned up seldom, so that a deletion costs little.
+	// The order is cleaned up rarely, so that a deletion is cheap.
 	if t.forgotten > 1000 && t.forgotten > len(t.order)/2 {
 		t.order = slices.DeleteFunc(t.order, func(e *entry) bool { return t.entries[e.id] != e })
 		t.forgotten = 0
@@ -230,8 +230,7 @@ func (t *table) query(q *sessionsQuery) list {
 	return list{len: len(rows), at: func(i int) *row { return rows[i] }, same: same}
 }
 
-// indexed answers a query in the order of an index whose filters, if any, are
-// a stretch of it.
+// indexed answers a query that selects a contiguous part of an index, in its order.
 func (t *table) indexed(q *sessionsQuery, same func(a, b *row) bool) (list, bool) {
 	if len(q.order) != 1 {
 		return list{}, false
@@ -316,8 +315,7 @@ func (t *table) filter(q *sessionsQuery) []*row {
 	return rows
 }
 
-// page cuts [from, to) out of l. Where shuffle is not nil, it orders the rows that
-// tie.
+// page returns the rows [from, to) of l. If shuffle is not nil, it orders the rows that tie.
 func (l list) page(from, to int, shuffle func(a, b *row) int) []*row {
 	from, to = min(from, l.len), min(to, l.len)
 	if from >= to {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What a monitor asks on every poll must not cost a scan, or a large table would
-// measure the simulator.
+// The requests of every poll must not need a scan, or a test with a large table would measure
+// the simulator.
 func TestQueriesOfAPollNeedNoScan(t *testing.T) {
 	a := New(Config{})
 	a.Start(Session{Type: "Policy"})

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// tokens are the logins. A login is one successful grant of a password or of an
-// MFA code and all that was refreshed from it.
+// tokens has the logins. A login is one successful grant with a password or an MFA code, and
+// all tokens that were refreshed from it.
 type tokens struct {
 	access, refresh, mfa map[string]token
 	logins               uint64
@@ -26,8 +26,7 @@ func (t *tokens) init() {
 	t.access, t.refresh, t.mfa = make(map[string]token), make(map[string]token), make(map[string]token)
 }
 
-// RevokeTokens makes every token invalid, as a restart of the appliance's
-// service does.
+// RevokeTokens makes every token invalid, like a restart of the appliance's service.
 func (a *Appliance) RevokeTokens() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -38,8 +37,7 @@ func (a *Appliance) secret() string {
 	return fmt.Sprintf("%016x%016x", a.rng.Uint64(), a.rng.Uint64())
 }
 
-// authenticate returns the user of a request's access token, or what is wrong
-// with it.
+// authenticate returns the user of a request's access token, or a problem.
 func (a *Appliance) authenticate(r *http.Request) (User, token, *problem) {
 	const scheme = "Bearer "
 	header := r.Header.Get("Authorization")
@@ -154,7 +152,7 @@ func (a *Appliance) postToken(q *request) *answer {
 	case "authorization_code":
 		need("code")
 		if len(form.wrong) == 0 {
-			// Codes come from single sign-on, which there is none of.
+			// Codes are for single sign-on, which is not simulated.
 			return refused.answer(q.base, "")
 		}
 	default:

@@ -82,7 +82,7 @@ func (c *Config) revisions() []string {
 	return versions[slices.Index(versions, window[0]) : slices.Index(versions, window[1])+1]
 }
 
-// negotiate reads the API version of a request, or returns what is wrong with it.
+// negotiate reads the API version of a request. It returns an answer if that is not accepted.
 func (a *Appliance) negotiate(q *request) *answer {
 	var asked []string
 	for _, v := range q.http.Header.Values("x-api-version") {
@@ -124,10 +124,9 @@ func (q *request) refuseVersion(p problem, details string, accepted []string) *a
 	return p.answer(q.base, details)
 }
 
-// refuseRoute answers a request for a route that the API version lacks. With the
-// forms of the framework it is that of a version that is not accepted, and lists
-// those of the route (EndpointProblem). What the vendor's form goes with is not
-// documented: see RouteRefusesVersion.
+// refuseRoute answers a request for a route that the API version lacks. The forms of the
+// framework refuse the version, and list those of the route (EndpointProblem). The vendor's
+// answer is not documented: see RouteRefusesVersion.
 func (q *request) refuseRoute(op route) *answer {
 	accepted := op.versions(q.cfg)
 	switch {
@@ -180,7 +179,7 @@ func (q *request) frameworkRefusal(p problem, accepted []string) *answer {
 	return ans
 }
 
-// emptyNotFound is ASP.NET Core's answer to what no endpoint matches.
+// emptyNotFound is ASP.NET Core's answer if no endpoint matches.
 func emptyNotFound() *answer {
 	return &answer{status: http.StatusNotFound, header: http.Header{}}
 }

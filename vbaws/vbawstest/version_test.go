@@ -15,7 +15,7 @@ import (
 // published are the API versions from 1.0-rev0 to 1.9-rev0.
 var published = strings.Fields("1.0-rev0 1.1-rev0 1.1-rev1 1.2-rev0 1.3-rev0 1.4-rev0 1.5-rev0 1.5-rev1 1.6-rev0 1.7-rev0 1.7-rev1 1.8-rev0 1.9-rev0")
 
-// accepted returns which of some API versions a login is accepted in.
+// accepted returns the API versions that accept a login.
 func accepted(a *vbawstest.Appliance, among []string) (out []string) {
 	for _, v := range among {
 		if _, w := grant(a, v, password(vbawstest.DefaultUsername, vbawstest.DefaultPassword)); w.Code == http.StatusOK {
@@ -62,7 +62,7 @@ func testVersionWindowOfAProduct(t *testing.T) {
 	}
 }
 
-// refusal is an answer as it was sent.
+// refusal is an answer, unchanged.
 type refusal struct {
 	Status    int
 	Supported string
@@ -247,7 +247,7 @@ func testVersionFilters(t *testing.T) {
 				t.Errorf("%s at %s: %d", query, version, got)
 			}
 		}
-		// An unknown parameter is ignored, and noted.
+		// An unknown parameter is ignored, and is a violation.
 		want := 2
 		if version >= "1.7" {
 			want = 1
