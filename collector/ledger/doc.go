@@ -1,10 +1,9 @@
 // Package ledger decides what is counted.
 //
 // A Ledger folds the sessions of one appliance into counters, histograms and
-// gauges, each session once. It is pure: it does no I/O, reads no clock, starts
-// no goroutine and knows neither Prometheus nor HTTP. What it must look up of
-// the past it asks of a SeenIndex, what it has to have written it hands out as
-// Changes, and what may be seen of it is a View.
+// gauges, each session once. It is pure: it does no I/O, reads no clock, starts no
+// goroutine and has neither Prometheus nor HTTP. It looks up earlier sessions in a
+// SeenIndex, returns what is to be saved as Changes, and what is exposed as a View.
 //
 // A poll of the appliance is one transaction:
 //

@@ -9,7 +9,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// Entry is all that the ledger knows of one session, from one look-up. It is valid
+// Entry is all that the ledger has of one session, from one look-up. It is valid
 // until its transaction takes in the session, by whatever Entry, or is committed.
 type Entry struct {
 	tx *Tx
@@ -68,9 +68,9 @@ func (tx *Tx) daysNear(s *vbaws.Session) []int32 {
 // ID returns the id of the session.
 func (e *Entry) ID() ID { return e.id }
 
-// Known reports whether the session was taken in before, in whatever state. One that
-// was removed before it was seen to finish isn't known, nor is an unfinished one whose
-// policy is only now of interest.
+// Known reports whether the session was taken in before, in whatever state. One that was
+// removed before it was seen to finish isn't known. An unfinished one whose policy is only
+// now of interest isn't known either.
 func (e *Entry) Known() bool {
 	if e.open != nil {
 		return !e.open.Unresolved || !e.tx.l.opts.Filter.MatchesType(e.s.Type)

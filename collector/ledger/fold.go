@@ -23,7 +23,7 @@ type Event struct {
 	Duration time.Duration
 	// Err is why a row is not a session.
 	Err error
-	// Backfilled says that the session had finished before the initial sync.
+	// Backfilled is set if the session had finished before the initial sync.
 	Backfilled bool
 }
 
@@ -134,7 +134,7 @@ func (tx *Tx) isNew(s *vbaws.Session, from Origin) bool {
 	return start.IsZero() || !start.Before(tx.meta.Cutoff)
 }
 
-// count counts s as status, in the one place where anything is.
+// count counts s as status. Nothing else counts.
 func (tx *Tx) count(series *Series, s *vbaws.Session, status string, times Times, policy string, from Origin) {
 	c := tx.counter(series, status)
 	if c.Histogram == nil {
@@ -183,7 +183,11 @@ func (e *Entry) record(series *Series, status string, times Times) {
 	if s.Start.IsZero() {
 		s.Start = s.End.Add(-times.Duration)
 	}
-	series.History = series.History.Insert(s)
+	if e.indexed && !e.seen.Uncounted {
+		series.History = series.History.Update(s)
+	} else {
+		series.History = series.History.Insert(s)
+	}
 }
 
 func newer(a, b Last) bool {

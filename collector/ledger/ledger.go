@@ -13,17 +13,17 @@ type Options struct {
 	// MaxPolicies is how many policies may have series; 0 is any number. Sessions of
 	// further ones are counted as those of no policy.
 	MaxPolicies int
-	// Filter says which series are of interest. What others counted stays in the State,
+	// Filter selects the series that are of interest. What others counted stays in the State,
 	// and is in no View.
 	Filter Filter
-	// OneShot says that the process makes one poll, and shows its result at once.
+	// OneShot is set if the process makes one poll, and shows its result at once.
 	OneShot bool
-	// Ephemeral says that no state outlives the process: sessions that had finished before
+	// Ephemeral is set if no state outlives the process: sessions that had finished before
 	// the initial sync are then not counted.
 	Ephemeral bool
 }
 
-// Filter says what is of interest. A nil function matches everything.
+// Filter selects what is of interest. A nil function matches everything.
 type Filter struct {
 	// Type is asked of a session's type, Policy of a policy's name; the empty name is
 	// that of sessions of no policy.

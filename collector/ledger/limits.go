@@ -50,7 +50,7 @@ const (
 // overLimitSeed seeds the hashes of names beyond a limit.
 var overLimitSeed = maphash.MakeSeed()
 
-// Exceeded says that a transaction found something beyond a limit for the first time.
+// Exceeded is what a transaction found beyond a limit for the first time.
 type Exceeded struct {
 	// Count is how many were new, and Example the first.
 	Count   int

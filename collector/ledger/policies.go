@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vbaws_exporter/collector/verdict"
@@ -19,10 +20,11 @@ import (
 func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
 	tx.names = nil
 	present := make(map[PolicyKey]bool, len(listing))
+	known := sync.OnceValue(tx.histories)
 	for _, l := range listing {
 		k := PolicyKey{Workload: workload, ID: l.ID}
 		present[k] = true
-		tx.listedPolicy(k, l, at)
+		tx.listedPolicy(k, l, at, known)
 	}
 	for k, old := range tx.allPolicies() {
 		if whole && k.Workload == workload && !present[k] && !old.Gone() {
@@ -31,7 +33,7 @@ func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at tim
 	}
 }
 
-func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
+func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time, known func() histories) {
 	day := tx.now.Truncate(oneDay)
 	at, inDoubt := tx.seenAt(at)
 	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
@@ -45,7 +47,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
 		pol.Decided, pol.DisabledSince = old.Decided, old.DisabledSince
-		pol.Former = formerOf(old, l.Name, at)
+		pol.Former = formerOf(old, l.Name, at, known)
 		pol.keepSchedule(old)
 	}
 	switch {
@@ -96,18 +98,68 @@ func (p *Policy) keepSchedule(old *Policy) {
 	p.Since, p.InitialSync = old.Since, old.InitialSync
 }
 
-// formerFor is how long the former name of a policy is of interest.
-const formerFor = 35 * oneDay
+// formerFor is how long the former name of a policy is of interest: longer than a policy
+// that runs once a year waits for its next start.
+const formerFor = 400 * oneDay
 
-// formerOf returns the Former of a policy that is listed as name at the given time.
-func formerOf(old *Policy, name string, at time.Time) *Former {
+// formerRuns is how long after it was renamed a session of a policy can begin under the
+// former name: those that begin later are of another policy, which has the name now.
+const formerRuns = oneDay
+
+// maxFormer is of how many extended types what is known is kept through another renaming.
+const maxFormer = 16
+
+// formerOf returns the Former of a policy that is listed as name at the given time. What is
+// known of its sessions then is kept: those of another policy that takes the former name
+// will not replace them.
+func formerOf(old *Policy, name string, at time.Time, known func() histories) *Former {
 	switch {
 	case old.Name != name:
-		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second)}
+		f := &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second), Histories: known().of(old)}
+		if old.Former != nil && len(old.Former.Histories) <= maxFormer {
+			for extendedType, h := range old.Former.Histories {
+				f.Histories[extendedType] = f.Histories[extendedType].Merge(h)
+			}
+		}
+		return f
 	case old.Former != nil && at.Sub(old.Former.Until) > formerFor:
 		return nil
 	}
 	return old.Former
+}
+
+// histories are the series of type Policy that have one, and the workloads of the policies,
+// by the name of the policy.
+type histories struct {
+	series    map[string][]*Series
+	workloads map[string]map[string]bool
+}
+
+func (tx *Tx) histories() histories {
+	h := histories{make(map[string][]*Series), make(map[string]map[string]bool)}
+	for _, k := range tx.keys() {
+		if s := tx.seriesOf(k); k.Type == vbaws.TypePolicy && !s.History.Empty() {
+			h.series[k.Policy] = append(h.series[k.Policy], s)
+		}
+	}
+	for k, pol := range tx.allPolicies() {
+		if h.workloads[pol.Name] == nil {
+			h.workloads[pol.Name] = make(map[string]bool)
+		}
+		h.workloads[pol.Name][k.Workload] = true
+	}
+	return h
+}
+
+// of returns what is known of a policy's sessions under its name, by extended type.
+func (h histories) of(pol *Policy) map[string]verdict.History {
+	all := make(map[string]verdict.History)
+	for _, s := range h.series[pol.Name] {
+		if len(h.workloads[pol.Name]) == 1 || verdict.Concerns(pol.Workload, s.Key.ExtendedType) {
+			all[s.Key.ExtendedType] = s.History
+		}
+	}
+	return all
 }
 
 // keepFormer keeps the history of a series that is dropped for the policies that had its
@@ -125,7 +177,7 @@ func (tx *Tx) keepFormer(s *Series) {
 		if f.Histories == nil {
 			f.Histories = make(map[string]verdict.History)
 		}
-		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History)
+		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History.Before(f.Until.Add(formerRuns)))
 		tx.editPolicy(k).Former = &f
 	}
 }

@@ -281,7 +281,7 @@ func testSeriesHold(t *testing.T) {
 	// What is seen from here on shows at once; a status never seen before is held.
 	v := b.fold("Nightly", ledger.Incremental, ended(2, "Failed", epoch), ended(3, "Expired", epoch))
 	if counter(v, "Nightly", "Failed").Held || !counter(v, "Nightly", "Expired").Held {
-		t.Error("a hold where there should be none, or none where there should be one")
+		t.Error("a hold, want none; or none, want one")
 	}
 }
 

@@ -123,7 +123,7 @@ type Meta struct {
 	// Bounds are the upper bounds in seconds of the classic buckets in which
 	// Counter.Buckets count, ascending and without +Inf.
 	Bounds []float64 `json:"bounds,omitempty"`
-	// Clock says whether the appliance's clock can be judged by.
+	// Clock decides whether the appliance's clock can be judged by.
 	Clock verdict.ClockGate `json:"clock,omitzero"`
 	// JudgedAt is when policies were last judged, by the appliance's clock: at least when
 	// anything else was saved. Until the next poll, verdicts are those of then. It is zero
@@ -208,7 +208,7 @@ type Counter struct {
 	Status string `json:"status"`
 	// Born is the created time of the counter.
 	Born time.Time `json:"born,omitzero"`
-	// Held says that the counter is published as 0, and its histogram, if it has
+	// Held is set if the counter is published as 0, and its histogram, if it has
 	// one, as empty, until a transaction lifts the hold.
 	Held bool `json:"held,omitzero"`
 	// Count is how many sessions were counted.
@@ -271,7 +271,7 @@ type Unfinished struct {
 	// Policy is the name of its policy; empty for none.
 	Policy string `json:"policy,omitzero"`
 	Disposition
-	// Unresolved says that its policy is not known: it could not be asked for its
+	// Unresolved is set if its policy is not known: it could not be asked for its
 	// sessions, or was not looked for, since sessions of its type
 	// are filtered out.
 	Unresolved bool `json:"unresolved,omitzero"`
@@ -280,7 +280,7 @@ type Unfinished struct {
 	Missing int `json:"missing,omitzero"`
 }
 
-// Disposition says what is to become of an unfinished session when it finishes. The zero
+// Disposition is what is to become of an unfinished session when it finishes. The zero
 // value is that of sessions that are not counted: they started before the cutoff.
 type Disposition struct {
 	// Counted sessions had finished before, and run again. The seen index has them, and
@@ -302,7 +302,7 @@ type SeenSession struct {
 	Fingerprint uint32
 	// At is when it was put into the index, by the exporter's clock, to the second.
 	At time.Time
-	// Uncounted says that the session was removed before it was seen to finish: it is
+	// Uncounted is set if the session was removed before it was seen to finish: it is
 	// counted if it comes back.
 	Uncounted bool
 }
@@ -327,7 +327,7 @@ type Policy struct {
 	// nil. It is immutable.
 	LastReadable *vbaws.Schedule `json:"last_readable,omitzero"`
 	// Since is from when on it was seen enabled with this schedule, by the
-	// appliance's clock; zero while it is disabled. InitialSync says that this was
+	// appliance's clock; zero while it is disabled. InitialSync is set if this was
 	// during the initial sync.
 	Since       time.Time `json:"since,omitzero"`
 	InitialSync bool      `json:"initial_sync,omitzero"`
@@ -346,7 +346,7 @@ type Policy struct {
 	// Listed is when it was last in a listing, by the exporter's clock, to the
 	// day.
 	Listed time.Time `json:"listed,omitzero"`
-	// LookedUp says that its newest session was asked for.
+	// LookedUp is set if its newest session was asked for.
 	LookedUp bool `json:"looked_up,omitzero"`
 }
 
@@ -355,8 +355,8 @@ type Former struct {
 	Name string `json:"name"`
 	// Until is when the policy was first seen with another name, by the appliance's clock.
 	Until time.Time `json:"until,omitzero"`
-	// Histories are those of dropped series of type Policy under the former name, by
-	// extended type.
+	// Histories are those of type Policy under the former name and the ones before, by
+	// extended type, as they were then and when their series were dropped.
 	Histories map[string]verdict.History `json:"histories,omitempty"`
 }
 

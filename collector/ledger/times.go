@@ -14,8 +14,7 @@ import (
 type Times struct {
 	// Start is zero if it isn't known at all.
 	Start time.Time
-	// End is that of a finished session, and says nothing of another. It is never
-	// zero.
+	// End is that of a finished session, and has no meaning for another. It is never zero.
 	End time.Time
 	// Duration is never below zero, and to the microsecond.
 	Duration time.Duration
@@ -58,6 +57,30 @@ func (tx *Tx) Times(s *vbaws.Session) Times {
 	}
 	t.Duration = t.Duration.Round(time.Microsecond)
 	return t
+}
+
+// putBack puts back the sessions that ended more than an hour after now, by both clocks:
+// the appliance's may be wrong again. Until then, they would hide what ends.
+func (tx *Tx) putBack(by time.Duration) {
+	now := tx.clock()
+	limit := slices.MaxFunc([]time.Time{now, tx.now}, time.Time.Compare).Add(ahead)
+	for _, k := range tx.keys() {
+		if !slices.ContainsFunc(tx.seriesOf(k).Counters, func(c *Counter) bool { return c.End.After(limit) }) {
+			continue
+		}
+		s := tx.touch(k)
+		put := func(end time.Time) time.Time {
+			if !end.After(limit) {
+				return end
+			}
+			return slices.MinFunc([]time.Time{end.Add(-by), now}, time.Time.Compare)
+		}
+		for _, c := range s.Counters {
+			c.End = put(c.End)
+		}
+		s.Last.End = put(s.Last.End)
+		s.History = s.History.PutBack(limit, now, by)
+	}
 }
 
 func usable(t, now time.Time) bool { return !t.Before(earliest) && !t.After(now.Add(ahead)) }

@@ -15,10 +15,13 @@ import (
 func TestJudged(t *testing.T) {
 	t.Run("history", testJudgedHistory)
 	t.Run("history of equal times", testJudgedHistoryOfEqualTimes)
+	t.Run("history, listed again", testJudgedHistoryListedAgain)
+	t.Run("clock put back", testJudgedClockPutBack)
 	t.Run("unreadable schedule", testJudgedUnreadableSchedule)
 	t.Run("disabled since", testJudgedDisabledSince)
 	t.Run("initial sync", testJudgedInitialSync)
 	t.Run("former name", testJudgedFormerName)
+	t.Run("former name, of another", testJudgedFormerNameOfAnother)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -136,6 +139,76 @@ func testJudgedDisabledSince(t *testing.T) {
 	}
 }
 
+// testJudgedHistoryListedAgain: a failed session that is older than those that are kept
+// counts once, however often it changes.
+func testJudgedHistoryListedAgain(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	all := make([]vbaws.Session, verdict.Keep+5)
+	for n := range all {
+		all[n] = ended(n, vbaws.StatusFailed, epoch.Add(time.Duration(n)*time.Hour))
+	}
+	for range 3 { // after each the USN starts over
+		for n := range all {
+			all[n].USN += 1000
+		}
+		b.fold("Nightly", ledger.Incremental, all...)
+		if n := series(b.View(), "Nightly").History.ConsecutiveFailures(); n != len(all) {
+			t.Fatalf("%d consecutive failures, want %d", n, len(all))
+		}
+	}
+}
+
+// testJudgedClockPutBack: a session that ended while the appliance's clock was ahead hides
+// none that ends after the clock was put right.
+func testJudgedClockPutBack(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.ahead = 48 * time.Hour
+	at := func() time.Time { return b.now.Add(b.ahead) }
+	poll := func(s ...vbaws.Session) {
+		t.Helper()
+		b.now = b.now.Add(10 * time.Minute)
+		b.transact(func(tx *ledger.Tx) {
+			tx.SetClock(at())
+			for i := range s {
+				b.into(tx, s[i], "Nightly", ledger.Incremental)
+			}
+			tx.ObserveClocks(b.now, at())
+		})
+	}
+	poll()
+	poll(ended(1, "Failed", at().Add(-2*time.Minute)), ended(2, "Succeeded", at()))
+	b.ahead = 0
+	poll(session(3, "Failed", b.now.Add(5*time.Minute), b.now.Add(9*time.Minute)))
+	want := series(b.View(), "Nightly").History
+	b.ahead = -1000 * time.Hour // it is wrong again, and right: nothing is put back
+	poll()
+	b.ahead = 0
+	poll()
+	b.restart()
+	s := series(b.View(), "Nightly")
+	if d := cmp.Diff(want, s.History); d != "" {
+		t.Error(d)
+	}
+	var statuses []string
+	for _, r := range s.History.Recent {
+		statuses = append(statuses, r.Status)
+		if r.End.After(b.now) || r.Start.After(r.End) {
+			t.Errorf("a session from %v to %v, and it is %v", r.Start, r.End, b.now)
+		}
+	}
+	if d := cmp.Diff([]string{"Failed", "Succeeded", "Failed"}, statuses); d != "" {
+		t.Error(d)
+	}
+	if s.Last.Status != "Failed" || s.Last.End.After(b.now) {
+		t.Errorf("last: %+v", s.Last)
+	}
+	for _, c := range s.Counters {
+		if c.End.After(b.now) {
+			t.Errorf("%s ended at %v, and it is %v", c.Status, c.End, b.now)
+		}
+	}
+}
+
 // testJudgedInitialSync: those that the first inventory lists existed before it.
 func testJudgedInitialSync(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
@@ -167,9 +240,50 @@ func testJudgedFormerName(t *testing.T) {
 	if series(b.View(), "Nightly") != nil {
 		t.Error("the series of the former name is still there")
 	}
-	b.now = b.now.Add(36 * 24 * time.Hour)
+	b.now = b.now.Add(401 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
-		t.Errorf("after 36 days: %+v", f)
+		t.Errorf("after 401 days: %+v", f)
+	}
+}
+
+// testJudgedFormerNameOfAnother: the last success of a policy that runs once a year is known
+// after it was renamed, once or twice, although many sessions of another policy have the
+// name since, and that policy is removed.
+func testJudgedFormerNameOfAnother(t *testing.T) {
+	for _, names := range [][]string{{"Old"}, {"Mistake", "Old"}} {
+		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+		pol := vbaws.Policy{ID: "1", Name: "Yearly", Enabled: true}
+		other := vbaws.Policy{ID: "2", Name: "Yearly", Enabled: true}
+		list := func(all ...vbaws.Policy) {
+			b.now = b.now.Add(time.Hour)
+			b.transact(func(tx *ledger.Tx) {
+				tx.Listed("ec2", all, true, b.now)
+				tx.DropGone(true)
+			})
+		}
+		list(pol)
+		b.fold("Yearly", ledger.Incremental, session(1, "Succeeded", epoch, epoch.Add(time.Minute)))
+		for _, pol.Name = range names {
+			list(pol, other)
+		}
+		for n := range 2 * verdict.Keep {
+			b.now = b.now.Add(24 * time.Hour)
+			b.fold("Yearly", ledger.Incremental, ended(10+n, "Succeeded", b.now))
+		}
+		b.now = b.now.Add(300 * 24 * time.Hour)
+		list(pol)
+		list(pol)
+		if series(b.View(), "Yearly") != nil {
+			t.Error("the series of the other policy is still there")
+		}
+		b.restart()
+		f := b.View().Policies[0].Former
+		if f == nil {
+			t.Fatal("the former name is forgotten")
+		}
+		if h := f.Histories[""]; !h.LastSuccess().Equal(epoch.Add(time.Minute)) {
+			t.Errorf("%q: former %+v, want a success at %v", names, f, epoch.Add(time.Minute))
+		}
 	}
 }
 

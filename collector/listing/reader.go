@@ -13,7 +13,7 @@ import (
 const (
 	// PageLimit is the largest page that is requested.
 	PageLimit = 500
-	// ShortPage is the size of a first page where few rows are expected. Pages grow
+	// ShortPage is the size of a first page if few rows are expected. Pages grow
 	// tenfold, so that reading k rows costs in the order of k.
 	ShortPage = 10
 	// maxStepsBack bounds how often one reading goes a page back. A list that

@@ -62,7 +62,7 @@ func (s *server) fetch(_ context.Context, offset, limit int) ([]row, int, error)
 
 var errRow = errors.New("a row can't be returned")
 
-// insert puts a new row where its position belongs, above or below its equals.
+// insert puts a new row in the order of positions, above or below its equals.
 func (s *server) insert(at int64, above bool) {
 	i := slices.IndexFunc(s.rows, func(r row) bool { return r.at < at || above && r.at == at })
 	if i < 0 {
@@ -117,7 +117,7 @@ func TestReader(t *testing.T) {
 
 // testReaderOnce: rows are inserted, updated (they move to the top) and removed
 // between any two pages; with distinct positions one reading yields every row that was
-// there from the beginning to the end, and stood where it was.
+// there from the beginning to the end, and did not move.
 func testReaderOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := (&server{maxPage: rapid.IntRange(2, 30).Draw(t, "max page")}).fill(rapid.IntRange(0, 300).Draw(t, "rows"))

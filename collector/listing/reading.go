@@ -44,12 +44,12 @@ func newReading(keep int) *reading {
 }
 
 // whole reports whether nothing can be missing: there was no boundary between pages that
-// a row could hide behind, or as many distinct rows were read as totalCount said when the
+// a row could hide behind, or as many distinct rows were read as totalCount was when the
 // reading began.
 func (r *reading) whole() bool { return r.pages <= 1 && r.unreadable == 0 || r.complete() }
 
 // complete reports whether as many distinct rows were read, or stepped over, as
-// totalCount said when the reading began. Rows that came since are not missing from it.
+// totalCount was when the reading began. Rows that came since are not missing from it.
 func (r *reading) complete() bool { return r.began >= 0 && r.distinct+r.unreadable >= r.began }
 
 // stepOver counts a row that can't be read, and reports whether the reading can go on.
@@ -88,8 +88,8 @@ func (r *reading) endless() bool {
 	return r.rows > maxRows || r.began >= 0 && (r.rows-spareRows)/2 > r.began
 }
 
-// has reports whether the row of that id was read. Of a long list it knows the last
-// pages alone.
+// has reports whether the row of that id was read. Of a long list only the ids of the last
+// pages are kept.
 func (r *reading) has(id [16]byte) bool {
 	if r.seen != nil {
 		return r.seen.Has(id)

@@ -1,11 +1,11 @@
-// Package schedule says when a policy's runs are due.
+// Package schedule computes when a policy's runs are due.
 //
-// It knows the calendar, the wall clocks of time zones and the kinds of restore
-// points. It does no I/O, has no clock and knows neither sessions nor metrics:
-// whether a run that was due took place is for its caller to say.
+// It has the calendar, the wall clocks of time zones and the kinds of restore points. It
+// does no I/O, has no clock, and has neither sessions nor metrics: whether a run that was
+// due took place is for its caller to find out.
 //
-// The appliance doesn't say when a policy runs next, and its API description says
-// little about what a schedule means. This package interprets it as follows. In
+// The appliance doesn't return when a policy runs next, and its API description has little
+// about what a schedule means. This package interprets it as follows. In
 // doubt, it takes the interpretation under which no run is due by mistake:
 //
 //   - A daily schedule starts on the full hour. runsPerHour starts are spread

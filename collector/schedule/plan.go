@@ -24,9 +24,8 @@ type kindPlan struct {
 
 var allKinds = []Kind{Whole, Snapshot, Replica, Backup, Archive}
 
-// The longest gap is looked for with the zones' rules as they are now: of a later
-// beginning the zones know no more, an earlier one has rules that are no more. It is
-// looked for in as many years as it takes until all weekdays have met all dates; a few
+// The longest gap is looked for with the present rules of the zones: from 2026 on, for as
+// many years as it takes until each date has fallen on each day of the week. A few years
 // have all changes of the clocks, which is enough for a schedule without dates.
 var (
 	gapsFrom   = dayOf(time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC))
@@ -94,7 +93,7 @@ func (p *Plan) timed(kind Kind) []part {
 
 // LongestGap returns the longest time that the schedule lets pass between two
 // consecutive starts of a kind, changes of the zone's clocks included: 25 hours for
-// a start every day where there is summer time. It returns 0 without any.
+// a start every day, in a zone with summer time. It returns 0 if there are no two.
 //
 // It is worked out once, within milliseconds: a Plan is worth keeping.
 func (p *Plan) LongestGap(kind Kind) time.Duration {
@@ -112,7 +111,7 @@ type Start struct {
 	// Later is when the wall clock shows it for the second time, because it was put
 	// back; otherwise At.
 	Later time.Time
-	// Skipped says that the wall clock never shows it, because it was put forward. At
+	// Skipped is set if the wall clock never shows it, because it was put forward. At
 	// is then the instant of the change.
 	Skipped bool
 	// DayStart and DayEnd bound the local day of a skipped start. Otherwise zero.

@@ -11,7 +11,7 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// The walk knows nothing of how a Plan works: it watches a wall clock for ten years,
+// The walk shares no code with Plan: it watches a wall clock for ten years,
 // half-hour by half-hour, and asks of each whether the schedule starts in it.
 
 var (
@@ -83,7 +83,7 @@ func walk(zone *time.Location) []slot {
 var walks = map[string]func() []slot{}
 
 func init() {
-	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"} {
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "America/Santiago", "Africa/Cairo", "Australia/Lord_Howe", "Asia/Kolkata"} {
 		walks[name] = sync.OnceValue(func() []slot { return walk(zone(name)) })
 	}
 }

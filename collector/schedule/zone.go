@@ -17,8 +17,8 @@ var windowsZones string
 
 // Location returns the time zone of that name, as the IANA or as Windows writes it:
 // which of them an appliance uses is not documented. It looks for the zone on the
-// machine first and then in time/tzdata, where that is linked in; the result is
-// worth keeping.
+// machine first and then in time/tzdata, if that is linked in; the result is worth
+// keeping.
 func Location(name string) (*time.Location, error) {
 	if name == "" || name == "Local" { // the exporter's own zones to time.LoadLocation
 		return nil, fmt.Errorf("%q is not a time zone", name)

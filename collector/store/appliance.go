@@ -19,8 +19,8 @@ import (
 // two or a thousand at a time; at 0.5 it is up to 130, at 0.9 up to 160.
 const idsFill = 0.65
 
-// releaseAfter is after how many writes the pages are let go that they may have
-// read: at most as many.
+// releaseAfter is after how many writes the pages that they can have read are released:
+// at most as many.
 const releaseAfter = 4000
 
 // Appliance is the state of one appliance in a Store. Its methods are not safe for

@@ -146,7 +146,7 @@ func damage(content []byte, pageSize, pages int, n int) (damaged []byte, kind st
 		at := r.IntN(used)
 		b[at] ^= 1 << r.IntN(8)
 		return b, "bit", at < 2*pageSize
-	case 2: // where it hurts: what pages and their elements begin with
+	case 2: // the headers of pages and elements
 		at := r.IntN(pages)*pageSize + r.IntN(pageHeaderSize+4*elementSize)
 		b[at] ^= 1 << r.IntN(8)
 		return b, "bit of a header", at < 2*pageSize

@@ -1,10 +1,9 @@
 // Package store keeps the state of all appliances in one file. What a poll has changed is
 // in it as a whole or not at all, whatever crashes.
 //
-// It knows transactions, and how records are put into buckets. It doesn't know how records
-// encode values, which package record does; how the file of an exported appliance looks,
-// which package transfer does; what is counted, or why, which package ledger does; nor
-// pages, locks and failing disks, which package boltfile does.
+// It has the transactions, and puts records into buckets. Package record encodes them,
+// package transfer reads and writes the file of an exported appliance, package ledger
+// counts, and package boltfile has pages, locks and failing disks.
 //
 // # The file
 //

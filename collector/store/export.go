@@ -30,7 +30,7 @@ const (
 	CrashImported = "import.imported" // it is on the disk
 )
 
-// ExistsError says that an import would overwrite state.
+// ExistsError is the error of an import that would overwrite state.
 type ExistsError struct {
 	Path     string
 	Existing Summary
@@ -56,7 +56,8 @@ type Summary struct {
 	Appliance string
 	// Saved is when it was saved last.
 	Saved time.Time
-	// Sessions are the remembered ones, Bytes what all of it takes in the file.
+	// Sessions is how many sessions the seen index has, Bytes the size of the state in the
+	// file.
 	Sessions, Bytes uint64
 	records         uint64 // in the buckets
 	// Move has the exports that it has gone through.
@@ -103,7 +104,7 @@ func (p applianceTx) summary() (Summary, error) {
 	return s, nil
 }
 
-// move returns what exports and imports left, and nothing where there were none.
+// move returns the appliance's Move; zero if it was never exported or imported.
 func (p applianceTx) move() (m record.Move, err error) {
 	_, err = p.get(record.OwnBucket, []byte(record.MoveKey), func(payload []byte) error {
 		m, err = record.DecodeMove(payload)
@@ -112,7 +113,7 @@ func (p applianceTx) move() (m record.Move, err error) {
 	return m, err
 }
 
-// here returns an error for an appliance that another exporter goes on with.
+// here returns an error if the appliance was exported to another exporter.
 func (p applianceTx) here() error {
 	move, err := p.move()
 	if err == nil && move.Away {
@@ -152,7 +153,7 @@ func (s *Store) Export(appliance, exporter string, w io.Writer) (transfer.Header
 // touched: the error is fs.ErrExist, and all is as before.
 //
 // Only if something appears at path during the export, or the file can't be put
-// there, the appliance is exported although there is an error, which says so;
+// there, the appliance is exported although there is an error, whose text has that;
 // exporting it again gives the same file.
 func (s *Store) ExportFile(appliance, exporter, path string) (h transfer.Header, err error) {
 	switch _, err := os.Lstat(path); {
@@ -238,8 +239,8 @@ func (p applianceTx) export(w io.Writer, h transfer.Header) (transfer.Header, er
 
 // Import takes in the state of an appliance that Export wrote, as a whole or not
 // at all. It refuses to overwrite what is there by an *ExistsError, unless that
-// was exported from here before, or replace says so. What is wrong with what is
-// read is an *transfer.FileError. The appliance must not be open.
+// was exported from here before, or replace is set. If what is read is not valid, the
+// error is a *transfer.FileError. The appliance must not be open.
 func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error) {
 	if err := s.dropImport(); err != nil {
 		return transfer.Header{}, err
@@ -260,7 +261,7 @@ func (s *Store) Import(r io.Reader, replace bool) (h transfer.Header, err error)
 	return h, nil
 }
 
-// mayImport says why a state must not be imported.
+// mayImport returns an error if a state is not allowed to be imported.
 func (s *Store) mayImport(h transfer.Header, replace bool) error {
 	return s.file.View(func(tx *bbolt.Tx) error {
 		p := s.in(tx, h.Appliance)
@@ -275,7 +276,7 @@ func (s *Store) mayImport(h transfer.Header, replace bool) error {
 	})
 }
 
-// dropImport removes what an import that didn't end well has left.
+// dropImport removes what an incomplete import has left.
 func (s *Store) dropImport() error {
 	err := s.file.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(importingBucket)) })
 	switch {

@@ -502,7 +502,7 @@ func testExportFile(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Appliance != "a" || all[0].Sessions != 200 || !all[0].Away || all[0].Bytes < 200*40 {
 		t.Errorf("summary %+v, %v", all, err)
 	}
-	// Back to where it came from: only where that is said.
+	// Back to the store that it came from: only with replace.
 	var exists *ExistsError
 	if _, err := s.Import(bytes.NewReader(got), false); !errors.As(err, &exists) || !strings.Contains(err.Error(), "from which this file was exported") {
 		t.Errorf("got %v", err)
@@ -515,8 +515,8 @@ func testExportFile(t *testing.T) {
 	}
 }
 
-// tree returns the files below path: their names, modes, contents and where links
-// point.
+// tree returns the files below path: their names, modes and contents, and the targets of
+// links.
 func tree(t *testing.T, path string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -35,9 +35,9 @@ const (
 
 // Options of Open. The zero value is the usual.
 type Options struct {
-	// Now is the clock that says when an appliance was last saved; time.Now if nil.
+	// Now is the clock of the time at which an appliance was last saved; time.Now if nil.
 	Now func() time.Time
-	// Existing says that the file must be there already.
+	// Existing is set if the file must be there already.
 	Existing bool
 	// Crash, if not nil, is called at the Crash points of every Save and Import, for
 	// tests that end the process there.
@@ -66,7 +66,7 @@ type Store struct {
 	touched atomic.Int64 // writes since the last release
 }
 
-// Open opens the file in the folder path and makes both where they don't exist.
+// Open opens the file in the folder path, and makes both if they don't exist.
 // It reads and checks all that is in the file: a million sessions take 0.2 s, and
 // the time to read 90 MB from the disk. Errors are a *DamagedError, that
 // of an unknown format, or the operating system's. Nothing is changed in a file that is

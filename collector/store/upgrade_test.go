@@ -147,7 +147,7 @@ func testStateOf010Counters(t *testing.T) {
 		t.Errorf("counts after a restart (-want +got):\n%s", diff)
 	}
 
-	// An initial sync that was cut off goes on where it began.
+	// An initial sync that was cut off goes on with the same backfill window.
 	b = openAppliance(t, s, "syncing")
 	l = load(b)
 	p = l.Begin(epoch.Add(time.Hour))

@@ -8,7 +8,7 @@ const (
 	clockPolls = 3
 )
 
-// ClockGate says whether the appliance's clock can be judged by: after a jump of the
+// ClockGate decides whether the appliance's clock can be judged by: after a jump of the
 // offset between its clock and ours nothing new is judged until the offset has held
 // for three more polls and 15 minutes. Its owner stores it, so that a restart doesn't
 // open it, and calls Poll once a successful poll.
@@ -16,7 +16,7 @@ type ClockGate struct {
 	// Offset is the appliance's clock minus ours at the last poll, and while the gate
 	// is closed at the jump.
 	Offset time.Duration `json:"offset,omitzero"`
-	// Known says that there was a poll. Only such a gate is stored.
+	// Known is set if there was a poll. Only such a gate is stored.
 	Known bool `json:"-"`
 	// ClosedAt is when the offset jumped, by our clock; zero while the gate is open.
 	// Polls is how many polls have confirmed the new offset.

@@ -69,6 +69,39 @@ func (h History) Insert(s Session) History {
 	return h
 }
 
+// Update is Insert of a session that was inserted before. A failure that Recent no longer
+// holds is not counted again.
+func (h History) Update(s Session) History {
+	if s.failed() && len(h.Recent) == Keep && s.compare(h.Recent[0]) < 0 && !slices.ContainsFunc(h.Recent, s.same) {
+		return h
+	}
+	return h.Insert(s)
+}
+
+// PutBack returns the history with the ends that are after limit put back by that much,
+// and at least to now. The sessions stay in order.
+func (h History) PutBack(limit, now time.Time, by time.Duration) History {
+	put := func(end *time.Time) {
+		if end.After(limit) {
+			*end = earliest(end.Add(-by), now)
+		}
+	}
+	put(&h.Success)
+	put(&h.FirstFailure)
+	h.Recent = slices.Clone(h.Recent)
+	for i := range h.Recent {
+		s := &h.Recent[i]
+		took := s.End.Sub(s.Start)
+		if put(&s.End); i > 0 && s.compare(h.Recent[i-1]) < 0 {
+			s.End = h.Recent[i-1].End.Add(time.Microsecond)
+		}
+		if s.Start.After(s.End) {
+			s.Start = s.End.Add(-took)
+		}
+	}
+	return h
+}
+
 // Empty reports whether nothing is known of any session.
 func (h History) Empty() bool {
 	return len(h.Recent) == 0 && h.Success.IsZero() && h.Failures == 0 && h.FirstFailure.IsZero()
@@ -121,7 +154,7 @@ const (
 // if there are fewer than 5.
 func (h History) Typical() (time.Duration, bool) { return h.typicalAt(time.Time{}) }
 
-// typicalAt is Typical as it was at t: a session that runs is measured by those that
+// typicalAt is Typical as it was at t: a running session is measured by the sessions that
 // ended before it began, so that its limit never moves. A zero t is now.
 func (h History) typicalAt(t time.Time) (time.Duration, bool) {
 	var d []time.Duration
@@ -141,11 +174,14 @@ func (h History) typicalAt(t time.Time) (time.Duration, bool) {
 	return (d[(n-1)/2] + d[n/2]) / 2, true
 }
 
-// before returns the history without the sessions that did not begin before t.
-func (h History) before(t time.Time) History {
+// Before returns the history without the sessions that did not begin before t.
+func (h History) Before(t time.Time) History {
 	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), func(s Session) bool { return !s.Start.Before(t) })
 	if h.Success.After(t) {
 		h.Success = time.Time{}
+	}
+	if h.FirstFailure.After(t) {
+		h.Failures, h.FirstFailure = 0, time.Time{}
 	}
 	return h
 }

@@ -7,7 +7,7 @@ import (
 	"vbaws_exporter/collector/schedule"
 )
 
-// what says what a session of an extended type makes.
+// what is what a session of an extended type makes.
 type what struct {
 	extendedType string
 	// kind is schedule.Whole if it is unknown.
@@ -29,8 +29,8 @@ var kindWords = []struct {
 	{"backup", schedule.Backup},
 }
 
-// whatIs returns what a session makes. If sessions don't say (typed is false), each
-// makes the whole. The words are an open set. Observed are PolicySnapshot and
+// whatIs returns what a session makes. If sessions have no extended types (typed is
+// false), each makes the whole. The words are an open set. Observed are PolicySnapshot and
 // PolicyRdsSnapshot (snapshot), PolicyRemoteSnapshot and PolicyEfsBackupCopy
 // (replica), PolicyBackup, PolicyEfsBackup and VpcBackup (backup); of the others,
 // whatever their case, the parts that they are made of are taken to mean the same.
@@ -51,8 +51,8 @@ func KindOf(extendedType string) schedule.Kind { return whatIs(extendedType, tru
 // Meets reports whether a success of an extended type meets the starts of a kind.
 func Meets(extendedType string, k schedule.Kind) bool { return whatIs(extendedType, true).meets(k) }
 
-// meets reports whether a success meets the starts of a kind. If its own kind can't be
-// told, it meets those of every kind. A backup also meets those of snapshots, since it is
+// meets reports whether a success meets the starts of a kind. If its own kind is
+// unknown, it meets those of every kind. A backup also meets those of snapshots, since it is
 // made of one, and some workloads call "backup" what their schedule calls "snapshot"; a
 // snapshot never meets those of backups. An archive meets those of the backups of which
 // it is made.

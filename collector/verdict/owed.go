@@ -8,8 +8,8 @@ import (
 	"vbaws_exporter/collector/schedule"
 )
 
-// horizon is how old the starts are that are counted. The newest one counts however
-// old it is: a yearly policy stays overdue.
+// horizon is how old the starts are that are counted. The newest one that is overdue
+// counts however old it is: a yearly policy stays overdue.
 const horizon = 35 * 24 * time.Hour
 
 // start is a start of a kind that no success has met.
@@ -25,27 +25,31 @@ type start struct {
 
 // overdue judges the starts of a kind.
 func (j *judgement) overdue(row *Kind) {
-	owed, first := j.allOwed(row)
 	decided := j.policy.Decided[row.Kind]
 	if decided.Add(j.Grace).After(j.Now) {
 		decided = time.Time{} // the clock was put back, or the grace is longer now
 	}
+	owed, first := j.allOwed(row, decided)
 	var newest time.Time
 	for i := range owed {
 		s := &owed[i]
 		if !j.isOverdue(s, decided) {
 			continue
 		}
-		if row.OverdueRuns++; row.OverdueRuns == 1 {
+		if newest.IsZero() {
 			row.Overdue.Since = s.At
 			if i == 0 {
 				row.Overdue.Since = earliest(s.At, first)
 			}
-			j.at(s.At.Add(horizon))
 		}
 		newest = s.At
+		if until := s.At.Add(horizon); until.After(j.Now) {
+			row.OverdueRuns++
+			j.at(until)
+		}
 	}
-	if row.OverdueRuns > 0 {
+	if !newest.IsZero() {
+		row.OverdueRuns = max(1, row.OverdueRuns)
 		if j.verdict.Decided == nil {
 			j.verdict.Decided = make(Decided)
 		}
@@ -53,10 +57,12 @@ func (j *judgement) overdue(row *Kind) {
 	}
 }
 
-// allOwed returns the owed starts of all members within the horizon, in order, and the
-// first one there is. It fills in what else row has of the schedule.
-func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
+// allOwed returns the owed starts of all members, in order, from the newest one before
+// the horizon on, or from decided on if that is earlier. first is the first one there is.
+// It fills in what else row has of the schedule.
+func (j *judgement) allOwed(row *Kind, decided time.Time) (owed []start, first time.Time) {
 	success := j.success(row.Kind)
+	from := earliest(decided, j.Now.Add(-horizon))
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
 		if !m.Enabled || m.Since.IsZero() || !slices.Contains(j.scheduled(m.Plan), row.Kind) {
@@ -70,11 +76,13 @@ func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
 		} else if !m.Unreadable {
 			row.NextDue = earliest(row.NextDue, m.Plan.Next(row.Kind, j.Now).At)
 		}
-		from, starts := of(m, row.Kind, success)
+		oldest, starts := of(m, row.Kind, success, from)
 		owed = slices.Grow(owed, len(starts))
 		for i := 1; i < len(starts)-1; i++ {
-			owed = append(owed, start{starts[i], row.Kind, m, starts[i-1].At, starts[i+1].Later})
-			first = earliest(first, from)
+			if s := starts[i]; !s.Skipped || !j.beganOn(s) {
+				owed = append(owed, start{s, row.Kind, m, starts[i-1].At, starts[i+1].Later})
+				first = earliest(first, oldest)
+			}
 		}
 	}
 	j.at(row.NextDue)
@@ -85,10 +93,7 @@ func (j *judgement) allOwed(row *Kind) (owed []start, first time.Time) {
 // isOverdue reports whether a start that no success has met is overdue. What was
 // decided stays so.
 func (j *judgement) isOverdue(s *start, decided time.Time) bool {
-	switch {
-	case s.Skipped && j.beganOn(s):
-		return false
-	case !s.Skipped && !s.At.After(decided):
+	if !s.Skipped && !s.At.After(decided) {
 		return true
 	}
 	if deadline := j.deadline(s); deadline.After(j.Now) {
@@ -102,29 +107,33 @@ func (j *judgement) isOverdue(s *start, decided time.Time) bool {
 	return true
 }
 
-// owed returns the first start of a kind that no success has met, and those within the
-// horizon, between the one before and the one after them.
-func (j *judgement) owed(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
-	from := m.Since
+// owed returns the first start of a kind that no success has met, and the starts from the
+// newest one before from on, between the one before and the one after them.
+func (j *judgement) owed(m *Member, k schedule.Kind, success, from time.Time) (first time.Time, starts []schedule.Start) {
+	since := m.Since
 	if m.InitialSync && !success.IsZero() {
-		if s := m.Plan.LastDue(k, from.Add(-1)); !s.IsZero() {
-			from = s
+		if s := m.Plan.LastDue(k, since.Add(-1)); !s.IsZero() {
+			since = s
 		}
 	}
-	from = latest(from, success)
-	newest := m.Plan.LastDue(k, j.Now)
-	if newest.Before(from) {
-		return from, nil
+	since = latest(since, success)
+	if m.Plan.LastDue(k, j.Now).Before(since) {
+		return since, nil
 	}
-	oldest := m.Plan.Next(k, latest(from, earliest(newest, j.Now.Add(-horizon))).Add(-1)).At
+	next := m.Plan.Next(k, since.Add(-1))
+	if next.Skipped && j.beganOn(next) {
+		next = m.Plan.Next(k, next.At)
+	}
+	first = next.At
+	oldest := latest(first, m.Plan.LastDue(k, from))
 	starts = m.Plan.Starts(k, oldest, j.Now)
 	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, j.Now)})
-	return m.Plan.Next(k, from.Add(-1)).At, starts
+	return first, starts
 }
 
 // estimate is owed for a schedule whose times aren't known: one start for each longest gap
 // since the last success, or since the policy was enabled.
-func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (first time.Time, starts []schedule.Start) {
+func (j *judgement) estimate(m *Member, k schedule.Kind, success, from time.Time) (first time.Time, starts []schedule.Start) {
 	base := latest(m.Since, success)
 	gap := m.gap(k)
 	if gap == 0 {
@@ -132,7 +141,7 @@ func (j *judgement) estimate(m *Member, k schedule.Kind, success time.Time) (fir
 	}
 	n := max(0, j.Now.Sub(base)/gap) // starts until now
 	j.at(base.Add((n + 1) * gap))
-	old := (j.Now.Sub(base) - horizon + gap - 1) / gap // the first within the horizon
+	old := from.Sub(base) / gap // the newest before from
 	for i := max(1, min(n, old)) - 1; i <= n+1; i++ {
 		at := base.Add(i * gap)
 		starts = append(starts, schedule.Start{At: at, Later: at})

@@ -89,6 +89,7 @@ type draw struct {
 	*rand.Rand
 	oracle.Script
 	renamed int64 // 0: never
+	dated   bool  // plans have dates
 	skipped [2]int64
 	decoys  []oracle.Session // of another policy that has the old name now
 }
@@ -109,7 +110,7 @@ func drawScript(seed uint64) *draw {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
 	r := &draw{Rand: rand.New(rand.NewChaCha8(key))} // neighbouring seeds have nothing in common
-	name := pick(r, "UTC", "Europe/Berlin", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
+	name := pick(r, "UTC", "Europe/Berlin", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Australia/Lord_Howe")
 	r.Zone = oracle.Zones[name]
 	r.Unzoned, r.Untyped = r.chance(15), r.chance(15)
 	middle := unix("2026-06-17 00:00")
@@ -117,6 +118,9 @@ func drawScript(seed uint64) *draw {
 		middle = r.Zone[1+r.IntN(2)].From
 	}
 	length := pick(r, int64(2), 3, 6, 10) * days
+	if r.dated = r.chance(3); r.dated {
+		length, r.Unzoned = 70*days, false
+	}
 	r.From = middle - length/2 - middle%days + int64(r.IntN(24*60))*minutes
 	r.To = r.From + length
 	r.Grace = pick(r, int64(10), 30, 60, 60) * minutes
@@ -216,14 +220,29 @@ func (r *draw) drawPlan(e *oracle.Era, dense bool) {
 		e.Plan[kind] = times
 	}
 	if !dense && r.chance(20) { // weekly, at one time
-		for kind, times := range e.Plan {
+		for _, times := range e.Plan {
 			times.Days = [7]bool{r.chance(80), r.chance(30), r.chance(30), r.chance(30), true, r.chance(30), r.chance(30)}
 			times.Minutes = []int{first*60 + 30}
-			e.Plan[kind] = times
-			for other := range e.Plan {
-				e.Plan[other] = times
+			for kind := range e.Plan {
+				e.Plan[kind] = times
 			}
 			break
+		}
+	}
+	if r.dated {
+		if r.chance(50) {
+			e.Plan = oracle.Plan{}
+		}
+		monthly := oracle.Times{Days: every, Minutes: []int{r.IntN(4)*60 + pick(r, 0, 15, 45)}}
+		if monthly.Date.Day = 1 + r.IntN(31); r.chance(50) {
+			monthly.Date = oracle.Date{Week: 1 + r.IntN(5), Weekday: r.IntN(7)}
+		}
+		for _, kind := range pick(r, []string{"backup"}, []string{"snapshot", "backup"}, []string{"backup", "archive"}, []string{"snapshot", "replica", "backup", "archive"}) {
+			times, both := e.Plan[kind]
+			if times.Also = &monthly; !both {
+				times = monthly
+			}
+			e.Plan[kind] = times
 		}
 	}
 }
@@ -256,7 +275,7 @@ func (r *draw) drawRuns(i int) {
 			later[s.At] = s.Later
 		}
 	}
-	const inTurn = "snapshot replica backup"
+	const inTurn = "snapshot replica backup archive"
 	busy := int64(0)
 	whileBusy := pick(r, "skip", "queue", "run")
 	fails := pick(r, 0, 10, 10, 60)
@@ -341,7 +360,7 @@ func (r *draw) add(s oracle.Session) {
 	r.Sessions = append(r.Sessions, s)
 }
 
-// moveEra moves the beginning of an era to where the schedule before it makes no
+// moveEra moves the beginning of an era to a time at which the schedule before it makes no
 // difference to failures: no session has just ended, runs for long already, or may be a
 // retry.
 func (r *draw) moveEra(i int) {
@@ -394,7 +413,7 @@ type exporter struct {
 	oldName  map[int]bool
 }
 
-// playScript returns where the verdict differs from the oracle's; empty if nowhere.
+// playScript returns when the verdict differs from the oracle's; empty if it never does.
 // noGrace is another rule that is off.
 func playScript(seed uint64, m mutation, noGrace bool) string {
 	r := drawScript(seed)
@@ -431,6 +450,9 @@ func playScript(seed uint64, m mutation, noGrace bool) string {
 	// which the verdict changes.
 	polls := make(map[int64]bool)
 	every := int64(pick(r, 7, 60, 300)) * minutes
+	if r.dated {
+		every = 5 * hours
+	}
 	for t := r.From; t <= r.To; t += every {
 		polls[t] = true
 	}
@@ -621,14 +643,37 @@ func (x *exporter) plan(e *oracle.Era) *schedule.Plan {
 func settings(plan oracle.Plan) *vbaws.Schedule {
 	var s vbaws.Schedule
 	for kind, times := range plan {
-		if times.Minutes[0]%60 == 30 && len(times.Minutes) == 1 {
-			if s.Weekly == nil {
-				s.Weekly = &vbaws.WeeklySchedule{At: time.Duration(times.Minutes[0]) * time.Minute}
-			}
-			days := vbaws.Weekdays(times.Days)
-			*map[string]**vbaws.Weekdays{"snapshot": &s.Weekly.Snapshot, "replica": &s.Weekly.Replica, "backup": &s.Weekly.Backup}[kind] = &days
-			continue
+		addTimes(&s, kind, times)
+		if times.Also != nil {
+			addTimes(&s, kind, *times.Also)
 		}
+	}
+	return &s
+}
+
+func addTimes(s *vbaws.Schedule, kind string, times oracle.Times) {
+	at := time.Duration(times.Minutes[0]) * time.Minute
+	switch date := times.Date; {
+	case date != oracle.Date{}:
+		if s.Monthly == nil {
+			s.Monthly = &vbaws.MonthlySchedule{At: at, Day: vbaws.DayInMonth{Day: date.Day, Week: date.Week, Weekday: time.Weekday(date.Weekday)}}
+		}
+		if kind == "archive" {
+			s.Monthly.Archive = true
+			return
+		}
+		var months vbaws.Months
+		for m := time.January; m <= time.December; m++ {
+			months[m] = true
+		}
+		*map[string]**vbaws.Months{"snapshot": &s.Monthly.Snapshot, "replica": &s.Monthly.Replica, "backup": &s.Monthly.Backup}[kind] = &months
+	case times.Minutes[0]%60 == 30 && len(times.Minutes) == 1:
+		if s.Weekly == nil {
+			s.Weekly = &vbaws.WeeklySchedule{At: at}
+		}
+		days := vbaws.Weekdays(times.Days)
+		*map[string]**vbaws.Weekdays{"snapshot": &s.Weekly.Snapshot, "replica": &s.Weekly.Replica, "backup": &s.Weekly.Backup}[kind] = &days
+	default:
 		if s.Daily == nil {
 			s.Daily = &vbaws.DailySchedule{Days: vbaws.Weekdays(times.Days), RunsPerHour: 1}
 		}
@@ -641,7 +686,6 @@ func settings(plan oracle.Plan) *vbaws.Schedule {
 		}
 		*map[string]**vbaws.Hours{"snapshot": &s.Daily.Snapshot, "replica": &s.Daily.Replica, "backup": &s.Daily.Backup}[kind] = &hours
 	}
-	return &s
 }
 
 // say writes a verdict as the oracle does.

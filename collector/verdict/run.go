@@ -97,7 +97,7 @@ func (s *start) endFor(w what) time.Time {
 
 // beganOn reports whether anything of the policy began on the local day of a skipped
 // start, or whether that is no longer known.
-func (j *judgement) beganOn(s *start) bool {
+func (j *judgement) beganOn(s schedule.Start) bool {
 	if j.mutation.daylightSaving {
 		return false
 	}

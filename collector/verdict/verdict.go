@@ -31,7 +31,7 @@ type Member struct {
 	// Since is when it was first seen enabled with this schedule and zone; zero while
 	// it is disabled.
 	Since time.Time
-	// InitialSync says that Since is of the initial sync of the appliance: the policy
+	// InitialSync is set if Since is of the initial sync of the appliance: the policy
 	// existed before it.
 	InitialSync bool
 	// DisabledSince is when it was first seen disabled after it had been enabled;
@@ -40,7 +40,7 @@ type Member struct {
 	// Plan is the last schedule that could be read, in the appliance's zone, or an
 	// interval without times (VPC). It is worth keeping from one judgement to the next.
 	Plan *schedule.Plan
-	// Unreadable says that the schedule can't be read at present. Listed is what can be
+	// Unreadable is set if the schedule can't be read at present. Listed is what can be
 	// read of it, and Plan if all can.
 	Unreadable bool
 	Listed     *schedule.Plan
@@ -64,10 +64,10 @@ type Conditions struct {
 	Now time.Time
 	// Grace is the configuration's overdue_grace.
 	Grace time.Duration
-	// Stale says that the policies were not listed since the last judgement: no start
+	// Stale is set if the policies were not listed since the last judgement: no start
 	// is then newly decided to be overdue.
 	Stale bool
-	// Typed says that sessions have an extended type: from API 1.1 on.
+	// Typed is set if sessions have an extended type: from API 1.1 on.
 	Typed bool
 
 	mutation mutation
@@ -93,7 +93,7 @@ const (
 
 // Problem is the verdict on one thing that can be wrong.
 type Problem struct {
-	// Judged says that it can be judged. Otherwise nothing is to be said of it.
+	// Judged is set if it can be judged. Otherwise it is not exposed.
 	Judged bool
 	// Since is when the problem began; zero if there is none.
 	Since time.Time
@@ -102,8 +102,8 @@ type Problem struct {
 // Exists reports whether there is a problem.
 func (p Problem) Exists() bool { return !p.Since.IsZero() }
 
-// Kind is what is said of what a policy makes of one kind: the verdict and, as far as
-// schedules are listed, what they say.
+// Kind is the verdict on what a policy makes of one kind and, as far as schedules are
+// listed, when they start it.
 type Kind struct {
 	Kind                    schedule.Kind
 	State                   State
@@ -113,7 +113,7 @@ type Kind struct {
 	OverdueRuns int
 	// NextDue is the next scheduled start; zero if it is unknown.
 	NextDue time.Time
-	// Estimate says that overdue is judged by the longest gap of the schedule, since
+	// Estimate is set if overdue is judged by the longest gap of the schedule, since
 	// its times aren't known.
 	Estimate bool
 	// Recent are the last sessions of this kind, at most Keep, by End, oldest first.
@@ -140,7 +140,7 @@ type Verdict struct {
 	// Next is the next instant at which the verdict changes if nothing new is known;
 	// zero if it never does. It can come early, and is never late.
 	Next time.Time
-	// Undecided says that a start would be overdue if the listing weren't stale.
+	// Undecided is set if a start would be overdue if the listing weren't stale.
 	Undecided bool
 	// Decided is to be stored: what was decided stays until a success meets it or the
 	// start is void.
@@ -177,7 +177,7 @@ func Judge(p *Policy, c Conditions) Verdict {
 	for _, k := range kinds {
 		row := Kind{Kind: k, Stuck: j.stuck(k), Recent: j.recent(k)}
 		if !disabled {
-			// Otherwise no session is going to clear a failure, and somebody knows.
+			// Otherwise no session is going to clear a failure, and that is on purpose.
 			row.Failing = j.failing(k)
 			j.overdue(&row)
 		}
@@ -192,7 +192,7 @@ func Judge(p *Policy, c Conditions) Verdict {
 	return *v
 }
 
-// describe fills in what the schedules, as they are listed, say of a kind.
+// describe fills in what the schedules, as they are listed, have of a kind.
 func (j *judgement) describe(row *Kind) {
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
@@ -251,8 +251,11 @@ func tracks(all []Sessions, typed bool) []track {
 	for _, s := range all {
 		t := track{whatIs(s.ExtendedType, typed), s.Finished, s.Running}
 		if !s.Before.IsZero() {
-			t.finished = s.Finished.before(s.Before)
+			t.finished = s.Finished.Before(s.Before)
 			t.running = slices.DeleteFunc(slices.Clone(s.Running), func(b time.Time) bool { return !b.Before(s.Before) })
+			if t.finished.Empty() && len(t.running) == 0 {
+				continue // all are of another policy
+			}
 		}
 		i := slices.IndexFunc(tracks, func(o track) bool { return o.extendedType == s.ExtendedType })
 		if i < 0 {
@@ -327,7 +330,7 @@ func (j *judgement) success(k schedule.Kind) time.Time {
 	return j.lastSuccess(func(w what) bool { return w.meets(k) })
 }
 
-// state sums up what is said of a kind.
+// state sums up the verdict on a kind.
 func (j *judgement) state(row *Kind, disabled bool) State {
 	switch {
 	case row.Stuck.Exists():

@@ -1,10 +1,10 @@
 // Package boltfile is one bbolt file that stays usable whatever the disk does.
 //
 // bbolt trusts its file and its disk: it follows damaged pages until it crashes or
-// loses records, and after a commit that failed it can neither say whether the commit
-// is in the file nor go on. This package checks each page before bbolt uses the file,
+// loses records, and after a commit that failed it can't go on, and doesn't return whether
+// the commit is in the file. This package checks each page before bbolt uses the file,
 // returns panics of bbolt as errors, undoes a commit that failed, and keeps the file
-// locked meanwhile. It doesn't know what is in the file.
+// locked meanwhile. The content of the file is its caller's.
 //
 // The parts are in these files: boltfile.go has the transactions, open.go opens and
 // checks the file, pages.go checks pages, rollback.go undoes a commit, lock_*.go keeps

@@ -20,7 +20,7 @@ func init() {
 }
 
 // limit lets files of this process be written up to size only, as a full disk
-// would: beyond it writing fails, also where something is overwritten.
+// would: writing beyond it fails, also if that overwrites something.
 func limit(size uint64) {
 	hard := syscall.Rlimit{}
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &hard); err != nil {
@@ -31,8 +31,8 @@ func limit(size uint64) {
 	}
 }
 
-// full reports whether err is the disk's. Where the file can't grow bbolt says so
-// in words only.
+// full reports whether err is the disk's. If the file can't grow, bbolt has that in the
+// text of the error only.
 func full(err error) bool {
 	return err != nil && strings.Contains(err.Error(), syscall.EFBIG.Error())
 }

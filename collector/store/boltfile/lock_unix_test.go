@@ -66,7 +66,7 @@ func TestFileStaysLockedWhileSavesFail(t *testing.T) {
 	}
 }
 
-// Nor where the file can't be opened again.
+// No other process gets in while the file can't be opened again.
 func TestFileStaysLockedWhileItIsNotOpen(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)

@@ -32,7 +32,7 @@ func Create(f *os.File, fill func(*bbolt.Tx) error) error {
 	return errors.Join(db.Update(fill), db.Close())
 }
 
-// closeBolt closes the file and, where the platform can, keeps it locked.
+// closeBolt closes the file and, if the platform can, keeps it locked.
 func (f *File) closeBolt() (err error) {
 	if f.held, err = sameOpen(f.file); err != nil {
 		return err

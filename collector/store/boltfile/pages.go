@@ -28,7 +28,7 @@ const (
 var native = binary.NativeEndian
 
 // bboltMeta is one of the two pages that a file begins with. Each commit writes
-// the one that its number's parity says; the newest valid one counts.
+// the one of its number's parity; the newest valid one counts.
 type bboltMeta struct {
 	root, freelist, pages, tx uint64
 }
@@ -74,7 +74,7 @@ func newestMeta(r io.ReaderAt, pageSize int) (bboltMeta, error) {
 // bbolt maps the file and follows what it reads there, so a damaged page makes it
 // crash, or lose records without an error. bbolt's own Tx.Check is no replacement: with
 // one flipped bit in the header of a page it can run for ever, allocate without a
-// limit, or fault in a goroutine of its own, where the fault ends the process (4 of 240
+// limit, or fault in a goroutine of its own, which ends the process (4 of 240
 // damaged files, bbolt 1.5.0).
 func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 	meta, err := newestMeta(r, pageSize)
@@ -84,8 +84,7 @@ func checkPages(r io.ReaderAt, size int64, pageSize int) error {
 	if meta.pages > uint64(size)/uint64(pageSize) {
 		return fmt.Errorf("file has %d bytes, want at least %d pages of %d", size, meta.pages, pageSize)
 	}
-	// The tree is read in its own order, which is slow where nothing of it is in
-	// memory yet.
+	// The tree is read in its own order, which is slow if nothing of it is in memory yet.
 	if _, err := io.Copy(io.Discard, io.NewSectionReader(r, 0, int64(meta.pages)*int64(pageSize))); err != nil {
 		return fmt.Errorf("read the file: %w", err)
 	}
@@ -213,8 +212,8 @@ func (c *pageChecker) leaf(p, lo, hi []byte, depth int, buckets bool) (end int, 
 	return end, err
 }
 
-// elements calls fn with each element of a page, its key and its value, and returns where
-// the last one ends. They are packed, and their keys are in order, not below lo, and below
+// elements calls fn with each element of a page, its key and its value, and returns the end
+// of the last one. They are packed, and their keys are in order, not below lo, and below
 // hi unless that is nil.
 func elements(p, lo, hi []byte, fn func(element, key, value []byte) error) (end int, err error) {
 	branch, count := native.Uint16(p[8:]) == branchFlag, int(native.Uint16(p[10:]))

@@ -10,8 +10,8 @@ import (
 	"vbaws_exporter/vbaws"
 )
 
-// The client does not know how its types are stored: the types below have their fields,
-// and the tags. The compiler checks that they are the same.
+// The client's types have no tags for the state: the types below have their fields, and the
+// tags. The compiler checks that they are the same.
 type (
 	session struct {
 		ID           string        `json:"id"`

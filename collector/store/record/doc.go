@@ -1,10 +1,9 @@
 // Package record encodes what a store keeps of an appliance as records: a key and
 // bytes in a bucket.
 //
-// It knows how values of the ledger look as bytes, by the tags of their types, how those
-// of the client do, and which values an exporter can have written. It doesn't know where
-// records are: files, transactions and bbolt are of package store, the file of an
-// exported appliance is of package transfer.
+// It has the encoding of the ledger's values, by the tags of their types, and of the
+// client's, and checks which values an exporter can have written. Files, transactions and
+// bbolt are of package store, the file of an exported appliance is of package transfer.
 //
 // # Records
 //

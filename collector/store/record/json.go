@@ -14,7 +14,7 @@ import (
 )
 
 // The options of payloads. A time.Duration is its number of nanoseconds. Decoding is strict: a
-// member that it doesn't know was written by a newer exporter, whose format has another
+// unknown member was written by a newer exporter, whose format has another
 // version.
 var (
 	encodeOptions, decodeOptions = options(decodeTime)

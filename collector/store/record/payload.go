@@ -164,7 +164,7 @@ func DecodeSaved(payload []byte) (time.Time, error) {
 	return s.At, err
 }
 
-// Move says how often the state was exported, and whether it belongs to another exporter
+// Move is how often the state was exported, and whether it belongs to another exporter
 // since. It is the record of MoveKey, in which the time is as in RFC 3339.
 type Move struct {
 	Number   uint64    `json:"number"`

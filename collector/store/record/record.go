@@ -31,8 +31,8 @@ func SplitIDKey(key []byte) (day int32, id ledger.ID, err error) {
 	return int32(binary.BigEndian.Uint32(key) ^ 1<<31), ledger.ID(key[4:]), nil
 }
 
-// seenSize is the length of the payload: USN, print and time. A session that is
-// owed has a byte 1 more.
+// seenSize is the length of the payload: USN, fingerprint and time. A session that is not
+// counted yet has one byte more, 1.
 const seenSize = 8 + 4 + 4
 
 func encodeSeen(r ledger.SeenSession) []byte {
@@ -66,8 +66,8 @@ func DecodeSeen(key, payload []byte) (ledger.SeenSession, error) {
 }
 
 // encodeSeconds returns t in whole seconds since 1970, and 0 for the zero time.
-// The exporter's clock is what is stored so; where it is off by lifetimes, the
-// nearest that can be said has to do.
+// It is for times of the exporter's clock. A time out of range is stored as the nearest in
+// range.
 func encodeSeconds(t time.Time) uint32 {
 	if t.IsZero() {
 		return 0

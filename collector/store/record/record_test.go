@@ -179,7 +179,7 @@ func testRecordEveryField(t *testing.T) {
 	}
 }
 
-// What is on disk is what earlier versions have written: where this test fails
+// What is on disk is what earlier versions have written: if this test fails
 // after a release, files of before it are not read any more, and FormatVersion
 // has to say so. A record is a line: its kind, its key, its payload.
 func testRecordFormat(t *testing.T) {

@@ -16,8 +16,8 @@ const headerSize = 1 + 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Place is where records stand. Its value is the checksum of the names, which
-// the records' own begin with: a record that strayed is found out.
+// Place is a bucket of an appliance. Its value is the checksum of their names, with which
+// the checksums of the records begin: a record in another place is not valid.
 type Place uint32
 
 // PlaceOf returns the place of an appliance's bucket.

@@ -1,8 +1,8 @@
 // Package transfer writes and reads the file of an exported appliance.
 //
-// It knows the order, the limits and the checksum of the file, and streams it: what it
-// holds in memory is a record. It doesn't know what records say, which package record
-// does, nor where they come from and go to, which package store does.
+// It has the order, the limits and the checksum of the file, and streams it: it holds one
+// record in memory. The content of records is of package record, their storage of package
+// store.
 //
 // # The file
 //
@@ -60,7 +60,7 @@ const (
 	maxQuoted = 60
 )
 
-// Header is what the file of an exported appliance says of itself.
+// Header describes the file of an exported appliance.
 type Header struct {
 	Appliance string `json:"appliance"`
 	// Move numbers the exports that the state has gone through, this one included:
@@ -122,8 +122,7 @@ func (e *Writer) Finish() error {
 	return err
 }
 
-// FileError says why what is in a file can't be imported: it was cut off or
-// damaged, an exporter of another kind wrote it, or it is something else. Its text
+// FileError is the reason why a file can't be imported: it was cut off or damaged, an exporter of another kind wrote it, or it is something else. Its text
 // is a sentence about "the file", of at most some hundred characters, in which
 // nothing of the file can steer a terminal.
 type FileError struct{ Err error }
@@ -132,8 +131,8 @@ func (e *FileError) Error() string { return e.Err.Error() }
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// quoted returns s in quotes, with escapes for what isn't printed, and cut off
-// where it is long.
+// quoted returns s in quotes, with escapes for what isn't printed, and cut off if it is
+// long.
 func quoted(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
 
 func cut(s string, limit int) string {

@@ -31,6 +31,7 @@ func at(s string) int64 {
 var Zones = map[string]Zone{
 	"UTC":              {{0, 0}},
 	"Europe/Berlin":    {{0, 1 * hour}, {at("2026-03-29 01:00"), 2 * hour}, {at("2026-10-25 01:00"), 1 * hour}},
+	"Africa/Cairo":     {{0, 2 * hour}, {at("2026-04-23 22:00"), 3 * hour}, {at("2026-10-29 21:00"), 2 * hour}},
 	"America/New_York": {{0, -5 * hour}, {at("2026-03-08 07:00"), -4 * hour}, {at("2026-11-01 06:00"), -5 * hour}},
 	"Australia/Lord_Howe": {
 		{0, 11 * hour}, {at("2026-04-04 15:00"), 10*hour + 30*minute}, {at("2026-10-03 15:30"), 11 * hour},
@@ -48,19 +49,36 @@ func (z Zone) wall(t int64) int64 {
 	return shown
 }
 
-// Plan is, by kind, the minutes of the day at which it starts, and on which weekdays.
+// Plan is, by kind, when it starts.
 type Plan map[string]Times
 
 // Times are the starts of a kind.
 type Times struct {
 	Minutes []int // since midnight, ascending
 	Days    [7]bool
+	Date    Date   // zero: every one
+	Also    *Times // others; nil: none
 }
 
+// Date is a day of each month: that with the number Day or, if that is 0, the Week-th
+// Weekday; the fifth Week is the last.
+type Date struct{ Day, Week, Weekday int }
+
 func (t Times) has(wall int64) bool {
-	weekday := (wall/day + 4) % 7 // 1 January 1970 was a Thursday
+	weekday := int((wall/day + 4) % 7) // 1 January 1970 was a Thursday
 	_, found := slices.BinarySearch(t.Minutes, int(wall%day/minute))
-	return found && t.Days[weekday]
+	return found && t.Days[weekday] && (t.Date == Date{} || t.Date.is(wall, weekday)) || t.Also != nil && t.Also.has(wall)
+}
+
+func (d Date) is(wall int64, weekday int) bool {
+	number := time.Unix(wall, 0).UTC().Day()
+	switch {
+	case d.Week == 0:
+		return number == d.Day
+	case d.Week == 5:
+		return weekday == d.Weekday && time.Unix(wall+7*day, 0).UTC().Day() <= 7
+	}
+	return weekday == d.Weekday && number > 7*(d.Week-1) && number <= 7*d.Week
 }
 
 // has reports whether a kind starts when the wall clock shows that; the empty kind is
@@ -129,11 +147,25 @@ func (p Plan) Starts(z Zone, kind string, from, to int64) []Start {
 	return starts
 }
 
-// longestGap looks at the weeks around each change of the clock.
+// someMonth stands for the longest gap of a kind that starts by dates alone.
+const someMonth = 28 * day
+
+// longestGap looks at the weeks around each change of the clock. What starts by dates
+// makes no gap of other times shorter, in every year.
 func (p Plan) longestGap(z Zone, kind string) int64 {
+	weekly := make(Plan)
+	for k, t := range p {
+		if (t.Date == Date{}) { // what starts by dates comes last
+			t.Also = nil
+			weekly[k] = t
+		}
+	}
+	if _, found := weekly[kind]; !found && (kind != "" || len(weekly) == 0) {
+		return someMonth
+	}
 	var longest int64
 	for _, c := range append(Zone{{From: at("2026-06-15 00:00")}}, z[1:]...) {
-		starts := p.Starts(z, kind, c.From-9*day, c.From+9*day)
+		starts := weekly.Starts(z, kind, c.From-9*day, c.From+9*day)
 		for i := 1; i < len(starts); i++ {
 			longest = max(longest, starts[i].At-starts[i-1].At)
 		}

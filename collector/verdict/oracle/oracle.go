@@ -96,8 +96,11 @@ type row struct {
 	last     int64
 }
 
-// missed counts the starts of a kind that are overdue.
-type missed struct{ n, first int64 }
+// missed are the starts of a kind that are overdue, the first one beside those that count.
+type missed struct {
+	first  int64
+	starts []int64
+}
 
 // world is the state of the script at a minute.
 type world struct {
@@ -168,10 +171,10 @@ func Live(script Script) (moments []Moment, until int64) {
 		for _, s := range starting[w.now] {
 			w.begin(s)
 		}
+		w.decide()
 		if w.lost {
 			return moments, w.now - minute
 		}
-		w.decide()
 		if v := w.String(); len(moments) == 0 || moments[len(moments)-1].Verdict != v {
 			moments = append(moments, Moment{w.now, v})
 		}
@@ -209,7 +212,11 @@ func (w *world) enter(e *Era) {
 			w.gaps[k] = e.Plan.longestGap(Zones["UTC"], k)
 		case e.Plan != nil:
 			w.gaps[k] = e.Plan.longestGap(w.Zone, k)
-			w.starts[k] = e.Plan.Starts(w.Zone, k, w.From-9*day, w.To+9*day)
+			reach := int64(9 * day)
+			if w.gaps[k] == someMonth {
+				reach = 70 * day // not every month has a day 31
+			}
+			w.starts[k] = e.Plan.Starts(w.Zone, k, w.From-9*day, w.To+reach)
 		}
 	}
 	for _, s := range w.running { // by the new schedule
@@ -320,7 +327,7 @@ func (w *world) end(s *Session) {
 		if s.Kind != "none" {
 			w.good = w.now
 		}
-		for _, k := range []string{"", "snapshot", "replica", "backup"} {
+		for _, k := range []string{"", "snapshot", "replica", "backup", "archive"} {
 			if s.meets(k) {
 				w.success[k] = w.now
 				delete(w.overdue, k)
@@ -427,13 +434,16 @@ func (w *world) decide() {
 			return false
 		}
 		m := w.overdue[o.kind]
-		if m.n++; m.n == 1 || o.At < m.first {
+		if len(m.starts) == 0 || o.At < m.first {
 			m.first = o.At
 		}
+		m.starts = append(m.starts, o.At)
 		w.overdue[o.kind] = m
 		return true
 	})
-	for _, r := range w.rows {
+	for kind, r := range w.rows {
+		// Of kinds that start by dates, or seldom, it ends later: that is not looked for.
+		w.lost = w.lost || r.failing && w.now >= r.last+35*day && w.gap(kind) >= 28*day
 		if r.n > 0 && len(r.retries) == 0 && w.now >= r.retry {
 			r.failing = true
 		}
@@ -452,10 +462,16 @@ func (w *world) String() string {
 		}
 	} else {
 		for kind, m := range w.overdue {
-			say(kind, "overdue", m.first, m.n)
+			n := 0
+			for _, start := range m.starts {
+				if w.now < start+35*day {
+					n++
+				}
+			}
+			say(kind, "overdue", m.first, max(1, n))
 		}
 		for kind, r := range w.rows {
-			if r.failing {
+			if r.failing && w.now < r.last+35*day {
 				say(kind, "failing", r.first)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestImports keeps the oracle apart from what it is to check.
@@ -57,6 +58,26 @@ func TestStarts(t *testing.T) {
 			if got[i] != test.want[i] {
 				t.Errorf("%s from %s: %v, want %v", test.zone, test.from, got[i], test.want[i])
 			}
+		}
+	}
+}
+
+// TestDates checks the dates of a month, by hand.
+func TestDates(t *testing.T) {
+	every := [7]bool{true, true, true, true, true, true, true}
+	for want, date := range map[string]Date{
+		"2026-01-31 2026-03-31 2026-05-31":                       {Day: 31},
+		"2026-01-05 2026-02-02 2026-03-02 2026-04-06 2026-05-04": {Week: 1, Weekday: 1},
+		"2026-01-25 2026-02-22 2026-03-22 2026-04-26 2026-05-24": {Week: 4},
+		"2026-01-31 2026-02-28 2026-03-28 2026-04-25 2026-05-30": {Week: 5, Weekday: 6},
+	} {
+		var got []string
+		plan := Plan{"backup": {Minutes: []int{60}, Days: every, Date: date}}
+		for _, s := range plan.Starts(Zones["UTC"], "backup", at("2026-01-01 00:00"), at("2026-06-01 00:00")) {
+			got = append(got, time.Unix(s.At, 0).UTC().Format(time.DateOnly))
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%+v: %s, want %s", date, got, want)
 		}
 	}
 }
