@@ -57,12 +57,15 @@ func (j *judgement) overdue(row *Kind) {
 	}
 }
 
-// allOwed returns the owed starts of all members, in order, from the newest one before
-// the horizon on, or from decided on if that is earlier. first is the first one there is.
-// It fills in what else row has of the schedule.
+// allOwed returns the owed starts of all members, in order: that of decided, and all from
+// the newest one before the horizon on. first is the first one there is. It fills in what
+// else row has of the schedule.
 func (j *judgement) allOwed(row *Kind, decided time.Time) (owed []start, first time.Time) {
 	success := j.success(row.Kind)
-	from := earliest(decided, j.Now.Add(-horizon))
+	spans := [][2]time.Time{{j.Now.Add(-horizon), j.Now}}
+	if !decided.IsZero() {
+		spans = append(spans, [2]time.Time{decided, decided})
+	}
 	for i := range j.policy.Members {
 		m := &j.policy.Members[i]
 		if !m.Enabled || m.Since.IsZero() || !slices.Contains(j.scheduled(m.Plan), row.Kind) {
@@ -76,12 +79,14 @@ func (j *judgement) allOwed(row *Kind, decided time.Time) (owed []start, first t
 		} else if !m.Unreadable {
 			row.NextDue = earliest(row.NextDue, m.Plan.Next(row.Kind, j.Now).At)
 		}
-		oldest, starts := of(m, row.Kind, success, from)
-		owed = slices.Grow(owed, len(starts))
-		for i := 1; i < len(starts)-1; i++ {
-			if s := starts[i]; !s.Skipped || !j.beganOn(s) {
-				owed = append(owed, start{s, row.Kind, m, starts[i-1].At, starts[i+1].Later})
-				first = earliest(first, oldest)
+		for _, span := range spans {
+			oldest, starts := of(m, row.Kind, success, span[0], span[1])
+			owed = slices.Grow(owed, len(starts))
+			for i := 1; i < len(starts)-1; i++ {
+				if s := starts[i]; !s.Skipped || !j.beganOn(s) {
+					owed = append(owed, start{s, row.Kind, m, starts[i-1].At, starts[i+1].Later})
+					first = earliest(first, oldest)
+				}
 			}
 		}
 	}
@@ -108,8 +113,9 @@ func (j *judgement) isOverdue(s *start, decided time.Time) bool {
 }
 
 // owed returns the first start of a kind that no success has met, and the starts from the
-// newest one before from on, between the one before and the one after them.
-func (j *judgement) owed(m *Member, k schedule.Kind, success, from time.Time) (first time.Time, starts []schedule.Start) {
+// newest one until from to the newest one until to, between the one before and the one after
+// them.
+func (j *judgement) owed(m *Member, k schedule.Kind, success, from, to time.Time) (first time.Time, starts []schedule.Start) {
 	since := m.Since
 	if m.InitialSync && !success.IsZero() {
 		if s := m.Plan.LastDue(k, since.Add(-1)); !s.IsZero() {
@@ -117,7 +123,7 @@ func (j *judgement) owed(m *Member, k schedule.Kind, success, from time.Time) (f
 		}
 	}
 	since = latest(since, success)
-	if m.Plan.LastDue(k, j.Now).Before(since) {
+	if m.Plan.LastDue(k, to).Before(since) {
 		return since, nil
 	}
 	next := m.Plan.Next(k, since.Add(-1))
@@ -126,22 +132,22 @@ func (j *judgement) owed(m *Member, k schedule.Kind, success, from time.Time) (f
 	}
 	first = next.At
 	oldest := latest(first, m.Plan.LastDue(k, from))
-	starts = m.Plan.Starts(k, oldest, j.Now)
-	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, j.Now)})
+	starts = m.Plan.Starts(k, oldest, to)
+	starts = slices.Concat([]schedule.Start{{At: m.Plan.LastDue(k, oldest.Add(-1))}}, starts, []schedule.Start{m.Plan.Next(k, to)})
 	return first, starts
 }
 
 // estimate is owed for a schedule whose times aren't known: one start for each longest gap
 // since the last success, or since the policy was enabled.
-func (j *judgement) estimate(m *Member, k schedule.Kind, success, from time.Time) (first time.Time, starts []schedule.Start) {
+func (j *judgement) estimate(m *Member, k schedule.Kind, success, from, to time.Time) (first time.Time, starts []schedule.Start) {
 	base := latest(m.Since, success)
 	gap := m.gap(k)
 	if gap == 0 {
 		return base, nil
 	}
-	n := max(0, j.Now.Sub(base)/gap) // starts until now
+	n := max(0, to.Sub(base)/gap) // starts until to
 	j.at(base.Add((n + 1) * gap))
-	old := from.Sub(base) / gap // the newest before from
+	old := from.Sub(base) / gap // the newest one until from
 	for i := max(1, min(n, old)) - 1; i <= n+1; i++ {
 		at := base.Add(i * gap)
 		starts = append(starts, schedule.Start{At: at, Later: at})
