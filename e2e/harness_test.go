@@ -94,7 +94,7 @@ func edited(t *testing.T, text string, edits ...edit) string {
 }
 
 // hurried are edits of alerts.yml that make a minute a second, and an hour a minute, in
-// for and keep_firing_for. They leave the ranges of expressions.
+// for and keep_firing_for, but not in the ranges of expressions.
 var hurried = []edit{
 	{`(for: \d+)m\b`, "${1}s"},
 	{`(for: \d+)h\b`, "${1}m"},
@@ -338,7 +338,7 @@ func startChain(t *testing.T, settings string, sites ...*site) *chain {
 	return startChainOver(t, startExporter(t, settings, sites...))
 }
 
-// startChainOver starts a chain with an exporter that runs, and edits of the rules.
+// startChainOver starts a chain with a running exporter, and edits the rules.
 func startChainOver(t *testing.T, exporter *apptest.Process, rules ...edit) *chain {
 	t.Helper()
 	c := &chain{exporter: exporter, receiver: &receiver{}}

@@ -178,7 +178,7 @@ func TestPage(t *testing.T) {
 		first := js[string](t, browser, made)
 		apptest.Await(t, "a newer page", func() (bool, any) {
 			then, err := chromedp.Run(browser, chromedp.Evaluate[string](made))
-			return err == nil && then != first, then // an error is one between two pages
+			return err == nil && then != first, then // between two pages there is an error
 		})
 	})
 }

@@ -65,8 +65,8 @@ func simulate(t *testing.T, w *world, rules string) *result {
 	return compare(p)
 }
 
-// TestSimulation plays worlds of -policy-days in total. A longer simulation, and a single
-// world of one:
+// TestSimulation plays worlds with -policy-days in total. These run a longer simulation, and
+// the world of one seed:
 //
 //	go test ./simulation -run TestSimulation -v -timeout 0 -args -policy-days 10000
 //	go test ./simulation -run TestSimulation -v -timeout 0 -args -policy-days 450 -days 9 -seed 7
