@@ -72,7 +72,7 @@ type Settings struct {
 	// NewSeriesHold is how long a counter that is new after the initial sync shows 0;
 	// with 0 it never does.
 	NewSeriesHold time.Duration `yaml:"new_series_hold" default:"2m" range:"0,1d"`
-	// InventoryInterval is how often policies, schedules, the licence and counts are read.
+	// InventoryInterval is how often policies, schedules, the license and counts are read.
 	InventoryInterval time.Duration `yaml:"inventory_interval" default:"5m" range:"1m,1d"`
 	// OverdueGrace is how long after a scheduled start its run is not overdue.
 	OverdueGrace time.Duration `yaml:"overdue_grace" default:"1h" range:"10m,7d"`
