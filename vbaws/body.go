@@ -20,8 +20,8 @@ const (
 	// sends all sessions at once, of about 600 bytes each with their links, so 100,000
 	// of them fit four times. The limit bounds the time: the bytes are not held.
 	maxPage = 256 << 20
-	// maxElements is how many elements a list can have; more if a tenth of that number
-	// was requested. An element of two bytes can take 200 bytes of memory.
+	// maxElements is how many elements a list can have, or ten times the requested number
+	// if that is more. An element of two bytes can take 200 bytes of memory.
 	maxElements = 100_000
 	// maxHeld is in bytes of the texts that are kept of an answer.
 	maxHeld = 16 << 20
@@ -75,7 +75,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// asked sets how many elements were requested.
+// asked sets most for a request of limit elements.
 func (b *body) asked(limit int) { b.most = max(maxElements, 10*limit) }
 
 // next begins another value.

@@ -13,7 +13,7 @@ import (
 )
 
 // applianceClient returns a client of a simulated appliance, without a network.
-// observe may be nil.
+// observe can be nil.
 func applianceClient(t *testing.T, a *vbawstest.Appliance, username string, observe func(Request)) *Client {
 	t.Helper()
 	s := vbawstest.NewPipeServer(a)

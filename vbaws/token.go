@@ -276,7 +276,7 @@ func (l *login) token(op string, sent time.Time) (*token, error) {
 }
 
 // Logout revokes the token. Without a token it does nothing; an invalid token is not an
-// error. It must be called when no other call is in progress; a later call logs in again.
+// error. It is for the end, when no other call is in progress: a later call logs in again.
 // It waits for the goroutine of a login whose callers have all left.
 func (c *Client) Logout(ctx context.Context) error {
 	select {

@@ -22,7 +22,7 @@ type Session struct {
 	// 0 if it is absent or could not be understood. Start and Stop are more reliable:
 	// the documented sample has only the millisecond component.
 	Duration time.Duration
-	// USN is the update sequence number. It may be negative. See Row.HasUSN.
+	// USN is the update sequence number. It can be negative. See Row.HasUSN.
 	USN int64
 }
 
@@ -30,8 +30,8 @@ type Session struct {
 type Row struct {
 	Session
 	// Err is the reason if the row is not a session: its id, type or status is missing or
-	// could not be understood. Of such a row only ID (can be empty) and, if HasUSN, USN
-	// are set.
+	// could not be understood. Of such a row only ID (can be empty), Hash and, if HasUSN,
+	// USN are set.
 	Err error
 	// HasUSN reports whether the row has a USN that could be understood.
 	HasUSN bool

@@ -75,8 +75,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// untilAnswered is apptest.Once, again if the machine is so slow that the exporter doesn't
-// answer a health check in time.
+// untilAnswered is apptest.Once. It runs the command again if the exporter doesn't answer the
+// health check in time, because the machine is slow.
 func untilAnswered(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	for range 20 {

@@ -494,7 +494,7 @@ func hostileForms() []hostile {
 		{name: "40,000 policies", sessions: scaled(40_000), policies: scaled(40_000), pages: 400, settings: "max_policies: 1000", session: func(i int) map[string]any {
 			return map[string]any{"name": fmt.Sprint("policy ", 2*i)}
 		}},
-		// A counter with its histogram is about 3 kB, and 1000 and 40 a policy may be.
+		// The limit is 1000 counters and 40 for each policy, each about 3 kB with its histogram.
 		{name: "20,000 series", sessions: scaled(20_000), policies: 100, pages: 400, settings: "max_policies: 100", scrape: 5000 * 3000, session: func(i int) map[string]any {
 			return map[string]any{
 				"name": fmt.Sprint("policy ", i%100), "type": fmt.Sprint("Type", i/100%20), "extendedSessionType": fmt.Sprint("Extended", i/2000),

@@ -72,7 +72,7 @@ func ExportState(path, appliance, output, by string, stdout, stderr io.Writer) (
 // ImportState imports the state in a file into the folder path, and reports that on
 // stdout. With replace, it overwrites a state that the appliance has there.
 func ImportState(path, file string, replace bool, stdout io.Writer) (err error) {
-	if file == "" { // kingpin makes this of - as well
+	if file == "" { // kingpin parses - as an empty argument, too
 		return fmt.Errorf("import: no file given; use %s for a pipe", standardInput)
 	}
 	r := os.Stdin

@@ -316,7 +316,14 @@ func (p *Process) Kill() {
 func (p *Process) Stop(s os.Signal) {
 	p.t.Helper()
 	p.Signal(s)
-	<-p.ended
+	p.Await("the end of the process", func() bool {
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	})
 	if p.err != nil {
 		p.t.Errorf("after %v: %v", s, p.err)
 	}

@@ -48,7 +48,7 @@ type Daemon struct {
 	// configured again continues from its own. It belongs to New, and then to Run.
 	storage map[string]poller.Storage
 	current atomic.Pointer[generation]
-	// reloads has functions for Run to call, with the function that starts a member.
+	// reloads has functions for Run to call. Their argument starts a member.
 	reloads chan func(start func(*member))
 	ended   chan struct{} // closed when Run ends
 }

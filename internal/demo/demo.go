@@ -93,7 +93,7 @@ appliances:
   tls_config:
     ca_file: %s`
 
-// StoragePath is where the state of the demo goes.
+// StoragePath returns the state directory of the demo.
 func (d *Demo) StoragePath() string { return filepath.Join(d.Dir, "data") }
 
 // Run runs the policies of the appliance until ctx ends.

@@ -16,8 +16,8 @@ const maxInstanceRows = 100
 
 // instancesStatus has the EC2 instances of an appliance.
 type instancesStatus struct {
-	// Count is the number of all instances, and Protected that of the shown ones that a
-	// policy protects.
+	// Count is the number of all instances, and Protected is how many of the shown ones
+	// are in a policy.
 	Count     int `json:"count"`
 	Protected int `json:"protected"`
 	// OldestBackups has protected instances in order of their newest backups, those

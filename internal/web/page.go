@@ -13,8 +13,9 @@ import (
 const (
 	// refresh is between two pages of a browser, in seconds.
 	refresh = 30
-	// With more than maxRows policies, the page of all appliances has only the policies
-	// with problems. The page of one appliance has at most maxPolicyRows.
+	// With more than maxRows policies, the page of several appliances has only the
+	// policies with problems. A list of the policies of one appliance has at most
+	// maxPolicyRows.
 	maxRows, maxPolicyRows = 200, 500
 )
 

@@ -68,8 +68,8 @@ const (
 // site answers requests.
 type site struct {
 	Options
-	// wasReady means that once every appliance had been polled: an appliance that a
-	// reload adds doesn't make the process unready.
+	// wasReady is true after every appliance was polled once. An appliance that a reload
+	// adds later doesn't make the process unready.
 	wasReady atomic.Bool
 }
 

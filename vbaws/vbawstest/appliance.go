@@ -14,7 +14,7 @@ import (
 )
 
 // Appliance is a simulated appliance and the http.Handler of its REST API. All
-// its methods may be called by any goroutine.
+// its methods are safe to call from any goroutine.
 type Appliance struct {
 	mu       sync.Mutex
 	cfg      Config

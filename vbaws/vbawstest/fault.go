@@ -39,14 +39,14 @@ const (
 // silent reports whether no answer is sent.
 func (k FaultKind) silent() bool { return k == FaultReset }
 
-// Fault is a fault of chosen requests. It replaces the answer; FaultTruncate, FaultSlow and
-// FaultHang change how the normal answer is sent.
+// Fault is a fault of chosen requests. It replaces the answer. With FaultTruncate, FaultSlow
+// and FaultHang the normal answer is sent in another way, and with FaultGrow unchanged.
 type Fault struct {
 	Kind FaultKind
 	// Method and Route, a template such as /api/v1/sessions/{id}, choose the
 	// requests; empty is any.
 	Method, Route string
-	// Skip lets that many of these requests pass first.
+	// Skip is how many of these requests are answered normally before that.
 	Skip int
 	// Count is how many fail; 0 is one, negative is all.
 	Count int

@@ -88,7 +88,7 @@ const (
 
 // Fleet makes policies run on an appliance as time advances. What happens, and
 // when, depends on its configuration alone and not on the steps in which it is
-// advanced. Its methods may be called by any goroutine.
+// advanced. Its methods are safe to call from any goroutine.
 type Fleet struct {
 	a   *Appliance
 	cfg FleetConfig
@@ -116,8 +116,8 @@ type run struct {
 	left  int // chains of sessions that have not ended
 }
 
-// event is something to do at a time of the schedule. That time passes faster
-// than the world's by Compress from Start on.
+// event is a function to call at a time of the schedule. From Start on, this time advances
+// Compress times as fast as the world's.
 type event struct {
 	at  time.Time
 	seq uint64

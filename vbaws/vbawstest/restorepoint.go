@@ -22,7 +22,7 @@ type restorePoint struct {
 }
 
 // restorePoints returns the restore points of the existing sessions, newest first: of one
-// instance, or of all if id is empty.
+// instance, or of all if instance is empty.
 func (a *Appliance) restorePoints(instance string) []restorePoint {
 	var found []restorePoint
 	for id, items := range a.items {
