@@ -132,6 +132,23 @@ func withFlag(err error, parser *kingpin.Application, args []string) error {
 	return err
 }
 
+// parse returns the function that runs the command of args.
+func parse(args []string) (func() error, error) {
+	parser, run := newParser(!completesCommand(args))
+	command, err := parser.UsageWriter(os.Stdout).Parse(args)
+	strict, _ := newParser(false)
+	if named, _ := strict.ParseContext(args); named.SelectedCommand == nil {
+		// Before the default command, kingpin skips a flag that lacks its value.
+		if _, err := strict.ParseContext(append([]string{"serve"}, args...)); err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, withFlag(err, parser, args)
+	}
+	return run[command], nil
+}
+
 func main() {
 	if version.Version == "" {
 		// The linker didn't set it. The build information has it for go install and go run.
@@ -139,13 +156,12 @@ func main() {
 			version.Version = info.Main.Version
 		}
 	}
-	parser, run := newParser(!completesCommand(os.Args[1:]))
-	command, err := parser.UsageWriter(os.Stdout).Parse(os.Args[1:])
+	run, err := parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", withFlag(err, parser, os.Args[1:]))
+		fmt.Fprintf(os.Stderr, "vbaws_exporter: %v; try --help\n", err)
 		os.Exit(2)
 	}
-	if err := run[command](); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "vbaws_exporter:", app.OneLine(err))
 		os.Exit(1)
 	}

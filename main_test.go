@@ -70,6 +70,11 @@ func TestInvalidValues(t *testing.T) {
 		{"check --offline=perhaps", "unexpected perhaps"},
 		{"check --output=json --output=json", "flag 'output' cannot be repeated"},
 		{"check --output", "expected argument for flag '--output'"},
+		{"--config.file", "expected argument for flag '--config.file'"},
+		{"--config.file --log.level=debug", "expected argument for flag '--config.file'"},
+		{"--storage.path", "expected argument for flag '--storage.path'"},
+		{"--config.file=x serv", "unexpected serv"},
+		{"--unknown", "unknown long flag '--unknown'"},
 		{"state list", "required flag(s) '--storage.path' not provided"},
 	} {
 		status, stdout, stderr := apptest.Once(t, strings.Fields(test.args)...)
