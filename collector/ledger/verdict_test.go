@@ -10,6 +10,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 func TestJudged(t *testing.T) {
@@ -22,6 +23,7 @@ func TestJudged(t *testing.T) {
 	t.Run("initial sync", testJudgedInitialSync)
 	t.Run("former name", testJudgedFormerName)
 	t.Run("former name, of another", testJudgedFormerNameOfAnother)
+	t.Run("former name, of many", testJudgedFormerNameOfMany)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -243,6 +245,45 @@ func testJudgedFormerName(t *testing.T) {
 	b.now = b.now.Add(401 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
 		t.Errorf("after 401 days: %+v", f)
+	}
+}
+
+// testJudgedFormerNameOfMany: however many policies share a name and are renamed, what is
+// known under it is kept for a few of them.
+func testJudgedFormerNameOfMany(t *testing.T) {
+	for _, dropped := range []bool{false, true} {
+		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+		many := make([]vbaws.Policy, 500)
+		list := func(name string) *ledger.View {
+			for i := range many {
+				many[i] = vbaws.Policy{ID: vbawstest.ID(i), Name: name, Enabled: true}
+			}
+			b.now = b.now.Add(time.Hour)
+			return b.transact(func(tx *ledger.Tx) {
+				tx.Listed("ec2", many, true, b.now)
+				tx.DropGone(true)
+			})
+		}
+		list("Old")
+		if !dropped {
+			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
+		}
+		list("New")
+		if dropped { // the history is that of a session that was seen late
+			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
+		}
+		list("New")
+		v := list("New")
+		if series(v, "Old") != nil {
+			t.Error("the series of the former name is still there")
+		}
+		n := 0
+		for _, pol := range v.Policies {
+			n += len(pol.Former.Histories)
+		}
+		if n == 0 || n > 10 {
+			t.Errorf("dropped late %v: %d histories are kept, want 1 to 10", dropped, n)
+		}
 	}
 }
 
