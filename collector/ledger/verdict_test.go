@@ -24,6 +24,7 @@ func TestJudged(t *testing.T) {
 	t.Run("former name", testJudgedFormerName)
 	t.Run("former name, of another", testJudgedFormerNameOfAnother)
 	t.Run("former name, of many", testJudgedFormerNameOfMany)
+	t.Run("former name, clock put back", testJudgedFormerNameClockPutBack)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -245,6 +246,38 @@ func testJudgedFormerName(t *testing.T) {
 	b.now = b.now.Add(401 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
 		t.Errorf("after 401 days: %+v", f)
+	}
+}
+
+// testJudgedFormerNameClockPutBack: the success of a policy that was renamed while the
+// appliance's clock was ahead is not in the future after the clock was put right.
+func testJudgedFormerNameClockPutBack(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.ahead = 48 * time.Hour
+	poll := func(name string, s ...vbaws.Session) {
+		t.Helper()
+		b.now = b.now.Add(10 * time.Minute)
+		at := b.now.Add(b.ahead)
+		b.transact(func(tx *ledger.Tx) {
+			for i := range s {
+				b.into(tx, s[i], "Old", ledger.Incremental)
+			}
+			tx.Listed("ec2", []vbaws.Policy{{ID: "1", Name: name, Enabled: true}}, true, at)
+			tx.DropGone(true)
+			tx.ObserveClocks(b.now, at)
+		})
+	}
+	poll("Old", ended(1, "Succeeded", b.now.Add(b.ahead)))
+	poll("New")
+	b.ahead = 0
+	poll("New")
+	b.restart()
+	f := b.View().Policies[0].Former
+	if f == nil || f.Until.After(b.now) {
+		t.Fatalf("former %+v, and it is %v", f, b.now)
+	}
+	if end := f.Histories[""].LastSuccess(); end.IsZero() || end.After(b.now) {
+		t.Errorf("a success at %v, and it is %v", end, b.now)
 	}
 }
 
