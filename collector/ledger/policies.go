@@ -106,8 +106,8 @@ const formerFor = 400 * oneDay
 // former name: those that begin later are of another policy, which has the name now.
 const formerRuns = oneDay
 
-// maxFormer is of how many extended types what is known is kept through another renaming, and
-// maxSharing by how many policies of one former name it is kept.
+// maxFormer bounds the extended types whose histories are kept through another renaming, and
+// maxSharing the policies of one former name that keep histories.
 const (
 	maxFormer  = 16
 	maxSharing = 10
@@ -176,7 +176,7 @@ func (h histories) of(pol *Policy) map[string]verdict.History {
 	return all
 }
 
-// formers returns the policies that keep histories, or will, by their former name.
+// formers returns the policies for which histories are kept, by their former name.
 func (tx *Tx) formers() map[string][]PolicyKey {
 	all := make(map[string][]PolicyKey)
 	for _, keeps := range []bool{true, false} {
