@@ -53,8 +53,8 @@ func render(appliance string, p *poller.Published, old *rendering) *rendering {
 	return r
 }
 
-// renderPart returns old if that is the part of of. Otherwise it renders of, unless that is
-// nil.
+// renderPart returns old if it was rendered from the same value. Otherwise it renders of,
+// unless that is nil.
 func renderPart[T any](old part, of *T, appliance []*dto.LabelPair, render func(*builder, *T)) part {
 	if old.of == any(of) {
 		return old

@@ -106,8 +106,12 @@ const formerFor = 400 * oneDay
 // former name: those that begin later are of another policy, which has the name now.
 const formerRuns = oneDay
 
-// maxFormer is of how many extended types what is known is kept through another renaming.
-const maxFormer = 16
+// maxFormer bounds the extended types whose histories are kept through another renaming, and
+// maxSharing the policies of one former name that keep histories.
+const (
+	maxFormer  = 16
+	maxSharing = 10
+)
 
 // formerOf returns the Former of a policy that is listed as name at the given time. What is
 // known of its sessions then is kept: those of another policy that takes the former name
@@ -129,14 +133,15 @@ func formerOf(old *Policy, name string, at time.Time, known func() histories) *F
 }
 
 // histories are the series of type Policy that have one, and the workloads of the policies,
-// by the name of the policy.
+// by the name of the policy. sharing is how many policies keep histories, by former name.
 type histories struct {
 	series    map[string][]*Series
 	workloads map[string]map[string]bool
+	sharing   map[string]int
 }
 
 func (tx *Tx) histories() histories {
-	h := histories{make(map[string][]*Series), make(map[string]map[string]bool)}
+	h := histories{make(map[string][]*Series), make(map[string]map[string]bool), make(map[string]int)}
 	for _, k := range tx.keys() {
 		if s := tx.seriesOf(k); k.Type == vbaws.TypePolicy && !s.History.Empty() {
 			h.series[k.Policy] = append(h.series[k.Policy], s)
@@ -147,6 +152,9 @@ func (tx *Tx) histories() histories {
 			h.workloads[pol.Name] = make(map[string]bool)
 		}
 		h.workloads[pol.Name][k.Workload] = true
+		if pol.Former != nil && len(pol.Former.Histories) > 0 {
+			h.sharing[pol.Former.Name]++
+		}
 	}
 	return h
 }
@@ -154,9 +162,30 @@ func (tx *Tx) histories() histories {
 // of returns what is known of a policy's sessions under its name, by extended type.
 func (h histories) of(pol *Policy) map[string]verdict.History {
 	all := make(map[string]verdict.History)
+	if h.sharing[pol.Name] >= maxSharing {
+		return all
+	}
 	for _, s := range h.series[pol.Name] {
 		if len(h.workloads[pol.Name]) == 1 || verdict.Concerns(pol.Workload, s.Key.ExtendedType) {
 			all[s.Key.ExtendedType] = s.History
+		}
+	}
+	if len(all) > 0 {
+		h.sharing[pol.Name]++
+	}
+	return all
+}
+
+// formers returns the policies for which histories are kept, by their former name.
+func (tx *Tx) formers() map[string][]PolicyKey {
+	all := make(map[string][]PolicyKey)
+	for _, keeps := range []bool{true, false} {
+		for _, pol := range livePolicies(tx.allPolicies(), func(pol *Policy) bool {
+			return pol.Former != nil && len(pol.Former.Histories) > 0 == keeps
+		}) {
+			if name := pol.Former.Name; len(all[name]) < maxSharing {
+				all[name] = append(all[name], pol.PolicyKey)
+			}
 		}
 	}
 	return all
@@ -164,15 +193,12 @@ func (h histories) of(pol *Policy) map[string]verdict.History {
 
 // keepFormer keeps the history of a series that is dropped for the policies that had its
 // name.
-func (tx *Tx) keepFormer(s *Series) {
+func (tx *Tx) keepFormer(s *Series, formers map[string][]PolicyKey) {
 	if s == nil || s.Key.Type != vbaws.TypePolicy || s.History.Empty() {
 		return
 	}
-	for k, pol := range tx.allPolicies() {
-		if pol.Former == nil || pol.Former.Name != s.Key.Policy || pol.Gone() {
-			continue
-		}
-		f := *pol.Former
+	for _, k := range formers[s.Key.Policy] {
+		f := *tx.policy(k).Former
 		f.Histories = maps.Clone(f.Histories)
 		if f.Histories == nil {
 			f.Histories = make(map[string]verdict.History)

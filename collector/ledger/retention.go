@@ -54,13 +54,14 @@ func (tx *Tx) DropGone(whole bool) {
 	for _, u := range tx.Unfinished() {
 		runs[standIn(u.key(), tx.hasSeries)] = true
 	}
+	formers := tx.formers()
 	for _, k := range tx.keys() {
 		switch {
 		case !gone[k.Policy] || k.Policy == "":
 		case runs[k] || !tx.wasShown(k):
 			tx.leaving[k.Policy] = true
 		default:
-			tx.keepFormer(tx.seriesOf(k))
+			tx.keepFormer(tx.seriesOf(k), formers)
 			tx.series[k] = nil
 		}
 	}

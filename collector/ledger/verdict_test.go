@@ -10,6 +10,7 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
+	"vbaws_exporter/vbaws/vbawstest"
 )
 
 func TestJudged(t *testing.T) {
@@ -22,6 +23,8 @@ func TestJudged(t *testing.T) {
 	t.Run("initial sync", testJudgedInitialSync)
 	t.Run("former name", testJudgedFormerName)
 	t.Run("former name, of another", testJudgedFormerNameOfAnother)
+	t.Run("former name, of many", testJudgedFormerNameOfMany)
+	t.Run("former name, clock put back", testJudgedFormerNameClockPutBack)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -243,6 +246,77 @@ func testJudgedFormerName(t *testing.T) {
 	b.now = b.now.Add(401 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
 		t.Errorf("after 401 days: %+v", f)
+	}
+}
+
+// testJudgedFormerNameClockPutBack: the success of a policy that was renamed while the
+// appliance's clock was ahead is not in the future after the clock was put right.
+func testJudgedFormerNameClockPutBack(t *testing.T) {
+	b := synced(t, ledger.Options{}, epoch)
+	b.ahead = 48 * time.Hour
+	poll := func(name string, s ...vbaws.Session) {
+		t.Helper()
+		b.now = b.now.Add(10 * time.Minute)
+		at := b.now.Add(b.ahead)
+		b.transact(func(tx *ledger.Tx) {
+			for i := range s {
+				b.into(tx, s[i], "Old", ledger.Incremental)
+			}
+			tx.Listed("ec2", []vbaws.Policy{{ID: "1", Name: name, Enabled: true}}, true, at)
+			tx.DropGone(true)
+			tx.ObserveClocks(b.now, at)
+		})
+	}
+	poll("Old", ended(1, "Succeeded", b.now.Add(b.ahead)))
+	poll("New")
+	b.ahead = 0
+	poll("New")
+	b.restart()
+	f := b.View().Policies[0].Former
+	if f == nil || f.Until.After(b.now) {
+		t.Fatalf("former %+v, and it is %v", f, b.now)
+	}
+	if end := f.Histories[""].LastSuccess(); end.IsZero() || end.After(b.now) {
+		t.Errorf("a success at %v, and it is %v", end, b.now)
+	}
+}
+
+// testJudgedFormerNameOfMany: however many policies share a name and are renamed, what is
+// known under it is kept for a few of them.
+func testJudgedFormerNameOfMany(t *testing.T) {
+	for _, dropped := range []bool{false, true} {
+		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
+		many := make([]vbaws.Policy, 500)
+		list := func(name string) *ledger.View {
+			for i := range many {
+				many[i] = vbaws.Policy{ID: vbawstest.ID(i), Name: name, Enabled: true}
+			}
+			b.now = b.now.Add(time.Hour)
+			return b.transact(func(tx *ledger.Tx) {
+				tx.Listed("ec2", many, true, b.now)
+				tx.DropGone(true)
+			})
+		}
+		list("Old")
+		if !dropped {
+			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
+		}
+		list("New")
+		if dropped { // the history is that of a session that was seen late
+			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
+		}
+		list("New")
+		v := list("New")
+		if series(v, "Old") != nil {
+			t.Error("the series of the former name is still there")
+		}
+		n := 0
+		for _, pol := range v.Policies {
+			n += len(pol.Former.Histories)
+		}
+		if n == 0 || n > 10 {
+			t.Errorf("dropped late %v: %d histories are kept, want 1 to 10", dropped, n)
+		}
 	}
 }
 

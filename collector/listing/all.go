@@ -10,7 +10,7 @@ import (
 const maxBytes = 32 << 20
 
 // All reads a short list of items with ids, in pages, and again if it moved meanwhile,
-// until as many have come as totalCount is. measure returns the id of an
+// until as many have come as totalCount. measure returns the id of an
 // item, and how many bytes it takes; a list of more than 32 MiB is an error. path is that
 // of the request, for the error.
 func All[T any](

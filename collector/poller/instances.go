@@ -25,8 +25,8 @@ import (
 const (
 	// maxBackupLookUps is how many instances are looked up after a poll.
 	maxBackupLookUps = 20
-	// restorePoints is how many restore points of an instance are requested. It has the
-	// newest of each of its backups, which are a few.
+	// restorePoints is how many restore points of an instance are requested at most. The
+	// appliance has a few: the newest of each backup of the instance.
 	restorePoints = 100
 	// maxInstanceText is how many bytes are kept of a text.
 	maxInstanceText = 256

@@ -146,8 +146,8 @@ func anyUnanswered(looks map[ledger.ID]sessionLookUp) bool {
 	return false
 }
 
-// ofOneSession reports whether the error of a request for one session is that of no other:
-// the appliance answered, and is not too busy to.
+// ofOneSession reports whether the error of a request for a session can concern that session
+// alone: the appliance answered, and is not too busy to.
 func ofOneSession(err error) bool {
 	switch vbaws.KindOf(err) {
 	case vbaws.KindHTTP, vbaws.KindDecode:

@@ -46,7 +46,7 @@ type unreadable struct {
 	// that is looked for started after it.
 	from   time.Time
 	looked bool
-	// failed is set if a request failed as one does that fails for one row or policy,
+	// failed is set if a request failed in a way that can concern one row or policy alone,
 	// and hung counts those that got no answer in time.
 	failed bool
 	hung   int

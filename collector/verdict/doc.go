@@ -9,12 +9,13 @@
 // from times: a listing that is stale, a schedule that can't be read, a session that was seen
 // late.
 //
-// Its caller has:
+// Its caller is responsible for:
 //
 //   - the API, the state and the metrics: it gathers a Policy and stores Verdict.Decided;
 //   - which session belongs to which policy, renamed and filtered policies included;
-//   - odd times: sessions begin before they end, and not in the future;
-//   - a clock and a listing that can't be relied on: see ClockGate and Conditions.Stale.
+//   - odd times: the sessions of a Policy begin before they end, and not in the future;
+//   - whether the clock and the listing can be relied on: see ClockGate and
+//     Conditions.Stale.
 //
 // The files, one idea each: verdict.go, what goes in and comes out; owed.go, the starts
 // that no success has met; run.go, how long the run of a start is waited for;

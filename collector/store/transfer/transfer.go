@@ -122,9 +122,10 @@ func (e *Writer) Finish() error {
 	return err
 }
 
-// FileError is the reason why a file can't be imported: it was cut off or damaged, an exporter of another kind wrote it, or it is something else. Its text
-// is a sentence about "the file", of at most some hundred characters, in which
-// nothing of the file can steer a terminal.
+// FileError is the reason why a file can't be imported: it was cut off or damaged, an
+// exporter of another kind wrote it, or it is something else. Its text is a sentence about
+// "the file", of at most some hundred characters, in which nothing of the file can steer a
+// terminal.
 type FileError struct{ Err error }
 
 func (e *FileError) Error() string { return e.Err.Error() }

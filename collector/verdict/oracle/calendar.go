@@ -150,8 +150,8 @@ func (p Plan) Starts(z Zone, kind string, from, to int64) []Start {
 // someMonth stands for the longest gap of a kind that starts by dates alone.
 const someMonth = 28 * day
 
-// longestGap looks at the weeks around each change of the clock. What starts by dates
-// makes no gap of other times shorter, in every year.
+// longestGap looks at the weeks around each change of the clock. It leaves out dates, if
+// there are other times: in some year they don't shorten the longest gap of those.
 func (p Plan) longestGap(z Zone, kind string) int64 {
 	weekly := make(Plan)
 	for k, t := range p {

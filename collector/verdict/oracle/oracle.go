@@ -96,7 +96,7 @@ type row struct {
 	last     int64
 }
 
-// missed are the starts of a kind that are overdue, the first one beside those that count.
+// missed has the starts of a kind that are overdue, and the first of them.
 type missed struct {
 	first  int64
 	starts []int64
@@ -442,7 +442,7 @@ func (w *world) decide() {
 		return true
 	})
 	for kind, r := range w.rows {
-		// Of kinds that start by dates, or seldom, it ends later: that is not looked for.
+		// The failures of a kind that starts seldom end later, which the oracle does not have.
 		w.lost = w.lost || r.failing && w.now >= r.last+35*day && w.gap(kind) >= 28*day
 		if r.n > 0 && len(r.retries) == 0 && w.now >= r.retry {
 			r.failing = true
