@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"vbaws_exporter/collector/verdict"
@@ -20,11 +19,10 @@ import (
 func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at time.Time) {
 	tx.names = nil
 	present := make(map[PolicyKey]bool, len(listing))
-	known := sync.OnceValue(tx.histories)
 	for _, l := range listing {
 		k := PolicyKey{Workload: workload, ID: l.ID}
 		present[k] = true
-		tx.listedPolicy(k, l, at, known)
+		tx.listedPolicy(k, l, at)
 	}
 	for k, old := range tx.allPolicies() {
 		if whole && k.Workload == workload && !present[k] && !old.Gone() {
@@ -33,7 +31,7 @@ func (tx *Tx) Listed(workload string, listing []vbaws.Policy, whole bool, at tim
 	}
 }
 
-func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time, known func() histories) {
+func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time) {
 	day := tx.now.Truncate(oneDay)
 	at, inDoubt := tx.seenAt(at)
 	pol := Policy{PolicyKey: k, Name: l.Name, Enabled: l.Enabled, Schedule: l.Schedule, Listed: day}
@@ -47,7 +45,7 @@ func (tx *Tx) listedPolicy(k PolicyKey, l vbaws.Policy, at time.Time, known func
 		// Under another name, and after it was gone, it has no gauges yet.
 		pol.LookedUp = old.LookedUp && old.Name == l.Name && !old.Gone()
 		pol.Decided, pol.DisabledSince = old.Decided, old.DisabledSince
-		pol.Former = formerOf(old, l.Name, at, known)
+		pol.Former = formerOf(old, l.Name, at)
 		pol.keepSchedule(old)
 	}
 	switch {
@@ -102,108 +100,33 @@ func (p *Policy) keepSchedule(old *Policy) {
 // that runs once a year waits for its next start.
 const formerFor = 400 * oneDay
 
-// formerRuns is how long after it was renamed a session of a policy can begin under the
-// former name: those that begin later are of another policy, which has the name now.
-const formerRuns = oneDay
-
-// maxFormer bounds the extended types whose histories are kept through another renaming, and
-// maxSharing the policies of one former name that keep histories.
-const (
-	maxFormer  = 16
-	maxSharing = 10
-)
-
-// formerOf returns the Former of a policy that is listed as name at the given time. What is
-// known of its sessions then is kept: those of another policy that takes the former name
-// will not replace them.
-func formerOf(old *Policy, name string, at time.Time, known func() histories) *Former {
+// formerOf returns the Former of a policy that is listed as name at the given time.
+func formerOf(old *Policy, name string, at time.Time) *Former {
 	switch {
 	case old.Name != name:
-		f := &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second), Histories: known().of(old)}
-		if old.Former != nil && len(old.Former.Histories) <= maxFormer {
-			for extendedType, h := range old.Former.Histories {
-				f.Histories[extendedType] = f.Histories[extendedType].Merge(h)
-			}
-		}
-		return f
+		return &Former{Name: old.Name, Until: at.UTC().Truncate(time.Second)}
 	case old.Former != nil && at.Sub(old.Former.Until) > formerFor:
 		return nil
 	}
 	return old.Former
 }
 
-// histories are the series of type Policy that have one, and the workloads of the policies,
-// by the name of the policy. sharing is how many policies keep histories, by former name.
-type histories struct {
-	series    map[string][]*Series
-	workloads map[string]map[string]bool
-	sharing   map[string]int
-}
-
-func (tx *Tx) histories() histories {
-	h := histories{make(map[string][]*Series), make(map[string]map[string]bool), make(map[string]int)}
-	for _, k := range tx.keys() {
-		if s := tx.seriesOf(k); k.Type == vbaws.TypePolicy && !s.History.Empty() {
-			h.series[k.Policy] = append(h.series[k.Policy], s)
-		}
-	}
-	for k, pol := range tx.allPolicies() {
-		if h.workloads[pol.Name] == nil {
-			h.workloads[pol.Name] = make(map[string]bool)
-		}
-		h.workloads[pol.Name][k.Workload] = true
-		if pol.Former != nil && len(pol.Former.Histories) > 0 {
-			h.sharing[pol.Former.Name]++
-		}
-	}
-	return h
-}
-
-// of returns what is known of a policy's sessions under its name, by extended type.
-func (h histories) of(pol *Policy) map[string]verdict.History {
-	all := make(map[string]verdict.History)
-	if h.sharing[pol.Name] >= maxSharing {
-		return all
-	}
-	for _, s := range h.series[pol.Name] {
-		if len(h.workloads[pol.Name]) == 1 || verdict.Concerns(pol.Workload, s.Key.ExtendedType) {
-			all[s.Key.ExtendedType] = s.History
-		}
-	}
-	if len(all) > 0 {
-		h.sharing[pol.Name]++
-	}
-	return all
-}
-
-// formers returns the policies for which histories are kept, by their former name.
-func (tx *Tx) formers() map[string][]PolicyKey {
-	all := make(map[string][]PolicyKey)
-	for _, keeps := range []bool{true, false} {
-		for _, pol := range livePolicies(tx.allPolicies(), func(pol *Policy) bool {
-			return pol.Former != nil && len(pol.Former.Histories) > 0 == keeps
-		}) {
-			if name := pol.Former.Name; len(all[name]) < maxSharing {
-				all[name] = append(all[name], pol.PolicyKey)
-			}
-		}
-	}
-	return all
-}
-
 // keepFormer keeps the history of a series that is dropped for the policies that had its
 // name.
-func (tx *Tx) keepFormer(s *Series, formers map[string][]PolicyKey) {
+func (tx *Tx) keepFormer(s *Series) {
 	if s == nil || s.Key.Type != vbaws.TypePolicy || s.History.Empty() {
 		return
 	}
-	for _, k := range formers[s.Key.Policy] {
-		f := *tx.policy(k).Former
+	for k, pol := range tx.allPolicies() {
+		if pol.Former == nil || pol.Former.Name != s.Key.Policy || pol.Gone() {
+			continue
+		}
+		f := *pol.Former
 		f.Histories = maps.Clone(f.Histories)
 		if f.Histories == nil {
 			f.Histories = make(map[string]verdict.History)
 		}
-		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History.Before(f.Until.Add(formerRuns)))
+		f.Histories[s.Key.ExtendedType] = f.Histories[s.Key.ExtendedType].Merge(s.History)
 		tx.editPolicy(k).Former = &f
 	}
 }

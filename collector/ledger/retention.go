@@ -54,14 +54,13 @@ func (tx *Tx) DropGone(whole bool) {
 	for _, u := range tx.Unfinished() {
 		runs[standIn(u.key(), tx.hasSeries)] = true
 	}
-	formers := tx.formers()
 	for _, k := range tx.keys() {
 		switch {
 		case !gone[k.Policy] || k.Policy == "":
 		case runs[k] || !tx.wasShown(k):
 			tx.leaving[k.Policy] = true
 		default:
-			tx.keepFormer(tx.seriesOf(k), formers)
+			tx.keepFormer(tx.seriesOf(k))
 			tx.series[k] = nil
 		}
 	}

@@ -355,8 +355,8 @@ type Former struct {
 	Name string `json:"name"`
 	// Until is when the policy was first seen with another name, by the appliance's clock.
 	Until time.Time `json:"until,omitzero"`
-	// Histories are those of type Policy under the former name and the ones before, by
-	// extended type, as they were then and when their series were dropped.
+	// Histories are those of dropped series of type Policy under the former name, by
+	// extended type.
 	Histories map[string]verdict.History `json:"histories,omitempty"`
 }
 

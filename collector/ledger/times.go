@@ -3,8 +3,6 @@
 package ledger
 
 import (
-	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -59,43 +57,6 @@ func (tx *Tx) Times(s *vbaws.Session) Times {
 	}
 	t.Duration = t.Duration.Round(time.Microsecond)
 	return t
-}
-
-// putBack puts back the sessions that ended more than an hour after now, by both clocks:
-// the appliance's may be wrong again. Until then, they would hide what ends. So would those
-// under a former name.
-func (tx *Tx) putBack(by time.Duration) {
-	now := tx.clock()
-	limit := slices.MaxFunc([]time.Time{now, tx.now}, time.Time.Compare).Add(ahead)
-	put := func(end time.Time) time.Time {
-		if !end.After(limit) {
-			return end
-		}
-		return slices.MinFunc([]time.Time{end.Add(-by), now}, time.Time.Compare)
-	}
-	for _, k := range tx.keys() {
-		if !slices.ContainsFunc(tx.seriesOf(k).Counters, func(c *Counter) bool { return c.End.After(limit) }) {
-			continue
-		}
-		s := tx.touch(k)
-		for _, c := range s.Counters {
-			c.End = put(c.End)
-		}
-		s.Last.End = put(s.Last.End)
-		s.History = s.History.PutBack(limit, now, by)
-	}
-	for k, pol := range tx.allPolicies() {
-		if pol.Former == nil {
-			continue
-		}
-		f := Former{Name: pol.Former.Name, Until: put(pol.Former.Until), Histories: maps.Clone(pol.Former.Histories)}
-		for extendedType, h := range f.Histories {
-			f.Histories[extendedType] = h.PutBack(limit, now, by)
-		}
-		if !reflect.DeepEqual(&f, pol.Former) {
-			tx.editPolicy(k).Former = &f
-		}
-	}
 }
 
 func usable(t, now time.Time) bool { return !t.Before(earliest) && !t.After(now.Add(ahead)) }

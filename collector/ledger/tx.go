@@ -87,14 +87,8 @@ func (tx *Tx) readmit() {
 }
 
 // SetClock sets the appliance's clock, which is the exporter's until then, for this
-// transaction and all that follow. If it was put back since the last poll, it was ahead
-// before: what ended by it in the future is put back as well.
-func (tx *Tx) SetClock(t time.Time) {
-	tx.l.ahead = t.Sub(tx.now)
-	if by := tx.meta.Clock.Offset - tx.l.ahead; tx.meta.Clock.Known && by > ahead {
-		tx.putBack(by)
-	}
-}
+// transaction and all that follow.
+func (tx *Tx) SetClock(t time.Time) { tx.l.ahead = t.Sub(tx.now) }
 
 // clock is the appliance's.
 func (tx *Tx) clock() time.Time { return tx.now.Add(tx.l.ahead) }

@@ -10,21 +10,16 @@ import (
 	"vbaws_exporter/collector/ledger"
 	"vbaws_exporter/collector/verdict"
 	"vbaws_exporter/vbaws"
-	"vbaws_exporter/vbaws/vbawstest"
 )
 
 func TestJudged(t *testing.T) {
 	t.Run("history", testJudgedHistory)
 	t.Run("history of equal times", testJudgedHistoryOfEqualTimes)
 	t.Run("history, listed again", testJudgedHistoryListedAgain)
-	t.Run("clock put back", testJudgedClockPutBack)
 	t.Run("unreadable schedule", testJudgedUnreadableSchedule)
 	t.Run("disabled since", testJudgedDisabledSince)
 	t.Run("initial sync", testJudgedInitialSync)
 	t.Run("former name", testJudgedFormerName)
-	t.Run("former name, of another", testJudgedFormerNameOfAnother)
-	t.Run("former name, of many", testJudgedFormerNameOfMany)
-	t.Run("former name, clock put back", testJudgedFormerNameClockPutBack)
 	t.Run("clocks", testJudgedClocks)
 }
 
@@ -161,57 +156,6 @@ func testJudgedHistoryListedAgain(t *testing.T) {
 	}
 }
 
-// testJudgedClockPutBack: a session that ended while the appliance's clock was ahead hides
-// none that ends after the clock was put right.
-func testJudgedClockPutBack(t *testing.T) {
-	b := synced(t, ledger.Options{}, epoch)
-	b.ahead = 48 * time.Hour
-	at := func() time.Time { return b.now.Add(b.ahead) }
-	poll := func(s ...vbaws.Session) {
-		t.Helper()
-		b.now = b.now.Add(10 * time.Minute)
-		b.transact(func(tx *ledger.Tx) {
-			tx.SetClock(at())
-			for i := range s {
-				b.into(tx, s[i], "Nightly", ledger.Incremental)
-			}
-			tx.ObserveClocks(b.now, at())
-		})
-	}
-	poll()
-	poll(ended(1, "Failed", at().Add(-2*time.Minute)), ended(2, "Succeeded", at()))
-	b.ahead = 0
-	poll(session(3, "Failed", b.now.Add(5*time.Minute), b.now.Add(9*time.Minute)))
-	want := series(b.View(), "Nightly").History
-	b.ahead = -1000 * time.Hour // it is wrong again, and right: nothing is put back
-	poll()
-	b.ahead = 0
-	poll()
-	b.restart()
-	s := series(b.View(), "Nightly")
-	if d := cmp.Diff(want, s.History); d != "" {
-		t.Error(d)
-	}
-	var statuses []string
-	for _, r := range s.History.Recent {
-		statuses = append(statuses, r.Status)
-		if r.End.After(b.now) || r.Start.After(r.End) {
-			t.Errorf("a session from %v to %v, and it is %v", r.Start, r.End, b.now)
-		}
-	}
-	if d := cmp.Diff([]string{"Failed", "Succeeded", "Failed"}, statuses); d != "" {
-		t.Error(d)
-	}
-	if s.Last.Status != "Failed" || s.Last.End.After(b.now) {
-		t.Errorf("last: %+v", s.Last)
-	}
-	for _, c := range s.Counters {
-		if c.End.After(b.now) {
-			t.Errorf("%s ended at %v, and it is %v", c.Status, c.End, b.now)
-		}
-	}
-}
-
 // testJudgedInitialSync: those that the first inventory lists existed before it.
 func testJudgedInitialSync(t *testing.T) {
 	b := synced(t, ledger.Options{}, epoch)
@@ -243,121 +187,13 @@ func testJudgedFormerName(t *testing.T) {
 	if series(b.View(), "Nightly") != nil {
 		t.Error("the series of the former name is still there")
 	}
-	b.now = b.now.Add(401 * 24 * time.Hour)
+	b.now = b.now.Add(380 * 24 * time.Hour)
+	if b.list(pol).Former == nil {
+		t.Error("after 380 days a yearly policy's former name is forgotten")
+	}
+	b.now = b.now.Add(21 * 24 * time.Hour)
 	if f := b.list(pol).Former; f != nil {
 		t.Errorf("after 401 days: %+v", f)
-	}
-}
-
-// testJudgedFormerNameClockPutBack: the success of a policy that was renamed while the
-// appliance's clock was ahead is not in the future after the clock was put right.
-func testJudgedFormerNameClockPutBack(t *testing.T) {
-	b := synced(t, ledger.Options{}, epoch)
-	b.ahead = 48 * time.Hour
-	poll := func(name string, s ...vbaws.Session) {
-		t.Helper()
-		b.now = b.now.Add(10 * time.Minute)
-		at := b.now.Add(b.ahead)
-		b.transact(func(tx *ledger.Tx) {
-			for i := range s {
-				b.into(tx, s[i], "Old", ledger.Incremental)
-			}
-			tx.Listed("ec2", []vbaws.Policy{{ID: "1", Name: name, Enabled: true}}, true, at)
-			tx.DropGone(true)
-			tx.ObserveClocks(b.now, at)
-		})
-	}
-	poll("Old", ended(1, "Succeeded", b.now.Add(b.ahead)))
-	poll("New")
-	b.ahead = 0
-	poll("New")
-	b.restart()
-	f := b.View().Policies[0].Former
-	if f == nil || f.Until.After(b.now) {
-		t.Fatalf("former %+v, and it is %v", f, b.now)
-	}
-	if end := f.Histories[""].LastSuccess(); end.IsZero() || end.After(b.now) {
-		t.Errorf("a success at %v, and it is %v", end, b.now)
-	}
-}
-
-// testJudgedFormerNameOfMany: however many policies share a name and are renamed, what is
-// known under it is kept for a few of them.
-func testJudgedFormerNameOfMany(t *testing.T) {
-	for _, dropped := range []bool{false, true} {
-		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
-		many := make([]vbaws.Policy, 500)
-		list := func(name string) *ledger.View {
-			for i := range many {
-				many[i] = vbaws.Policy{ID: vbawstest.ID(i), Name: name, Enabled: true}
-			}
-			b.now = b.now.Add(time.Hour)
-			return b.transact(func(tx *ledger.Tx) {
-				tx.Listed("ec2", many, true, b.now)
-				tx.DropGone(true)
-			})
-		}
-		list("Old")
-		if !dropped {
-			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
-		}
-		list("New")
-		if dropped { // the history is that of a session that was seen late
-			b.fold("Old", ledger.Incremental, ended(1, "Succeeded", epoch))
-		}
-		list("New")
-		v := list("New")
-		if series(v, "Old") != nil {
-			t.Error("the series of the former name is still there")
-		}
-		n := 0
-		for _, pol := range v.Policies {
-			n += len(pol.Former.Histories)
-		}
-		if n == 0 || n > 10 {
-			t.Errorf("dropped late %v: %d histories are kept, want 1 to 10", dropped, n)
-		}
-	}
-}
-
-// testJudgedFormerNameOfAnother: the last success of a policy that runs once a year is known
-// after it was renamed, once or twice, although many sessions of another policy have the
-// name since, and that policy is removed.
-func testJudgedFormerNameOfAnother(t *testing.T) {
-	for _, names := range [][]string{{"Old"}, {"Mistake", "Old"}} {
-		b := synced(t, ledger.Options{}, epoch.Add(-48*time.Hour))
-		pol := vbaws.Policy{ID: "1", Name: "Yearly", Enabled: true}
-		other := vbaws.Policy{ID: "2", Name: "Yearly", Enabled: true}
-		list := func(all ...vbaws.Policy) {
-			b.now = b.now.Add(time.Hour)
-			b.transact(func(tx *ledger.Tx) {
-				tx.Listed("ec2", all, true, b.now)
-				tx.DropGone(true)
-			})
-		}
-		list(pol)
-		b.fold("Yearly", ledger.Incremental, session(1, "Succeeded", epoch, epoch.Add(time.Minute)))
-		for _, pol.Name = range names {
-			list(pol, other)
-		}
-		for n := range 2 * verdict.Keep {
-			b.now = b.now.Add(24 * time.Hour)
-			b.fold("Yearly", ledger.Incremental, ended(10+n, "Succeeded", b.now))
-		}
-		b.now = b.now.Add(300 * 24 * time.Hour)
-		list(pol)
-		list(pol)
-		if series(b.View(), "Yearly") != nil {
-			t.Error("the series of the other policy is still there")
-		}
-		b.restart()
-		f := b.View().Policies[0].Former
-		if f == nil {
-			t.Fatal("the former name is forgotten")
-		}
-		if h := f.Histories[""]; !h.LastSuccess().Equal(epoch.Add(time.Minute)) {
-			t.Errorf("%q: former %+v, want a success at %v", names, f, epoch.Add(time.Minute))
-		}
 	}
 }
 

@@ -78,30 +78,6 @@ func (h History) Update(s Session) History {
 	return h.Insert(s)
 }
 
-// PutBack returns the history with the ends that are after limit put back by that much,
-// and at least to now. The sessions stay in order.
-func (h History) PutBack(limit, now time.Time, by time.Duration) History {
-	put := func(end *time.Time) {
-		if end.After(limit) {
-			*end = earliest(end.Add(-by), now)
-		}
-	}
-	put(&h.Success)
-	put(&h.FirstFailure)
-	h.Recent = slices.Clone(h.Recent)
-	for i := range h.Recent {
-		s := &h.Recent[i]
-		took := s.End.Sub(s.Start)
-		if put(&s.End); i > 0 && s.compare(h.Recent[i-1]) < 0 {
-			s.End = h.Recent[i-1].End.Add(time.Microsecond)
-		}
-		if s.Start.After(s.End) {
-			s.Start = s.End.Add(-took)
-		}
-	}
-	return h
-}
-
 // Empty reports whether nothing is known of any session.
 func (h History) Empty() bool {
 	return len(h.Recent) == 0 && h.Success.IsZero() && h.Failures == 0 && h.FirstFailure.IsZero()
@@ -174,8 +150,8 @@ func (h History) typicalAt(t time.Time) (time.Duration, bool) {
 	return (d[(n-1)/2] + d[n/2]) / 2, true
 }
 
-// Before returns the history without the sessions that did not begin before t.
-func (h History) Before(t time.Time) History {
+// before returns the history without the sessions that did not begin before t.
+func (h History) before(t time.Time) History {
 	h.Recent = slices.DeleteFunc(slices.Clone(h.Recent), func(s Session) bool { return !s.Start.Before(t) })
 	if h.Success.After(t) {
 		h.Success = time.Time{}

@@ -93,40 +93,12 @@ func TestHistoryBefore(t *testing.T) {
 			start := at.Add(time.Duration(i) * time.Hour)
 			h = h.Insert(Session{start, start.Add(time.Minute), status, 0})
 		}
-		if got := h.Before(at); !got.Empty() {
+		if got := h.before(at); !got.Empty() {
 			t.Errorf("%s: %+v", status, got)
 		}
-		if got := h.Before(at.Add(1000 * time.Hour)); cmp.Diff(h, got) != "" {
+		if got := h.before(at.Add(1000 * time.Hour)); cmp.Diff(h, got) != "" {
 			t.Errorf("%s: %+v, want %+v", status, got, h)
 		}
-	}
-}
-
-// TestHistoryPutBack: sessions that ended in the future are put back with the clock, in
-// order, and what began before the clock was wrong stays.
-func TestHistoryPutBack(t *testing.T) {
-	now := time.Date(2026, 6, 4, 12, 0, 0, 0, time.UTC)
-	at := func(hour int) time.Time { return now.Add(time.Duration(hour) * time.Hour) }
-	begin := History{Success: at(20), FirstFailure: at(22)}
-	for _, s := range []Session{
-		{at(-50), at(-49), "Failed", 1}, {at(-3), at(-2), "Failed", 2}, {at(-10), at(21), "Failed", 3},
-		{at(20), at(22), "Succeeded", 4}, {at(22), at(23), "Failed", 5}, {at(30), at(31), "Warning", 6},
-	} {
-		begin = begin.Insert(s)
-	}
-	want := History{
-		Recent: []Session{
-			{at(-50), at(-49), "Failed", 1}, {at(-3), at(-2), "Failed", 2}, {at(-10), at(-2).Add(time.Microsecond), "Failed", 3},
-			{at(-4).Add(2 * time.Microsecond), at(-2).Add(2 * time.Microsecond), "Succeeded", 4}, {at(-2), at(-1), "Failed", 5}, {at(-1), now, "Warning", 6},
-		},
-		Success: at(-4), FirstFailure: at(-2),
-	}
-	got := begin.PutBack(at(1), now, 24*time.Hour)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(got, got.PutBack(at(1), now, 24*time.Hour)); diff != "" {
-		t.Errorf("again:\n%s", diff)
 	}
 }
 

@@ -251,7 +251,7 @@ func tracks(all []Sessions, typed bool) []track {
 	for _, s := range all {
 		t := track{whatIs(s.ExtendedType, typed), s.Finished, s.Running}
 		if !s.Before.IsZero() {
-			t.finished = s.Finished.Before(s.Before)
+			t.finished = s.Finished.before(s.Before)
 			t.running = slices.DeleteFunc(slices.Clone(s.Running), func(b time.Time) bool { return !b.Before(s.Before) })
 			if t.finished.Empty() && len(t.running) == 0 {
 				continue // all are of another policy
