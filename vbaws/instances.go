@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -153,16 +152,17 @@ func (c *Client) before12() bool {
 //
 // From 1.2 on OnlyLatest=true is sent (VeeamHub/grafana, veeam_aws.sh has it with False),
 // which selects the newest restore point of each backup; before, Sort=pointInTimeDesc
-// (vendor's description of 1.0-rev0). With OnlyLatest, more restore points than limit are an
-// error, since their order is not known. Limit 0 leaves the size of the page to the
-// appliance.
+// (vendor's description of 1.0-rev0), and a limit of 1 is enough. With OnlyLatest, more
+// restore points than limit are an error, since their order is not known. Limit 0 leaves the
+// size of the page to the appliance.
 func (c *Client) NewestRestorePoint(ctx context.Context, instanceID string, limit int) (time.Time, error) {
 	route := c.RestorePointsRoute()
 	sorted := route == RouteRestorePointsOld
 	values := paging(0, limit)
-	values.Set("OnlyLatest", "true")
 	if sorted {
-		values = url.Values{"Sort": {"pointInTimeDesc"}, "Limit": {"1"}}
+		values.Set("Sort", "pointInTimeDesc")
+	} else {
+		values.Set("OnlyLatest", "true")
 	}
 	values.Set("VirtualMachineId", instanceID)
 	points, err := getPage(ctx, c, route, values, limit, decodeRestorePoints)

@@ -189,10 +189,14 @@ func (p *poll) lookUpBackups(ctx context.Context) {
 	if !p.due(k.pausedAt) || p.isAbsent(route) {
 		return
 	}
+	most := restorePoints
+	if route == vbaws.RouteRestorePointsOld {
+		most = 1 // the list is in order
+	}
 	due := p.backupsDue()
 	for n, i := range due {
 		var at time.Time
-		err := p.known.pageSize.Ask(restorePoints, func(limit int) (err error) {
+		err := p.known.pageSize.Ask(most, func(limit int) (err error) {
 			at, err = p.api.NewestRestorePoint(ctx, i.ID, limit)
 			return err
 		})
